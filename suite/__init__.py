@@ -1,0 +1,1 @@
+"""Graftbench's suite: plans, trains and tracks the grid of a study."""

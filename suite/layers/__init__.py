@@ -1,0 +1,1 @@
+"""Torch layers, and the model contract, that backbones and variants share."""

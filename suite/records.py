@@ -1,0 +1,183 @@
+"""What a trial leaves: the only definition of the results schema. Standard library only.
+
+Errors are fractions 0-1 here and in every file; pages for people show percent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from suite.specs import Trial, settings_label
+
+Status = Literal["completed", "stopped", "diverged", "failed", "skipped"]
+STATUSES: dict[str, str] = {
+    "completed": "ran its whole budget",
+    "stopped": "stopped early by ASHA (search only)",
+    "diverged": "its loss became NaN or infinite: a result, not a crash",
+    "failed": "ended with an error; run again by the next `graftbench run`",
+    "skipped": "never ran: refused, or nothing to run with; `reason` says which",
+}
+FINISHED: frozenset[str] = frozenset({"completed", "stopped", "diverged"})  # never trained again
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """One epoch of training. Losses are means per image; errors are fractions 0-1; `epoch` counts from 1."""
+
+    epoch: int
+    learning_rate: float
+    train_loss: float  # cross-entropy plus the variant's extra terms, as minimised
+    train_top1_error: float  # on augmented batches, while the weights moved
+    validation_loss: float  # cross-entropy alone
+    validation_top1_error: float
+    validation_top5_error: float
+    train_seconds: float  # training steps only: no validation, checkpoint or logging
+    scalars: dict[str, float] = field(default_factory=dict)  # what the variant logs, e.g. reconstruction_mse_1
+
+    def values(self) -> dict[str, float]:
+        """Every number of this epoch by name, as tracking and analysis store it."""
+        own = {spec.name: getattr(self, spec.name) for spec in dataclasses.fields(self)}
+        scalars = own.pop("scalars")
+        return {name: float(value) for name, value in {**own, **scalars}.items() if name != "epoch"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One row per trial, its history and the trial itself. None: not measured, or not applicable."""
+
+    # identity
+    trial_key: str
+    dataset: str  # label with settings: `parquet(path=cifar10)`
+    backbone: str  # likewise: `base_cnn(width=0.25)`
+    variant: str  # bare name
+    settings: str  # the variant's settings: `lambda=0.1`; empty when all are defaults
+    recipe: str
+    stage: str
+    seed: int
+    hyperparameters: str = ""
+    # outcome
+    status: Status
+    reason: str = ""
+    epochs: int  # the budget
+    epochs_run: int = 0
+    best_epoch: int | None = None
+    train_top1_error: float | None = None  # this and the validation figures: at the best epoch
+    validation_loss: float | None = None
+    validation_top1_error: float | None = None
+    validation_top5_error: float | None = None
+    test_loss: float | None = None  # test figures: confirm stage only
+    test_top1_error: float | None = None
+    test_top5_error: float | None = None
+    test_reads: int = 0
+    # data
+    split: str = ""  # digest of the train and validation indices
+    train_examples: int | None = None
+    validation_examples: int | None = None
+    test_examples: int | None = None
+    # cost
+    parameters: int | None = None
+    macs: int | None = None  # one image's forward pass as trained
+    inference_macs: int | None = None
+    train_seconds: float | None = None
+    seconds_per_epoch: float | None = None
+    images_per_second: float | None = None
+    peak_memory_mib: float | None = None
+    # conditions
+    batch: int | None = None
+    precision: str = ""
+    memory_format: str = ""
+    micro_batch: int | None = None
+    threads: int | None = None
+    device_kind: str = ""  # cpu | cuda
+    device: str = ""  # its name
+    host: str = ""
+    versions: str = ""  # `python 3.11.7, torch 2.14.1, ...`
+    git_commit: str = ""
+    dirty: str = ""  # `yes` when the tree had uncommitted changes
+    # not columns
+    history: tuple[Epoch, ...] = ()
+    trial: dict[str, Any] = field(default_factory=dict)
+
+    def row(self) -> dict[str, Any]:
+        """The columns of `COLUMNS`, without history and trial."""
+        return {name: getattr(self, name) for name in COLUMNS}
+
+    def finite(self) -> bool:
+        """Whether every measured figure is a finite number."""
+        return all(math.isfinite(value) for value in self.row().values() if isinstance(value, float))
+
+
+_NOT_COLUMNS = frozenset({"history", "trial"})
+_TYPES = {"str": str, "Status": str, "int": int, "int | None": int, "float | None": float}
+
+# Column name -> type; text goes to MLflow as tags, numbers as metrics. Nullable unless text.
+COLUMNS: dict[str, type] = {
+    spec.name: _TYPES[str(spec.type)] for spec in dataclasses.fields(Record) if spec.name not in _NOT_COLUMNS
+}
+# The columns of the long table of epochs; scalars of variants are rows of it too.
+EPOCH_COLUMNS: dict[str, type] = {"trial_key": str, "epoch": int, "metric": str, "value": float}
+
+
+def identity(trial: Trial) -> dict[str, Any]:
+    """The identity fields of a trial's record, for whoever writes one."""
+    cell = trial.cell
+    return {
+        "trial_key": trial.key,
+        "dataset": cell.dataset.label,
+        "backbone": cell.backbone.label,
+        "variant": cell.variant.name,
+        "settings": settings_label(cell.variant.settings),
+        "recipe": trial.recipe.label,
+        "stage": trial.stage,
+        "seed": trial.seed,
+        "hyperparameters": settings_label(trial.hyperparameters),
+        "epochs": trial.epochs,
+        "precision": trial.precision,
+        "memory_format": "channels_last" if trial.channels_last else "contiguous",
+        "micro_batch": trial.micro_batch,
+        "trial": trial.to_dict(),
+    }
+
+
+def to_json(record: Record) -> str:
+    """A record as JSON; NaN and infinities are written as Python's json module reads them back."""
+    return json.dumps(dataclasses.asdict(record), indent=1)
+
+
+def from_dict(data: Mapping[str, Any]) -> Record:
+    """
+    Raises:
+        ValueError: fields are missing or unknown.
+    """
+    try:
+        parts = dict(data)
+        history = tuple(Epoch(**epoch) for epoch in parts.pop("history", ()))
+        return Record(history=history, **parts)
+    except TypeError as error:
+        raise ValueError(f"not a record: {error}") from error
+
+
+def write(record: Record, path: Path) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(to_json(record))
+    temporary.replace(path)
+
+
+def read(path: Path) -> Record:
+    """
+    Raises:
+        ValueError: the file holds no record; the message names it.
+    """
+    try:
+        return from_dict(json.loads(path.read_text()))
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: {error}") from error

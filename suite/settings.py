@@ -1,0 +1,105 @@
+"""Settings that components declare (name, default, range), and one-sentence refusals of wrong ones.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from suite.specs import Component, freeze
+
+
+class Refused(Exception):
+    """Wrong input: the message is one sentence with its remedy; the command line exits with 2."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a component.
+
+    Attributes:
+        default: used when a study does not name the setting; its type is the setting's type.
+        doc: what it means, with unit and source, for `graftbench plan --explain` and the docs.
+        low, high: inclusive range of a number.
+        choices: the legal values, where they are few.
+        parse: turns what the study says into the canonical value; raises ValueError with a sentence.
+    """
+
+    default: Any
+    doc: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[Any, ...] = ()
+    parse: Callable[[Any], Any] | None = None
+
+    def value(self, given: Any) -> Any:
+        """The canonical value of what a study says; raises ValueError with a sentence."""
+        value = self.parse(given) if self.parse else _as_type_of(self.default, given)
+        if self.choices and value not in self.choices:
+            raise ValueError(f"must be one of {', '.join(map(str, self.choices))}, not {given!r}")
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            self._check_range(value)
+        return value
+
+    def _check_range(self, value: float) -> None:
+        if not math.isfinite(value):
+            raise ValueError(f"must be a finite number, not {value}")
+        if (self.low is not None and value < self.low) or (self.high is not None and value > self.high):
+            low = "-inf" if self.low is None else f"{self.low:g}"
+            high = "inf" if self.high is None else f"{self.high:g}"
+            raise ValueError(f"must be within {low} .. {high}, not {value:g}")
+
+
+def _as_type_of(default: Any, given: Any) -> Any:
+    if isinstance(default, bool) or isinstance(given, bool):
+        if not (isinstance(default, bool) and isinstance(given, bool)):
+            raise ValueError(f"must be {_kind(default)}, not {given!r}")
+        return given
+    if isinstance(default, float) and isinstance(given, int | float):
+        return float(given)
+    if default is not None and not isinstance(given, type(default)):
+        raise ValueError(f"must be {_kind(default)}, not {given!r}")
+    return given
+
+
+def _kind(default: Any) -> str:
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+    return names.get(type(default), f"like {default!r}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'lambda'?`, or the list of what is known when nothing is near."""
+    options = sorted(known)
+    near = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; known: {', '.join(options)}" if options else "; it has none"
+
+
+def resolve(declared: Mapping[str, Setting], given: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    """All settings of a component: what is given, checked, and the defaults of the rest.
+
+    Raises:
+        Refused: an unknown name or an illegal value, as one sentence that starts with `owner`.
+    """
+    values = {name: setting.default for name, setting in declared.items()}
+    for name, value in given.items():
+        if name not in declared:
+            raise Refused(f"{owner}.{name}: unknown setting{did_you_mean(name, declared)}")
+        try:
+            values[name] = declared[name].value(value)
+        except ValueError as error:
+            raise Refused(f"{owner}.{name}: {error}") from error
+    return values
+
+
+def canonical(declared: Mapping[str, Setting], component: Component, owner: str) -> Component:
+    """The component with its values canonical and its defaults left out, so equal cells have equal keys."""
+    values = resolve(declared, dict(component.settings), owner)
+    kept = {name: value for name, value in values.items() if value != declared[name].default}
+    return Component(component.name, freeze(kept))

@@ -1,0 +1,1 @@
+"""Tracking: MLflow, written by the driver alone."""

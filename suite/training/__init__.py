@@ -1,0 +1,1 @@
+"""The training core: recipes, loop, evaluation, checkpoints, device. Needs neither Ray nor MLflow."""
