@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -181,10 +182,13 @@ def first_draw(study: str, index: int, name: str) -> float:
 class Space:
     """The range of one searched hyperparameter: `choices`, or `low` to `high` (uniform, or log-uniform)."""
 
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012  (read by pydantic; this module needs no pydantic)
+
     low: float | None = None
     high: float | None = None
     log: bool = False
     choices: tuple[Value, ...] = field(default=())
+    integer: bool = False  # set by the plan's check for whole-number hyperparameters
 
     def at(self, position: float) -> Value:
         """The value at `position` in [0, 1)."""
@@ -192,6 +196,6 @@ class Space:
             return self.choices[int(position * len(self.choices))]
         if self.low is None or self.high is None:
             raise ValueError("a space needs low and high, or choices")
-        if self.log:
-            return float(self.low * (self.high / self.low) ** position)
-        return float(self.low + (self.high - self.low) * position)
+        low, high = (self.low, self.high + 1) if self.integer else (self.low, self.high)
+        value = low * (high / low) ** position if self.log else low + (high - low) * position
+        return math.floor(value) if self.integer else float(value)

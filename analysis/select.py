@@ -1,0 +1,221 @@
+"""The records of one study, arranged as groups of cells. Nothing vanishes: what did not finish keeps its row.
+
+Reads what `analysis.collect` wrote: `trials.parquet`, `epochs.parquet`, `study.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.formats import plural, ranges
+from suite.records import COLUMNS, Record
+from suite.specs import BASELINE
+
+METRICS = {"top1": "test_top1_error", "top5": "test_top5_error"}
+CELL = ["dataset", "backbone", "variant", "settings"]
+# What must be one thing per cell and stage. A cell run again under another protocol (an edited study) counts with its
+# latest one alone; the earlier rows are listed as superseded.
+_PROTOCOL = {
+    "confirm": ["recipe", "hyperparameters", "epochs", "precision", "memory_format", "micro_batch"],
+    "search": ["recipe", "epochs"],
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """Trials (one row each), epochs (long) and the study's plan. `superseded`: rows of an earlier protocol."""
+
+    trials: pd.DataFrame
+    epochs: pd.DataFrame
+    study: Mapping[str, Any]
+    superseded: pd.DataFrame
+
+    @property
+    def metric(self) -> str:
+        """The column of the primary metric."""
+        return METRICS[self.study.get("metric", "top1")]
+
+    @property
+    def alpha(self) -> float:
+        """Alpha of one look; a study that plans several (`looks`) splits it over them."""
+        return float(self.study.get("alpha", 0.05)) / int(self.study.get("looks", 1))
+
+    @property
+    def rope(self) -> float:
+        """Half-width of the region of practical equivalence, a fraction."""
+        return float(self.study.get("rope", 0.005))
+
+
+@dataclass(frozen=True)
+class CellResults:
+    """A cell with its trials. `refused`: the sentence with which the plan refused it."""
+
+    dataset: str
+    backbone: str
+    variant: str
+    settings: str
+    refused: str | None
+    expected: tuple[int, ...]  # confirm seeds that the group must have, planned or seen
+    searches: int  # planned search trials
+    search: tuple[Record, ...]
+    confirm: tuple[Record, ...]
+
+    @property
+    def label(self) -> str:
+        return f"{self.variant} ({self.settings})" if self.settings else self.variant
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.variant == BASELINE
+
+    def by_seed(self) -> dict[int, Record]:
+        """The confirm trials by seed, whatever their status."""
+        return {record.seed: record for record in self.confirm}
+
+    def errors(self, metric: str) -> dict[int, float]:
+        """Test error (fraction) by seed, of the completed confirm trials."""
+        found = {record.seed: getattr(record, metric) for record in self.confirm if record.status == "completed"}
+        return {seed: error for seed, error in sorted(found.items()) if error is not None and math.isfinite(error)}
+
+    def gap(self, metric: str) -> str:
+        """Why the test errors of this cell are no full set; empty when they are.
+
+        `2 of 5 seeds diverged (1, 3)`, `no confirm trial: all 4 search trials diverged`.
+        """
+        if self.refused:
+            return f"refused: {self.refused}"
+        present, seeds = self.errors(metric), self.by_seed()
+        absent = [seed for seed in self.expected if seed not in present]
+        if not absent:
+            return ""
+        if not self.confirm and self.search and all(trial.status == "diverged" for trial in self.search):
+            return f"no confirm trial: all {plural(len(self.search), 'search trial')} diverged"
+        kinds: dict[str, list[int]] = {}
+        for seed in absent:
+            kinds.setdefault(_absence(seeds.get(seed)), []).append(seed)
+        return "; ".join(
+            f"{len(where)} of {plural(len(self.expected), 'seed')} {kind} ({ranges(where)})"
+            for kind, where in kinds.items()
+        )
+
+
+def _absence(record: Record | None) -> str:
+    if record is None or str(record.status) == "running":
+        return "missing" if record is None else "not finished"
+    return "without a test error" if record.status == "completed" else record.status
+
+
+@dataclass(frozen=True)
+class Group:
+    """The cells of one dataset and backbone. `baseline` None: the records have none."""
+
+    dataset: str
+    backbone: str
+    baseline: CellResults | None
+    cells: tuple[CellResults, ...]  # the baseline too, in the order of the plan
+
+
+def load(records_dir: Path) -> Records:
+    """The records that `analysis.collect` wrote under `records_dir`.
+
+    Raises:
+        FileNotFoundError: a file is missing; the message names it.
+        ValueError: a column of the schema is missing.
+    """
+    for name in ("study.json", "trials.parquet", "epochs.parquet"):
+        if not (records_dir / name).is_file():
+            raise FileNotFoundError(f"No {name} in {records_dir}: collect the study's records first.")
+    types = {pa.int64(): pd.Int64Dtype()}
+    tables = [pq.read_table(records_dir / name) for name in ("trials.parquet", "epochs.parquet")]
+    trials, epochs = (table.to_pandas(types_mapper=types.get) for table in tables)
+    return arrange(trials, epochs, json.loads((records_dir / "study.json").read_text()))
+
+
+def arrange(trials: pd.DataFrame, epochs: pd.DataFrame, study: Mapping[str, Any]) -> Records:
+    """Records from tables already in memory; sets aside the rows of superseded protocols.
+
+    Raises:
+        ValueError: a column of the schema is missing.
+    """
+    lacking = sorted(set(COLUMNS) - set(trials.columns))
+    if lacking:
+        raise ValueError(f"The trials lack the columns {', '.join(lacking)}.")
+    ordered = trials.sort_values("started", kind="stable", na_position="first") if "started" in trials else trials
+    stale: set[Any] = set()
+    for stage, columns in _PROTOCOL.items():
+        rows = ordered[(ordered["stage"] == stage) & (ordered["status"] != "skipped")]
+        protocol = rows[columns].astype(str).agg("|".join, axis=1) if len(rows) else pd.Series(dtype=str)
+        cells = list(rows[CELL].itertuples(index=False, name=None))
+        latest = dict(zip(cells, protocol, strict=True))  # rows are in order of start: the last one stays
+        newest = dict(zip(zip(cells, rows["seed"], strict=True), rows.index, strict=True))
+        for index, cell, seed, own in zip(rows.index, cells, rows["seed"], protocol, strict=True):
+            if own != latest[cell] or (newest[cell, seed] != index and not pd.isna(seed)):
+                stale.add(index)
+    aside = trials.index.isin(stale)
+    return Records(trials[~aside], epochs, dict(study), trials[aside])
+
+
+def records_of(rows: pd.DataFrame) -> list[Record]:
+    """Rows as `suite.records.Record`, with None for what was not measured (NaN included)."""
+    names = list(COLUMNS)
+    plain = rows[names].astype(object).where(rows[names].notna(), None)
+    return [Record(**dict(zip(names, row, strict=True))) for row in plain.itertuples(index=False, name=None)]
+
+
+def groups(records: Records) -> list[Group]:
+    """Every cell that was planned or left a trial, grouped by dataset and backbone in the order of the plan."""
+    trials: dict[tuple[str, ...], list[Record]] = {}
+    for record in records_of(records.trials[records.trials["dataset"] != ""]):  # some were cut off before their tags
+        trials.setdefault((record.dataset, record.backbone, record.variant, record.settings), []).append(record)
+    planned = {tuple(cell[name] for name in CELL): cell for cell in records.study.get("cells", ())}
+    names = [*planned, *(name for name in trials if name not in planned)]
+    arranged = []
+    for dataset, backbone in dict.fromkeys((name[0], name[1]) for name in names):
+        members = [name for name in names if name[:2] == (dataset, backbone)]
+        cells = tuple(_cell(name, planned, trials, records.study, members) for name in members)
+        baseline = next((cell for cell in cells if cell.is_baseline), None)
+        arranged.append(Group(dataset, backbone, baseline, cells))
+    return arranged
+
+
+def _cell(
+    name: tuple[str, ...],
+    planned: Mapping[tuple[str, ...], Mapping[str, Any]],
+    trials: Mapping[tuple[str, ...], list[Record]],
+    study: Mapping[str, Any],
+    members: list[tuple[str, ...]],
+) -> CellResults:
+    """One cell. Its seeds: those planned, and any that another cell of the group has (more seeds were asked for)."""
+
+    def stage(wanted: str, of: tuple[str, ...] = name) -> list[Record]:
+        return sorted(
+            (record for record in trials.get(of, []) if record.stage == wanted),
+            key=lambda one: -1 if one.seed is None else one.seed,
+        )
+
+    mine = trials.get(name, [])
+    refused = planned.get(name, {}).get("refused")
+    skipped = [record for record in mine if record.status == "skipped"]
+    if not refused and skipped and len(skipped) == len(mine):
+        refused = skipped[0].reason
+    seen = {one.seed for of in members for one in stage("confirm", of) if one.status == "completed"}
+    return CellResults(
+        name[0],
+        name[1],
+        name[2],
+        name[3],
+        refused=refused or None,
+        expected=tuple(sorted(seen | set(range(int(study.get("seeds", 0)))))),
+        searches=int(study.get("search_trials", 0)),
+        search=tuple(record for record in stage("search") if record.status != "skipped"),
+        confirm=tuple(record for record in stage("confirm") if record.status != "skipped"),
+    )

@@ -1,0 +1,251 @@
+"""The command line. Verbs import heavy things inside, so that `--help` and a wrong study file answer at once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from suite.settings import Refused
+
+DONE, SOME_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    name="graftbench",
+    help="Does grafting this extension onto this CNN backbone help, on these datasets, and at what cost?\n\n"
+    "A study file names datasets, backbones, variants, a recipe and seeds. `plan` shows what it amounts to, `run` "
+    "trains what is missing, `report` says what helps.",
+    epilog="Start with: graftbench plan configs/demo.yaml    Exit codes: 0 done, 1 some trials failed, 2 refused, "
+    "130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, e.g. configs/demo.yaml.")]
+Data = Annotated[
+    Path, typer.Option("--data", envvar="GRAFTBENCH_DATA", help="The data directory: datasets are looked up there.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse the whole study when any pair in it is refused.")]
+DEFAULT_DATA = Path("data")
+
+
+def _console() -> Console:
+    width = None if sys.stdout.isatty() else 120
+    return Console(width=width, highlight=False)
+
+
+def _write_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=1) + "\n")
+
+
+@app.command()
+def plan(study: StudyFile, data: Data = DEFAULT_DATA, as_json: Json = False, strict: Strict = False) -> None:
+    """Show what a study amounts to: its cells, parameters, MACs, refusals and number of trials. Trains nothing."""
+    from suite.check import check
+    from suite.config import load_study
+    from suite.plan import make_plan
+    from suite.show import plan_as_dict, plan_tables
+
+    checked = check(make_plan(load_study(study)), data, strict=strict)
+    if as_json:
+        _write_json(plan_as_dict(checked))
+        return
+    console = _console()
+    for part in plan_tables(checked):
+        console.print(part)
+    console.print(f"run it: graftbench run {study}")
+
+
+@app.command()
+def run(
+    study: StudyFile,
+    data: Data = DEFAULT_DATA,
+    local: Annotated[bool, typer.Option("--local", help="One trial at a time in this process, without Ray.")] = False,
+    address: Annotated[
+        str | None, typer.Option(help="Join a running Ray (`auto` finds it) instead of starting one here.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    strict: Strict = False,
+) -> None:
+    """Train what is missing of a study. The same command again trains nothing; after Ctrl-C it resumes."""
+    from suite.check import check, refuse_missing_data
+    from suite.config import load_study
+    from suite.plan import make_plan
+    from suite.show import outcome_lines
+    from suite.sweep.run import Options, run_study
+
+    if local and address:
+        raise Refused("--local and --address contradict each other: leave one out")
+    checked = check(make_plan(load_study(study)), data, strict=strict)
+    refuse_missing_data(checked, data)
+    console = _console()
+    try:
+        outcome = run_study(checked, Options(data, local, address, device), console)
+    except KeyboardInterrupt:
+        console.print(f"interrupted; finished trials are kept, and the rest resumes with: graftbench run {study}")
+        raise typer.Exit(INTERRUPTED) from None
+    for line in outcome_lines(checked, outcome, study):
+        console.print(line)
+    raise typer.Exit(SOME_FAILED if outcome.failed else DONE)
+
+
+@app.command()
+def status(study: StudyFile, data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
+    """Show how far a study is: per cell, its trials by status. Reads the storage only; safe during a run."""
+    from suite.check import check
+    from suite.config import load_study
+    from suite.plan import make_plan
+    from suite.show import status_table
+    from suite.sweep.status import study_status
+
+    checked = check(make_plan(load_study(study)), data)
+    found = study_status(checked)
+    if as_json:
+        _write_json(found)
+    else:
+        _console().print(status_table(found))
+
+
+@app.command()
+def trial(
+    key: Annotated[str, typer.Argument(help="A trial's key, or its first digits.")],
+    storage: Annotated[Path, typer.Option(help="Where studies are stored.")] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Show one trial: what defines it, how it ended, and how to run it alone."""
+    from suite.show import trial_lines
+    from suite.sweep.status import find_trial
+
+    folder = find_trial(storage, key)
+    if as_json:
+        _write_json(json.loads((folder / "trial.json").read_text()))
+        return
+    for line in trial_lines(folder):
+        _console().print(line)
+
+
+@app.command()
+def leaderboard(
+    study: StudyFile,
+    as_json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+) -> None:
+    """Rank a study's cells by test error, with verdicts, intervals and cost."""
+    from analysis.leaderboard import leaderboard as rank
+    from analysis.leaderboard import to_markdown, to_text
+
+    from analysis.select import load
+
+    found = load(_collect(study))
+    if as_json:
+        _write_json(rank(found))
+    else:
+        sys.stdout.write((to_markdown(found) if markdown else to_text(found)) + "\n")
+
+
+@app.command()
+def report(
+    study: StudyFile,
+    out: Annotated[Path | None, typer.Option(help="Folder of the report; default: <storage>/report.")] = None,
+) -> None:
+    """Write a self-contained report.html and leaderboard.md: verdicts, tables, figures, failures, provenance."""
+    from analysis.report import write_report
+
+    records = _collect(study)
+    written = write_report(records, out or records.parent / "report")
+    _console().print(f"report: {written}", soft_wrap=True)
+
+
+def _collect(study: Path) -> Path:
+    """The study's records as Parquet, fresh from its MLflow store."""
+    from analysis.collect import CollectError, collect
+    from suite.config import load_study
+    from suite.tracking.store import check_store, tracking_uri
+
+    loaded = load_study(study)
+    uri = tracking_uri(loaded)
+    check_store(uri)
+    try:
+        return collect(uri, loaded.study, loaded.storage_path / "records")
+    except CollectError as error:
+        raise Refused(f"{error}; `graftbench run {study}` makes results") from error
+
+
+@app.command()
+def ui(
+    study: StudyFile,
+    port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
+) -> None:
+    """Open the MLflow UI on the study's store: every trial, curve, parameter and artifact. Ctrl-C ends it."""
+    from suite.config import load_study
+    from suite.tracking.server import serve
+    from suite.tracking.store import check_store, tracking_uri
+
+    uri = tracking_uri(load_study(study))
+    check_store(uri)
+    serve(uri, port, _console())
+
+
+@app.command()
+def doctor(
+    data: Data = DEFAULT_DATA,
+    tracking: Annotated[
+        str | None, typer.Option(help="An MLflow store to try; default: the one `run` would use.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what is installed, which devices and datasets are found, and whether the tracking store answers."""
+    from suite.doctor import examine, sections
+
+    found = examine(data, tracking)
+    if as_json:
+        _write_json(found)
+        return
+    for part in sections(found):
+        _console().print(part)
+
+
+@app.command()
+def clean(
+    study: StudyFile,
+    everything: Annotated[bool, typer.Option("--all", help="Remove all results of the study, MLflow's too.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+) -> None:
+    """Remove the checkpoints of finished trials; with --all, every result of the study."""
+    from suite.config import load_study
+    from suite.sweep.clean import remove_checkpoints, remove_study
+
+    loaded, console = load_study(study), _console()
+    if not everything:
+        console.print(remove_checkpoints(loaded))
+        return
+    if not yes and not typer.confirm(f"Remove every result of {loaded.study} ({loaded.storage_path})?"):
+        raise typer.Exit(DONE)
+    console.print(remove_study(loaded))
+
+
+def main() -> None:
+    """Entry point: a refusal is one sentence on stderr and exit code 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        app()
+    except Refused as refusal:
+        sys.stderr.write(f"graftbench: {refusal}\n")
+        sys.exit(REFUSED)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""scikit-learn's handwritten digits: 1,797 real 8 x 8 images inside the package, nothing to download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suite.datasets import Facts, Part
+from suite.datasets._splits import allocate
+from suite.settings import Setting
+from suite.specs import hashed
+
+SETTINGS = {
+    "size": Setting(16, "image side in pixels; every pixel of the 8 x 8 images is repeated", choices=(8, 16, 24, 32)),
+}
+
+TEST_EXAMPLES = 359  # a fifth of 1,797
+TRAIN_EXAMPLES = 1438
+MEAN, STD = 0.30537, 0.37613  # of the training part on the 0-1 scale; a test computes them again
+
+
+def facts(root: Path, *, size: int = 16) -> Facts:
+    """Known without scikit-learn; the data directory isn't needed."""
+    return Facts(
+        title="Digits",
+        classes=10,
+        shape=(1, size, size),
+        train_examples=TRAIN_EXAMPLES,
+        test_examples=TEST_EXAMPLES,
+        validation=288,
+        mean=(MEAN,),
+        std=(STD,),
+        licence="CC BY 4.0 (UCI Optical Recognition of Handwritten Digits)",
+        source="sklearn.datasets.load_digits; mean and std over the 1,438 training images",
+        class_names=tuple(str(digit) for digit in range(10)),
+    )
+
+
+def load(root: Path, part: Part, *, size: int = 16) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Images (N, 1, size, size) with the values 0-16 scaled to 0-255, and labels."""
+    from sklearn.datasets import load_digits  # here, because plans need the facts without it
+
+    bunch = load_digits()
+    labels = bunch.target.astype(np.int64)
+    chosen = _test_mask(labels) == (part == "test")
+    values = (bunch.images[chosen].astype(np.int64) * 255 + 8) // 16
+    factor = size // 8
+    images = values.astype(np.uint8).repeat(factor, axis=1).repeat(factor, axis=2)
+    return np.ascontiguousarray(images[:, None]), labels[chosen]
+
+
+def _test_mask(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The fixed, stratified test part: by hash, so that no seed of a study moves it."""
+    classes, counts = np.unique(labels, return_counts=True)
+    mask = np.zeros(len(labels), dtype=bool)
+    for label, share in zip(classes, allocate(counts, TEST_EXAMPLES), strict=True):
+        members = np.flatnonzero(labels == label).tolist()
+        mask[sorted(members, key=lambda index: hashed("digits", "test", index))[:share]] = True
+    return mask

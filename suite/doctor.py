@@ -1,0 +1,94 @@
+"""`graftbench doctor`: what is installed, which devices and datasets are found, whether the tracking store answers."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from suite import registry
+from suite.assembly import facts_of
+from suite.settings import Refused
+from suite.specs import Component, freeze
+from suite.tracking.store import DEFAULT_URI, check_store
+
+_PACKAGES = ("torch", "torchvision", "timm", "ray", "optuna", "mlflow", "pyarrow", "pandas", "scipy", "statsmodels")
+
+
+def examine(data: Path, tracking: str | None) -> dict[str, Any]:
+    """Everything that `sections` shows, as plain values."""
+    uri = tracking or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "devices": _devices(),
+        "data": str(data),
+        "datasets": _datasets(data),
+        "tracking": {"uri": uri, "trouble": _trouble(uri)},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _devices() -> list[str]:
+    import torch
+
+    from suite.training.execution import device_name
+
+    cpu = f"cpu: {os.cpu_count()} cores, {device_name(torch.device('cpu'))}"
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [cpu, *(f"cuda:{index}: {torch.cuda.get_device_name(index)}" for index in range(count))]
+
+
+def _datasets(data: Path) -> dict[str, str]:
+    """Per dataset `found`, or the sentence that says what is missing; Parquet folders by the name of each."""
+    components = [Component(name) for name in registry.available("dataset") if name != "parquet"]
+    folders = sorted({path.parent.relative_to(data) for path in data.glob("*/*.parquet")}) if data.is_dir() else []
+    components += [Component("parquet", freeze({"path": str(folder)})) for folder in folders]
+    return {component.label: _found(component, data) for component in components}
+
+
+def _found(component: Component, data: Path) -> str:
+    try:
+        facts = facts_of(component, data)
+    except Refused as refusal:
+        return str(refusal)
+    size = f"{facts.train_examples:,} + {facts.test_examples:,} images, {facts.classes} classes, {facts.shape}"
+    return facts.missing or f"found: {size}"
+
+
+def _trouble(uri: str) -> str | None:
+    try:
+        check_store(uri)
+    except Refused as refusal:
+        return str(refusal)
+    return None
+
+
+def sections(found: Mapping[str, Any]) -> Iterator[Table | str]:
+    """The findings for a terminal."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("python", found["python"])
+    for name, version in found["packages"].items():
+        table.add_row(name, version or "[yellow]not installed[/]")
+    for device in found["devices"]:
+        table.add_row("device", device)
+    for name, state in found["datasets"].items():
+        table.add_row(name, state if state.startswith("found") else f"[yellow]{state}[/]")
+    tracking = found["tracking"]
+    state = f"[yellow]{tracking['trouble']}[/]" if tracking["trouble"] else f"{tracking['uri']} can be used"
+    table.add_row("tracking", state)
+    yield table
+    yield f"datasets were looked up in {found['data']} (GRAFTBENCH_DATA, or --data)"

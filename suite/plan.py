@@ -1,0 +1,186 @@
+"""Study -> cells -> trials: a pure function. Launchers only consume what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from suite import registry
+from suite.config import Entry, Study, grid
+from suite.settings import Refused, did_you_mean
+from suite.specs import Cell, Component, Settings, Space, Stage, Trial, first_draw, freeze
+from suite.training import recipes
+
+# Searching these would give cells unequal budgets or move the yardstick.
+_NOT_SEARCHABLE = frozenset({"epochs", "train_limit", "validation", "selection"})
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What every trial of a group shares besides its seeds; set before the group's first trial."""
+
+    precision: Literal["float32", "bf16"] = "float32"
+    channels_last: bool = False
+    micro_batch: int | None = None
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell and what the check found out about it.
+
+    Attributes:
+        space: what its search may choose, by name; a setting that the study fixes is not in it.
+        refused: why the pair can't be served; its trials become `skipped` records.
+        parameters, macs, inference_macs: as `suite.training.cost` counts; None before the check, or when refused.
+    """
+
+    cell: Cell
+    space: tuple[tuple[str, Space], ...] = ()
+    refused: str | None = None
+    parameters: int | None = None
+    macs: int | None = None
+    inference_macs: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study amounts to.
+
+    Attributes:
+        recipe: with the study's overrides, defaults left out.
+        epochs, search_epochs: budget of a confirm and of a search trial.
+        batch: images per training step, where the search does not choose it.
+    """
+
+    study: Study
+    recipe: Component
+    epochs: int
+    search_epochs: int
+    batch: int
+    cells: tuple[PlannedCell, ...]
+
+    @property
+    def runnable(self) -> tuple[PlannedCell, ...]:
+        return tuple(planned for planned in self.cells if planned.refused is None)
+
+    @property
+    def trials(self) -> int:
+        """How many trainings the plan asks for."""
+        return len(self.runnable) * (self.study.search.trials + self.study.seeds)
+
+    def search_trial(self, cell: Cell, index: int, chosen: Settings, conditions: Conditions) -> Trial:
+        return self._trial(cell, "search", index, self.search_epochs, chosen, conditions)
+
+    def confirm_trials(self, cell: Cell, chosen: Settings, conditions: Conditions) -> list[Trial]:
+        """One per confirm seed, all with the hyperparameters that the cell's search chose."""
+        seeds = range(self.study.seeds)
+        return [self._trial(cell, "confirm", seed, self.epochs, chosen, conditions) for seed in seeds]
+
+    def _trial(
+        self, cell: Cell, stage: Stage, seed: int, epochs: int, chosen: Settings, conditions: Conditions
+    ) -> Trial:
+        return Trial(
+            cell=cell,
+            recipe=self.recipe,
+            stage=stage,
+            seed=seed,
+            epochs=epochs,
+            hyperparameters=chosen,
+            split_seed=self.study.split_seed,
+            resplit=self.study.resplit,
+            precision=conditions.precision,
+            channels_last=conditions.channels_last,
+            micro_batch=conditions.micro_batch,
+        )
+
+    def first_draws(self, planned: PlannedCell, index: int) -> Settings:
+        """What the index-th search trial tries in every cell that has these hyperparameters."""
+        return freeze({name: space.at(first_draw(self.study.study, index, name)) for name, space in planned.space})
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One entry of a study's list, expanded: where it stands in the file, and the component."""
+
+    where: str
+    component: Component
+
+
+def axes(kind: registry.Kind, entries: Iterable[Entry]) -> Iterator[Axis]:
+    """
+    Raises:
+        Refused: no component of that kind has that name.
+    """
+    for position, entry in enumerate(entries):
+        where = f"{kind}s[{position}]"
+        registry.check_name(kind, entry.name, where)
+        for settings in grid(entry):
+            yield Axis(where, Component(entry.name, freeze(settings)))
+
+
+def make_plan(study: Study) -> Plan:
+    """The plan as the file says it: names known, grid expanded, spaces assigned; nothing heavy imported.
+
+    Raises:
+        Refused: an unknown name, a repeated cell, or a space that no cell can use.
+    """
+    chosen = Component(study.recipe.name, freeze(study.recipe.settings))
+    recipe = recipes.resolve(chosen)
+    _check_space_names(study)
+    cells = [
+        Cell(dataset.component, backbone.component, variant.component)
+        for dataset in axes("dataset", study.datasets)
+        for backbone in axes("backbone", study.backbones)
+        for variant in axes("variant", study.variants)
+    ]
+    return Plan(
+        study=study,
+        recipe=recipes.canonical(chosen),
+        epochs=recipe.epochs,
+        search_epochs=study.search.epochs or recipe.epochs,
+        batch=recipe.batch,
+        cells=tuple(PlannedCell(cell, _space_of(study, cell)) for cell in refuse_repeats(cells)),
+    )
+
+
+def refuse_repeats(cells: list[Cell]) -> list[Cell]:
+    """The cells, if no two are equal.
+
+    Raises:
+        Refused: naming the first repeated cell.
+    """
+    seen: set[Cell] = set()
+    for cell in cells:
+        if cell in seen:
+            raise Refused(f"the cell {cell.label} stands twice: remove the repeated entry or value")
+        seen.add(cell)
+    return cells
+
+
+def _check_space_names(study: Study) -> None:
+    variants = {entry.name for entry in study.variants}
+    knobs = [name for name in recipes.KNOBS if name not in _NOT_SEARCHABLE]
+    for name in study.search.space:
+        where = f"search.space.{name}"
+        owner, dot, _ = name.partition(".")
+        if dot and owner not in variants:
+            raise Refused(f"{where}: the study has no variant {owner!r}{did_you_mean(owner, variants)}")
+        if not dot and name in _NOT_SEARCHABLE:
+            raise Refused(f"{where}: searching {name} would give cells unequal budgets; set it under recipe instead")
+        if not dot and name not in knobs:
+            hint = did_you_mean(name, [*knobs, *(f"{variant}.<setting>" for variant in variants)])
+            raise Refused(f"{where}: unknown hyperparameter{hint}")
+
+
+def _space_of(study: Study, cell: Cell) -> tuple[tuple[str, Space], ...]:
+    fixed = {f"{cell.variant.name}.{name}" for name, _ in cell.variant.settings}
+    return tuple(
+        (name, space)
+        for name, space in sorted(study.search.space.items())
+        if name not in fixed and ("." not in name or name.startswith(f"{cell.variant.name}."))
+    )
+
+
+def with_cells(plan: Plan, cells: Iterable[PlannedCell]) -> Plan:
+    return replace(plan, cells=tuple(cells))

@@ -1,0 +1,49 @@
+"""Removing what a study no longer needs, or all of it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+from suite.config import Study
+from suite.records import FINISHED
+from suite.sweep.ledger import Ledger
+from suite.tracking.store import check_store, forget_experiment, tracking_uri
+from suite.trial import drop_checkpoints
+
+
+def remove_checkpoints(study: Study) -> str:
+    """Drop the weights of finished trials; says how much that freed. Records and predictions stay.
+
+    Raises:
+        Refused: the storage is another study's, or a run is using it.
+    """
+    ledger = Ledger(study)
+    ledger.check()
+    if not ledger.path.is_dir():
+        return f"nothing to remove: {ledger.path} does not exist"
+    freed, trials = 0, 0
+    with ledger.locked():
+        for key, record in ledger.records().items():
+            weights = list(ledger.directory(key).glob("*.pt")) if record.status in FINISHED else []
+            freed += sum(path.stat().st_size for path in weights)
+            trials += bool(weights)
+            drop_checkpoints(ledger.directory(key))
+    return f"removed the checkpoints of {trials} finished trials ({freed / 2**20:.1f} MiB) under {ledger.path}"
+
+
+def remove_study(study: Study) -> str:
+    """Remove the study's storage, and delete its experiment in MLflow (kept there under another name).
+
+    Raises:
+        Refused: the storage is another study's, a run is using it, or the tracking store does not answer.
+    """
+    ledger, uri = Ledger(study), tracking_uri(study)
+    ledger.check_owner()
+    check_store(uri)
+    retired = forget_experiment(uri, study.study, f"{study.study} (removed {time.strftime('%Y-%m-%d %H:%M:%S')})")
+    if ledger.path.is_dir():
+        with ledger.locked():
+            shutil.rmtree(ledger.path)
+    kept = f"; MLflow keeps its runs as the deleted experiment {retired!r} until `mlflow gc`" if retired else ""
+    return f"removed {ledger.path}{kept}"

@@ -1,0 +1,98 @@
+"""Precision, memory format and micro-batch of each group, decided by probe before its first trial.
+
+They are equal for every cell of a group, because batch-norm statistics and bits depend on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from suite.config import Resources
+from suite.layers.model import Graft
+from suite.plan import Conditions, Plan, PlannedCell
+from suite.specs import Streams
+from suite.sweep.ledger import group_label
+from suite.training.execution import resolve_device
+from suite.training.probe import Probe, probe
+from suite.trial import assemble, facts_of
+
+
+def decide(
+    plan: Plan, data: Path, device: str, *, known: Mapping[str, Conditions], on_ray: bool, console: Console
+) -> dict[str, Conditions]:
+    """Conditions by group label: those known stay, the study's own choice goes before the probe's.
+
+    Args:
+        device: auto, cpu, cuda; of the machine that runs the trials.
+        on_ray: probe inside a Ray task with a trial's resources, where the trials will run.
+    """
+    decided = dict(known)
+    for label, planned in _most_demanding(plan).items():
+        if label in decided:
+            continue
+        fixed = _fixed(plan)
+        if fixed is not None:
+            decided[label] = fixed
+            continue
+        threads = max(1, int(plan.study.resources.cpus))
+        arguments = (planned, data.absolute(), plan.batch, device, threads)
+        found = _on_ray(plan.study.resources, arguments) if on_ray else _probe(*arguments)
+        decided[label] = _chosen(plan, found)
+        console.print(_sentence(label, decided[label], found))
+    return decided
+
+
+def _most_demanding(plan: Plan) -> dict[str, PlannedCell]:
+    """Per group the runnable cell with the most multiply-accumulates; its needs bind the others."""
+    heaviest: dict[str, PlannedCell] = {}
+    for planned in plan.runnable:
+        label = group_label(planned.cell)
+        if label not in heaviest or (planned.macs or 0) > (heaviest[label].macs or 0):
+            heaviest[label] = planned
+    return heaviest
+
+
+def _fixed(plan: Plan) -> Conditions | None:
+    """The study's choice, when it leaves nothing to the probe."""
+    study = plan.study
+    if study.precision == "auto" or study.memory_format == "auto":
+        return None
+    return Conditions(study.precision, study.memory_format == "channels_last")
+
+
+def _probe(planned: PlannedCell, data: Path, batch: int, device: str, threads: int) -> Probe:
+    facts = facts_of(planned.cell.dataset, data)
+    cell = planned.cell
+
+    def build() -> Graft:
+        return assemble(cell, facts.shape, facts.classes, streams=Streams("search", 0))
+
+    return probe(build, facts.shape, facts.classes, batch, resolve_device(device), threads)
+
+
+def _on_ray(resources: Resources, arguments: tuple[PlannedCell, Path, int, str, int]) -> Probe:
+    import ray
+
+    task = ray.remote(_probe).options(num_cpus=resources.cpus, num_gpus=resources.gpus)
+    found: Probe = ray.get(task.remote(*arguments))
+    return found
+
+
+def _chosen(plan: Plan, found: Probe) -> Conditions:
+    """The fastest measured candidate that the study allows, by the probe's own rule when it allows all."""
+    study = plan.study
+    precision = found.precision if study.precision == "auto" else study.precision
+    channels_last = found.channels_last
+    if study.memory_format != "auto":
+        channels_last = study.memory_format == "channels_last"
+    return Conditions(precision, channels_last, found.micro_batch)
+
+
+def _sentence(label: str, chosen: Conditions, found: Probe) -> str:
+    plain = found.measured[0][3]
+    memory = "channels_last" if chosen.channels_last else "contiguous"
+    gain = f"{found.images_per_second / plain:.2f} x plain float32" if found.images_per_second != plain else "plain"
+    return f"{label}: {chosen.precision}, {memory} ({found.images_per_second:.0f} images/s, {gain})"

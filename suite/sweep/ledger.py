@@ -1,0 +1,149 @@
+"""A study's storage on disk: which study it is, what each trial left, and the conditions of each group.
+
+<storage>/study.json            identity of the study; a different one is refused
+<storage>/conditions.json       precision, memory format and micro-batch per group, decided before its first trial
+<storage>/trials/<key>/         one folder per trial (see `suite.trial.Place`)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from suite import records
+from suite.config import Study
+from suite.plan import Conditions
+from suite.records import FINISHED, Record
+from suite.settings import Refused
+from suite.specs import Cell, Trial
+from suite.trial import drop_checkpoints, read_trial
+
+
+class Ledger:
+    """The one source of what is finished; MLflow is written from it."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.path = study.storage_path
+
+    def check(self) -> None:
+        """
+        Raises:
+            Refused: the storage path holds something else, or this study's fixed parts have changed.
+        """
+        marker = self.path / "study.json"
+        if not self.path.exists():
+            self._check_writable()
+            return
+        if not self.path.is_dir():
+            raise Refused(f"storage: {self.path} is a file; name a folder")
+        if not marker.is_file():
+            if any(self.path.iterdir()):
+                raise Refused(f"storage: {self.path} holds other files; name an empty or new folder")
+            return
+        self.check_owner()
+        found, wanted = json.loads(marker.read_text()), self.study.identity()
+        changed = sorted(key for key in wanted if found.get(key) != wanted[key])
+        if changed:
+            raise Refused(
+                f"{', '.join(changed)}: changed since {self.path} was started, and mixed results can't be compared: "
+                f"give the study a new name, or remove the old results with `graftbench clean --all`"
+            )
+
+    def check_owner(self) -> None:
+        """
+        Raises:
+            Refused: the storage path belongs to a study of another name.
+        """
+        marker = self.path / "study.json"
+        if marker.is_file():
+            owner = json.loads(marker.read_text())["study"]
+            if owner != self.study.study:
+                raise Refused(f"storage: {self.path} belongs to the study {owner!r}; name another folder")
+
+    def _check_writable(self) -> None:
+        parent = next(folder for folder in (*self.path.absolute().parents,) if folder.exists())
+        if not os.access(parent, os.W_OK) or not parent.is_dir():
+            raise Refused(f"storage: can't create {self.path}: {parent} is not a writable folder")
+
+    def open(self) -> None:
+        """Create the storage. Call after `check`."""
+        (self.path / "trials").mkdir(parents=True, exist_ok=True)
+        _write(self.path / "study.json", json.dumps(self.study.identity(), indent=1))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """
+        Raises:
+            Refused: another `graftbench run` of this study is at work.
+        """
+        with (self.path / "lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise Refused(f"another run of {self.study.study!r} is using {self.path}: wait for it") from error
+            yield
+
+    def directory(self, key: str) -> Path:
+        return self.path / "trials" / key
+
+    def records(self) -> dict[str, Record]:
+        """Every readable record by key. A torn one is as if it were not there: its trial runs again."""
+        found = {}
+        for path in sorted(self.path.glob("trials/*/record.json")):
+            try:
+                found[path.parent.name] = records.read(path)
+            except ValueError:
+                continue
+        return found
+
+    def states(self) -> Iterator[tuple[Trial, str]]:
+        """Every started trial with its status; `running` when it was started and left no record."""
+        for path in sorted(self.path.glob("trials/*/trial.json")):
+            try:
+                trial = read_trial(path)
+            except Refused:
+                continue
+            try:
+                yield trial, records.read(path.with_name("record.json")).status
+            except (FileNotFoundError, ValueError):
+                yield trial, "running"
+
+    def interrupted(self) -> list[Trial]:
+        """Trials that were started and left no final record, in order of their seeds."""
+        open_trials = [trial for trial, status in self.states() if status not in FINISHED]
+        return sorted(open_trials, key=lambda trial: (trial.seed, trial.key))
+
+    def close(self, record: Record) -> None:
+        """Keep a record that the driver made, for a trial whose worker could not (stopped by ASHA, or lost)."""
+        folder = self.directory(record.trial_key)
+        records.write(record, folder / "record.json")
+        if record.status == "stopped":
+            drop_checkpoints(folder)
+
+    def conditions(self) -> dict[str, Conditions]:
+        """Decided conditions by group label."""
+        path = self.path / "conditions.json"
+        if not path.is_file():
+            return {}
+        return {group: Conditions(**values) for group, values in json.loads(path.read_text()).items()}
+
+    def write_conditions(self, conditions: dict[str, Conditions]) -> None:
+        plain = {group: dataclasses.asdict(values) for group, values in conditions.items()}
+        _write(self.path / "conditions.json", json.dumps(plain, indent=1))
+
+
+def group_label(cell: Cell) -> str:
+    """The name of a cell's group in files and messages."""
+    return f"{cell.dataset.label} / {cell.backbone.label}"
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)

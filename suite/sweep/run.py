@@ -1,0 +1,179 @@
+"""`graftbench run`: from a checked plan to records, on Ray or in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from suite.plan import Conditions, Plan
+from suite.records import Record
+from suite.settings import Refused
+from suite.specs import Cell, Component, Trial
+from suite.sweep.conditions import decide
+from suite.sweep.conductor import Conductor
+from suite.sweep.ledger import Ledger
+from suite.sweep.local import run_local
+from suite.sweep.places import Places
+from suite.sweep.progress import Progress
+from suite.tracking.store import check_store, open_experiment, tracking_uri
+
+log = logging.getLogger(__name__)
+
+Groups = Mapping[tuple[Component, Component], Conditions]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run a study, as the command line says it.
+
+    Attributes:
+        local: one process, no Ray.
+        address: a running Ray to join; None starts one on this machine.
+        device: auto, cpu, cuda.
+    """
+
+    data: Path
+    local: bool = False
+    address: str | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left: how many trials it trained itself, and every record of the plan."""
+
+    trained: int
+    records: Mapping[str, Record]
+    tracking_trouble: str | None = None
+
+    @property
+    def failed(self) -> list[Record]:
+        return [record for record in self.records.values() if record.status == "failed"]
+
+
+def run_study(plan: Plan, options: Options, console: Console) -> Outcome:
+    """Train what is missing, write MLflow, return what there is.
+
+    Raises:
+        Refused: storage, tracking store or cluster can't be used; nothing has been started or written.
+        KeyboardInterrupt: interrupted; finished trials are kept and the rest resumes with the same command.
+    """
+    ledger, uri = Ledger(plan.study), tracking_uri(plan.study)
+    ledger.check()
+    check_store(uri)
+    with _ray(plan, ledger, options):
+        ledger.open()
+        with ledger.locked(), _interruptible():
+            return _run(plan, ledger, uri, options, console)
+
+
+def _run(plan: Plan, ledger: Ledger, uri: str, options: Options, console: Console) -> Outcome:
+    from suite.tracking.writer import MlflowWriter  # MLflow takes seconds to import
+
+    client, experiment = open_experiment(plan, uri)
+    with contextlib.closing(MlflowWriter(client, experiment, plan, ledger.path / "trials")) as writer:
+        known = ledger.records()
+        for record in writer.finished_elsewhere(known):
+            ledger.close(record)
+            known[record.trial_key] = record
+        writer.catch_up(known)
+        conditions = _conditions(plan, ledger, options, console)
+        with Progress(plan, console) as progress:
+            conductor = Conductor(plan, conditions, known, ledger.interrupted(), audience=(writer, progress))
+            for record in conductor.records.values():
+                if record.trial_key in known:
+                    progress.known(record, Trial.from_dict(record.trial).cell)
+            before = len(conductor.records)
+            if not conductor.idle:
+                _train(conductor, ledger, plan, options)
+    return Outcome(len(conductor.records) - before, conductor.records, writer.trouble)
+
+
+def _train(conductor: Conductor, ledger: Ledger, plan: Plan, options: Options) -> None:
+    resources = plan.study.resources
+    threads = max(1, int(resources.cpus))
+    places = Places(
+        options.data.absolute(), (ledger.path / "trials").absolute(), options.device, threads, plan.study.keep
+    )
+    if options.local:
+        run_local(conductor, ledger, places)
+        return
+    from suite.sweep.cluster import run_on_ray  # Ray takes seconds to import
+
+    run_on_ray(conductor, ledger, places, resources)
+
+
+def _conditions(plan: Plan, ledger: Ledger, options: Options, console: Console) -> Groups:
+    """Per group, as an earlier run decided, else by probe now; written before the group's first trial."""
+    decided = ledger.conditions()
+    fresh = decide(plan, options.data, options.device, known=decided, on_ray=not options.local, console=console)
+    if fresh != decided:
+        ledger.write_conditions(fresh)
+    return by_group(plan, fresh)
+
+
+def by_group(plan: Plan, decided: Mapping[str, Conditions]) -> Groups:
+    """Conditions of every group of the plan that has some decided."""
+    from suite.sweep.ledger import group_label
+
+    cells: list[Cell] = [planned.cell for planned in plan.cells]
+    return {cell.group: decided[group_label(cell)] for cell in cells if group_label(cell) in decided}
+
+
+def needs_training(plan: Plan, ledger: Ledger) -> bool:
+    """Whether the ledger alone can't show that everything is finished."""
+    groups = by_group(plan, ledger.conditions())
+    if any(planned.cell.group not in groups for planned in plan.runnable):
+        return True
+    return not Conductor(plan, groups, ledger.records(), ledger.interrupted()).idle
+
+
+@contextlib.contextmanager
+def _ray(plan: Plan, ledger: Ledger, options: Options) -> Iterator[None]:
+    """A connected Ray that can hold at least one trial, where the run needs one."""
+    if options.local or not needs_training(plan, ledger):
+        yield
+        return
+    import ray
+
+    from suite.sweep import cluster
+
+    resources = plan.study.resources
+    try:
+        cluster.connect(options.address)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise Refused(
+            f"no Ray answers at {options.address!r} ({str(error).splitlines()[0]}): start one with `ray start --head`, "
+            "or leave --address out"
+        ) from error
+    try:
+        if cluster.slots(resources) < 1:
+            has = ray.cluster_resources()
+            raise Refused(
+                f"resources: one trial needs {resources.cpus:g} CPUs and {resources.gpus:g} GPUs, but Ray has "
+                f"{has.get('CPU', 0):g} and {has.get('GPU', 0):g}"
+            )
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,131 @@
+"""The search of one cell: its Optuna study, which also holds its ASHA bracket.
+
+Optuna's `SuccessiveHalvingPruner` is asynchronous successive halving; living in the cell's own study, it compares a
+cell's trials with each other only, never an easy dataset's with a hard one's, and works with and without Ray.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+
+from suite.plan import Conditions, Plan, PlannedCell
+from suite.records import Epoch, Record
+from suite.specs import Settings, Space, Trial, freeze, hashed
+from suite.training import recipes
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+class CellSearch:
+    """Draws the search trials of one cell and chooses its hyperparameters.
+
+    Search trial i < first_draws takes the hashed draws that every cell shares; the sampler sees them and draws the
+    rest. Results of an earlier run are replayed first, so a resumed search knows what the interrupted one knew.
+    """
+
+    def __init__(self, plan: Plan, planned: PlannedCell, conditions: Conditions) -> None:
+        self._plan, self._planned, self._conditions = plan, planned, conditions
+        self._distributions = {name: _distribution(space) for name, space in planned.space}
+        self._by_loss = recipes.resolve(plan.recipe).selection == "validation_loss"
+        self._optuna = optuna.create_study(sampler=self._sampler(), pruner=self._pruner())
+        self._open: dict[int, optuna.Trial] = {}
+        self._records: dict[int, Record] = {}
+
+    def _sampler(self) -> optuna.samplers.BaseSampler:
+        search = self._plan.study.search
+        seed = hashed("sampler", search.sampler, self._plan.study.study, self._planned.cell.label) % 2**32
+        if search.sampler == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=search.first_draws, constant_liar=True)
+
+    def _pruner(self) -> optuna.pruners.BasePruner:
+        asha = self._plan.study.search.asha
+        if asha is None:
+            return optuna.pruners.NopPruner()
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=asha.grace, reduction_factor=asha.reduction)
+
+    @property
+    def total(self) -> int:
+        return self._plan.study.search.trials
+
+    @property
+    def finished(self) -> bool:
+        return len(self._records) == self.total
+
+    def trial(self, index: int) -> Trial:
+        """The index-th search trial; asks the sampler when it is past the shared first draws."""
+        fixed = self._plan.first_draws(self._planned, index) if index < self._plan.study.search.first_draws else None
+        chosen = self._ask(index, fixed)
+        return self._plan.search_trial(self._planned.cell, index, chosen, self._conditions)
+
+    def adopt(self, trial: Trial) -> None:
+        """Take a trial of an interrupted run back in, with the hyperparameters that it had."""
+        self._ask(trial.seed, trial.hyperparameters)
+
+    def replay(self, record: Record, trial: Trial) -> None:
+        """Tell the sampler and the bracket about a finished trial of an earlier run."""
+        self.adopt(trial)
+        for epoch in record.history:
+            self.epoch(trial.seed, epoch)
+        self.finish(trial.seed, record)
+
+    def _ask(self, index: int, fixed: Settings | None) -> Settings:
+        if fixed is not None:
+            self._optuna.enqueue_trial(dict(fixed))
+        optuna_trial = self._optuna.ask(self._distributions)
+        self._open[index] = optuna_trial
+        return freeze(optuna_trial.params)
+
+    def epoch(self, index: int, epoch: Epoch) -> bool:
+        """Report an epoch to the bracket; False when ASHA stops the trial. The last epoch is never cut off."""
+        optuna_trial = self._open[index]
+        value = self._score(epoch)
+        if not math.isfinite(value):
+            return True  # the training core ends it as diverged
+        optuna_trial.report(value, epoch.epoch)
+        return not optuna_trial.should_prune() or epoch.epoch >= self._plan.search_epochs
+
+    def finish(self, index: int, record: Record) -> None:
+        """Tell how the trial ended. A diverged or failed one has no value; a stopped one is pruned, not complete."""
+        optuna_trial = self._open.pop(index)
+        self._records[index] = record
+        value = self._value(record)
+        if record.status == "completed" and value is not None:
+            self._optuna.tell(optuna_trial, value)
+        else:
+            self._optuna.tell(optuna_trial, state=TrialState.PRUNED if record.status == "stopped" else TrialState.FAIL)
+
+    def best(self) -> Settings | None:
+        """Hyperparameters of the lowest validation value among completed trials, ties to the first; None if none."""
+        values = [(self._value(record), index) for index, record in self._records.items()]
+        ranked = sorted((value, index) for value, index in values if value is not None)
+        completed = [index for _, index in ranked if self._records[index].status == "completed"]
+        return Trial.from_dict(self._records[completed[0]].trial).hyperparameters if completed else None
+
+    def outcome(self) -> str:
+        """`3 diverged, 1 failed`: how the trials ended, for the sentence of a cell without a best."""
+        statuses = [record.status for record in self._records.values()]
+        return ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
+
+    def _score(self, epoch: Epoch) -> float:
+        return epoch.validation_loss if self._by_loss else epoch.validation_top1_error
+
+    def _value(self, record: Record) -> float | None:
+        return record.validation_loss if self._by_loss else record.validation_top1_error
+
+
+def _distribution(space: Space) -> BaseDistribution:
+    if space.choices:
+        return CategoricalDistribution(space.choices)
+    if space.low is None or space.high is None:
+        raise ValueError("a space needs low and high, or choices")
+    if space.integer:
+        return IntDistribution(int(space.low), int(space.high), log=space.log)
+    return FloatDistribution(space.low, space.high, log=space.log)

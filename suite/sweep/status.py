@@ -1,0 +1,62 @@
+"""How far a study is, read from its storage; safe while it runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from suite.plan import Plan
+from suite.records import STATUSES
+from suite.settings import Refused
+from suite.specs import Cell
+from suite.sweep.ledger import Ledger
+
+
+def study_status(plan: Plan) -> dict[str, Any]:
+    """Per cell: planned trials, and how many are in each state (`running` means started and not ended).
+
+    Trials that the plan no longer asks for (a removed cell, fewer seeds) are not counted.
+    """
+    ledger = Ledger(plan.study)
+    ledger.check()
+    counts: dict[Cell, Counter[str]] = {planned.cell: Counter() for planned in plan.cells}
+    for trial, status in ledger.states():
+        wanted = trial.seed < (plan.study.seeds if trial.stage == "confirm" else plan.study.search.trials)
+        if trial.cell in counts and wanted:
+            counts[trial.cell][f"{trial.stage} {status}"] += 1
+    cells = []
+    for planned in plan.cells:
+        asked = 0 if planned.refused else plan.study.search.trials + plan.study.seeds
+        found = counts[planned.cell]
+        cells.append(
+            {
+                "dataset": planned.cell.dataset.label,
+                "backbone": planned.cell.backbone.label,
+                "variant": planned.cell.variant.label,
+                "planned": asked,
+                "refused": planned.refused,
+                **{stage: _by_status(found, stage) for stage in ("search", "confirm")},
+            }
+        )
+    return {"study": plan.study.study, "storage": str(ledger.path), "trials": plan.trials, "cells": cells}
+
+
+def _by_status(found: Counter[str], stage: str) -> dict[str, int]:
+    return {status: found[f"{stage} {status}"] for status in (*STATUSES, "running") if found[f"{stage} {status}"]}
+
+
+def find_trial(storage: Path, key: str) -> Path:
+    """The folder of the trial whose key starts with `key`.
+
+    Raises:
+        Refused: no trial's key, or several trials' keys, start so.
+    """
+    patterns = (f"*/trials/{key}*/trial.json", f"trials/{key}*/trial.json")
+    found = sorted({path.parent for pattern in patterns for path in storage.glob(pattern)})
+    if not found:
+        raise Refused(f"no trial {key!r} under {storage}: `graftbench status` and the MLflow UI list keys")
+    if len(found) > 1:
+        names = ", ".join(str(folder.relative_to(storage)) for folder in found[:5])
+        raise Refused(f"{key!r} fits {len(found)} trials ({names}): give more digits, or --storage")
+    return found[0]

@@ -1,0 +1,40 @@
+"""The MLflow UI on a study's store."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from urllib.parse import urlsplit
+
+from rich.console import Console
+
+from suite.settings import Refused
+
+
+def serve(uri: str, port: int, console: Console) -> None:
+    """Run the UI until Ctrl-C; a store that is a server already has its own.
+
+    Raises:
+        Refused: the port is taken.
+    """
+    if urlsplit(uri).scheme in {"http", "https"}:
+        console.print(f"the study's store is a server with its own UI: {uri}")
+        return
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise Refused(f"port {port} is taken: name another with --port")
+    console.print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it); store: {uri}", soft_wrap=True)
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        uri,
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+    subprocess.run(command, check=False)

@@ -1,0 +1,169 @@
+"""Where records go: the MLflow store of a study, checked before anything starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from suite.config import Study
+from suite.plan import Plan
+from suite.settings import Refused
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+DEFAULT_URI = "sqlite:///runs/mlflow.db"
+STUDY_TAG = "graftbench.study"  # what analysis needs to know of the study
+IDENTITY_TAG = "graftbench.identity"  # what may not change once trials have run
+
+
+def tracking_uri(study: Study) -> str:
+    """The study's `tracking`, else MLFLOW_TRACKING_URI, else a SQLite file under runs/."""
+    return study.tracking or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+
+
+def check_store(uri: str) -> None:
+    """
+    Raises:
+        Refused: no store can be used there; nothing has been written.
+    """
+    scheme = urlsplit(uri).scheme
+    if scheme in {"http", "https"}:
+        _check_server(uri)
+    elif scheme == "sqlite":
+        _check_sqlite(sqlite_path(uri))
+    elif scheme.partition("+")[0] in {"postgresql", "mysql", "mssql"}:
+        _check_database(uri)
+    else:
+        raise Refused(
+            f"tracking: {uri!r} is no MLflow store: use sqlite:///PATH, postgresql://..., or the http:// of a server "
+            "(MLflow's file store is gone)"
+        )
+
+
+def sqlite_path(uri: str) -> Path:
+    return Path(uri.removeprefix("sqlite:///"))
+
+
+def _check_server(uri: str) -> None:
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5) as answer:
+            answer.read()
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise Refused(
+            f"tracking: no MLflow server answers at {uri} ({reason}); start it, or leave `tracking` out to use "
+            f"{DEFAULT_URI}"
+        ) from error
+
+
+def _check_sqlite(path: Path) -> None:
+    if path.is_file():
+        try:
+            with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+                database.execute("PRAGMA schema_version")
+        except sqlite3.DatabaseError as error:
+            raise Refused(f"tracking: {path} is not an SQLite database ({error}); move it away") from error
+        return
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise Refused(f"tracking: can't create {path}: {parent} is not a writable folder")
+
+
+def _check_database(uri: str) -> None:
+    import sqlalchemy
+
+    try:
+        with sqlalchemy.create_engine(uri).connect():
+            pass
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
+        shown = sqlalchemy.make_url(uri).render_as_string(hide_password=True)
+        raise Refused(f"tracking: no database answers at {shown} ({str(error).splitlines()[0]})") from error
+
+
+def open_experiment(plan: Plan, uri: str) -> tuple[MlflowClient, str]:
+    """The client and the id of the study's experiment, created where it is missing.
+
+    Raises:
+        Refused: the experiment's name belongs to another study, or it is deleted.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    from mlflow import MlflowClient  # seconds to import; needed from here on only
+
+    location = None
+    if urlsplit(uri).scheme == "sqlite":
+        folder = sqlite_path(uri).absolute().parent
+        folder.mkdir(parents=True, exist_ok=True)
+        location = (folder / "artifacts" / plan.study.study).as_uri()
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(plan.study.study)
+    identity = json.dumps(plan.study.identity(), sort_keys=True)
+    if experiment is None:
+        experiment_id = client.create_experiment(plan.study.study, artifact_location=location)
+    else:
+        _refuse_other(experiment, identity)
+        experiment_id = experiment.experiment_id
+    client.set_experiment_tag(experiment_id, IDENTITY_TAG, identity)
+    client.set_experiment_tag(experiment_id, STUDY_TAG, json.dumps(describe(plan)))
+    if plan.study.description:
+        client.set_experiment_tag(experiment_id, "mlflow.note.content", plan.study.description)
+    return client, str(experiment_id)
+
+
+def _refuse_other(experiment: Any, identity: str) -> None:
+    name = experiment.name
+    if experiment.lifecycle_stage == "deleted":
+        raise Refused(f"tracking: the experiment {name!r} is deleted; restore it in MLflow or rename the study")
+    if experiment.tags.get(IDENTITY_TAG, identity) != identity:
+        raise Refused(
+            f"tracking: the experiment {name!r} holds a study with another recipe, search, split or statistics; "
+            "give this study a new name"
+        )
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """What analysis needs to know of a study beyond its trials; errors and margins as fractions."""
+    study = plan.study
+    return {
+        "study": study.study,
+        "description": study.description,
+        "metric": study.statistics.metric,
+        "rope": study.statistics.rope / 100,
+        "alpha": study.statistics.alpha,
+        "seeds": study.seeds,
+        "search_trials": study.search.trials,
+        "profile": None,
+        "cells": [
+            {
+                "dataset": planned.cell.dataset.label,
+                "backbone": planned.cell.backbone.label,
+                "variant": planned.cell.variant.name,
+                "settings": planned.cell.variant.label[len(planned.cell.variant.name) :].strip("()"),
+                "refused": planned.refused,
+            }
+            for planned in plan.cells
+        ],
+    }
+
+
+def forget_experiment(uri: str, name: str, retired_name: str) -> str | None:
+    """Delete an experiment and free its name; the name it has now, or None when there was none."""
+    if urlsplit(uri).scheme == "sqlite" and not sqlite_path(uri).is_file():
+        return None
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        return None
+    if experiment.lifecycle_stage == "deleted":
+        client.restore_experiment(experiment.experiment_id)
+    client.rename_experiment(experiment.experiment_id, retired_name)
+    client.delete_experiment(experiment.experiment_id)
+    return retired_name

@@ -1,0 +1,103 @@
+"""On what and how a network runs: device, precision, memory format, micro-batches, threads, memory used."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from suite.settings import Refused
+
+Precision = Literal["float32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """
+    Attributes:
+        precision: `bf16` runs forward and loss under torch.autocast; weights and optimiser stay float32.
+        micro_batch: at most so many images at once, gradients accumulated over the batch; None: the whole batch.
+        threads: CPU threads; None: torch's own choice.
+    """
+
+    device: torch.device
+    precision: Precision = "float32"
+    channels_last: bool = False
+    micro_batch: int | None = None
+    threads: int | None = None
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+    def placed(self, model: nn.Module) -> nn.Module:
+        """The model on the device, in the memory format (in place, as nn.Module.to does)."""
+        model.to(self.device)
+        return model.to(memory_format=self.memory_format)  # type: ignore[call-overload,no-any-return]
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def synchronise(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def settle(self) -> None:
+        """Sets the process to this execution: threads, and on CUDA the choices that decide bits.
+
+        `float32` means IEEE float32 on every device (no TF32), and cuDNN picks its algorithms by rule, not by
+        timing: equal trials on equal devices then give equal results.
+        """
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        if self.device.type != "cuda":
+            return
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its sums only with this
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:1`.
+
+    Raises:
+        Refused: an unknown name, or a CUDA device that this machine doesn't have.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    if kind not in {"cpu", "cuda"} or (index and not index.isdigit()):
+        raise Refused(f"device: must be auto, cpu, cuda or cuda:N, not {name!r}")
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cuda" and int(index or 0) >= found:
+        raise Refused(f"device: {name!r} is not on this machine ({found} CUDA devices); use --device cpu")
+    return torch.device("cpu") if kind == "cpu" else torch.device("cuda", int(index or 0))
+
+
+def device_name(device: torch.device) -> str:
+    """The name its maker gave it: `NVIDIA H100 80GB HBM3`, `AMD EPYC`."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Inside, torch's global generators (CPU, and the device's) start from `seed`; the caller's stay untouched."""
+    cuda = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(seed)
+        yield

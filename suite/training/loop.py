@@ -1,0 +1,219 @@
+"""One epoch of training, and evaluation. Closed: the outside decides nothing in here."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from suite.layers.model import Graft, ModelOutput
+from suite.specs import Streams
+from suite.training.data import Examples, Scaling, TrainingData, batches, training_batches
+from suite.training.execution import Execution, seeded
+from suite.training.recipes import Recipe
+
+_RECONSTRUCTION = "reconstruction_mse_"
+_CHECK_EVERY = 50  # steps between looks at the loss: each look makes a GPU wait
+
+
+class Diverged(Exception):
+    """The loss became NaN or infinite: a result of the trial, not a crash."""
+
+
+@dataclass(frozen=True)
+class TrainingFigures:
+    """One epoch: means per image; `seconds` covers the training steps, batches included, device synchronised."""
+
+    loss: float
+    top1_error: float
+    scalars: dict[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean cross-entropy and errors (0-1); top-5 is top-k of k = min(5, classes).
+
+    Attributes:
+        predictions: int64 (n,), in the order of the examples, on the CPU.
+        confidence: float32 (n,), the predicted class's softmax probability.
+    """
+
+    loss: float
+    top1_error: float
+    top5_error: float
+    predictions: Tensor
+    confidence: Tensor
+
+
+class _Sums:
+    """Sums over an epoch, weighted by images, kept on the device so that no step waits for them."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._sums: dict[str, Tensor] = {}
+        self.images = 0
+
+    def add(self, name: str, mean: Tensor, images: int) -> None:
+        total = self._sums.setdefault(name, torch.zeros((), dtype=torch.float64, device=self._device))
+        total += mean.detach() * images
+
+    def means(self) -> dict[str, float]:
+        return {name: float(total) / self.images for name, total in self._sums.items()}
+
+
+def build_optimizer(recipe: Recipe, model: nn.Module, device: torch.device) -> torch.optim.Optimizer:
+    """The recipe's optimiser over all trainable parameters; the rate is set at every epoch."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    fused = device.type == "cpu" or None  # one pass over the weights; on CUDA torch's default is as fast
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
+    return torch.optim.SGD(
+        parameters,
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+        fused=fused,
+    )
+
+
+def train_epoch(
+    graft: Graft,
+    optimizer: torch.optim.Optimizer,
+    data: TrainingData,
+    execution: Execution,
+    *,
+    batch: int,
+    flip: bool,
+    streams: Streams,
+    epoch: int,
+    learning_rate: float,
+) -> TrainingFigures:
+    """Trains one epoch (counted from 1). All randomness comes from the epoch's own streams.
+
+    Raises:
+        Diverged: the loss is not finite.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    graft.model.train()
+    sums = _Sums(execution.device)
+    execution.synchronise()
+    started = time.perf_counter()
+    with seeded(streams.seed_of("dropout", epoch), execution.device):
+        epoch_batches = training_batches(data.train, batch=batch, flip=flip, streams=streams, epoch=epoch)
+        for step, (images, labels) in enumerate(epoch_batches, start=1):
+            _train_step(graft, optimizer, images, labels, data.scaling, execution, sums)
+            if step % _CHECK_EVERY == 0:
+                _check_finite(sums.means()["loss"], epoch)
+    execution.synchronise()
+    seconds = time.perf_counter() - started
+    means = sums.means()
+    loss, error = means.pop("loss"), means.pop("top1_error")
+    _check_finite(loss, epoch)
+    return TrainingFigures(loss=loss, top1_error=error, scalars=means, seconds=seconds)
+
+
+def _check_finite(loss: float, epoch: int) -> None:
+    if not math.isfinite(loss):
+        raise Diverged(f"training loss {loss} in epoch {epoch}")
+
+
+def _train_step(
+    graft: Graft,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    scaling: Scaling,
+    execution: Execution,
+    sums: _Sums,
+) -> None:
+    """One optimiser step on one batch, its gradient gathered over micro-batches."""
+    optimizer.zero_grad(set_to_none=True)
+    parts = _micro_batches(len(labels), execution.micro_batch)
+    for some_images, some_labels in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
+        inputs = scaling.inputs(some_images, execution.memory_format)
+        with execution.autocast():
+            output: ModelOutput = graft.model(inputs)
+            loss = _loss(graft, output, some_labels)
+        (loss if parts == 1 else loss * (len(some_labels) / len(labels))).backward()  # type: ignore[no-untyped-call]
+        _log(sums, loss, output, some_labels, scaling)
+    optimizer.step()
+
+
+def _micro_batches(images: int, limit: int | None) -> int:
+    """Into how many even parts a batch falls, each at most `limit` images but never a single one."""
+    return 1 if limit is None else max(1, min(math.ceil(images / limit), images // 2))
+
+
+def _loss(graft: Graft, output: ModelOutput, labels: Tensor) -> Tensor:
+    loss = functional.cross_entropy(output.logits.float(), labels) * graft.cross_entropy_scale
+    for logits, weight in output.auxiliary_logits:
+        loss = loss + weight * functional.cross_entropy(logits.float(), labels)
+    return loss if graft.extra_loss is None else loss + graft.extra_loss(output)
+
+
+@torch.no_grad()
+def _log(sums: _Sums, loss: Tensor, output: ModelOutput, labels: Tensor, scaling: Scaling) -> None:
+    images = len(labels)
+    sums.images += images
+    sums.add("loss", loss, images)
+    sums.add("top1_error", (output.logits.argmax(1) != labels).double().mean(), images)
+    for name, value in {**output.scalars, **_reconstruction_errors(output, scaling)}.items():
+        sums.add(name, value, images)
+
+
+def _reconstruction_errors(output: ModelOutput, scaling: Scaling) -> dict[str, Tensor]:
+    """`reconstruction_mse_<i>` on the 0-1 scale (that of papers/sire.md's 3e-6), hence the factor std.
+
+    A model whose decoders are not 1, 2, ... names them by scalars of these names; ours take their place.
+    """
+    if not output.reconstructions or output.inputs is None:
+        return {}
+    names = [name for name in output.scalars if name.startswith(_RECONSTRUCTION)]
+    if len(names) != len(output.reconstructions):
+        names = [f"{_RECONSTRUCTION}{number}" for number in range(1, len(output.reconstructions) + 1)]
+    inputs = output.inputs
+    return {
+        name: ((image.float() - inputs) * scaling.std).square().mean()
+        for name, image in zip(names, output.reconstructions, strict=True)
+    }
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, examples: Examples, scaling: Scaling, execution: Execution, *, batch: int, seed: int
+) -> Evaluation:
+    """Figures over all examples, in evaluation mode. `seed` feeds a model that draws noise even then.
+
+    Raises:
+        Diverged: the mean cross-entropy is not finite.
+    """
+    model.eval()
+    classes = 0
+    outputs, losses, ranks = [], [], []
+    with seeded(seed, execution.device), execution.autocast():
+        for images, labels in batches(examples, execution.micro_batch or batch):
+            logits = model(scaling.inputs(images, execution.memory_format)).logits.float()
+            classes = logits.shape[1]
+            losses.append(functional.cross_entropy(logits, labels, reduction="none").double())
+            best = logits.topk(min(5, classes)).indices
+            ranks.append(best == labels.unsqueeze(1))
+            outputs.append(torch.stack([best[:, 0].double(), logits.softmax(1).amax(1).double()]))
+    hits = torch.cat(ranks)
+    loss = float(torch.cat(losses).mean())
+    if not math.isfinite(loss):
+        raise Diverged(f"evaluation loss {loss}")
+    predictions, confidence = torch.cat(outputs, dim=1).cpu()
+    return Evaluation(
+        loss=loss,
+        top1_error=1 - float(hits[:, 0].double().mean()),
+        top5_error=1 - float(hits.any(1).double().mean()),
+        predictions=predictions.long(),
+        confidence=confidence.float(),
+    )

@@ -1,0 +1,174 @@
+"""Recipes: the named training protocols, their knobs, and the learning rate of every epoch.
+
+No torch here: planning reads this file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from suite.settings import Refused, Setting, did_you_mean
+from suite.specs import Component, Settings, freeze
+
+Optimizer = Literal["sgd", "adam"]
+Schedule = Literal["constant", "step"]
+Selection = Literal["validation_error", "validation_top5", "validation_loss", "last", "train_error"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A training protocol: everything of a training run that is neither data nor network.
+
+    Attributes:
+        milestones: fractions of the budget after which the learning rate is multiplied by `factor` (`step` only).
+        epochs: the budget when a study names none; a trial's own `epochs` rules.
+        flip: mirror every training image left to right with probability 1/2.
+        selection: the figure whose best epoch counts; ties go to the earliest epoch.
+        train_limit: train on this many images only, the first of the training part in file order; 0: all.
+        validation: training images held out; 0: as many as the dataset declares.
+    """
+
+    optimizer: Optimizer = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    schedule: Schedule = "constant"
+    milestones: tuple[float, ...] = ()
+    factor: float = 0.1
+    epochs: int = 1
+    batch: int = 64
+    flip: bool = False
+    selection: Selection = "validation_error"
+    train_limit: int = 0
+    validation: int = 0
+
+
+def _milestones(given: Any) -> tuple[float, ...]:
+    if not isinstance(given, list | tuple) or not all(isinstance(item, int | float) for item in given):
+        raise ValueError(f"must be a list of fractions of the budget, like [0.3, 0.6, 0.8], not {given!r}")
+    fractions = tuple(float(item) for item in given)
+    if list(fractions) != sorted(set(fractions)) or not all(0 < item < 1 for item in fractions):
+        raise ValueError(f"must rise and lie between 0 and 1 (fractions of the budget), not {given!r}")
+    return fractions
+
+
+# Declarations only: the defaults here give the types, each recipe below has values of its own.
+KNOBS: dict[str, Setting] = {
+    "optimizer": Setting("sgd", "optimiser", choices=("sgd", "adam")),
+    "lr": Setting(0.1, "learning rate of the first epoch", low=0.0),
+    "momentum": Setting(0.0, "momentum (sgd only)", low=0.0, high=1.0),
+    "nesterov": Setting(False, "Nesterov's form of momentum (sgd only)"),
+    "weight_decay": Setting(0.0, "L2 penalty on all parameters, as torch's optimisers apply it", low=0.0),
+    "schedule": Setting("constant", "how the learning rate moves", choices=("constant", "step")),
+    "milestones": Setting((), "fractions of the budget after which the rate drops (step only)", parse=_milestones),
+    "factor": Setting(0.1, "what the rate is multiplied by at a milestone (step only)", low=0.0, high=1.0),
+    "epochs": Setting(1, "budget in epochs when the study names none", low=1),
+    "batch": Setting(64, "images per optimiser step", low=2),
+    "flip": Setting(False, "random left-right flip of training images"),
+    "selection": Setting(
+        "validation_error",
+        "figure whose best epoch counts",
+        choices=("validation_error", "validation_top5", "validation_loss", "last", "train_error"),
+    ),
+    "train_limit": Setting(0, "train on the first so many images of the training part; 0: all", low=0),
+    "validation": Setting(0, "training images held out; 0: as many as the dataset declares", low=0),
+}
+
+# papers/sire.md, section 4: rate divided by 5 at epochs 60, 120 and 160 of 200.
+_SIRE = Recipe(
+    optimizer="sgd",
+    lr=0.1,
+    momentum=0.9,
+    nesterov=True,
+    weight_decay=5e-4,
+    schedule="step",
+    milestones=(0.3, 0.6, 0.8),
+    factor=0.2,
+    epochs=200,
+    batch=64,
+    flip=True,
+)
+RECIPES: dict[str, Recipe] = {
+    "sire": _SIRE,
+    # MNIST and Fashion-MNIST in the same paper; no milestone is reached in 5 epochs.
+    "sire_1280": dataclasses.replace(_SIRE, epochs=5, train_limit=1280, schedule="constant", milestones=()),
+    # Ours: papers/image-gradients.md names no optimiser, rate, batch or epochs.
+    "gradient": Recipe(optimizer="adam", lr=1e-3, epochs=30, batch=128),
+}
+
+# A knob without effect is refused rather than ignored: (knob, value) -> knobs that then do nothing.
+_IDLE: dict[tuple[str, str], frozenset[str]] = {
+    ("optimizer", "adam"): frozenset({"momentum", "nesterov"}),
+    ("schedule", "constant"): frozenset({"milestones", "factor"}),
+}
+
+
+def resolve(component: Component, hyperparameters: Settings = ()) -> Recipe:
+    """The recipe with a study's overrides and a search's choices; hyperparameters with a dot belong to components.
+
+    Raises:
+        Refused: an unknown recipe or knob, an illegal value, or a combination in which a given knob does nothing.
+    """
+    if component.name not in RECIPES:
+        raise Refused(f"recipe: unknown recipe {component.name!r}{did_you_mean(component.name, RECIPES)}")
+    base = RECIPES[component.name]
+    settings = dict(component.settings)
+    searched = {name: value for name, value in hyperparameters if "." not in name}
+    if "epochs" in searched:
+        raise Refused(f"{component.name}.epochs: can't be searched, every cell gets the same budget; set it once")
+    given = _checked(component.name, {**settings, **searched})
+    recipe = dataclasses.replace(base, **given)
+    _refuse_idle(component.name, recipe, settings)
+    return recipe
+
+
+def _checked(owner: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in KNOBS:
+            raise Refused(f"{owner}.{name}: unknown setting{did_you_mean(name, KNOBS)}")
+        try:
+            values[name] = KNOBS[name].value(value)
+        except ValueError as error:
+            raise Refused(f"{owner}.{name}: {error}") from error
+    return values
+
+
+def _refuse_idle(owner: str, recipe: Recipe, settings: Mapping[str, Any]) -> None:
+    for (knob, value), idle in _IDLE.items():
+        named = sorted(idle & set(settings))
+        if getattr(recipe, knob) == value and named:
+            raise Refused(f"{owner}.{named[0]}: does nothing with {knob} {value}; leave it out")
+    if recipe.optimizer == "sgd" and recipe.nesterov and recipe.momentum == 0:
+        raise Refused(f"{owner}.nesterov: needs a momentum above 0; set nesterov: false too")
+    if recipe.schedule == "step" and not recipe.milestones:
+        raise Refused(f"{owner}.schedule: step needs milestones, like [0.3, 0.6, 0.8] (fractions of the budget)")
+
+
+def canonical(component: Component) -> Component:
+    """The component without the overrides that equal the recipe's own values, so equal protocols have equal keys.
+
+    Raises:
+        Refused: as `resolve`.
+    """
+    recipe = resolve(component)
+    own = RECIPES[component.name]
+    values = {name: getattr(recipe, name) for name, _ in component.settings}
+    return Component(component.name, freeze({k: v for k, v in values.items() if v != getattr(own, k)}))
+
+
+def learning_rate(recipe: Recipe, epoch: int, epochs: int) -> float:
+    """The rate of an epoch, counted from 1, in a budget of `epochs`.
+
+    Milestones are fractions of the budget: 0.3, 0.6 and 0.8 of 200 drop the rate after epochs 60, 120 and 160.
+    A smaller budget compresses the schedule instead of cutting it off, so a short run still ends at the last rate.
+    """
+    if recipe.schedule == "constant":
+        return recipe.lr
+    # Rounded because 0.7 * 10 is a hair above 7, which would delay a drop by an epoch.
+    drops = sum(epoch - 1 >= round(fraction * epochs, 9) for fraction in recipe.milestones)
+    return float(recipe.lr * recipe.factor**drops)

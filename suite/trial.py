@@ -1,0 +1,341 @@
+"""One trial from its name to its record.
+
+`python -m suite.trial TRIAL.json` runs one anywhere: no Ray, no MLflow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from suite import provenance, records
+from suite.assembly import assemble, facts_of, load_test, training_data
+from suite.records import FINISHED, Epoch, Record, Status
+from suite.settings import Refused
+from suite.specs import Streams, Trial
+from suite.training import predictions, recipes
+from suite.training.checkpoint import Checkpoints
+from suite.training.cost import costs
+from suite.training.data import Examples, trained_images
+from suite.training.execution import Execution, device_name, resolve_device
+from suite.training.loop import Diverged, Evaluation, build_optimizer, evaluate, train_epoch
+from suite.training.memory import PeakMemory
+from suite.training.outcome import best_epoch, partial_record
+
+__all__ = [
+    "Place",
+    "TrialRun",
+    "assemble",
+    "facts_of",
+    "finished_record",
+    "partial_record",
+    "read_trial",
+    "run_trial",
+    "trial_events",
+]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a trial runs; nothing here defines it or enters its key.
+
+    Attributes:
+        data: the data directory.
+        directory: the trial's own folder (trial.json, last.pt, best.pt, predictions.parquet, record.json);
+            None keeps nothing on disk.
+        device: auto, cpu, cuda or cuda:N.
+        threads: CPU threads; None: torch's choice.
+        keep: the weights that stay once the trial is finished.
+    """
+
+    data: Path
+    directory: Path | None = None
+    device: str = "auto"
+    threads: int | None = None
+    keep: Literal["best", "none"] = "best"
+
+
+class TrialRun:
+    """A trial under way: `step` until `done`, then `finish`.
+
+    Raises:
+        Refused: a part of the trial can't be served, or `place.directory` belongs to another trial.
+    """
+
+    def __init__(self, trial: Trial, place: Place) -> None:
+        self.trial = trial
+        self._place = place
+        _claim(trial, place.directory)
+        self._recipe = recipes.resolve(trial.recipe, trial.hyperparameters)
+        device = resolve_device(place.device)
+        self._execution = Execution(device, trial.precision, trial.channels_last, trial.micro_batch, place.threads)
+        self._execution.settle()
+        self._memory = PeakMemory(device)
+        self._streams = Streams(trial.stage, trial.seed)
+        facts = facts_of(trial.cell.dataset, place.data)
+        self._data, self._split = training_data(trial, place.data, self._recipe, device)
+        cell, chosen = trial.cell, trial.hyperparameters
+        planned = assemble(cell, facts.shape, facts.classes, streams=None, hyperparameters=chosen)
+        self._costs = costs(planned, facts.shape)
+        graft = assemble(cell, facts.shape, facts.classes, streams=self._streams, hyperparameters=chosen)
+        self._graft = graft._replace(model=self._execution.placed(graft.model))
+        self._optimizer = build_optimizer(self._recipe, self._graft.model, device)
+        # A search trial's weights are for people to look at; a confirm trial needs its best ones for the test.
+        keeps_best = trial.stage == "confirm" or (place.keep == "best" and place.directory is not None)
+        self._checkpoints = Checkpoints(place.directory, trial.key, device, keeps_best=keeps_best)
+        self.history: tuple[Epoch, ...] = self._checkpoints.restore(self._graft.model, self._optimizer, self._best)
+        self.resumed_epochs = len(self.history)
+
+    @property
+    def done(self) -> bool:
+        return len(self.history) >= self.trial.epochs
+
+    def step(self) -> Epoch:
+        """Trains and validates one epoch, and checkpoints.
+
+        Raises:
+            Diverged: a loss is not finite; the epoch leaves no trace.
+        """
+        number = len(self.history) + 1
+        rate = recipes.learning_rate(self._recipe, number, self.trial.epochs)
+        trained = train_epoch(
+            self._graft,
+            self._optimizer,
+            self._data,
+            self._execution,
+            batch=self._recipe.batch,
+            flip=self._recipe.flip,
+            streams=self._streams,
+            epoch=number,
+            learning_rate=rate,
+        )
+        validated = self._evaluate(self._data.validation)
+        epoch = Epoch(
+            epoch=number,
+            learning_rate=rate,
+            train_loss=trained.loss,
+            train_top1_error=trained.top1_error,
+            validation_loss=validated.loss,
+            validation_top1_error=validated.top1_error,
+            validation_top5_error=validated.top5_error,
+            train_seconds=trained.seconds,
+            scalars=trained.scalars,
+        )
+        self.history = (*self.history, epoch)
+        is_best = self._best(self.history) is epoch
+        self._checkpoints.save(self._graft.model, self._optimizer, self.history, is_best=is_best)
+        return epoch
+
+    def finish(self, status: Status = "completed", reason: str = "") -> Record:
+        """The record, written too. A completed confirm trial reads the test part now, once, from its best epoch."""
+        measured = self._conditions()
+        if status == "completed" and self.trial.stage == "confirm":
+            measured |= self._test()
+        record = partial_record(self.trial, status, reason, self.history, **measured)
+        if self._place.directory is not None:
+            records.write(record, self._place.directory / "record.json")
+        if status in FINISHED:
+            self._checkpoints.clean(self._place.keep)
+        return record
+
+    def _best(self, history: Sequence[Epoch]) -> Epoch:
+        return best_epoch(history, self._recipe.selection)
+
+    def _evaluate(self, examples: Examples) -> Evaluation:
+        seed = self._streams.seed_of("evaluation")
+        model, batch = self._graft.model, self._recipe.batch
+        return evaluate(model, examples, self._data.scaling, self._execution, batch=batch, seed=seed)
+
+    def _test(self) -> dict[str, Any]:
+        test = load_test(self.trial, self._place.data, self._execution.device)
+        self._graft.model.load_state_dict(self._checkpoints.best_weights())
+        result = self._evaluate(test)
+        if self._place.directory is not None:
+            predictions.write(self._place.directory / "predictions.parquet", test.labels.cpu(), result)
+        return {
+            "test_loss": result.loss,
+            "test_top1_error": result.top1_error,
+            "test_top5_error": result.top5_error,
+            "test_reads": 1,
+            "test_examples": len(test),
+        }
+
+    def _conditions(self) -> dict[str, Any]:
+        trained = trained_images(len(self._data.train), self._recipe.batch) * len(self.history)
+        seconds = sum(epoch.train_seconds for epoch in self.history)
+        return {
+            **dataclasses.asdict(self._costs),
+            "split": self._split,
+            "train_examples": len(self._data.train),
+            "validation_examples": len(self._data.validation),
+            "images_per_second": trained / seconds if seconds > 0 else None,
+            "peak_memory_mib": self._memory.mib(),
+            "threads": torch.get_num_threads(),
+            "device_kind": self._execution.device.type,
+            "device": device_name(self._execution.device),
+            **_origin(),
+        }
+
+
+def trial_events(trial: Trial, place: Place) -> Iterator[Epoch | Record]:
+    """A trial as it happens: each epoch, restored ones included, then the record. A finished one is not trained again.
+
+    Whoever stops listening stops the trial: it can be taken up again from its folder.
+
+    Raises:
+        Refused: the directory belongs to another trial. Every other end, errors included, is a record.
+    """
+    _claim(trial, place.directory)
+    known = finished_record(trial, place.directory)
+    if known is not None:
+        yield from known.history
+        yield known
+        return
+    run: TrialRun | None = None
+    try:
+        run = TrialRun(trial, place)
+        yield from run.history
+        while not run.done:
+            yield run.step()
+        yield run.finish()
+    except Diverged as divergence:
+        assert run is not None
+        yield run.finish("diverged", str(divergence))
+    except Exception as error:  # noqa: BLE001 - whatever it was, the sweep goes on and the record says it
+        _log.warning("trial %s failed", trial.key, exc_info=error)
+        yield _failed(trial, place.directory, f"{type(error).__name__}: {error}", run.history if run else ())
+
+
+def run_trial(trial: Trial, report: Callable[[Epoch], bool] | None = None, *, place: Place) -> Record:
+    """Runs a trial to its record, from where an earlier run left it. A finished one is not trained again.
+
+    Args:
+        report: hears of each epoch, restored ones included; False stops the trial.
+
+    Raises:
+        Refused: the directory belongs to another trial. Every other end, errors included, is a record.
+    """
+    history: list[Epoch] = []
+    for event in trial_events(trial, place):
+        if isinstance(event, Record):
+            return event
+        history.append(event)
+        if report is not None and not report(event):
+            return close_early(trial, place.directory, f"stopped after epoch {event.epoch}", history)
+    raise AssertionError("a trial ends with its record")
+
+
+def close_early(trial: Trial, directory: Path | None, reason: str, history: Sequence[Epoch]) -> Record:
+    """The record of a trial stopped from outside, written too; its checkpoints have served."""
+    record = partial_record(trial, "stopped", reason, history, **_origin())
+    if directory is not None:
+        records.write(record, directory / "record.json")
+        drop_checkpoints(directory)
+    return record
+
+
+def drop_checkpoints(directory: Path) -> None:
+    """Removes a trial's weights and leaves its record."""
+    for weights in directory.glob("*.pt"):
+        weights.unlink(missing_ok=True)
+
+
+def finished_record(trial: Trial, directory: Path | None) -> Record | None:
+    """The record in the directory, if it is this trial's and final."""
+    try:
+        record = records.read(directory / "record.json") if directory else None
+    except (OSError, ValueError):
+        return None
+    return record if record and record.trial_key == trial.key and record.status in FINISHED else None
+
+
+def _claim(trial: Trial, directory: Path | None) -> None:
+    """Writes trial.json; refuses a folder that holds another trial."""
+    if directory is None:
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "trial.json"
+    if path.exists():
+        try:
+            held = read_trial(path)
+        except Refused:  # torn by a kill: nothing after it was written
+            held = trial
+        if held.key != trial.key:
+            raise Refused(f"{directory} holds the trial {held.key}, not {trial.key}; give each trial its own folder")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(trial.to_dict(), indent=1))
+    temporary.replace(path)
+
+
+def _failed(trial: Trial, directory: Path | None, reason: str, history: tuple[Epoch, ...]) -> Record:
+    record = partial_record(trial, "failed", reason, history, **_origin())
+    if directory is not None:
+        records.write(record, directory / "record.json")
+    return record
+
+
+def _origin() -> dict[str, str]:
+    commit, dirty = provenance.commit()
+    return {"host": provenance.host(), "versions": provenance.versions(), "git_commit": commit, "dirty": dirty}
+
+
+# -- command line
+
+
+def read_trial(path: Path) -> Trial:
+    """
+    Raises:
+        Refused: the file holds no trial.
+    """
+    try:
+        return Trial.from_dict(json.loads(path.read_text()))
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise Refused(f"{path} holds no trial: {error}") from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0 done, 1 failed, 2 refused, 130 interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m suite.trial", description="Run one trial.")
+    parser.add_argument("trial", type=Path, help="JSON file of a trial, as trial.json in a trial's folder")
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("GRAFTBENCH_DATA", "data")))
+    parser.add_argument("--directory", type=Path, help="the trial's folder; default: keep nothing")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--threads", type=int)
+    given = parser.parse_args(arguments)
+    place = Place(given.data, given.directory, given.device, given.threads)
+    try:
+        record = run_trial(read_trial(given.trial), _tell, place=place)
+    except Refused as refusal:
+        sys.stderr.write(f"{refusal}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    for name, value in record.row().items():
+        if value not in (None, ""):
+            sys.stdout.write(f"{name}: {value}\n")
+    if record.status == "failed":
+        return 2 if record.reason.startswith(Refused.__name__) else 1
+    return 0
+
+
+def _tell(epoch: Epoch) -> bool:
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in epoch.values().items())
+    sys.stdout.write(f"epoch {epoch.epoch}: {figures}\n")
+    sys.stdout.flush()
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""SIRe: long Skips, Interlaced auto-encoders and short Residuals (papers/sire.md, section 3; methods.md, section 1)."""
+
+from __future__ import annotations
+
+import math
+import re
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from suite.layers.decoders import Decoder, StageTrace, takes_residual, trace_stage
+from suite.layers.model import Backbone, Graft, ModelOutput, Stage
+from suite.settings import Refused, Setting, resolve
+
+
+def parse_components(given: Any) -> str:
+    """`SIRe` or a part of it, in that order. Raises ValueError with a sentence."""
+    if not isinstance(given, str) or not re.fullmatch("S?I?(Re)?", given):
+        raise ValueError(f"must be SIRe or a part of it in that order (SIRe, SI, IRe, I, Re), not {given!r}")
+    if not given:
+        raise ValueError("must name at least one of S, I and Re; for none of them use the variant baseline")
+    if "S" in given and "I" not in given:
+        raise ValueError(
+            f"{given!r} has S without I, but S skips into the decoders and without I there are none; "
+            "add I or leave S out"
+        )
+    return given
+
+
+def parse_decoders(given: Any) -> str | tuple[int, ...]:
+    """`all`, an index or several, counted from 1, the shallowest. Raises ValueError with a sentence."""
+    if given == "all":
+        return "all"
+    items = tuple(given) if isinstance(given, list | tuple) else (given,)
+    if not items or not all(isinstance(i, int) and not isinstance(i, bool) and i >= 1 for i in items):
+        raise ValueError(f"must be all, or decoder numbers counted from 1 such as [1, 4], not {given!r}")
+    return tuple(sorted(set(items)))
+
+
+def parse_lambda(given: Any) -> float | tuple[float, ...]:
+    """A weight, or one per decoder. Raises ValueError with a sentence."""
+    if isinstance(given, list | tuple):
+        if not given:
+            raise ValueError("must be a number or one number per decoder, not an empty list")
+        return tuple(_weight(item) for item in given)
+    return _weight(given)
+
+
+def _weight(given: Any) -> float:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not (given >= 0 and math.isfinite(given)):
+        raise ValueError(f"must be a finite number of 0 or more, or one per decoder, not {given!r}")
+    return float(given)
+
+
+SETTINGS = {
+    "components": Setting("SIRe", "parts of the extension (Table 1): SIRe, SI, IRe, I or Re", parse=parse_components),
+    "decoders": Setting("all", "all, or the numbers of those attached, from 1 (Table 3)", parse=parse_decoders),
+    "lambda": Setting(
+        0.2,
+        "weight of the reconstruction error, a number or one per decoder (Table 2); unused without I",
+        low=0.0,
+        parse=parse_lambda,
+    ),
+    "ce_scale": Setting(
+        "plain",
+        "plain: cross-entropy as usual; per_class: divided by the classes, Eq. 1 to the letter",
+        choices=("plain", "per_class"),
+    ),
+}
+
+
+class Sire(nn.Module):
+    """A backbone with residuals, decoders and skips attached; decoders run in training mode only.
+
+    Attributes:
+        decoders: by number, from "1"; each has its own weights.
+    """
+
+    def __init__(self, backbone: Backbone, decoders: tuple[int, ...], *, skips: bool, residual: bool) -> None:
+        super().__init__()
+        self.backbone = backbone
+        stages = _stages(backbone)
+        self.decoders = nn.ModuleDict({str(i): Decoder(stages[:i]) for i in decoders})
+        self.skips = skips
+        self.residual = residual
+
+    def forward(self, images: Tensor) -> ModelOutput:
+        inputs = self.backbone.prepare(images)
+        decode = self.training and len(self.decoders) > 0
+        features, traces = self._encode(inputs, skips=decode and self.skips)
+        output = ModelOutput(self.backbone.head(self.backbone.tail(features)), inputs=inputs)
+        if decode:
+            output.reconstructions = self._decode(traces)
+            errors = zip(self.decoders, output.reconstructions, strict=True)
+            output.scalars = {f"reconstruction_mse_{i}": _error(image.detach(), inputs) for i, image in errors}
+        return output
+
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor) -> list[Tensor]:
+        """Every decoder's picture of the prepared input, shallowest first; for figures, in evaluation mode too."""
+        _, traces = self._encode(self.backbone.prepare(images), skips=self.skips)
+        return self._decode(traces)
+
+    def _encode(self, x: Tensor, *, skips: bool) -> tuple[Tensor, list[StageTrace]]:
+        traces: list[StageTrace] = []
+        for stage in _stages(self.backbone):
+            traces.append(trace_stage(stage, x, residual=self.residual, skips=skips))
+            x = traces[-1].output
+        return x, traces
+
+    def _decode(self, traces: list[StageTrace]) -> list[Tensor]:
+        return [decoder(traces[: int(i)]) for i, decoder in self.decoders.items()]
+
+
+def reconstruction_loss(output: ModelOutput, weights: tuple[float, ...]) -> Tensor:
+    """sum_i lambda_i * MSE_i, the second term of Eq. 1, in float32.
+
+    Decoders of weight 0 are left out rather than multiplied by 0, so that nothing of theirs, an infinity included,
+    reaches the encoder.
+    """
+    assert output.inputs is not None
+    total = torch.zeros((), device=output.logits.device)
+    for weight, image in zip(weights, output.reconstructions, strict=True):
+        if weight > 0:
+            total = total + weight * _error(image, output.inputs)
+    return total
+
+
+def _error(image: Tensor, target: Tensor) -> Tensor:
+    return functional.mse_loss(image.float(), target.detach().float())
+
+
+def apply(backbone: Backbone, **settings: Any) -> Graft:
+    """The backbone extended by the named components.
+
+    Raises:
+        Refused: a setting is illegal, names decoders the backbone hasn't, or leaves nothing to attach.
+    """
+    chosen = resolve(SETTINGS, settings, "sire")
+    components = chosen["components"]
+    residual = "Re" in components
+    decoders = _decoders(backbone, chosen["decoders"]) if "I" in components else ()
+    if components == "Re" and not any(takes_residual(stage) for stage in _stages(backbone)):
+        raise Refused(
+            "sire.components: Re spans two convolution units before a pool, and no stage of this backbone has them; "
+            "use a component set with I, or another backbone"
+        )
+    if not decoders and chosen["decoders"] != "all":
+        raise Refused("sire.decoders: names decoders, but components has no I, which they are; leave it out or add I")
+    model = Sire(backbone, decoders, skips="S" in components, residual=residual)
+    scale = 1.0 / _classes(backbone) if chosen["ce_scale"] == "per_class" else 1.0
+    if not decoders:
+        return Graft(model, cross_entropy_scale=scale)
+    weights = _weights(chosen["lambda"], decoders)
+    return Graft(model, partial(reconstruction_loss, weights=weights), cross_entropy_scale=scale)
+
+
+def _stages(backbone: Backbone) -> list[Stage]:
+    return [cast(Stage, stage) for stage in backbone.stages]
+
+
+def _decoders(backbone: Backbone, chosen: str | tuple[int, ...]) -> tuple[int, ...]:
+    available = len(backbone.stages)
+    if available == 0:
+        raise Refused("sire: I hangs a decoder on every downsampling step, and this backbone names none")
+    wanted = tuple(range(1, available + 1)) if isinstance(chosen, str) else chosen
+    beyond = [str(i) for i in wanted if i > available]
+    if beyond:
+        raise Refused(
+            f"sire.decoders: {', '.join(beyond)} out of range; this backbone has {available} downsampling "
+            f"step{'s' * (available > 1)}, so choose from 1..{available}"
+        )
+    return wanted
+
+
+def _weights(chosen: float | tuple[float, ...], decoders: tuple[int, ...]) -> tuple[float, ...]:
+    weights = chosen if isinstance(chosen, tuple) else (chosen,) * len(decoders)
+    if len(weights) != len(decoders):
+        raise Refused(
+            f"sire.lambda: has {len(weights)} numbers for {len(decoders)} decoders; give one number, or one per decoder"
+        )
+    return weights
+
+
+def _classes(backbone: Backbone) -> int:
+    """Classes by the width of the classifier's last layer."""
+    layers = [layer for layer in backbone.head.modules() if isinstance(layer, nn.Linear)]
+    if not layers:
+        raise Refused("sire.ce_scale: per_class reads the classes from the head's last dense layer, and it has none")
+    return layers[-1].out_features
