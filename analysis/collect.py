@@ -63,7 +63,7 @@ def collect(tracking_uri: str, study: str, out: Path) -> Path:
     """
     from_server = tracking_uri.startswith(("http://", "https://"))
     tags, runs = (_read_server if from_server else _read_database)(tracking_uri, study)
-    kept = _one_per_key(runs)
+    plan, kept = _study_of(tags, study, tracking_uri), _one_per_key(runs)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".collecting-", dir=out) as name:
         fresh = Path(name)
@@ -71,7 +71,7 @@ def collect(tracking_uri: str, study: str, out: Path) -> Path:
         pq.write_table(_epochs_table(kept), fresh / "epochs.parquet")
         (fresh / "predictions").mkdir()
         _fetch_predictions(kept, tracking_uri, fresh / "predictions")
-        (fresh / "study.json").write_text(json.dumps(_study_of(tags, study, tracking_uri), indent=1) + "\n")
+        (fresh / "study.json").write_text(json.dumps(plan, indent=1) + "\n")
         shutil.rmtree(out / "predictions", ignore_errors=True)
         for path in sorted(fresh.iterdir()):
             path.replace(out / path.name)

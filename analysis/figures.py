@@ -9,8 +9,9 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from analysis.formats import points, size
+from analysis.formats import points, shortened, size
 from analysis.select import CellResults, Group, Records
 from analysis.verdicts import Verdict
 
@@ -76,8 +77,8 @@ def _extent(one: Verdict) -> list[float]:
 
 def _forest_row(axes: Any, place: int, one: Verdict) -> None:
     colour = RULING_COLOURS.get(one.verdict, GREY)
-    axes.text(-0.60, place, _cut(one.label, 30), transform=axes.get_yaxis_transform(), va="center", color=BLACK)
-    text = one.verdict
+    axes.text(-0.60, place, shortened(one.label, 30), transform=axes.get_yaxis_transform(), va="center", color=BLACK)
+    text: str = one.verdict
     if one.mean_difference is not None:
         mean = 100 * one.mean_difference
         seeds = [100 * d for _, d in one.differences]
@@ -114,7 +115,7 @@ def _curve(records: Records, cell: CellResults) -> Any:
 def _curves_figure(group: Group, own: list[Any], others: list[Any], salt: str) -> str:
     with mpl.rc_context({**STYLE, "svg.hashsalt": salt}):
         figure = Figure(figsize=(6.6, 3.1))
-        figure.subplots_adjust(left=0.09, right=0.70, top=0.90, bottom=0.16)
+        figure.subplots_adjust(left=0.09, right=0.66, top=0.90, bottom=0.16)
         axes = figure.add_subplot()
         axes.set_title(f"{group.dataset} / {group.backbone}")
         ends = []
@@ -125,7 +126,7 @@ def _curves_figure(group: Group, own: list[Any], others: list[Any], salt: str) -
             axes.plot(epochs, mean, color=colour, lw=1.6, marker="o" if len(epochs) == 1 else None, ms=4)
             ends.append((float(mean[-1]), cell.label, colour, float(epochs[-1])))
         axes.set(xlabel="epoch", ylabel="validation top-1 error (%)")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
         axes.margins(x=0.01)
         _label_ends(axes, ends)
@@ -143,11 +144,7 @@ def _label_ends(axes: Any, ends: list[tuple[float, str, str, float]]) -> None:
     shift = max(0.0, (places[-1] if places else low) - high)
     for (_, name, colour, _), place in zip(ordered, places, strict=True):
         where = (1.02, place - shift)
-        axes.text(*where, _cut(name, 28), transform=axes.get_yaxis_transform(), va="center", color=colour)
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
+        axes.text(*where, shortened(name, 28), transform=axes.get_yaxis_transform(), va="center", color=colour)
 
 
 def svg(figure: Figure) -> str:

@@ -40,6 +40,19 @@ def p_value(p: float | None) -> str:
     return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
 
 
+def p_is(p: float | None) -> str:
+    """`p = 0.012`, `p < 0.0001`."""
+    return f"p {p_value(p)}" if p is not None and p < 0.0001 else f"p = {p_value(p)}"
+
+
+def shortened(text: str, length: int) -> str:
+    """At most `length` characters, cut in the middle: names of cells differ at their ends."""
+    if len(text) <= length:
+        return text
+    end = (length - 1) // 2
+    return f"{text[: length - 1 - end]}…{text[len(text) - end :]}"
+
+
 def count(number: float | None) -> str:
     """`1.23 M`: three digits and k, M or G."""
     if number is None:

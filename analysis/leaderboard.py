@@ -1,4 +1,4 @@
-"""Per dataset, every cell by mean test error, never without its cost. Cells without a full set of seeds are rows too."""
+"""Per dataset, every cell by mean test error, never without its cost; cells that lack seeds are rows too."""
 
 from __future__ import annotations
 
@@ -188,7 +188,8 @@ def to_markdown(records: Records) -> str:
             if row["bold"]:
                 cells[3] = f"**{cells[3]}**"
             lines.append("| " + " | ".join(cells) + " |")
-        lines += ["", *(f"- {_escaped(note)}" for note in _notes(board))]
+        notes = [f"- {_escaped(note)}" for note in _notes(board)]
+        lines += ["", *notes, ""] if notes else [""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -199,37 +200,47 @@ def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-_SHORT = {"NOT ENOUGH EVIDENCE": "NOT ENOUGH EVID.", "baseline, incomplete": "baseline, incompl."}
-_LEFT_OUT = frozenset({"MACs"})  # of a terminal's 120 columns: training MACs are in the Markdown and the JSON
+_TERMINAL: tuple[tuple[str, Callable[[Row], str]], ...] = (
+    *_COLUMNS[:3],
+    ("error %", lambda row: error_text(row) + (" *" if row["bold"] else "  ")),
+    ("gain, pp", lambda row: _gain_text(row)),
+    *_COLUMNS[5:8],
+    ("MACs", lambda row: formats.count(row["inference_macs"])),  # training MACs: in the Markdown and the JSON
+    _COLUMNS[10],
+)
 
 
-def to_text(records: Records, width: int = 120) -> str:
-    """The leaderboard for a terminal of `width` columns; `*` marks what is bold elsewhere. Long names are cut."""
-    lines = [title(records), caption(records).replace("Bold:", "*:"), ""]
-    columns = [(name, value) for name, value in _COLUMNS if name not in _LEFT_OUT]
-    names = ["infer MACs" if name == "inference MACs" else name for name, _ in columns]
+def _gain_text(row: Row) -> str:
+    """`+0.84 ± 0.53` over the baseline: the t interval is symmetric."""
+    if row["difference"] is None or row["ci_high"] is None:
+        return formats.points(row["difference"])
+    return f"{formats.points(row['difference'])} ± {formats.percent(row['ci_high'] - row['difference'])}"
+
+
+def to_text(records: Records, width: int = 118) -> str:
+    """The leaderboard for a terminal of `width` columns; `*` marks what is bold elsewhere. Long names are shortened."""
+    metric = caption(records).split(",")[0]
+    lines = [
+        title(records),
+        f"{metric}, mean ± half the {formats.level(records.alpha)} interval; gain: paired, positive",
+    ]
+    lines += ["is better than the baseline; MACs: at inference; *: not distinguishable from the best.", ""]
     for dataset, board in _boards(records).items():
-        table = [names]
-        for row in board:
-            texts = [_SHORT.get(value(row), value(row)) for _, value in columns]
-            texts[3] = texts[3] + (" *" if row["bold"] else "  ")
-            table.append(texts)
-        widths = [max(len(line[index]) for line in table) for index in range(len(names))]
+        table = [[name for name, _ in _TERMINAL], *([value(row) for _, value in _TERMINAL] for row in board)]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         excess = sum(widths) + 2 * (len(widths) - 1) - width
-        for index in (2, 1):  # variant, then backbone
-            cut = max(0, min(excess, widths[index] - 10))
-            widths[index] -= cut
-            excess -= cut
-        right = [name in _NUMBERS or name == "infer MACs" for name in names]
-        rows = ["  ".join(map(_fitted, line, widths, right)).rstrip() for line in table]
-        lines += [dataset, rows[0], "-" * min(width, max(map(len, rows))), *rows[1:]]
+        for index, least in ((2, 24), (1, 12), (2, 10)):  # variants, then backbones, then both give way
+            cut = max(0, min(excess, widths[index] - least))
+            widths[index], excess = widths[index] - cut, excess - cut
+        rows = ["  ".join(map(_fitted, line, widths, table[0])).rstrip() for line in table]
+        lines += [dataset, rows[0], "-" * max(map(len, rows)), *rows[1:]]
         lines += [f"  {note}" for note in _notes(board)] + [""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _fitted(text: str, width: int, right: bool) -> str:
-    text = text if len(text) <= width else text[: width - 1] + "…"
-    return text.rjust(width) if right else text.ljust(width)
+def _fitted(text: str, width: int, column: str) -> str:
+    text = formats.shortened(text, width)
+    return text.rjust(width) if column in _NUMBERS else text.ljust(width)
 
 
 def main(arguments: list[str] | None = None) -> int:

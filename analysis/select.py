@@ -150,25 +150,27 @@ def arrange(trials: pd.DataFrame, epochs: pd.DataFrame, study: Mapping[str, Any]
     if lacking:
         raise ValueError(f"The trials lack the columns {', '.join(lacking)}.")
     ordered = trials.sort_values("started", kind="stable", na_position="first") if "started" in trials else trials
-    stale: set[Any] = set()
-    for stage, columns in _PROTOCOL.items():
-        rows = ordered[(ordered["stage"] == stage) & (ordered["status"] != "skipped")]
-        protocol = rows[columns].astype(str).agg("|".join, axis=1) if len(rows) else pd.Series(dtype=str)
-        cells = list(rows[CELL].itertuples(index=False, name=None))
-        latest = dict(zip(cells, protocol, strict=True))  # rows are in order of start: the last one stays
-        newest = dict(zip(zip(cells, rows["seed"], strict=True), rows.index, strict=True))
-        for index, cell, seed, own in zip(rows.index, cells, rows["seed"], protocol, strict=True):
-            if own != latest[cell] or (newest[cell, seed] != index and not pd.isna(seed)):
-                stale.add(index)
+    stale = {index for stage in _PROTOCOL for index in _stale(ordered, stage)}
     aside = trials.index.isin(stale)
     return Records(trials[~aside], epochs, dict(study), trials[aside])
 
 
+def _stale(ordered: pd.DataFrame, stage: str) -> list[Any]:
+    """Indices of the stage's rows that a later protocol of their cell, or a later trial of their seed, replaced."""
+    rows = ordered[(ordered["stage"] == stage) & (ordered["status"] != "skipped")]
+    cells = list(rows[CELL].itertuples(index=False, name=None))
+    protocols = [tuple(map(str, row)) for row in rows[_PROTOCOL[stage]].itertuples(index=False, name=None)]
+    seeds = [(cell, str(seed)) for cell, seed in zip(cells, rows["seed"], strict=True)]
+    latest = dict(zip(cells, protocols, strict=True))  # rows are in order of start: the last one stays
+    newest = dict(zip(seeds, rows.index, strict=True))
+    each = zip(rows.index, cells, seeds, protocols, strict=True)
+    return [index for index, cell, seed, own in each if own != latest[cell] or newest[seed] != index]
+
+
 def records_of(rows: pd.DataFrame) -> list[Record]:
     """Rows as `suite.records.Record`, with None for what was not measured (NaN included)."""
-    names = list(COLUMNS)
-    plain = rows[names].astype(object).where(rows[names].notna(), None)
-    return [Record(**dict(zip(names, row, strict=True))) for row in plain.itertuples(index=False, name=None)]
+    columns = [[None if pd.isna(value) else value for value in rows[name].tolist()] for name in COLUMNS]
+    return [Record(**dict(zip(COLUMNS, row, strict=True))) for row in zip(*columns, strict=True)]
 
 
 def groups(records: Records) -> list[Group]:

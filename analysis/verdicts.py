@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from analysis import statistics
-from analysis.formats import interval, level, p_value, plural, points, size
+from analysis.formats import interval, level, p_is, percent, plural, points, size
 from analysis.pairs import Pairs, pairs
 from analysis.select import Records, load
 from analysis.statistics import Differences
@@ -137,13 +137,13 @@ def _without_spread(facts: Verdict, terms: _Terms) -> Verdict:
     text = f"{points(mean)} pp in each of {facts.seeds} seeds, so the t test has no spread to go by"
     facts = dataclasses.replace(facts, test="sign-flip")
     if (facts.p_adjusted or 0.0) < terms.alpha:
-        text += f"; sign-flip, Holm-adjusted p = {p_value(facts.p_adjusted)}"
+        text += f"; sign-flip, Holm-adjusted {p_is(facts.p_adjusted)}"
         small = "; too small to matter" if abs(mean) < terms.rope else ""
         return dataclasses.replace(facts, verdict="HELPS" if mean > 0 else "HURTS", reason=text + small)
     enough = statistics.seeds_for_sign_flip(terms.family, terms.alpha)
-    more = f"; {max(enough - facts.seeds, 0)} more seeds could" if enough > facts.seeds else ""
+    more = f"; {plural(enough - facts.seeds, 'more seed')} could" if enough > facts.seeds else ""
     return dataclasses.replace(
-        facts, reason=f"{text}; {facts.seeds} seeds cannot decide by sign-flip (p = {p_value(facts.p_value)}){more}"
+        facts, reason=f"{text}; {facts.seeds} seeds cannot decide by sign-flip ({p_is(facts.p_value)}){more}"
     )
 
 
@@ -187,14 +187,14 @@ def _rule(facts: Verdict, differences: Differences, terms: _Terms) -> Verdict:
     between = f"{level(terms.alpha)} CI {interval(low, high)} pp"
     objection = _objection(facts, differences, terms)
     if objection is None:
-        tests = f"{facts.test}, Holm-adjusted p = {p_value(facts.p_adjusted)}, {facts.seeds} seeds"
+        tests = f"{facts.test}, Holm-adjusted {p_is(facts.p_adjusted)}, {facts.seeds} seeds"
         direction = "lower" if mean > 0 else "higher"
-        reason = f"error {size(abs(mean))} pp {direction} than the baseline's; {between} ({tests})"
+        reason = f"error {percent(abs(mean))} pp {direction} than the baseline's; {between} ({tests})"
         if max(abs(low), abs(high)) < terms.rope:
-            reason += f"; too small to matter (within +-{size(terms.rope)} pp)"
+            reason += f"; too small to matter (within ±{size(terms.rope)} pp)"
         return dataclasses.replace(facts, verdict="HELPS" if mean > 0 else "HURTS", reason=reason)
     if facts.equivalence_p is not None and facts.equivalence_p < terms.alpha:
-        within = f"within +-{size(terms.rope)} pp of the baseline (TOST p = {p_value(facts.equivalence_p)})"
+        within = f"within ±{size(terms.rope)} pp of the baseline (TOST {p_is(facts.equivalence_p)})"
         return dataclasses.replace(facts, verdict="EQUIVALENT", reason=f"{within}; {between}, {facts.seeds} seeds")
     wins = f"{facts.wins}/{facts.seeds} wins; " if facts.seeds < WITH_EQUIVALENCE else ""
     return dataclasses.replace(facts, reason=f"{between}; {wins}{objection}{_enough(facts, terms)}")
@@ -207,12 +207,12 @@ def _objection(facts: Verdict, differences: Differences, terms: _Terms) -> str |
         return ""
     if facts.p_adjusted is None or facts.p_adjusted >= terms.alpha:
         if facts.p_value is not None and facts.p_value >= terms.alpha:
-            return f"the {facts.test} test has p = {p_value(facts.p_value)}; "
-        return f"p = {p_value(facts.p_adjusted)} after Holm's correction for {plural(terms.family, 'cell')}; "
+            return f"the {facts.test} test has {p_is(facts.p_value)}; "
+        return f"{p_is(facts.p_adjusted)} after Holm's correction for {plural(terms.family, 'cell')}; "
     if WITH_SIGN_FLIP <= facts.seeds < BY_SIGN_FLIP:
         flip = statistics.sign_flip(differences)
         if flip >= terms.alpha:
-            return f"the exact sign-flip test does not agree (p = {p_value(flip)}); "
+            return f"the exact sign-flip test does not agree ({p_is(flip)}); "
     if facts.seeds >= BY_PROBABILITY and facts.probability_better is not None:
         better, least, most = facts.probability_better
         if (facts.mean_difference or 0.0) < 0:
@@ -228,7 +228,7 @@ def _enough(facts: Verdict, terms: _Terms) -> str:
     sees = f"{seeds} seeds can only see >= {size(facts.smallest_effect or 0.0)} pp"
     least = statistics.seeds_for_sign_flip(terms.family, terms.alpha)
     if BY_SIGN_FLIP <= seeds < least:
-        sees = f"{seeds} seeds cannot decide by sign-flip over {terms.family} cells, {least} can"
+        return f"{seeds} seeds cannot decide by sign-flip over {terms.family} cells, {least} can"
     if facts.seeds_needed is None:
         return f"{sees}; more than {statistics.MOST_SEEDS} seeds would be needed to see {rope} pp"
     if facts.seeds_needed > seeds:

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from suite import registry
-from suite.plan import Axis, Plan, PlannedCell, axes, refuse_repeats, with_cells
+from suite.datasets import Facts
+from suite.plan import Axis, Plan, PlannedCell, axes, entries_by_kind, refuse_repeats, with_cells
 from suite.settings import Refused, Setting, canonical
 from suite.specs import Cell, Component, Space
 from suite.training import recipes
@@ -29,13 +30,14 @@ def check(plan: Plan, data: Path, *, strict: bool = False) -> Plan:
         Refused: an illegal setting or space, a refused baseline, nothing left to run, or `strict` and a refusal.
     """
     study = plan.study
-    same: dict[tuple[registry.Kind, Component], Component] = {}
-    for kind, entries in (("dataset", study.datasets), ("backbone", study.backbones), ("variant", study.variants)):
-        for axis in axes(kind, entries):  # type: ignore[arg-type]
-            same[kind, axis.component] = _canonical(kind, axis)  # type: ignore[index,arg-type]
+    same: dict[registry.Kind, dict[Component, Axis]] = {}
+    for kind, entries in entries_by_kind(study).items():
+        same[kind] = {axis.component: _canonical(kind, axis) for axis in axes(kind, entries)}
+        refuse_repeats(list(same[kind].values()))
+    facts = {axis.component: _facts(axis, plan, data) for axis in same["dataset"].values()}
     spaces = {name: _checked_space(name, space) for name, space in study.search.space.items()}
-    refuse_repeats([_with(same, planned.cell) for planned in plan.cells])
-    checked = with_cells(plan, (_checked(planned, same, spaces, data) for planned in plan.cells))
+    cells = (replace(planned, cell=_with(same, planned.cell)) for planned in plan.cells)
+    checked = with_cells(plan, (_checked(planned, spaces, facts[planned.cell.dataset]) for planned in cells))
     _refuse_hopeless(checked, strict)
     return checked
 
@@ -45,19 +47,39 @@ def refuse_missing_data(plan: Plan, data: Path) -> None:
     Raises:
         Refused: files of a dataset are missing; the sentence names the path and the command that makes them.
     """
-    for dataset in dict.fromkeys(planned.cell.dataset for planned in plan.runnable):
-        missing = facts_of(dataset, data).missing
+    for axis in axes("dataset", plan.study.datasets):
+        missing = facts_of(axis.component, data).missing
         if missing:
-            raise Refused(missing)
+            raise Refused(f"{axis.where}: {missing}")
 
 
-def _canonical(kind: registry.Kind, axis: Axis) -> Component:
+def _canonical(kind: registry.Kind, axis: Axis) -> Axis:
     declared: Mapping[str, Setting] = registry.load(kind, axis.component.name).SETTINGS
-    return canonical(declared, axis.component, axis.where)
+    return Axis(axis.where, canonical(declared, axis.component, axis.where))
 
 
-def _with(same: Mapping[tuple[registry.Kind, Component], Component], cell: Cell) -> Cell:
-    return Cell(same["dataset", cell.dataset], same["backbone", cell.backbone], same["variant", cell.variant])
+def _facts(axis: Axis, plan: Plan, data: Path) -> Facts:
+    """What is known of the dataset, whose training part must hold what the recipe holds out."""
+    try:
+        facts = facts_of(axis.component, data)
+    except Refused as refusal:
+        raise Refused(f"{axis.where}: {refusal}") from refusal
+    recipe = recipes.resolve(plan.recipe)
+    held_out = recipe.validation or facts.validation
+    if facts.train_examples - held_out < 2:
+        raise Refused(
+            f"recipe.validation: holding out {held_out} of the {facts.train_examples} training images of "
+            f"{axis.component.label} leaves nothing to train on; name fewer"
+        )
+    return facts
+
+
+def _with(same: Mapping[registry.Kind, Mapping[Component, Axis]], cell: Cell) -> Cell:
+    return Cell(
+        same["dataset"][cell.dataset].component,
+        same["backbone"][cell.backbone].component,
+        same["variant"][cell.variant].component,
+    )
 
 
 def _checked_space(name: str, space: Space) -> Space:
@@ -67,24 +89,20 @@ def _checked_space(name: str, space: Space) -> Space:
     if dot and knob not in declared:
         raise Refused(f"{where}: {variant} has no setting {knob!r}; it has: {', '.join(sorted(declared)) or 'none'}")
     setting: Setting = declared[knob if dot else name]
-    for value in space.choices or (space.low, space.high):
-        try:
-            setting.value(int(value) if isinstance(setting.default, int) and value == int(value) else value)
-        except (ValueError, TypeError) as error:
-            raise Refused(f"{where}: {error}") from error
-    whole = isinstance(setting.default, int) and not isinstance(setting.default, bool)
-    return replace(space, integer=whole and not space.choices)
+    try:
+        if space.choices:
+            return replace(space, choices=tuple(setting.value(choice) for choice in space.choices))
+        whole = isinstance(setting.default, int) and not isinstance(setting.default, bool)
+        for bound in (space.low, space.high):
+            setting.value(int(bound) if whole and bound is not None and bound == int(bound) else bound)
+    except ValueError as error:
+        raise Refused(f"{where}: {error}") from error
+    return replace(space, integer=whole)
 
 
-def _checked(
-    planned: PlannedCell,
-    same: Mapping[tuple[registry.Kind, Component], Component],
-    spaces: Mapping[str, Space],
-    data: Path,
-) -> PlannedCell:
-    cell = _with(same, planned.cell)
+def _checked(planned: PlannedCell, spaces: Mapping[str, Space], facts: Facts) -> PlannedCell:
+    cell = planned.cell
     space = tuple((name, spaces[name]) for name, _ in planned.space)
-    facts = facts_of(cell.dataset, data)
     try:
         cost = costs(assemble(cell, facts.shape, facts.classes, streams=None), facts.shape)
     except Refused as refusal:

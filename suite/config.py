@@ -5,18 +5,45 @@ Every mistake becomes one `Refused` sentence that starts with the key's path in 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from suite.settings import Refused, did_you_mean
+from suite.settings import Refused, did_you_mean, one_of
 from suite.specs import BASELINE, Space
 
-Positive = Annotated[int, Field(ge=1)]
+# Strict: `seeds: "3"` and `seeds: true` are mistakes, not 3 and 1.
+Whole = Annotated[int, Strict()]
+Positive = Annotated[Whole, Field(ge=1)]
+Number = Annotated[float, Strict(), AllowInfNan(False)]
+Switch = Annotated[bool, Strict()]
+Place = Annotated[str, Field(min_length=1)]
+
+
+def _setting_value(value: Any) -> Any:
+    """A component's own file says what is legal; here only what YAML offers and a study can't mean is refused."""
+    if isinstance(value, list):
+        if not value:
+            raise ValueError("must name at least one value, not []")
+        return [_setting_value(item) for item in value]
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError(f"must be a value or a list of values, not {value!r}")
+    return value
 
 
 class Section(BaseModel):
@@ -27,12 +54,17 @@ class Entry(Section):
     """A component: `name`, or a mapping of `name` and its settings. A list of values expands to a grid."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_setting_value)]] = Field(init=False)
     name: str
 
     @model_validator(mode="before")
     @classmethod
     def _bare_name(cls, data: Any) -> Any:
-        return {"name": data} if isinstance(data, str) else data
+        if isinstance(data, str):
+            return {"name": data}
+        if not isinstance(data, Mapping) or "name" not in data:
+            raise ValueError(f"must be a name, or a mapping of `name` and its settings, not {data!r}")
+        return data
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -43,54 +75,55 @@ class Asha(Section):
     """Asynchronous successive halving (Li et al. 2020), one bracket per cell; stops search trials only."""
 
     grace: Positive = 1  # epochs before the first rung
-    reduction: Annotated[int, Field(ge=2)] = 3  # the best 1/reduction of a rung go on
+    reduction: Annotated[Whole, Field(ge=2)] = 3  # the best 1/reduction of a rung go on
+
+
+def _check_space(space: Space) -> Space:
+    if space.integer:
+        raise ValueError("leave `integer` out: the hyperparameter itself says whether it is a whole number")
+    if space.choices:
+        if space.low is not None or space.high is not None:
+            raise ValueError("takes choices, or low and high, not both")
+        return space
+    if space.low is None or space.high is None:
+        raise ValueError("needs low and high, or choices")
+    if not -math.inf < space.low < space.high < math.inf:
+        raise ValueError(f"needs low < high, both finite, not {space.low:g} .. {space.high:g}")
+    if space.log and space.low <= 0:
+        raise ValueError(f"is log, so low must be above 0, not {space.low:g}")
+    return space
 
 
 class Search(Section):
     """The search stage: the same number of trials for every cell, judged on validation data only."""
 
-    trials: Annotated[int, Field(ge=0)] = 0
-    space: dict[str, Space] = {}
+    trials: Annotated[Whole, Field(ge=0)] = 0
+    space: dict[str, Annotated[Space, AfterValidator(_check_space)]] = {}
     sampler: Literal["tpe", "random"] = "tpe"
-    first_draws: Annotated[int, Field(ge=1)] = 5  # hashed, the same in every cell; the sampler draws the rest
+    first_draws: Positive = 5  # hashed, the same in every cell; the sampler draws the rest
     epochs: Positive | None = None  # default: the recipe's
     asha: Asha | None = None
 
     @model_validator(mode="after")
-    def _spaces(self) -> Search:
-        for name, space in self.space.items():
-            _check_space(name, space)
+    def _something_to_search(self) -> Search:
         if self.trials and not self.space:
             raise ValueError("trials need a space: name at least one hyperparameter, or set trials: 0")
         return self
 
 
-def _check_space(name: str, space: Space) -> None:
-    if space.choices:
-        if space.low is not None or space.high is not None:
-            raise ValueError(f"space.{name} takes choices, or low and high, not both")
-        return
-    if space.low is None or space.high is None:
-        raise ValueError(f"space.{name} needs low and high, or choices")
-    if not space.low < space.high:
-        raise ValueError(f"space.{name} needs low < high, not {space.low:g} .. {space.high:g}")
-    if space.log and space.low <= 0:
-        raise ValueError(f"space.{name} is log, so low must be above 0, not {space.low:g}")
-
-
 class Resources(Section):
     """What one trial occupies while it runs; Ray packs as many as fit."""
 
-    cpus: Annotated[float, Field(gt=0)] = 1
-    gpus: Annotated[float, Field(ge=0)] = 0
+    cpus: Annotated[Number, Field(gt=0)] = 1
+    gpus: Annotated[Number, Field(ge=0)] = 0
 
 
 class Statistics(Section):
     """Fixed before the run, since a margin chosen after looking proves nothing."""
 
     metric: Literal["top1", "top5"] = "top1"
-    rope: Annotated[float, Field(gt=0, lt=100)] = 0.5  # percentage points that are too small to matter
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    rope: Annotated[Number, Field(gt=0, lt=100)] = 0.5  # percentage points that are too small to matter
+    alpha: Annotated[Number, Field(gt=0, lt=0.5)] = 0.05
 
 
 class Study(Section):
@@ -106,20 +139,20 @@ class Study(Section):
     search: Search = Search()
     resources: Resources = Resources()
     statistics: Statistics = Statistics()
-    split_seed: int = 0
-    resplit: bool = False
+    split_seed: Whole = 0
+    resplit: Switch = False
     precision: Literal["auto", "float32", "bf16"] = "auto"
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     keep: Literal["best", "none"] = "best"
-    tracking: str | None = None  # default: MLFLOW_TRACKING_URI, else sqlite:///runs/mlflow.db
-    storage: str | None = None  # default: runs/<study>
+    tracking: Place | None = None  # default: MLFLOW_TRACKING_URI, else sqlite:///runs/mlflow.db
+    storage: Place | None = None  # default: runs/<study>
 
-    @model_validator(mode="after")
-    def _one_baseline(self) -> Study:
-        baselines = [entry for entry in self.variants if entry.name == BASELINE]
-        if len(baselines) != 1:
-            raise ValueError(f"variants: must hold {BASELINE!r} exactly once, since every comparison is with it")
-        return self
+    @field_validator("variants")
+    @classmethod
+    def _one_baseline(cls, variants: list[Entry]) -> list[Entry]:
+        if sum(entry.name == BASELINE for entry in variants) != 1:
+            raise ValueError(f"must hold {BASELINE!r} exactly once, since every comparison is with it")
+        return variants
 
     @property
     def storage_path(self) -> Path:
@@ -139,11 +172,14 @@ def load_study(path: Path) -> Study:
     if not path.is_file():
         raise Refused(f"{path}: no such study file; the ready ones are in configs/")
     try:
-        data = yaml.load(path.read_text(), Loader=_StrictLoader)
-    except yaml.YAMLError as error:
-        raise Refused(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    except UnicodeDecodeError as error:
-        raise Refused(f"{path}: not a text file") from error
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except (UnicodeDecodeError, yaml.reader.ReaderError) as error:
+        raise Refused(f"{path}: not a text file in UTF-8") from error
+    except yaml.MarkedYAMLError as error:
+        line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
+        raise Refused(f"{path}: not valid YAML: {error.problem}{line}") from error
+    except ValueError as error:  # a date like 2024-13-01
+        raise Refused(f"{path}: not valid YAML: {error}") from error
     try:
         return parse_study(data)
     except Refused as refusal:
@@ -160,25 +196,51 @@ def parse_study(data: Any) -> Study:
     try:
         return Study.model_validate(data)
     except ValidationError as error:
-        raise Refused(_sentence(error, data)) from None
+        raise Refused(_sentence(error)) from None
 
 
-def _sentence(error: ValidationError, data: Mapping[str, Any]) -> str:
-    first = error.errors()[0]
-    path = _path(first["loc"])
-    kind, message = first["type"], first["msg"].removeprefix("Value error, ")
+_PHRASES = {  # pydantic's error types
+    "missing": "missing: every study says it",
+    "invalid_key": "a key must be text",
+    "model_type": "must be a mapping of keys",
+    "dict_type": "must be a mapping of keys",
+    "dataclass_type": "must be a mapping of keys",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "greater_than_equal": "must be {ge:g} or more",
+    "greater_than": "must be above {gt:g}",
+    "less_than": "must be below {lt:g}",
+    "too_short": "must name at least one",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_pattern_mismatch": "use lower-case letters, digits, - and _",
+}
+_SELF_EVIDENT = frozenset({"missing", "too_short", "string_too_short"})  # the wrong value would add nothing
+
+
+def _sentence(error: ValidationError) -> str:
+    # A misspelt key is also a missing one: the misspelling is the better sentence.
+    first = min(error.errors(), key=lambda found: found["type"] == "missing")
+    return f"{_path(first['loc'])}: {_phrase(first)}"
+
+
+def _phrase(error: Mapping[str, Any]) -> str:
+    kind, given, context = error["type"], error["input"], error.get("ctx", {})
     if kind in {"extra_forbidden", "unexpected_keyword_argument"}:
-        known = _known_keys(first["loc"])
-        return f"{path}: unknown key{did_you_mean(str(first['loc'][-1]), known)}"
-    if kind == "missing":
-        return f"{path}: missing"
-    if kind == "string_pattern_mismatch":
-        return f"{path}: use lower-case letters, digits, - and _, not {first['input']!r}"
-    if kind in {"model_type", "dict_type", "dataclass_type"}:
-        return f"{path}: must be a mapping of keys, not {first['input']!r}"
+        return f"unknown key{did_you_mean(str(error['loc'][-1]), _known_keys(error['loc']))}"
+    if kind == "literal_error":
+        return one_of(given, re.findall("'([^']*)'", context["expected"]))
     if kind == "value_error":
-        return f"{path}: {message}" if path else message
-    return f"{path}: {message[0].lower()}{message[1:]}, not {first['input']!r}"
+        return str(context["error"])
+    phrase = _PHRASES.get(kind, error["msg"]).format(**context)
+    return phrase if kind in _SELF_EVIDENT else f"{phrase}, not {given!r}"
 
 
 def _path(loc: tuple[int | str, ...]) -> str:
@@ -208,20 +270,23 @@ def _is_section(option: Any) -> bool:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML in which a repeated key is an error and `1e-3` is a number (as in YAML 1.2)."""
+    """YAML whose keys are text and stand once, and in which `1e-3` is a number (as in YAML 1.2)."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
+        seen: set[str] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":  # `<<: *anchor`; what stands beside it wins
+                continue
             key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+            problem = "stands twice" if isinstance(key, str) and key in seen else "is not text"
+            if not isinstance(key, str) or key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} {problem}", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
 _StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
 )
 
 

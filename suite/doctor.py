@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from suite import registry
@@ -84,11 +85,13 @@ def sections(found: Mapping[str, Any]) -> Iterator[Table | str]:
     for name, version in found["packages"].items():
         table.add_row(name, version or "[yellow]not installed[/]")
     for device in found["devices"]:
-        table.add_row("device", device)
+        table.add_row("device", escape(device))
     for name, state in found["datasets"].items():
-        table.add_row(name, state if state.startswith("found") else f"[yellow]{state}[/]")
+        shown = escape(state)
+        table.add_row(escape(name), shown if state.startswith("found") else f"[yellow]{shown}[/]")
     tracking = found["tracking"]
-    state = f"[yellow]{tracking['trouble']}[/]" if tracking["trouble"] else f"{tracking['uri']} can be used"
+    trouble, usable = escape(tracking["trouble"] or ""), escape(f"{tracking['uri']} can be used")
+    state = f"[yellow]{trouble}[/]" if trouble else usable
     table.add_row("tracking", state)
     yield table
-    yield f"datasets were looked up in {found['data']} (GRAFTBENCH_DATA, or --data)"
+    yield f"datasets were looked up in {escape(found['data'])} (GRAFTBENCH_DATA, or --data)"

@@ -123,39 +123,49 @@ def make_plan(study: Study) -> Plan:
     """The plan as the file says it: names known, grid expanded, spaces assigned; nothing heavy imported.
 
     Raises:
-        Refused: an unknown name, a repeated cell, or a space that no cell can use.
+        Refused: an unknown name, a repeated entry, or a space that no cell can use.
     """
     chosen = Component(study.recipe.name, freeze(study.recipe.settings))
     recipe = recipes.resolve(chosen)
     _check_space_names(study)
+    datasets, backbones, variants = (
+        refuse_repeats(list(axes(kind, entries))) for kind, entries in entries_by_kind(study).items()
+    )
     cells = [
         Cell(dataset.component, backbone.component, variant.component)
-        for dataset in axes("dataset", study.datasets)
-        for backbone in axes("backbone", study.backbones)
-        for variant in axes("variant", study.variants)
+        for dataset in datasets
+        for backbone in backbones
+        for variant in variants
     ]
+    spaces = {cell: _space_of(study, cell) for cell in cells}
+    _refuse_unused(study, spaces.values())
     return Plan(
         study=study,
         recipe=recipes.canonical(chosen),
         epochs=recipe.epochs,
         search_epochs=study.search.epochs or recipe.epochs,
         batch=recipe.batch,
-        cells=tuple(PlannedCell(cell, _space_of(study, cell)) for cell in refuse_repeats(cells)),
+        cells=tuple(PlannedCell(cell, space) for cell, space in spaces.items()),
     )
 
 
-def refuse_repeats(cells: list[Cell]) -> list[Cell]:
-    """The cells, if no two are equal.
+def entries_by_kind(study: Study) -> dict[registry.Kind, list[Entry]]:
+    """The three lists whose product the study is."""
+    return {"dataset": study.datasets, "backbone": study.backbones, "variant": study.variants}
+
+
+def refuse_repeats(axes: list[Axis]) -> list[Axis]:
+    """The axes, if no two components are equal; their product then holds no cell twice.
 
     Raises:
-        Refused: naming the first repeated cell.
+        Refused: naming the first repeated component.
     """
-    seen: set[Cell] = set()
-    for cell in cells:
-        if cell in seen:
-            raise Refused(f"the cell {cell.label} stands twice: remove the repeated entry or value")
-        seen.add(cell)
-    return cells
+    seen: set[Component] = set()
+    for axis in axes:
+        if axis.component in seen:
+            raise Refused(f"{axis.where}: {axis.component.label} stands twice; remove the repeated entry or value")
+        seen.add(axis.component)
+    return axes
 
 
 def _check_space_names(study: Study) -> None:
@@ -171,6 +181,13 @@ def _check_space_names(study: Study) -> None:
         if not dot and name not in knobs:
             hint = did_you_mean(name, [*knobs, *(f"{variant}.<setting>" for variant in variants)])
             raise Refused(f"{where}: unknown hyperparameter{hint}")
+
+
+def _refuse_unused(study: Study, spaces: Iterable[tuple[tuple[str, Space], ...]]) -> None:
+    used = {name for space in spaces for name, _ in space}
+    for name in study.search.space:
+        if name not in used:
+            raise Refused(f"search.space.{name}: every cell sets it itself, so no search would use it; leave one out")
 
 
 def _space_of(study: Study, cell: Cell) -> tuple[tuple[str, Space], ...]:

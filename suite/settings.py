@@ -41,7 +41,7 @@ class Setting:
         """The canonical value of what a study says; raises ValueError with a sentence."""
         value = self.parse(given) if self.parse else _as_type_of(self.default, given)
         if self.choices and value not in self.choices:
-            raise ValueError(f"must be one of {', '.join(map(str, self.choices))}, not {given!r}")
+            raise ValueError(one_of(given, self.choices))
         if isinstance(value, int | float) and not isinstance(value, bool):
             self._check_range(value)
         return value
@@ -50,9 +50,13 @@ class Setting:
         if not math.isfinite(value):
             raise ValueError(f"must be a finite number, not {value}")
         if (self.low is not None and value < self.low) or (self.high is not None and value > self.high):
-            low = "-inf" if self.low is None else f"{self.low:g}"
-            high = "inf" if self.high is None else f"{self.high:g}"
-            raise ValueError(f"must be within {low} .. {high}, not {value:g}")
+            raise ValueError(f"must be {_range(self.low, self.high)}, not {value:g}")
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if high is None:
+        return f"{low:g} or more"
+    return f"{high:g} or less" if low is None else f"within {low:g} .. {high:g}"
 
 
 def _as_type_of(default: Any, given: Any) -> Any:
@@ -75,10 +79,18 @@ def _kind(default: Any) -> str:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'lambda'?`, or the list of what is known when nothing is near."""
     options = sorted(known)
+    return _nearest(name, options) or (f"; known: {', '.join(options)}" if options else "; it has none")
+
+
+def one_of(given: Any, options: Iterable[Any]) -> str:
+    """`must be one of tpe, random, not 'tpee'; did you mean 'tpe'?`"""
+    words = [str(option) for option in options]
+    return f"must be one of {', '.join(words)}, not {given!r}{_nearest(str(given), words)}"
+
+
+def _nearest(name: str, options: list[str]) -> str:
     near = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean {near[0]!r}?"
-    return f"; known: {', '.join(options)}" if options else "; it has none"
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def resolve(declared: Mapping[str, Setting], given: Mapping[str, Any], owner: str) -> dict[str, Any]:

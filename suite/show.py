@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from suite import records
 from suite.plan import Plan
-from suite.specs import BASELINE, Trial
+from suite.specs import BASELINE, Trial, settings_label
 
 if TYPE_CHECKING:
     from suite.sweep.run import Outcome
@@ -42,7 +43,7 @@ def plan_as_dict(plan: Plan) -> dict[str, Any]:
 def plan_tables(plan: Plan) -> Iterator[Table | str]:
     """The plan for a terminal."""
     study = plan.study
-    yield f"[bold]{study.study}[/]: {study.description}" if study.description else f"[bold]{study.study}[/]"
+    yield f"[bold]{study.study}[/]" + (f": {escape(study.description)}" if study.description else "")
     yield f"recipe {plan.recipe.label}: {plan.epochs} epochs, batch {plan.batch}"
     yield from _search_line(plan)
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -57,9 +58,9 @@ def plan_tables(plan: Plan) -> Iterator[Table | str]:
     ):
         table.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]
     for planned in plan.cells:
-        names = (planned.cell.dataset.label, planned.cell.backbone.label, planned.cell.variant.label)
+        names = (escape(part.label) for part in (planned.cell.dataset, planned.cell.backbone, planned.cell.variant))
         if planned.refused:
-            table.add_row(*names, f"[yellow]refused[/]: {planned.refused}", "", "", "0")
+            table.add_row(*names, f"[yellow]refused[/]: {escape(planned.refused)}", "", "", "0")
         else:
             trials = str(study.search.trials + study.seeds)
             table.add_row(*names, f"{planned.parameters:,}", _si(planned.macs), _si(planned.inference_macs), trials)
@@ -78,7 +79,8 @@ def _search_line(plan: Plan) -> Iterator[str]:
     if not search.trials:
         return
     asha = f", ASHA from epoch {search.asha.grace} by {search.asha.reduction}" if search.asha else ""
-    yield f"search {search.trials} trials a cell over {', '.join(search.space)} ({search.sampler}{asha}), then {plan.study.seeds} paired confirm seeds"
+    over = f"over {', '.join(search.space)} ({search.sampler}{asha})"
+    yield f"search {search.trials} trials a cell {over}, then {plan.study.seeds} paired confirm seeds"
 
 
 def _si(value: int | None) -> str:
@@ -93,13 +95,13 @@ def _si(value: int | None) -> str:
 
 def status_table(found: Mapping[str, Any]) -> Table:
     """`graftbench status` for a terminal."""
-    table = Table(title=f"{found['study']} in {found['storage']}", title_justify="left", header_style="bold")
+    table = Table(title=escape(f"{found['study']} in {found['storage']}"), title_justify="left", header_style="bold")
     for name in ("dataset", "backbone", "variant", "search", "confirm"):
         table.add_column(name, overflow="fold")
     for cell in found["cells"]:
-        names = (cell["dataset"], cell["backbone"], cell["variant"])
+        names = (escape(cell[role]) for role in ("dataset", "backbone", "variant"))
         if cell["refused"]:
-            table.add_row(*names, "refused", cell["refused"])
+            table.add_row(*names, "refused", escape(cell["refused"]))
         else:
             table.add_row(*names, _counts(cell["search"]), _counts(cell["confirm"]))
     return table
@@ -111,36 +113,32 @@ def _counts(by_status: Mapping[str, int]) -> str:
 
 def outcome_lines(plan: Plan, outcome: Outcome, study: Path) -> Iterator[str]:
     """What a run says at its end."""
-    by_status = Counter(record.status for record in outcome.records.values())
+    by_status: Counter[str] = Counter(record.status for record in outcome.records.values())
     counts = ", ".join(f"{by_status[status]} {status}" for status in records.STATUSES if by_status[status])
     if outcome.trained:
         yield f"trained {outcome.trained} trials; the study has {counts}"
     else:
         yield f"nothing to train: the study has {counts}"
     for reason in {record.reason for record in outcome.failed}:
-        yield f"[red]failed[/]: {reason}; the same command runs those trials again"
+        yield f"[red]failed[/]: {escape(reason)}; the same command runs those trials again"
     if outcome.tracking_trouble:
         yield (
-            f"[yellow]MLflow stopped taking records[/] ({outcome.tracking_trouble}); nothing is lost: the same command "
-            f"writes them from {plan.study.storage_path}"
+            f"[yellow]MLflow stopped taking records[/] ({escape(outcome.tracking_trouble)}); nothing is lost: the same command "
+            f"writes them from {escape(str(plan.study.storage_path))}"
         )
-    yield f"next: graftbench leaderboard {study}, graftbench report {study}, graftbench ui {study}"
+    file = escape(str(study))
+    yield f"next: graftbench leaderboard {file}, graftbench report {file}, graftbench ui {file}"
 
 
 def trial_lines(folder: Path) -> Iterator[str]:
     """One trial: what defines it, how it ended, how to run it alone."""
-    trial = Trial.from_dict(json.loads((folder / "trial.json").read_text()))
-    yield f"[bold]{trial.key}[/]  {trial.cell.label}"
-    chosen = ", ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in trial.hyperparameters
-    )
-    yield f"{trial.stage} seed {trial.seed}, recipe {trial.recipe.label}, {trial.epochs} epochs" + (
-        f", {chosen}" if chosen else ""
-    )
+    trial = read_trial(folder / "trial.json")
+    yield f"[bold]{trial.key}[/]  {escape(trial.cell.label)}"
+    chosen = "".join(f", {settings_label((pair,))}" for pair in trial.hyperparameters)
+    yield escape(f"{trial.stage} seed {trial.seed}, recipe {trial.recipe.label}, {trial.epochs} epochs{chosen}")
     yield from _end_lines(folder)
     yield "run it alone, without Ray or MLflow:"
-    yield f"  python -m suite.trial {folder / 'trial.json'}"
+    yield escape(f"  python -m suite.trial {folder / 'trial.json'}")
 
 
 def _end_lines(folder: Path) -> Iterator[str]:
@@ -149,7 +147,8 @@ def _end_lines(folder: Path) -> Iterator[str]:
     except (FileNotFoundError, ValueError):
         yield "no record yet: it is running, or was interrupted"
         return
-    yield f"{record.status}{': ' + record.reason if record.reason else ''}, {record.epochs_run} of {record.epochs} epochs"
+    reason = f": {escape(record.reason)}" if record.reason else ""
+    yield f"{record.status}{reason}, {record.epochs_run} of {record.epochs} epochs"
     for name in ("validation_top1_error", "test_top1_error", "test_top5_error"):
         value = getattr(record, name)
         if value is not None:

@@ -222,17 +222,19 @@ def run_trial(trial: Trial, report: Callable[[Epoch], bool] | None = None, *, pl
     """Runs a trial to its record, from where an earlier run left it. A finished one is not trained again.
 
     Args:
-        report: hears of each epoch, restored ones included; False stops the trial.
+        report: hears of each epoch, restored ones included; False stops the trial. A finished trial can't be stopped
+            any more: its record is returned unheard, and a False after the last epoch changes nothing.
 
     Raises:
         Refused: the directory belongs to another trial. Every other end, errors included, is a record.
     """
     history: list[Epoch] = []
-    for event in trial_events(trial, place):
+    known = finished_record(trial, place.directory)
+    for event in trial_events(trial, place) if known is None else (known,):
         if isinstance(event, Record):
             return event
         history.append(event)
-        if report is not None and not report(event):
+        if report is not None and not report(event) and event.epoch < trial.epochs:
             return close_early(trial, place.directory, f"stopped after epoch {event.epoch}", history)
     raise AssertionError("a trial ends with its record")
 

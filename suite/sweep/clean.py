@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 
@@ -41,9 +42,12 @@ def remove_study(study: Study) -> str:
     ledger, uri = Ledger(study), tracking_uri(study)
     ledger.check_owner()
     check_store(uri)
-    retired = forget_experiment(uri, study.study, f"{study.study} (removed {time.strftime('%Y-%m-%d %H:%M:%S')})")
-    if ledger.path.is_dir():
-        with ledger.locked():
+    found = ledger.path.is_dir()
+    with ledger.locked() if found else contextlib.nullcontext():
+        retired = forget_experiment(uri, study.study, f"{study.study} (removed {time.strftime('%Y-%m-%d %H:%M:%S')})")
+        if found:
             shutil.rmtree(ledger.path)
+    if not found and not retired:
+        return f"nothing to remove: {ledger.path} does not exist, and MLflow holds no experiment {study.study!r}"
     kept = f"; MLflow keeps its runs as the deleted experiment {retired!r} until `mlflow gc`" if retired else ""
     return f"removed {ledger.path}{kept}"

@@ -177,7 +177,7 @@ def run_on_ray(conductor: Conductor, ledger: Ledger, places: Places, resources: 
             search_alg=ConductorSearcher(link),
             scheduler=ConductorScheduler(link),
             num_samples=-1,
-            max_concurrent_trials=slots(resources) + 1,  # one more than fits, so that no slot waits for a suggestion
+            max_concurrent_trials=slots(resources),
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from suite.plan import Conditions, Plan, PlannedCell
 from suite.records import FINISHED, Epoch, Record, Status
-from suite.specs import Cell, Trial
+from suite.specs import Cell, Component, Trial
 from suite.sweep.search import CellSearch
 from suite.trial import partial_record
 
@@ -52,7 +52,7 @@ class Conductor:
     def __init__(
         self,
         plan: Plan,
-        conditions: Mapping[tuple[object, object], Conditions],
+        conditions: Mapping[tuple[Component, Component], Conditions],
         finished: Mapping[str, Record],
         interrupted: Iterable[Trial],
         audience: Iterable[Audience] = (),

@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from suite import records
 from suite.config import Study
@@ -36,19 +37,10 @@ class Ledger:
         Raises:
             Refused: the storage path holds something else, or this study's fixed parts have changed.
         """
-        marker = self.path / "study.json"
-        if not self.path.exists():
-            self._check_writable()
-            return
-        if not self.path.is_dir():
-            raise Refused(f"storage: {self.path} is a file; name a folder")
-        if not marker.is_file():
-            if any(self.path.iterdir()):
-                raise Refused(f"storage: {self.path} holds other files; name an empty or new folder")
-            return
         self.check_owner()
-        found, wanted = json.loads(marker.read_text()), self.study.identity()
-        changed = sorted(key for key in wanted if found.get(key) != wanted[key])
+        self._check_writable()
+        found, wanted = self._marker(), self.study.identity()
+        changed = sorted(key for key in wanted if found and found.get(key) != wanted[key])
         if changed:
             raise Refused(
                 f"{', '.join(changed)}: changed since {self.path} was started, and mixed results can't be compared: "
@@ -58,23 +50,37 @@ class Ledger:
     def check_owner(self) -> None:
         """
         Raises:
-            Refused: the storage path belongs to a study of another name.
+            Refused: the storage path holds something else than this study.
         """
-        marker = self.path / "study.json"
-        if marker.is_file():
-            owner = json.loads(marker.read_text())["study"]
-            if owner != self.study.study:
-                raise Refused(f"storage: {self.path} belongs to the study {owner!r}; name another folder")
+        if self.path.exists() and not self.path.is_dir():
+            raise Refused(f"storage: {self.path} is a file; name a folder")
+        found = self._marker()
+        if not found and self.path.is_dir() and any(self.path.iterdir()):
+            raise Refused(f"storage: {self.path} holds other files; name an empty or new folder")
+        if found and found["study"] != self.study.study:
+            raise Refused(f"storage: {self.path} belongs to the study {found['study']!r}; name another folder")
+
+    def _marker(self) -> dict[str, Any]:
+        """Identity of the study that the storage belongs to; empty where there is none yet."""
+        path = self.path / "study.json"
+        if not path.is_file():
+            return {}
+        try:
+            found = json.loads(path.read_text())
+            return {"study": found["study"], **found}
+        except (ValueError, TypeError, KeyError) as error:
+            raise Refused(f"storage: {path} can't be read ({error}); name another folder") from error
 
     def _check_writable(self) -> None:
-        parent = next(folder for folder in (*self.path.absolute().parents,) if folder.exists())
-        if not os.access(parent, os.W_OK) or not parent.is_dir():
-            raise Refused(f"storage: can't create {self.path}: {parent} is not a writable folder")
+        existing = next(folder for folder in (self.path.absolute(), *self.path.absolute().parents) if folder.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK):
+            raise Refused(f"storage: can't write {self.path}: {existing} is not a writable folder; name another")
 
     def open(self) -> None:
         """Create the storage. Call after `check`."""
-        (self.path / "trials").mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         _write(self.path / "study.json", json.dumps(self.study.identity(), indent=1))
+        (self.path / "trials").mkdir(exist_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

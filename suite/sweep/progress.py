@@ -1,4 +1,4 @@
-"""What the terminal shows while a study runs: a live table per cell, or a line now and then where there is no terminal."""
+"""What the terminal shows while a study runs: a live table per cell, or a line now and then in a log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ class _Row:
     planned: PlannedCell
     ended: dict[str, int] = field(default_factory=dict)  # "search completed" -> trials
     running: dict[str, int] = field(default_factory=dict)  # trial key -> epochs so far
-    work_done: float = 0.0  # multiply-accumulates per image x epochs, the unit of the estimate
+    epochs_left: int = 0
+    epochs_heard: int = 0
+    seconds_heard: float = 0.0  # of training, in the epochs heard
     latest: float | None = None  # latest validation top-1 error
 
     def count(self, stage: str) -> int:
@@ -34,9 +36,8 @@ class Progress:
 
     def __init__(self, plan: Plan, console: Console) -> None:
         self._plan, self._console = plan, console
-        self._rows = {planned.cell: _Row(planned) for planned in plan.cells}
+        self._rows = {planned.cell: _Row(planned, epochs_left=_epochs(plan, planned)) for planned in plan.cells}
         self._began = self._shown = time.monotonic()
-        self._new_work = 0.0
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> Progress:
@@ -62,7 +63,8 @@ class Progress:
         row = self._rows[trial.cell]
         row.running[trial.key] = epoch.epoch
         row.latest = epoch.validation_top1_error
-        self._new_work += row.planned.macs or 1
+        row.epochs_heard += 1
+        row.seconds_heard += epoch.train_seconds
         self._show()
 
     def finished(self, record: Record) -> None:
@@ -77,7 +79,7 @@ class Progress:
         row.running.pop(record.trial_key, None)
         name = f"{record.stage} {record.status}"
         row.ended[name] = row.ended.get(name, 0) + 1
-        row.work_done += (row.planned.macs or 1) * record.epochs  # a stopped trial needs no more either
+        row.epochs_left -= record.epochs if record.status != "skipped" else 0  # a stopped trial needs no more either
 
     # -- display
 
@@ -103,18 +105,24 @@ class Progress:
         return f"about {_duration(seconds)} left"
 
     def seconds_left(self) -> float | None:
-        """Work left over the rate so far, in multiply-accumulates; None before the first epoch."""
-        elapsed = time.monotonic() - self._began
-        if not self._new_work:
+        """Training seconds left over the rate so far (slots and overhead included); None before the first epoch.
+
+        A cell that has not trained yet is taken to cost what the others do, by multiply-accumulates.
+        """
+        rows = [row for row in self._rows.values() if row.planned.refused is None]
+        heard = sum(row.seconds_heard for row in rows)
+        if not heard:
             return None
-        study, plan = self._plan.study, self._plan
-        per_cell = study.search.trials * plan.search_epochs + study.seeds * plan.epochs
+        per_mac = max(
+            row.seconds_heard / row.epochs_heard / (row.planned.macs or 1) for row in rows if row.epochs_heard
+        )
+        least = min(row.seconds_heard / row.epochs_heard for row in rows if row.epochs_heard)
         left = 0.0
-        for row in self._rows.values():
-            if row.planned.refused is None:
-                under_way = sum(row.running.values()) * (row.planned.macs or 1)
-                left += max(0.0, per_cell * (row.planned.macs or 1) - row.work_done - under_way)
-        return left * elapsed / self._new_work
+        for row in rows:
+            guess = max(least, per_mac * (row.planned.macs or 1))
+            cost = row.seconds_heard / row.epochs_heard if row.epochs_heard else guess
+            left += max(0, row.epochs_left - sum(row.running.values())) * cost
+        return left * (time.monotonic() - self._began) / heard
 
     def _table(self) -> Table:
         table = Table(title=f"{self._plan.study.study}: {self._line()}", title_justify="left", expand=False)
@@ -140,6 +148,12 @@ class Progress:
             running,
             "" if row.latest is None else f"{100 * row.latest:.2f} %",
         ]
+
+
+def _epochs(plan: Plan, planned: PlannedCell) -> int:
+    if planned.refused:
+        return 0
+    return plan.study.search.trials * plan.search_epochs + plan.study.seeds * plan.epochs
 
 
 def _duration(seconds: float) -> str:

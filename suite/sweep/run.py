@@ -22,7 +22,7 @@ from suite.sweep.ledger import Ledger
 from suite.sweep.local import run_local
 from suite.sweep.places import Places
 from suite.sweep.progress import Progress
-from suite.tracking.store import check_store, open_experiment, tracking_uri
+from suite.tracking.store import check_experiment, check_store, open_experiment, tracking_uri
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,7 @@ def run_study(plan: Plan, options: Options, console: Console) -> Outcome:
     ledger, uri = Ledger(plan.study), tracking_uri(plan.study)
     ledger.check()
     check_store(uri)
+    check_experiment(plan.study, uri)
     with _ray(plan, ledger, options):
         ledger.open()
         with ledger.locked(), _interruptible():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ def find_trial(storage: Path, key: str) -> Path:
     Raises:
         Refused: no trial's key, or several trials' keys, start so.
     """
+    if not re.fullmatch("[0-9a-f]{1,16}", key):
+        raise Refused(f"{key!r} is no trial's key, which is up to 16 of the digits 0-9 and a-f")
     patterns = (f"*/trials/{key}*/trial.json", f"trials/{key}*/trial.json")
     found = sorted({path.parent for pattern in patterns for path in storage.glob(pattern)})
     if not found:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
+import logging
 import os
 import sqlite3
 import urllib.error
@@ -33,18 +36,30 @@ def check_store(uri: str) -> None:
     Raises:
         Refused: no store can be used there; nothing has been written.
     """
-    scheme = urlsplit(uri).scheme
-    if scheme in {"http", "https"}:
+    scheme = uri.partition(":")[0].partition("+")[0]
+    if uri.startswith(("http://", "https://")):
         _check_server(uri)
-    elif scheme == "sqlite":
+    elif uri.startswith("sqlite:///") and uri != "sqlite:///":
         _check_sqlite(sqlite_path(uri))
-    elif scheme.partition("+")[0] in {"postgresql", "mysql", "mssql"}:
+    elif scheme in {"postgresql", "mysql", "mssql"}:
         _check_database(uri)
     else:
         raise Refused(
             f"tracking: {uri!r} is no MLflow store: use sqlite:///PATH, postgresql://..., or the http:// of a server "
             "(MLflow's file store is gone)"
         )
+
+
+def check_experiment(study: Study, uri: str) -> None:
+    """
+    Raises:
+        Refused: the experiment of the study's name belongs to another study, or it is deleted; nothing written.
+    """
+    if uri.startswith("sqlite:") and not sqlite_path(uri).is_file():
+        return
+    experiment = _client(uri).get_experiment_by_name(study.study)
+    if experiment is not None:
+        _refuse_other(experiment, json.dumps(study.identity(), sort_keys=True))
 
 
 def sqlite_path(uri: str) -> Path:
@@ -54,8 +69,9 @@ def sqlite_path(uri: str) -> Path:
 def _check_server(uri: str) -> None:
     try:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5) as answer:
-            answer.read()
-    except (urllib.error.URLError, OSError, ValueError) as error:
+            if answer.read(64).strip() != b"OK":
+                raise OSError("what answers is no MLflow server")
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise Refused(
             f"tracking: no MLflow server answers at {uri} ({reason}); start it, or leave `tracking` out to use "
@@ -64,12 +80,16 @@ def _check_server(uri: str) -> None:
 
 
 def _check_sqlite(path: Path) -> None:
+    if path.is_dir():
+        raise Refused(f"tracking: {path} is a folder; name a file in it, like sqlite:///{path}/mlflow.db")
     if path.is_file():
         try:
-            with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+            with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
                 database.execute("PRAGMA schema_version")
         except sqlite3.DatabaseError as error:
             raise Refused(f"tracking: {path} is not an SQLite database ({error}); move it away") from error
+        if not os.access(path, os.W_OK):
+            raise Refused(f"tracking: {path} can't be written; change its permissions, or name another")
         return
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
@@ -80,11 +100,25 @@ def _check_database(uri: str) -> None:
     import sqlalchemy
 
     try:
-        with sqlalchemy.create_engine(uri).connect():
+        url = sqlalchemy.make_url(uri)
+        with sqlalchemy.create_engine(url).connect():
             pass
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
-        shown = sqlalchemy.make_url(uri).render_as_string(hide_password=True)
-        raise Refused(f"tracking: no database answers at {shown} ({str(error).splitlines()[0]})") from error
+    except sqlalchemy.exc.ArgumentError as error:  # not shown: it may hold a password
+        raise Refused("tracking: not the address of a database; write postgresql://USER@HOST/NAME") from error
+    except ImportError as error:
+        raise Refused(f"tracking: the driver of {url.drivername} is not installed ({error}); install it") from error
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        shown = url.render_as_string(hide_password=True)
+        reason = str(error).splitlines()[0]
+        raise Refused(f"tracking: no database answers at {shown} ({reason}); start it, or name another") from error
+
+
+def _client(uri: str) -> MlflowClient:
+    from mlflow import MlflowClient  # seconds to import; needed from here on only
+
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # no word on the tables it creates
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    return MlflowClient(uri)
 
 
 def open_experiment(plan: Plan, uri: str) -> tuple[MlflowClient, str]:
@@ -93,15 +127,12 @@ def open_experiment(plan: Plan, uri: str) -> tuple[MlflowClient, str]:
     Raises:
         Refused: the experiment's name belongs to another study, or it is deleted.
     """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    from mlflow import MlflowClient  # seconds to import; needed from here on only
-
     location = None
     if urlsplit(uri).scheme == "sqlite":
         folder = sqlite_path(uri).absolute().parent
         folder.mkdir(parents=True, exist_ok=True)
         location = (folder / "artifacts" / plan.study.study).as_uri()
-    client = MlflowClient(uri)
+    client = _client(uri)
     experiment = client.get_experiment_by_name(plan.study.study)
     identity = json.dumps(plan.study.identity(), sort_keys=True)
     if experiment is None:
@@ -156,9 +187,7 @@ def forget_experiment(uri: str, name: str, retired_name: str) -> str | None:
     """Delete an experiment and free its name; the name it has now, or None when there was none."""
     if urlsplit(uri).scheme == "sqlite" and not sqlite_path(uri).is_file():
         return None
-    from mlflow import MlflowClient
-
-    client = MlflowClient(uri)
+    client = _client(uri)
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         return None

@@ -114,39 +114,39 @@ def resolve(component: Component, hyperparameters: Settings = ()) -> Recipe:
         Refused: an unknown recipe or knob, an illegal value, or a combination in which a given knob does nothing.
     """
     if component.name not in RECIPES:
-        raise Refused(f"recipe: unknown recipe {component.name!r}{did_you_mean(component.name, RECIPES)}")
+        raise Refused(f"recipe.name: unknown recipe {component.name!r}{did_you_mean(component.name, RECIPES)}")
     base = RECIPES[component.name]
     settings = dict(component.settings)
     searched = {name: value for name, value in hyperparameters if "." not in name}
     if "epochs" in searched:
-        raise Refused(f"{component.name}.epochs: can't be searched, every cell gets the same budget; set it once")
-    given = _checked(component.name, {**settings, **searched})
+        raise Refused("recipe.epochs: can't be searched, every cell gets the same budget; set it once")
+    given = _checked({**settings, **searched})
     recipe = dataclasses.replace(base, **given)
-    _refuse_idle(component.name, recipe, settings)
+    _refuse_idle(recipe, settings)
     return recipe
 
 
-def _checked(owner: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in given.items():
         if name not in KNOBS:
-            raise Refused(f"{owner}.{name}: unknown setting{did_you_mean(name, KNOBS)}")
+            raise Refused(f"recipe.{name}: unknown setting{did_you_mean(name, KNOBS)}")
         try:
             values[name] = KNOBS[name].value(value)
         except ValueError as error:
-            raise Refused(f"{owner}.{name}: {error}") from error
+            raise Refused(f"recipe.{name}: {error}") from error
     return values
 
 
-def _refuse_idle(owner: str, recipe: Recipe, settings: Mapping[str, Any]) -> None:
+def _refuse_idle(recipe: Recipe, settings: Mapping[str, Any]) -> None:
     for (knob, value), idle in _IDLE.items():
         named = sorted(idle & set(settings))
         if getattr(recipe, knob) == value and named:
-            raise Refused(f"{owner}.{named[0]}: does nothing with {knob} {value}; leave it out")
+            raise Refused(f"recipe.{named[0]}: does nothing with {knob} {value}; leave it out")
     if recipe.optimizer == "sgd" and recipe.nesterov and recipe.momentum == 0:
-        raise Refused(f"{owner}.nesterov: needs a momentum above 0; set nesterov: false too")
+        raise Refused("recipe.nesterov: needs a momentum above 0; set nesterov: false too")
     if recipe.schedule == "step" and not recipe.milestones:
-        raise Refused(f"{owner}.schedule: step needs milestones, like [0.3, 0.6, 0.8] (fractions of the budget)")
+        raise Refused("recipe.schedule: step needs milestones, like [0.3, 0.6, 0.8] (fractions of the budget)")
 
 
 def canonical(component: Component) -> Component:

@@ -1,0 +1,49 @@
+# Two commands do everything on a fresh machine with Python 3.11+: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-all lint types imports tests bench lock clean-venv
+
+demo: $(READY)  ## the whole path on real images in a few minutes: sweep, records, verdicts, report
+	$(BIN)/graftbench run configs/demo.yaml
+	$(BIN)/graftbench leaderboard configs/demo.yaml
+	$(BIN)/graftbench report configs/demo.yaml
+	@echo "browse every trial: $(BIN)/graftbench ui configs/demo.yaml"
+
+test: lint types imports tests  ## what CI runs
+
+test-all: lint types imports  ## the slow tests too
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+imports: $(READY)
+	$(BIN)/lint-imports
+
+tests: $(READY)
+	$(BIN)/pytest -m "not slow"
+
+bench: $(READY)  ## the measurements that the README quotes
+	$(BIN)/python benchmarks/sweep_overhead.py
+	$(BIN)/python benchmarks/train_step.py
+
+# One marker file says that the environment fits the lock file; a second `make` does nothing here.
+$(READY): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+lock:  ## exact versions of everything, from pyproject.toml and constraints.txt; needs uv
+	uv pip compile pyproject.toml --extra dev --constraints constraints.txt --universal --python-version 3.11 \
+	  --no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.lock
+
+clean-venv:
+	rm -rf $(VENV)

@@ -1,0 +1,317 @@
+"""The training core on networks of a few hundred weights: loop, data, costs, checkpoints, probe."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.transforms import functional as transforms
+
+from suite.layers.model import Graft, ModelOutput
+from suite.settings import Refused
+from suite.specs import Streams
+from suite.training import checkpoint
+from suite.training.cost import Costs, costs
+from suite.training.data import (
+    Examples,
+    Scaling,
+    TrainingData,
+    mirrored,
+    moments,
+    trained_images,
+    training_batches,
+)
+from suite.training.execution import Execution, resolve_device, seeded
+from suite.training.loop import Diverged, TrainingFigures, build_optimizer, evaluate, train_epoch
+from suite.training.probe import probe
+from suite.training.recipes import Recipe
+
+CPU = torch.device("cpu")
+STREAMS = Streams("search", 3)
+SHAPE, CLASSES = (2, 6, 6), 7
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small only wait for each other's threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class Net(nn.Module):
+    """A convolution, a dense layer; with a decoder, an auxiliary head and dropout in training mode on demand."""
+
+    def __init__(self, *, decode: bool = False, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3, padding=1, bias=False)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(4 * 36, CLASSES, bias=False)
+        self.decoder = nn.ConvTranspose2d(4, 2, 3, padding=1, bias=False) if decode else None
+
+    def forward(self, images: Tensor) -> ModelOutput:
+        features = self.conv(images).relu()
+        output = ModelOutput(self.head(self.dropout(features).flatten(1)), inputs=images)
+        if self.training and self.decoder is not None:
+            output.reconstructions = [self.decoder(features)]
+            output.scalars = {"mean_feature": features.mean()}
+            output.auxiliary_logits = [(output.logits * 2, 0.5)]
+        return output
+
+
+def net(**options: float) -> Net:
+    with seeded(1):
+        return Net(**options)  # type: ignore[arg-type]
+
+
+def examples(count: int, seed: int = 0) -> Examples:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8, generator=generator)
+    return Examples(images, torch.randint(0, CLASSES, (count,), generator=generator), torch.arange(count))
+
+
+def data(count: int) -> TrainingData:
+    return TrainingData(examples(count), examples(8, seed=1), Scaling.of((0.4, 0.5), (0.2, 0.3), CPU))
+
+
+def train(graft: Graft, training: TrainingData, execution: Execution, **options: float) -> TrainingFigures:
+    recipe = Recipe(lr=0.1, momentum=0.9)
+    optimizer = build_optimizer(recipe, graft.model, CPU)
+    settings = {"batch": 8, "flip": True, "epoch": 1, "learning_rate": 0.1, **options}
+    return train_epoch(graft, optimizer, training, execution, streams=STREAMS, **settings)  # type: ignore[arg-type]
+
+
+# -- data
+
+
+def test_flip_equals_torchvisions() -> None:
+    images = examples(6).images
+    chosen = torch.tensor([True, False, True, False, False, True])
+    expected = torch.stack([transforms.hflip(i) if c else i for i, c in zip(images, chosen, strict=True)])
+    assert torch.equal(mirrored(images, chosen), expected)
+
+
+def test_about_half_of_the_images_are_flipped_and_none_without_flip() -> None:
+    part = examples(400)
+    flips = {}
+    for flip in (True, False):
+        images = torch.cat([b for b, _ in training_batches(part, batch=50, flip=flip, streams=STREAMS, epoch=1)])
+        flips[flip] = images
+    changed = (flips[True] != flips[False]).flatten(1).any(1).float().mean()
+    assert 0.4 < float(changed) < 0.6
+
+
+def test_scaling_equals_torchvisions() -> None:
+    images = examples(5).images
+    scaled = Scaling.of((0.4, 0.5), (0.2, 0.3), CPU).inputs(images, torch.channels_last)
+    expected = transforms.normalize(images.float() / 255, [0.4, 0.5], [0.2, 0.3])
+    assert torch.equal(scaled, expected)
+    assert scaled.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_moments_are_those_of_the_pixels() -> None:
+    images = examples(30).images
+    mean, std = moments(images)
+    floats = images.double().div(255).transpose(0, 1).flatten(1)
+    assert mean == pytest.approx(floats.mean(1).tolist())
+    assert std == pytest.approx(floats.std(1, correction=0).tolist())
+    assert moments(torch.zeros(3, 1, 2, 2, dtype=torch.uint8)) == ((0.0,), (1.0,))
+
+
+def test_an_epoch_shows_every_image_once_in_an_order_of_its_own() -> None:
+    part = dataclasses.replace(examples(20), labels=torch.arange(20), index=torch.arange(3, 19))
+    orders = []
+    for epoch in (1, 1, 2):
+        labels = [y for _, y in training_batches(part, batch=5, flip=False, streams=STREAMS, epoch=epoch)]
+        assert [len(y) for y in labels] == [5, 5, 5]  # 16 images: a last batch of one is dropped
+        orders.append(torch.cat(labels).tolist())
+    assert orders[0] == orders[1] != orders[2]
+    assert len(set(orders[0])) == 15 and set(orders[0]) <= set(range(3, 19))
+    assert trained_images(16, 5) == 15 and trained_images(17, 5) == 17
+
+
+def test_search_and_confirm_seeds_share_no_order() -> None:
+    part = dataclasses.replace(examples(50), labels=torch.arange(50))
+    first = [
+        next(training_batches(part, batch=50, flip=False, streams=Streams(stage, 0), epoch=1))[1].tolist()  # type: ignore[arg-type]
+        for stage in ("search", "confirm")
+    ]
+    assert first[0] != first[1]
+
+
+# -- loop
+
+
+def test_two_steps_equal_two_steps_by_hand() -> None:
+    training, model = data(16), net()
+    figures = train(Graft(model), training, Execution(CPU))
+    by_hand = net()
+    optimizer = torch.optim.SGD(by_hand.parameters(), lr=0.1, momentum=0.9)
+    losses = []
+    for images, labels in training_batches(training.train, batch=8, flip=True, streams=STREAMS, epoch=1):
+        loss = nn.functional.cross_entropy(
+            by_hand(training.scaling.inputs(images, torch.contiguous_format)).logits, labels
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert figures.loss == pytest.approx(sum(losses) / 2)
+    for mine, theirs in zip(model.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_the_loss_is_the_sum_of_its_terms_and_the_scalars_are_means() -> None:
+    training = data(8)
+    graft = Graft(net(decode=True), extra_loss=lambda output: output.logits.square().mean(), cross_entropy_scale=0.5)
+    figures = train(graft, training, Execution(CPU), learning_rate=0.0, flip=False)
+    with torch.no_grad():
+        inputs = training.scaling.inputs(training.train.images, torch.contiguous_format)
+        output = net(decode=True).train()(inputs)
+        labels = training.train.labels
+        loss = nn.functional.cross_entropy(output.logits, labels) * 0.5
+        loss += nn.functional.cross_entropy(output.logits * 2, labels) * 0.5 + output.logits.square().mean()
+        original = training.train.images.float() / 255
+        decoded = output.reconstructions[0] * torch.tensor([0.2, 0.3]).view(-1, 1, 1)
+        decoded += torch.tensor([0.4, 0.5]).view(-1, 1, 1)
+    assert figures.loss == pytest.approx(float(loss), rel=1e-5)
+    assert figures.scalars["reconstruction_mse_1"] == pytest.approx(
+        float((decoded - original).square().mean()), rel=1e-5
+    )
+    assert figures.scalars["mean_feature"] == pytest.approx(float(output.scalars["mean_feature"]), rel=1e-5)
+    assert figures.top1_error == pytest.approx(float((output.logits.argmax(1) != labels).float().mean()))
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 3, 4, 7, 8, 100])
+def test_micro_batches_add_up_to_the_batch(micro_batch: int) -> None:
+    whole, parts = net(), net()
+    training = data(19)  # last batch of 3
+    a = train(Graft(whole), training, Execution(CPU))
+    b = train(Graft(parts), training, Execution(CPU, micro_batch=micro_batch))
+    assert a.loss == pytest.approx(b.loss, rel=1e-5) and a.top1_error == pytest.approx(b.top1_error)
+    for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_dropout_comes_from_the_epochs_stream_and_leaves_the_callers_generator_alone() -> None:
+    weights = []
+    for elsewhere, epoch in ((5, 1), (6, 1), (5, 2)):
+        torch.manual_seed(elsewhere)
+        before = torch.get_rng_state()
+        model = net(dropout=0.5)
+        train(Graft(model), data(16), Execution(CPU), epoch=epoch)
+        assert torch.equal(before, torch.get_rng_state())
+        weights.append(model.head.weight.detach().clone())
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_is_divergence(value: float) -> None:
+    graft = Graft(net(), extra_loss=lambda output: output.logits.sum() * 0 + value)
+    with pytest.raises(Diverged, match=r"training loss (nan|inf) in epoch 1"):
+        train(graft, data(16), Execution(CPU))
+    model = net()
+    nn.init.constant_(model.head.weight, math.nan)
+    with pytest.raises(Diverged, match="evaluation loss nan"):
+        evaluate(model, examples(4), data(8).scaling, Execution(CPU), batch=4, seed=0)
+
+
+def test_bf16_and_channels_last_train_nearly_the_same() -> None:
+    plain = train(Graft(net()), data(64), Execution(CPU))
+    fast = train(Graft(net(decode=True)), data(64), Execution(CPU, "bf16", channels_last=True))
+    assert math.isfinite(fast.loss) and math.isfinite(fast.scalars["reconstruction_mse_1"])
+    short = train(Graft(net()), data(64), Execution(CPU, "bf16", channels_last=True))
+    assert short.loss == pytest.approx(plain.loss, rel=0.03)
+
+
+def test_evaluation_counts_by_hand() -> None:
+    part, model = examples(23), net()
+    scaling = data(8).scaling
+    result = evaluate(model, part, scaling, Execution(CPU), batch=5, seed=0)
+    with torch.no_grad():
+        logits = model.eval()(scaling.inputs(part.images, torch.contiguous_format)).logits
+    order = logits.argsort(1, descending=True)
+    top1 = float((order[:, 0] != part.labels).double().mean())
+    top5 = float((order[:, :5] != part.labels[:, None]).all(1).double().mean())
+    assert (result.top1_error, result.top5_error) == pytest.approx((top1, top5))
+    assert result.loss == pytest.approx(float(nn.functional.cross_entropy(logits, part.labels)), rel=1e-5)
+    assert torch.equal(result.predictions, order[:, 0])
+    torch.testing.assert_close(result.confidence, logits.softmax(1).amax(1))
+
+
+# -- costs, checkpoints, machine
+
+
+def test_costs_count_the_decoder_in_training_only() -> None:
+    graft = Graft(net(decode=True))
+    conv, head, decoder = 2 * 4 * 9 * 36, 4 * 36 * CLASSES, 4 * 2 * 9 * 36
+    expected = Costs(parameters=72 + head + 72, macs=conv + head + decoder, inference_macs=conv + head)
+    assert costs(graft, SHAPE) == expected
+    assert graft.model.training and not graft.model.conv.weight.is_meta  # type: ignore[union-attr]
+    with torch.device("meta"):
+        assert costs(Graft(Net(decode=True)), SHAPE) == expected
+
+
+def test_checkpoints_are_whole_or_absent(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    assert checkpoint.load(path, "k", CPU) == {}
+    checkpoint.save({"key": "k", "model": {"w": torch.arange(3)}}, path)
+    assert list(tmp_path.iterdir()) == [path]
+    assert torch.equal(checkpoint.load(path, "k", CPU)["model"]["w"], torch.arange(3))
+    assert checkpoint.load(path, "another", CPU) == {}
+    whole = path.read_bytes()
+    for torn in (b"", b"not a checkpoint", whole[:100], whole[: len(whole) // 2], whole[:-1]):
+        path.write_bytes(torn)
+        assert checkpoint.load(path, "k", CPU) == {}
+
+
+def test_devices_by_name() -> None:
+    assert resolve_device("cpu") == CPU
+    assert resolve_device("auto").type in {"cpu", "cuda"}
+    for name in ("gpu", "cuda:99", "cuda:x"):
+        with pytest.raises(Refused, match="device: "):
+            resolve_device(name)
+
+
+def test_the_probe_measures_what_it_chooses(capfd: pytest.CaptureFixture[str]) -> None:
+    before = torch.get_rng_state()
+    found = probe(lambda: Graft(net()), SHAPE, CLASSES, 8, CPU)
+    assert (found.precision, found.channels_last, found.micro_batch, found.images_per_second) in found.measured
+    assert [(precision, last) for precision, last, _, _ in found.measured] == [
+        ("float32", False),
+        ("float32", True),
+        ("bf16", True),
+    ]
+    assert torch.equal(before, torch.get_rng_state())
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("rates", "choice"), [((100, 114, 110), 0), ((100, 120, 114), 1), ((100, 130, 200), 2)])
+def test_the_probe_wants_a_gain_worth_having(
+    rates: tuple[int, ...], choice: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_format = dict(zip((("float32", False), ("float32", True), ("bf16", True)), rates, strict=True))
+    monkeypatch.setattr("suite.training.probe._Steps.affordable", lambda self, batch: batch)
+    monkeypatch.setattr(
+        "suite.training.probe._Steps.rate",
+        lambda self, execution, images, timed: float(by_format[execution.precision, execution.channels_last]),
+    )
+    found = probe(lambda: Graft(net()), SHAPE, CLASSES, 8, CPU)
+    assert (found.precision, found.channels_last) == list(by_format)[choice]
+
+
+def test_the_probe_halves_the_micro_batch_until_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rate(self: object, execution: Execution, images: int, timed: float) -> float:
+        if (execution.micro_batch or images) > 5:
+            raise torch.OutOfMemoryError
+        return 1.0
+
+    monkeypatch.setattr("suite.training.probe._Steps.affordable", lambda self, batch: batch)
+    monkeypatch.setattr("suite.training.probe._Steps.rate", rate)
+    assert probe(lambda: Graft(net()), SHAPE, CLASSES, 32, CPU).micro_batch == 4

@@ -1,0 +1,269 @@
+"""Every verdict from hand-made records, and what the protocol claims about itself (A/A control, planted effect)."""
+
+import dataclasses
+import gc
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analysis import select, statistics, synthetic
+from analysis.verdicts import Verdict, judge
+
+BASE = [0.100, 0.110, 0.105, 0.095, 0.102, 0.108, 0.099, 0.104, 0.101, 0.107, 0.103, 0.098]
+WAVE = [0.000, 0.001, -0.001, 0.0005, -0.0005, 0.0008, -0.0008, 0.0002, 0.0003, -0.0003, 0.0006, -0.0006]
+
+
+def shifted(seeds: int, gain: float, wave: float = 1.0) -> list[float]:
+    return [BASE[seed] - gain - wave * WAVE[seed] for seed in range(seeds)]
+
+
+def verdict(variant: list[float | None], base: list[float | None] | None = None, **changes: Any) -> Verdict:
+    base = list(BASE[: len(variant)]) if base is None else base
+    (one,) = judge(synthetic.study({"baseline": base, "sire": variant}, **changes))
+    return one
+
+
+def changed(rows: list[dict[str, Any]], wanted: dict[str, Any], **new: Any) -> list[dict[str, Any]]:
+    return [row | new if all(row[name] == value for name, value in wanted.items()) else row for row in rows]
+
+
+def study_of(rows: list[dict[str, Any]], **changes: Any) -> list[Verdict]:
+    cells = [synthetic.cell_of(name, "digits", "cnn") for name in ("baseline", "sire")]
+    return judge(synthetic.records(rows, cells, **{"seeds": 5, **changes}))
+
+
+ROWS = synthetic.trial_rows({"baseline": BASE[:5], "sire": shifted(5, 0.02)})
+
+
+@pytest.mark.parametrize(
+    ("seeds", "test"),
+    [(3, "t interval"), (5, "paired t"), (8, "paired t and sign-flip"), (12, "sign-flip")],
+)
+def test_helps_and_hurts(seeds: int, test: str) -> None:
+    better, worse = verdict(shifted(seeds, 0.02)), verdict(shifted(seeds, -0.02))
+    assert (better.verdict, worse.verdict) == ("HELPS", "HURTS")
+    assert better.test == test
+    assert better.mean_difference == pytest.approx(0.02, abs=1e-3)
+    assert better.ci_low is not None and better.ci_low > 0
+    assert "lower than the baseline's" in better.reason and "higher than" in worse.reason
+
+
+def test_paired_t_is_what_decides() -> None:
+    one = verdict(shifted(5, 0.002))
+    expected = statistics.paired_t(np.array([0.002 + wave for wave in WAVE[:5]]))
+    assert one.p_value == one.p_adjusted == pytest.approx(expected.p_value)
+    assert (one.ci_low, one.ci_high) == (pytest.approx(expected.low), pytest.approx(expected.high))
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_single_run(seeds: int) -> None:
+    one = verdict(shifted(seeds, 0.02))
+    assert one.verdict == "SINGLE RUN"
+    assert one.p_value is None and one.ci_low is None
+    assert one.mean_difference is not None
+
+
+def test_too_small_to_matter() -> None:
+    one = verdict(shifted(8, 0.002))
+    assert one.verdict == "HELPS"  # before EQUIVALENT
+    assert "too small to matter (within ±0.5 pp)" in one.reason
+
+
+def test_equivalent() -> None:
+    one = verdict(shifted(5, 0.0))
+    assert one.verdict == "EQUIVALENT"
+    assert one.equivalence_p is not None and one.equivalence_p < 0.05
+    assert verdict(shifted(3, 0.0)).verdict == "NOT ENOUGH EVIDENCE"  # TOST from 4 seeds on
+
+
+def test_identical() -> None:
+    one = verdict(list(BASE[:5]))
+    assert (one.verdict, one.reason) == ("EQUIVALENT", "identical in every seed (5)")
+    assert (one.mean_difference, one.p_value) == (0.0, 1.0)
+
+
+def test_same_difference_in_every_seed() -> None:
+    """No spread: no t test (its p would be 0); 5 seeds can't decide by sign-flip, 8 can."""
+    few, many = verdict(shifted(5, 0.02, wave=0)), verdict(shifted(8, 0.02, wave=0))
+    assert (few.verdict, few.p_value) == ("NOT ENOUGH EVIDENCE", pytest.approx(2 / 32))
+    assert "+2.00 pp in each of 5 seeds" in few.reason
+    assert few.reason.endswith("5 seeds cannot decide by sign-flip (p = 0.062); 1 more seed could")
+    assert (many.verdict, many.p_value) == ("HELPS", pytest.approx(2 / 256))
+    assert "nan" not in json.dumps([dataclasses.asdict(few), dataclasses.asdict(many)]).lower()
+
+
+def test_not_enough_evidence_says_what_would_be() -> None:
+    one = verdict(shifted(5, 0.0, wave=8))
+    assert one.verdict == "NOT ENOUGH EVIDENCE"
+    assert one.smallest_effect is not None and one.seeds_needed is not None
+    more = one.seeds_needed - 5
+    assert one.reason.startswith("95 % CI -")
+    assert f"5 seeds can only see >= {100 * one.smallest_effect:.2g} pp" in one.reason
+    assert one.reason.endswith(f"{more} more seeds would see 0.5 pp")
+
+
+def test_sign_flip_must_agree_from_six_seeds_on() -> None:
+    """One seed against, large enough that 6 of 64 sign patterns reach the mean, while the t test is just below 0.05."""
+    differences = [0.0100, 0.0102, 0.0104, 0.0106, 0.0108, -0.0008]
+    assert statistics.paired_t(np.array(differences)).p_value < 0.05
+    flip = statistics.sign_flip(np.array(differences))
+    one = verdict([BASE[seed] - d for seed, d in enumerate(differences)])
+    assert flip >= 0.05
+    assert one.verdict == "NOT ENOUGH EVIDENCE"
+    assert "sign-flip test does not agree" in one.reason
+
+
+def test_ten_seeds_over_a_large_family_cannot_decide() -> None:
+    cells = {"baseline": BASE[:10]} | {f"v{index}": shifted(10, 0.02) for index in range(30)}
+    verdicts = judge(synthetic.study(cells))
+    assert {one.verdict for one in verdicts} == {"NOT ENOUGH EVIDENCE"}
+    assert all("p = 0.059 after Holm's correction for 30 cells" in one.reason for one in verdicts)
+    assert all("10 seeds cannot decide by sign-flip over 30 cells, 11 can" in one.reason for one in verdicts)
+
+
+def test_holm_runs_over_all_groups() -> None:
+    rows = [row for name in ("a", "b", "c") for row in synthetic.trial_rows(_weak(), dataset=name)]
+    cells = [synthetic.cell_of(cell, name, "cnn") for name in ("a", "b", "c") for cell in ("baseline", "sire")]
+    alone, together = judge(synthetic.study(_weak())), judge(synthetic.records(rows, cells, seeds=5))
+    assert alone[0].p_value is not None
+    assert [one.p_adjusted for one in together] == pytest.approx([3 * alone[0].p_value] * 3)
+
+
+def _weak() -> dict[str, list[float]]:
+    return {"baseline": BASE[:5], "sire": shifted(5, 0.003, wave=2)}
+
+
+def test_diverged_seeds_refuse_the_average() -> None:
+    one = verdict([0.08, None, 0.08, None, 0.081])
+    assert one.verdict == "NOT COMPARABLE"
+    assert one.reason.startswith("2 of 5 seeds diverged (1, 3); an average over unequal sets is refused")
+    assert one.mean_difference is None
+
+
+def test_diverged_baseline_is_named() -> None:
+    one = verdict(shifted(5, 0.02), base=[None] * 5)
+    assert one.verdict == "NOT COMPARABLE"
+    assert "baseline: 5 of 5 seeds diverged (0-4)" in one.reason
+
+
+def test_search_that_all_diverged() -> None:
+    rows = [row for row in ROWS if not (row["variant"] == "sire" and row["stage"] == "confirm")]
+    (one,) = study_of(changed(rows, {"variant": "sire"}, status="diverged"))
+    assert one.verdict == "NOT COMPARABLE"
+    assert "no confirm trial: all 4 search trials diverged" in one.reason
+
+
+def test_missing_pair() -> None:
+    rows = [row for row in ROWS if not (row["variant"] == "baseline" and row["seed"] == 4)]
+    (one,) = study_of(rows)
+    assert one.verdict == "NOT COMPARABLE"
+    assert "baseline: 1 of 5 seeds missing (4)" in one.reason
+
+
+@pytest.mark.parametrize(("status", "text"), [("failed", "failed"), ("running", "not finished")])
+def test_unfinished_seed(status: str, text: str) -> None:
+    wanted = {"variant": "sire", "stage": "confirm", "seed": 2}
+    (one,) = study_of(changed(ROWS, wanted, status=status, test_top1_error=None))
+    assert one.verdict == "NOT COMPARABLE"
+    assert f"1 of 5 seeds {text} (2)" in one.reason
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "text"),
+    [
+        ("epochs", 20, "epochs 20, baseline 10"),
+        ("split", "ffff", "split ffff, baseline 5f1d"),
+        ("precision", "bf16", "precision bf16, baseline float32"),
+        ("memory_format", "channels_last", "memory format channels_last, baseline contiguous"),
+        ("batch", 128, "batch 128, baseline 64"),
+        ("threads", 4, "threads 4, baseline 2"),
+        ("device_kind", "cuda", "device kind cuda, baseline cpu"),
+        ("micro_batch", 16, "micro-batch 16, baseline whole"),
+        ("test_reads", 2, "test reads 2, baseline 1"),
+    ],
+)
+def test_unequal_budget_is_named(field: str, value: Any, text: str) -> None:
+    (one,) = study_of(changed(ROWS, {"variant": "sire", "stage": "confirm"}, **{field: value}))
+    assert (one.verdict, one.reason) == ("NOT COMPARABLE", text)
+
+
+def test_unequal_search() -> None:
+    (one,) = study_of(changed(ROWS, {"variant": "sire", "stage": "search", "seed": 3}, status="failed"))
+    assert (one.verdict, one.reason) == ("NOT COMPARABLE", "search trials 3, baseline 4")
+    (one,) = study_of(changed(ROWS, {"stage": "search", "seed": 3, "variant": "baseline"}, test_reads=1))
+    assert one.reason == "the search read the test set"
+
+
+def test_refused_cell_and_missing_baseline() -> None:
+    cells = [synthetic.cell_of("baseline", "digits", "cnn"), synthetic.cell_of("sire", "digits", "cnn", "no stages")]
+    (one,) = judge(synthetic.records(synthetic.trial_rows({"baseline": BASE[:5]}), cells, seeds=5))
+    assert (one.verdict, one.reason) == ("NOT COMPARABLE", "refused: no stages")
+    (one,) = judge(synthetic.study({"sire": BASE[:5]}))
+    assert one.reason == "this group has no baseline"
+
+
+def test_planned_cell_without_a_trial_is_there() -> None:
+    rows = [row for row in ROWS if row["variant"] == "baseline"]
+    (one,) = study_of(rows)
+    assert one.verdict == "NOT COMPARABLE"
+    assert "5 of 5 seeds missing (0-4)" in one.reason
+
+
+def test_later_protocol_replaces_the_earlier_and_keeps_its_rows() -> None:
+    old = changed(ROWS, {"variant": "sire", "stage": "confirm"}, test_top1_error=0.5, hyperparameters="lr=9", started=0)
+    old = [row | {"trial_key": "old" + row["trial_key"]} for row in old if row["test_top1_error"] == 0.5]
+    cells = [synthetic.cell_of(name, "digits", "cnn") for name in ("baseline", "sire")]
+    records = synthetic.records([*[row | {"started": 5} for row in ROWS], *old], cells, seeds=5)
+    assert len(records.superseded) == 5
+    (one,) = judge(records)
+    assert one.mean_difference == pytest.approx(0.02, abs=1e-3)
+
+
+def test_looks_split_alpha() -> None:
+    study = synthetic.study(_weak(), looks=5)
+    assert select.Records(study.trials, study.epochs, study.study, study.superseded).alpha == pytest.approx(0.01)
+    assert verdict(shifted(5, 0.02), looks=5).reason.count("99 % CI") == 1
+
+
+@pytest.fixture
+def frozen() -> Iterator[None]:
+    """statsmodels' `multipletests` collects garbage at every call (0.15 s with all libraries loaded): less to walk."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+def _false_positives(seeds: int, studies: int = 200) -> int:
+    generator = np.random.default_rng(20240 + seeds)
+    hits = 0
+    for _ in range(studies):
+        verdicts = judge(synthetic.draw(generator, cells=6, seeds=seeds))
+        hits += any(one.verdict in ("HELPS", "HURTS") for one in verdicts)
+    return hits
+
+
+@pytest.mark.usefixtures("frozen")
+@pytest.mark.parametrize("seeds", [5, 10])
+def test_aa_control(seeds: int) -> None:
+    """200 studies of 5 variants that do nothing: at most 5 % show any effect, within 2 binomial standard errors."""
+    hits, allowed = _false_positives(seeds), 200 * 0.05 + 2 * math.sqrt(200 * 0.05 * 0.95)
+    assert hits <= allowed, f"{hits} of 200 studies show an effect that is not there"
+
+
+@pytest.mark.usefixtures("frozen")
+@pytest.mark.parametrize("seeds", [5, 10])
+def test_planted_effect_is_found_with_the_stated_power(seeds: int) -> None:
+    """The smallest effect that the report says `seeds` see is found in 80 % of 100 studies, within binomial error."""
+    noise, generator = 0.005, np.random.default_rng(7 + seeds)
+    wave = np.resize([1.0, -1.0], seeds)
+    in_sd = statistics.smallest_effect(wave, 0.05 / 5) / statistics.spread(wave)
+    effect = in_sd * noise * math.sqrt(2)  # the difference of two trials
+    found = 0
+    for _ in range(100):
+        verdicts = judge(synthetic.draw(generator, cells=6, seeds=seeds, effect=effect, noise=noise))
+        found += verdicts[0].verdict == "HELPS"
+    assert found >= 80 - 2 * math.sqrt(100 * 0.8 * 0.2)
