@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from suite.settings import Refused
 
@@ -43,6 +47,13 @@ def _console() -> Console:
     return Console(width=width, highlight=False)
 
 
+def _show(parts: Iterable[Table | str]) -> None:
+    """Tables folded to the width, lines as they are, so that commands and paths in them can be copied."""
+    console = _console()
+    for part in parts:
+        console.print(part, soft_wrap=isinstance(part, str))
+
+
 def _write_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=1) + "\n")
 
@@ -59,10 +70,7 @@ def plan(study: StudyFile, data: Data = DEFAULT_DATA, as_json: Json = False, str
     if as_json:
         _write_json(plan_as_dict(checked))
         return
-    console = _console()
-    for part in plan_tables(checked):
-        console.print(part)
-    console.print(f"run it: graftbench run {study}")
+    _show([*plan_tables(checked), f"run it: graftbench run {escape(str(study))}"])
 
 
 @app.command()
@@ -82,19 +90,23 @@ def run(
     from suite.plan import make_plan
     from suite.show import outcome_lines
     from suite.sweep.run import Options, run_study
+    from suite.training.execution import resolve_device
 
     if local and address:
         raise Refused("--local and --address contradict each other: leave one out")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise Refused(f"--device: must be auto, cpu, cuda or cuda:N, not {device!r}")
     checked = check(make_plan(load_study(study)), data, strict=strict)
     refuse_missing_data(checked, data)
-    console = _console()
+    if address is None:  # trials run on this machine
+        resolve_device(device)
     try:
-        outcome = run_study(checked, Options(data, local, address, device), console)
+        outcome = run_study(checked, Options(data, local, address, device), _console())
     except KeyboardInterrupt:
-        console.print(f"interrupted; finished trials are kept, and the rest resumes with: graftbench run {study}")
+        again = f"graftbench run {escape(str(study))}"
+        _show([f"interrupted; finished trials are kept, and the rest resumes with: {again}"])
         raise typer.Exit(INTERRUPTED) from None
-    for line in outcome_lines(checked, outcome, study):
-        console.print(line)
+    _show(outcome_lines(checked, outcome, study))
     raise typer.Exit(SOME_FAILED if outcome.failed else DONE)
 
 
@@ -112,7 +124,7 @@ def status(study: StudyFile, data: Data = DEFAULT_DATA, as_json: Json = False) -
     if as_json:
         _write_json(found)
     else:
-        _console().print(status_table(found))
+        _show([status_table(found)])
 
 
 @app.command()
@@ -124,13 +136,13 @@ def trial(
     """Show one trial: what defines it, how it ended, and how to run it alone."""
     from suite.show import trial_lines
     from suite.sweep.status import find_trial
+    from suite.trial import read_trial
 
     folder = find_trial(storage, key)
     if as_json:
-        _write_json(json.loads((folder / "trial.json").read_text()))
-        return
-    for line in trial_lines(folder):
-        _console().print(line)
+        _write_json(read_trial(folder / "trial.json").to_dict())
+    else:
+        _show(trial_lines(folder))
 
 
 @app.command()
@@ -142,7 +154,6 @@ def leaderboard(
     """Rank a study's cells by test error, with verdicts, intervals and cost."""
     from analysis.leaderboard import leaderboard as rank
     from analysis.leaderboard import to_markdown, to_text
-
     from analysis.select import load
 
     found = load(_collect(study))
@@ -162,12 +173,12 @@ def report(
 
     records = _collect(study)
     written = write_report(records, out or records.parent / "report")
-    _console().print(f"report: {written}", soft_wrap=True)
+    _show([f"report: {escape(str(written))}"])
 
 
 def _collect(study: Path) -> Path:
     """The study's records as Parquet, fresh from its MLflow store."""
-    from analysis.collect import CollectError, collect
+    from analysis.collect import StudyNotFoundError, collect
     from suite.config import load_study
     from suite.tracking.store import check_store, tracking_uri
 
@@ -176,8 +187,8 @@ def _collect(study: Path) -> Path:
     check_store(uri)
     try:
         return collect(uri, loaded.study, loaded.storage_path / "records")
-    except CollectError as error:
-        raise Refused(f"{error}; `graftbench run {study}` makes results") from error
+    except StudyNotFoundError as error:
+        raise Refused(f"{str(error).rstrip('.')}; `graftbench run {study}` makes results") from error
 
 
 @app.command()
@@ -209,9 +220,8 @@ def doctor(
     found = examine(data, tracking)
     if as_json:
         _write_json(found)
-        return
-    for part in sections(found):
-        _console().print(part)
+    else:
+        _show(sections(found))
 
 
 @app.command()
@@ -224,13 +234,13 @@ def clean(
     from suite.config import load_study
     from suite.sweep.clean import remove_checkpoints, remove_study
 
-    loaded, console = load_study(study), _console()
+    loaded = load_study(study)
     if not everything:
-        console.print(remove_checkpoints(loaded))
+        _show([escape(remove_checkpoints(loaded))])
         return
     if not yes and not typer.confirm(f"Remove every result of {loaded.study} ({loaded.storage_path})?"):
         raise typer.Exit(DONE)
-    console.print(remove_study(loaded))
+    _show([escape(remove_study(loaded))])
 
 
 def main() -> None:

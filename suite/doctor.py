@@ -54,8 +54,9 @@ def _devices() -> list[str]:
 def _datasets(data: Path) -> dict[str, str]:
     """Per dataset `found`, or the sentence that says what is missing; Parquet folders by the name of each."""
     components = [Component(name) for name in registry.available("dataset") if name != "parquet"]
-    folders = sorted({path.parent.relative_to(data) for path in data.glob("*/*.parquet")}) if data.is_dir() else []
-    components += [Component("parquet", freeze({"path": str(folder)})) for folder in folders]
+    layouts = ("*/*.parquet", "*/data/*.parquet")
+    folders = sorted({path.relative_to(data).parts[0] for layout in layouts for path in data.glob(layout)})
+    components += [Component("parquet", freeze({"path": folder})) for folder in folders]
     return {component.label: _found(component, data) for component in components}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +12,8 @@ from rich.table import Table
 
 from suite import records
 from suite.plan import Plan
-from suite.specs import BASELINE, Trial, settings_label
+from suite.specs import BASELINE, settings_label
+from suite.trial import read_trial
 
 if TYPE_CHECKING:
     from suite.sweep.run import Outcome
@@ -60,11 +60,14 @@ def plan_tables(plan: Plan) -> Iterator[Table | str]:
     for planned in plan.cells:
         names = (escape(part.label) for part in (planned.cell.dataset, planned.cell.backbone, planned.cell.variant))
         if planned.refused:
-            table.add_row(*names, f"[yellow]refused[/]: {escape(planned.refused)}", "", "", "0")
+            table.add_row(*names, "[yellow]refused[/]", "", "", "0")
         else:
             trials = str(study.search.trials + study.seeds)
             table.add_row(*names, f"{planned.parameters:,}", _si(planned.macs), _si(planned.inference_macs), trials)
     yield table
+    for planned in plan.cells:
+        if planned.refused:
+            yield f"[yellow]refused[/] {escape(planned.cell.label)}: {escape(planned.refused)}"
     refused = len(plan.cells) - len(plan.runnable)
     comparisons = sum(not planned.cell.is_baseline for planned in plan.runnable)
     yield (
@@ -123,8 +126,8 @@ def outcome_lines(plan: Plan, outcome: Outcome, study: Path) -> Iterator[str]:
         yield f"[red]failed[/]: {escape(reason)}; the same command runs those trials again"
     if outcome.tracking_trouble:
         yield (
-            f"[yellow]MLflow stopped taking records[/] ({escape(outcome.tracking_trouble)}); nothing is lost: the same command "
-            f"writes them from {escape(str(plan.study.storage_path))}"
+            f"[yellow]MLflow stopped taking records[/] ({escape(outcome.tracking_trouble)}); nothing is lost: the same "
+            f"command writes them from {escape(str(plan.study.storage_path))}"
         )
     file = escape(str(study))
     yield f"next: graftbench leaderboard {file}, graftbench report {file}, graftbench ui {file}"

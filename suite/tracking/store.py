@@ -85,9 +85,11 @@ def _check_sqlite(path: Path) -> None:
     if path.is_file():
         try:
             with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-                database.execute("PRAGMA schema_version")
+                tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         except sqlite3.DatabaseError as error:
-            raise Refused(f"tracking: {path} is not an SQLite database ({error}); move it away") from error
+            raise Refused(f"tracking: {path} is not an SQLite database ({error}); name another file") from error
+        if tables and "experiments" not in tables:
+            raise Refused(f"tracking: {path} is a database of something else than MLflow; name another file")
         if not os.access(path, os.W_OK):
             raise Refused(f"tracking: {path} can't be written; change its permissions, or name another")
         return
