@@ -16,6 +16,7 @@ from suite.datasets import Facts, Part, _splits
 from suite.layers.model import Graft
 from suite.settings import Refused
 from suite.specs import Cell, Component, Settings, Streams, Trial, split_stream
+from suite.training.cost import Costs, costs
 from suite.training.data import Examples, Scaling, TrainingData, moments
 from suite.training.execution import seeded
 from suite.training.recipes import Recipe
@@ -58,6 +59,16 @@ def assemble(
         with seeded(streams.seed_of(f"init/{cell.variant.name}") if streams else 0):
             graft: Graft = variants.apply(backbone, **extension)
     return graft
+
+
+@functools.lru_cache(maxsize=1024)
+def cell_costs(cell: Cell, shape: tuple[int, int, int], classes: int, hyperparameters: Settings = ()) -> Costs:
+    """What the cell's network costs. Counted once per process: counting takes as long as a small trial's epoch.
+
+    Raises:
+        Refused: as `assemble`.
+    """
+    return costs(assemble(cell, shape, classes, streams=None, hyperparameters=hyperparameters), shape)
 
 
 def _searched(variant: str, hyperparameters: Settings) -> dict[str, Any]:

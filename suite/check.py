@@ -10,13 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from suite import registry
+from suite.assembly import cell_costs, facts_of
 from suite.datasets import Facts
 from suite.plan import Axis, Plan, PlannedCell, axes, entries_by_kind, refuse_repeats, with_cells
 from suite.settings import Refused, Setting, canonical
 from suite.specs import Cell, Component, Space
 from suite.training import recipes
-from suite.training.cost import costs
-from suite.trial import assemble, facts_of
 
 
 def check(plan: Plan, data: Path, *, strict: bool = False) -> Plan:
@@ -104,7 +103,7 @@ def _checked(planned: PlannedCell, spaces: Mapping[str, Space], facts: Facts) ->
     cell = planned.cell
     space = tuple((name, spaces[name]) for name, _ in planned.space)
     try:
-        cost = costs(assemble(cell, facts.shape, facts.classes, streams=None), facts.shape)
+        cost = cell_costs(cell, facts.shape, facts.classes)
     except Refused as refusal:
         return PlannedCell(cell, space, refused=str(refusal))
     return PlannedCell(cell, space, None, cost.parameters, cost.macs, cost.inference_macs)

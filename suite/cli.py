@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,6 +17,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from suite.settings import Refused
+
+if TYPE_CHECKING:
+    from suite.plan import Plan
 
 DONE, SOME_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -58,15 +61,23 @@ def _write_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=1) + "\n")
 
 
+def _checked(study: Path, data: Path, strict: bool = False) -> Plan:
+    """The checked plan of a study file. A wrong file is refused before the check imports torch."""
+    from suite.config import load_study
+    from suite.plan import make_plan
+
+    planned = make_plan(load_study(study))
+    from suite.check import check
+
+    return check(planned, data, strict=strict)
+
+
 @app.command()
 def plan(study: StudyFile, data: Data = DEFAULT_DATA, as_json: Json = False, strict: Strict = False) -> None:
     """Show what a study amounts to: its cells, parameters, MACs, refusals and number of trials. Trains nothing."""
-    from suite.check import check
-    from suite.config import load_study
-    from suite.plan import make_plan
+    checked = _checked(study, data, strict)
     from suite.show import plan_as_dict, plan_tables
 
-    checked = check(make_plan(load_study(study)), data, strict=strict)
     if as_json:
         _write_json(plan_as_dict(checked))
         return
@@ -85,18 +96,16 @@ def run(
     strict: Strict = False,
 ) -> None:
     """Train what is missing of a study. The same command again trains nothing; after Ctrl-C it resumes."""
-    from suite.check import check, refuse_missing_data
-    from suite.config import load_study
-    from suite.plan import make_plan
-    from suite.show import outcome_lines
-    from suite.sweep.run import Options, run_study
-    from suite.training.execution import resolve_device
-
     if local and address:
         raise Refused("--local and --address contradict each other: leave one out")
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise Refused(f"--device: must be auto, cpu, cuda or cuda:N, not {device!r}")
-    checked = check(make_plan(load_study(study)), data, strict=strict)
+    checked = _checked(study, data, strict)
+    from suite.check import refuse_missing_data
+    from suite.show import outcome_lines
+    from suite.sweep.run import Options, run_study
+    from suite.training.execution import resolve_device
+
     refuse_missing_data(checked, data)
     if address is None:  # trials run on this machine
         resolve_device(device)
@@ -113,13 +122,10 @@ def run(
 @app.command()
 def status(study: StudyFile, data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
     """Show how far a study is: per cell, its trials by status. Reads the storage only; safe during a run."""
-    from suite.check import check
-    from suite.config import load_study
-    from suite.plan import make_plan
+    checked = _checked(study, data)
     from suite.show import status_table
     from suite.sweep.status import study_status
 
-    checked = check(make_plan(load_study(study)), data)
     found = study_status(checked)
     if as_json:
         _write_json(found)
@@ -152,11 +158,12 @@ def leaderboard(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
 ) -> None:
     """Rank a study's cells by test error, with verdicts, intervals and cost."""
+    records = _collect(study)
     from analysis.leaderboard import leaderboard as rank
     from analysis.leaderboard import to_markdown, to_text
     from analysis.select import load
 
-    found = load(_collect(study))
+    found = load(records)
     if as_json:
         _write_json(rank(found))
     else:
@@ -169,22 +176,23 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Folder of the report; default: <storage>/report.")] = None,
 ) -> None:
     """Write a self-contained report.html and leaderboard.md: verdicts, tables, figures, failures, provenance."""
+    records = _collect(study)
     from analysis.report import write_report
 
-    records = _collect(study)
     written = write_report(records, out or records.parent / "report")
     _show([f"report: {escape(str(written))}"])
 
 
 def _collect(study: Path) -> Path:
     """The study's records as Parquet, fresh from its MLflow store."""
-    from analysis.collect import StudyNotFoundError, collect
     from suite.config import load_study
     from suite.tracking.store import check_store, tracking_uri
 
     loaded = load_study(study)
     uri = tracking_uri(loaded)
     check_store(uri)
+    from analysis.collect import StudyNotFoundError, collect
+
     try:
         return collect(uri, loaded.study, loaded.storage_path / "records")
     except StudyNotFoundError as error:

@@ -19,13 +19,12 @@ from typing import Any, Literal
 import torch
 
 from suite import provenance, records
-from suite.assembly import assemble, facts_of, load_test, training_data
+from suite.assembly import assemble, cell_costs, facts_of, load_test, training_data
 from suite.records import FINISHED, Epoch, Record, Status
 from suite.settings import Refused
 from suite.specs import Streams, Trial
 from suite.training import predictions, recipes
 from suite.training.checkpoint import Checkpoints
-from suite.training.cost import costs
 from suite.training.data import Examples, trained_images
 from suite.training.execution import Execution, device_name, resolve_device
 from suite.training.loop import Diverged, Evaluation, build_optimizer, evaluate, train_epoch
@@ -87,8 +86,8 @@ class TrialRun:
         facts = facts_of(trial.cell.dataset, place.data)
         self._data, self._split = training_data(trial, place.data, self._recipe, device)
         cell, chosen = trial.cell, trial.hyperparameters
-        planned = assemble(cell, facts.shape, facts.classes, streams=None, hyperparameters=chosen)
-        self._costs = costs(planned, facts.shape)
+        structural = tuple((name, value) for name, value in chosen if "." in name)  # a learning rate costs nothing
+        self._costs = cell_costs(cell, facts.shape, facts.classes, structural)
         graft = assemble(cell, facts.shape, facts.classes, streams=self._streams, hyperparameters=chosen)
         self._graft = graft._replace(model=self._execution.placed(graft.model))
         self._optimizer = build_optimizer(self._recipe, self._graft.model, device)

@@ -128,7 +128,7 @@ def test_what_every_study_says(key: str) -> None:
 
 
 def test_a_misspelt_key_is_named_before_the_missing_one() -> None:
-    with pytest.raises(Refused, match="^reciep: unknown key; did you mean 'recipe'"):
+    with pytest.raises(Refused, match=r"^reciep: unknown key; did you mean 'recipe'"):
         parse_study({("reciep" if name == "recipe" else name): value for name, value in STUDY.items()})
 
 

@@ -185,3 +185,9 @@ def test_mnist_as_published() -> None:
     assert facts.std == (round(float(np.sqrt((images / np.float32(255)).var(dtype=np.float64))), 4),)
     assert labels[:5].tolist() == [5, 0, 4, 1, 9]
     assert mnist.load(root, "test")[1][:5].tolist() == [7, 2, 1, 0, 4]
+
+
+def test_digits_are_those_that_scikit_learn_loads() -> None:
+    bunch = pytest.importorskip("sklearn.datasets").load_digits()
+    pixels, labels = digits._read()
+    assert np.array_equal(pixels, bunch.images) and np.array_equal(labels, bunch.target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from suite.datasets import Facts, Part
 from suite.datasets._splits import allocate
-from suite.settings import Setting
+from suite.settings import Refused, Setting
 from suite.specs import hashed
 
 SETTINGS = {
@@ -40,15 +41,28 @@ def facts(root: Path, *, size: int = 16) -> Facts:
 
 def load(root: Path, part: Part, *, size: int = 16) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Images (N, 1, size, size) with the values 0-16 scaled to 0-255, and labels."""
-    from sklearn.datasets import load_digits  # here, because plans need the facts without it
-
-    bunch = load_digits()
-    labels = bunch.target.astype(np.int64)
+    pixels, labels = _read()
     chosen = _test_mask(labels) == (part == "test")
-    values = (bunch.images[chosen].astype(np.int64) * 255 + 8) // 16
+    values = (pixels[chosen] * 255 + 8) // 16
     factor = size // 8
     images = values.astype(np.uint8).repeat(factor, axis=1).repeat(factor, axis=2)
     return np.ascontiguousarray(images[:, None]), labels[chosen]
+
+
+def _read() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """What `sklearn.datasets.load_digits` returns: pixels 0-16 (1797, 8, 8), and labels.
+
+    Read from scikit-learn's own file, since importing scikit-learn takes each worker 3 s; a test compares the two.
+
+    Raises:
+        Refused: scikit-learn is not installed, or keeps the file elsewhere.
+    """
+    package = importlib.util.find_spec("sklearn")
+    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz" if package and package.origin else None
+    if path is None or not path.is_file():
+        raise Refused("digits: scikit-learn, which holds these images, is missing: pip install scikit-learn")
+    rows = np.loadtxt(path, delimiter=",").astype(np.int64)
+    return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]
 
 
 def _test_mask(labels: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from suite.training import recipes
 log = logging.getLogger(__name__)
 
 _MAX_BATCH = 900  # MLflow takes at most 1,000 metrics a call
+_MAX_TAG = 5000
 _FLUSH_SECONDS = 2.0
 _RETRY_SECONDS = (0.5, 2.0, 8.0)
 
@@ -34,8 +35,10 @@ _RETRY_SECONDS = (0.5, 2.0, 8.0)
 @dataclasses.dataclass
 class _Run:
     run_id: str
+    start_time: int  # milliseconds
     status: str | None = None  # the record's, once it is written
     steps: set[int] | None = None  # epochs that stand in the run; None: not looked up yet
+    params: list[Param] = dataclasses.field(default_factory=list)  # go with the first metrics: one call less
 
 
 class MlflowWriter:
@@ -123,7 +126,7 @@ class MlflowWriter:
                 if tags.get("kind") == "cell":
                     self._cells[_cell_name(tags)] = run.info.run_id
                 elif "trial_key" in tags:
-                    self._runs[tags["trial_key"]] = _Run(run.info.run_id, tags.get("status"))
+                    self._runs[tags["trial_key"]] = _Run(run.info.run_id, run.info.start_time, tags.get("status"))
             token = page.token
             if not token:
                 return
@@ -156,10 +159,9 @@ class MlflowWriter:
             "mlflow.source.name": "graftbench",
         }
         name = f"{trial.stage} {trial.seed}: {trial.cell.label}"
-        run_id = self._client.create_run(self._experiment, tags=tags, run_name=name).info.run_id
+        info = self._client.create_run(self._experiment, tags=tags, run_name=name).info
         params = [Param(key, str(value)) for key, value in _params(trial).items()]
-        self._client.log_batch(run_id, params=params)
-        return _Run(run_id, steps=set())
+        return _Run(info.run_id, info.start_time, steps=set(), params=params)
 
     def _parent(self, cell: Cell) -> str:
         tags = {
@@ -181,43 +183,39 @@ class MlflowWriter:
             del self._pending[key]
         self._written = time.monotonic()
 
-    def _write_epochs(self, run: _Run, epochs: list[Epoch], extra: list[Any] | None = None) -> None:
-        """Metrics `epoch/<name>` of the epochs that the run lacks, and `extra` metrics, in as few calls as allowed."""
+    def _write_epochs(
+        self, run: _Run, epochs: Sequence[Epoch], extra: Sequence[Metric] = (), tags: Sequence[RunTag] = ()
+    ) -> None:
+        """Metrics `epoch/<name>` of the epochs that the run lacks, and the rest, in as few calls as possible."""
         if run.steps is None:
             history = self._client.get_metric_history(run.run_id, "epoch/train_seconds")
             run.steps = {int(metric.step) for metric in history}
         fresh = [epoch for epoch in epochs if epoch.epoch not in run.steps]
-        stamp = int(time.time() * 1000)
-        # `train_seconds` goes last: where it stands, the whole epoch stands.
-        names = sorted({name for epoch in fresh for name in epoch.values()}, key=lambda n: (n == "train_seconds", n))
-        metrics = [
-            Metric(f"epoch/{name}", epoch.values()[name], stamp, epoch.epoch)
-            for epoch in fresh
-            for name in names
-            if name in epoch.values()
-        ] + (extra or [])
-        for start in range(0, len(metrics), _MAX_BATCH):
-            self._client.log_batch(run.run_id, metrics=metrics[start : start + _MAX_BATCH])
+        metrics = [*_metrics(fresh), *extra]
+        for start in range(0, max(len(metrics), 1), _MAX_BATCH):
+            last = start + _MAX_BATCH >= len(metrics)
+            batch = metrics[start : start + _MAX_BATCH]
+            self._client.log_batch(run.run_id, batch, params=run.params, tags=tags if last else ())
+            run.params = []
         run.steps.update(epoch.epoch for epoch in fresh)
 
     def _finish(self, record: Record) -> None:
-        trial = Trial.from_dict(record.trial)
-        run = self._runs.get(record.trial_key) or self._runs.setdefault(record.trial_key, self._create(trial))
+        run = self._runs.get(record.trial_key)
+        if run is None:
+            run = self._runs[record.trial_key] = self._create(Trial.from_dict(record.trial))
         if run.status == record.status:
             return
         self._pending.pop(record.trial_key, None)  # the record's history has them
-        row = record.row()
-        # One fixed stamp per trial makes a second attempt at the same metrics a repetition, not a new value.
-        stamp = int(self._client.get_run(run.run_id).info.start_time)
-        numbers = {name: row[name] for name, kind in COLUMNS.items() if kind is not str and row[name] is not None}
-        final = [Metric(name, float(value), stamp, 0) for name, value in numbers.items()]
-        self._write_epochs(run, list(record.history), final)
         predictions = self._folder / record.trial_key / "predictions.parquet"
         if predictions.is_file():
             self._client.log_artifact(run.run_id, str(predictions))
         self._client.log_text(run.run_id, records.to_json(record), "record.json")
-        text = {name: str(row[name])[:5000] for name, kind in COLUMNS.items() if kind is str}
-        self._client.log_batch(run.run_id, tags=[RunTag(name, value) for name, value in text.items()])
+        row = record.row()
+        numbers = {name: row[name] for name, kind in COLUMNS.items() if kind is not str and row[name] is not None}
+        # The run's own start as the stamp makes a second attempt at the same metrics a repetition, not a new value.
+        final = [Metric(name, float(value), run.start_time, 0) for name, value in numbers.items()]
+        tags = [RunTag(name, str(row[name])[:_MAX_TAG]) for name, kind in COLUMNS.items() if kind is str]
+        self._write_epochs(run, record.history, final, tags)
         self._client.set_terminated(run.run_id, "FAILED" if record.status == "failed" else "FINISHED")
         run.status = record.status
 
@@ -225,6 +223,16 @@ class MlflowWriter:
         self._flush()
         for run_id in self._cells.values():
             self._client.set_terminated(run_id, "FINISHED")
+
+
+def _metrics(epochs: Sequence[Epoch]) -> Iterator[Metric]:
+    """`train_seconds` goes last: where it stands in a run, the whole epoch stands."""
+    stamp = int(time.time() * 1000)
+    names = {name for epoch in epochs for name in epoch.values()}
+    for name in sorted(names, key=lambda name: (name == "train_seconds", name)):
+        for epoch in epochs:
+            if name in epoch.values():
+                yield Metric(f"epoch/{name}", epoch.values()[name], stamp, epoch.epoch)
 
 
 def _cell_name(tags: Mapping[str, str]) -> str:

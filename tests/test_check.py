@@ -1,0 +1,201 @@
+"""The check between plan and run: canonical cells, refused pairs, spaces, costs, data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suite.check import check, refuse_missing_data
+from suite.config import parse_study
+from suite.plan import Conditions, Plan, PlannedCell, make_plan
+from suite.settings import Refused
+
+STUDY: dict[str, Any] = {
+    "study": "checked",
+    "datasets": ["digits"],
+    "backbones": ["gradient_cnn"],
+    "variants": ["baseline", "sire"],
+    "recipe": "gradient",
+    "seeds": 2,
+}
+NOWHERE = Path("/nonexistent/data")
+TOO_DEEP = {"name": "sire", "decoders": 4}  # gradient_cnn has one downsampling step
+
+
+def checked(*, strict: bool = False, data: Path = NOWHERE, **changes: Any) -> Plan:
+    return check(make_plan(parse_study({**STUDY, **changes})), data, strict=strict)
+
+
+def search(space: Any, name: str = "lr", **changes: Any) -> dict[str, Any]:
+    return {"search": {"trials": 2, "space": {name: space}}, **changes}
+
+
+def keys(plan: Plan) -> list[str]:
+    return [trial.key for cell in plan.cells for trial in plan.confirm_trials(cell.cell, (), Conditions())]
+
+
+def test_a_default_that_is_written_out_changes_nothing() -> None:
+    plain = checked()
+    written = checked(
+        datasets=[{"name": "digits", "size": 16}],
+        backbones=[{"name": "gradient_cnn", "net": "auto", "dropout": 0.2}],
+        variants=["baseline", {"name": "sire", "lambda": 0.2, "decoders": "all", "components": "SIRe"}],
+        recipe={"name": "gradient", "epochs": 30, "lr": 0.001},
+    )
+    assert [planned.cell for planned in written.cells] == [planned.cell for planned in plain.cells]
+    assert keys(written) == keys(plain)
+
+
+def test_values_are_canonical() -> None:
+    several = checked(variants=["baseline", {"name": "sire", "lambda": [1, 0.5]}]).cells
+    assert [dict(planned.cell.variant.settings) for planned in several] == [{}, {"lambda": 1.0}, {"lambda": 0.5}]
+    assert type(several[1].cell.variant.settings[0][1]) is float
+    one = checked(variants=["baseline", {"name": "sire", "decoders": 1}])
+    assert keys(one) == keys(checked(variants=["baseline", {"name": "sire", "decoders": [[1]]}]))
+
+
+def test_entries_that_mean_the_same_are_repeats() -> None:
+    with pytest.raises(Refused, match=r"^variants\[2\]: sire stands twice"):
+        checked(variants=["baseline", "sire", {"name": "sire", "lambda": 0.2}])
+
+
+def test_a_refused_pair_leaves_the_rest() -> None:
+    plan = checked(backbones=["gradient_cnn", "base_cnn"], variants=["baseline", TOO_DEEP])
+    refused = [planned for planned in plan.cells if planned.refused]
+    assert [planned.cell.label for planned in refused] == ["digits / gradient_cnn / sire(decoders=4)"]
+    assert refused[0].refused == (
+        "sire.decoders: 4 out of range; this backbone has 1 downsampling step, so choose from 1..1"
+    )
+    assert (refused[0].parameters, refused[0].macs, refused[0].inference_macs) == (None, None, None)
+    assert len(plan.runnable) == 3 and plan.trials == 3 * 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"variants": ["baseline", TOO_DEEP]}, "no variant is left to compare: digits / gradient_cnn / sire(decoders="),
+        (
+            {"datasets": [{"name": "digits", "size": 8}], "backbones": ["base_cnn"]},
+            "digits(size=8) / base_cnn / baseline: base_cnn: halves its map four times and needs images of at least 16",
+        ),
+        (
+            {"variants": ["baseline", "sire", TOO_DEEP], "strict": True},
+            "digits / gradient_cnn / sire(decoders=4): sire.decoders: 4 out of range",
+        ),
+    ],
+    ids=["an empty rest", "a refused baseline", "strict"],
+)
+def test_a_hopeless_study_is_refused(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        checked(**changes)
+    assert str(refusal.value).startswith(sentence)
+
+
+def test_strict_accepts_what_has_no_refusal() -> None:
+    assert checked(strict=True).trials == 4
+
+
+def test_a_study_of_baselines_alone_is_legal() -> None:
+    assert checked(variants=["baseline"]).trials == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"variants": ["baseline", {"name": "sire", "lambda": -1}]},
+            "variants[1].lambda: must be a finite number of 0 or more, or one per decoder, not -1",
+        ),
+        (
+            {"variants": ["baseline", {"name": "sire", "lamda": 1}]},
+            "variants[1].lamda: unknown setting; did you mean 'lambda'?",
+        ),
+        ({"variants": ["baseline", {"name": "sire", "lambda": [0.1, "x"]}]}, "variants[1].lambda: must be"),
+        ({"variants": [{"name": "baseline", "lr": 1}]}, "variants[0].lr: unknown setting; it has none"),
+        (
+            {"backbones": ["gradient_cnn", {"name": "base_cnn", "width": 0}]},
+            "backbones[1].width: must be within 0.015625 .. 16, not 0",
+        ),
+        (
+            {"backbones": [{"name": "base_cnn", "dropout": "high"}]},
+            "backbones[0].dropout: must be a number, not 'high'",
+        ),
+        ({"datasets": [{"name": "digits", "size": 9}]}, "datasets[0].size: must be one of 8, 16, 24, 32, not 9"),
+        ({"datasets": ["parquet"]}, "datasets[0]: parquet.path: name the directory below the data directory"),
+        (
+            {"datasets": [{"name": "parquet", "path": "cifar"}]},
+            "datasets[0]: parquet: no train-*.parquet in /nonexistent/data/cifar or its data/; put the data set's",
+        ),
+        (
+            {"recipe": {"name": "gradient", "validation": 1437}},
+            "recipe.validation: holding out 1437 of the 1438 training images of digits leaves nothing to train on",
+        ),
+        # spaces
+        (search({"low": -1, "high": 1}), "search.space.lr: must be 0 or more, not -1"),
+        (search({"low": 1.5, "high": 8}, "batch"), "search.space.batch: must be a whole number, not 1.5"),
+        (search({"choices": ["sdg"]}, "optimizer"), "search.space.optimizer: must be one of sgd, adam, not 'sdg'; did"),
+        (search({"low": 0, "high": 1}, "optimizer"), "search.space.optimizer: must be a word, not 0.0"),
+        (
+            search({"low": 0.1, "high": 1}, "sire.lamda"),
+            "search.space.sire.lamda: sire has no setting 'lamda'; it has: ",
+        ),
+        (search({"choices": [0.1, -1]}, "sire.lambda"), "search.space.sire.lambda: must be a finite number of 0 or"),
+        (search({"choices": ["S"]}, "sire.components"), "search.space.sire.components: 'S' has S without I"),
+    ],
+)
+def test_an_illegal_value_is_named_by_its_path(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        checked(**changes)
+    assert str(refusal.value).startswith(sentence)
+
+
+def test_spaces_take_the_type_of_their_hyperparameter() -> None:
+    def space(*found: Any) -> Any:
+        return checked(**search(*found)).cells[1].space[0][1]
+
+    assert space({"low": 8, "high": 64}, "batch").integer
+    assert not space({"low": 1, "high": 2}, "lr").integer
+    assert space({"choices": [1, 0.5]}, "lr").choices == (1.0, 0.5)
+    assert space({"choices": [True, False]}, "flip").choices == (True, False)
+    assert space({"choices": [[1], "all"]}, "sire.decoders").choices == ((1,), "all")
+    assert type(space({"choices": [1]}, "lr").choices[0]) is float
+
+
+def by_label(plan: Plan) -> dict[str, PlannedCell]:
+    return {planned.cell.label: planned for planned in plan.cells}
+
+
+def test_counts_are_the_published_ones() -> None:
+    """methods.md, sections 1 and 2: exact sums, here at the shapes of digits (1 x 32 x 32) and mnist (1 x 28 x 28)."""
+    datasets = [{"name": "digits", "size": 32}, "mnist"]
+    variants = ["baseline", "sire", "image_gradient"]
+    found = by_label(checked(datasets=datasets, backbones=["base_cnn", "gradient_cnn"], variants=variants))
+    assert found["mnist / gradient_cnn / baseline"].parameters == 50_938
+    assert found["mnist / gradient_cnn / image_gradient"].parameters == 50_938, "the gradient adds no parameters"
+    # 7,939,492 with 3 channels and 100 classes: 2 x 9 x 64 weights fewer to one channel, 90 x 1,025 to 10 classes.
+    assert found["digits(size=32) / base_cnn / baseline"].parameters == 7_939_492 - 2 * 9 * 64 - 90 * 1025
+    for name, planned in found.items():
+        plain = found[f"{name.rpartition(' / ')[0]} / baseline"]
+        assert planned.macs and planned.inference_macs and plain.macs
+        if "sire" in name:
+            assert planned.parameters > plain.parameters  # type: ignore[operator]
+            assert planned.macs > planned.inference_macs == plain.macs, "decoders run in training only"
+
+
+def test_macs_of_the_small_network_by_hand() -> None:
+    """gradient_cnn on 1 x 28 x 28: a 3x3 convolution to 4 maps, dense 784 -> 64 -> 10."""
+    found = by_label(checked(datasets=["mnist"]))["mnist / gradient_cnn / baseline"]
+    assert found.macs == found.inference_macs == 28 * 28 * 9 * 4 + 14 * 14 * 4 * 64 + 64 * 10
+
+
+def test_missing_data_names_the_path_and_the_command(tmp_path: Path) -> None:
+    plan = checked(datasets=["digits", "mnist"], data=tmp_path)
+    assert len(plan.runnable) == 4, "planning needs no images"
+    with pytest.raises(Refused) as refusal:
+        refuse_missing_data(plan, tmp_path)
+    sentence = str(refusal.value)
+    assert sentence.startswith(f"datasets[1]: {tmp_path}/MNIST/raw/train-images-idx3-ubyte (or .gz) is missing")
+    assert "fetch it with `" in sentence and f"MNIST('{tmp_path}', download=True)" in sentence
+    refuse_missing_data(checked(), tmp_path)
