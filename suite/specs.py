@@ -175,7 +175,7 @@ def split_stream(trial: Trial) -> int:
 
 def first_draw(study: str, index: int, name: str) -> float:
     """Uniform in [0, 1): where the index-th search trial starts on hyperparameter `name`, in every cell alike."""
-    return hashed("draw", study, index, name) / 2**63
+    return (hashed("draw", study, index, name) >> 10) / 2**53  # 53 bits: a float holds them all, none rounds to 1
 
 
 @dataclass(frozen=True)
@@ -193,9 +193,10 @@ class Space:
     def at(self, position: float) -> Value:
         """The value at `position` in [0, 1)."""
         if self.choices:
-            return self.choices[int(position * len(self.choices))]
+            return self.choices[min(int(position * len(self.choices)), len(self.choices) - 1)]
         if self.low is None or self.high is None:
             raise ValueError("a space needs low and high, or choices")
         low, high = (self.low, self.high + 1) if self.integer else (self.low, self.high)
         value = low * (high / low) ** position if self.log else low + (high - low) * position
-        return math.floor(value) if self.integer else float(value)
+        value = min(max(value, self.low), high)  # rounding may leave the range by a hair
+        return min(math.floor(value), math.floor(self.high)) if self.integer else float(value)

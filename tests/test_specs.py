@@ -173,6 +173,19 @@ def test_a_space_spans_its_range(space: Space, values: list[Any]) -> None:
     assert [type(value) for value in found] == [type(value) for value in values]
 
 
+def test_no_draw_rounds_to_one_or_leaves_its_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("suite.specs.hashed", lambda *_: 2**63 - 1)
+    largest = first_draw("demo", 0, "lr")
+    assert largest == 1 - 2**-53 < 1
+    for position in (largest, 1.0):
+        assert Space(choices=(1, 2, 3)).at(position) == 3
+        for log in (False, True):
+            for low, high in ((1, 3), (1, 99), (3, 10**6)):
+                assert Space(low=low, high=high, log=log, integer=True).at(position) == high
+            for low, high in ((0.1, 0.3), (1e-5, 1e-1), (0.1, 0.7)):
+                assert Space(low=low, high=high, log=log).at(position) <= high
+
+
 def test_whole_numbers_are_drawn_evenly() -> None:
     drawn = [Space(low=2, high=4, integer=True).at(index / 300) for index in range(300)]
     assert [drawn.count(value) for value in (2, 3, 4)] == [100, 100, 100]

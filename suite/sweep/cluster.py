@@ -1,8 +1,8 @@
 """The sweep on Ray: one Tuner per study, driven by the conductor.
 
-Tune only places trials on machines and retries lost workers. What runs next comes from the conductor through a
-`Searcher`, what stops early through a `TrialScheduler`; resuming comes from the trials' own checkpoints and records,
-so nothing depends on Tune's snapshots.
+Tune only places trials on machines. What runs next comes from the conductor through a `Searcher`, what stops early
+through a `TrialScheduler`. A trial whose worker was lost is handed out again, and resumes from its own checkpoint;
+nothing depends on Tune's retries or snapshots.
 """
 
 from __future__ import annotations
@@ -83,12 +83,11 @@ class _Link:
         trial = self.trials.pop(tune_trial_id, None)
         if trial is None:
             return  # stopped by ASHA: already heard
-        path = self.ledger.directory(trial.key) / "record.json"
-        if lost or not path.is_file():
+        if not lost:
+            self.conductor.finish(records.read(self.ledger.directory(trial.key) / "record.json"))
+        elif not self.conductor.again(trial.key, at_most=LOST_WORKER_RETRIES):
             reason = f"its worker was lost {LOST_WORKER_RETRIES + 1} times (killed, or out of memory)"
             self.ledger.close(self.conductor.end(trial.key, "failed", reason))
-        else:
-            self.conductor.finish(records.read(path))
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return _Nothing, ()  # Tune pickles its configuration into a snapshot that nobody reads
@@ -156,7 +155,7 @@ def connect(address: str | None) -> None:
     else:
         ray.init(address=address, **options)
     for name in ("ray.tune", "ray.train", "ray"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # lost workers are in the records; the rest is noise
 
 
 def slots(resources: Resources) -> int:
@@ -184,7 +183,7 @@ def run_on_ray(conductor: Conductor, ledger: Ledger, places: Places, resources: 
             name="tune",
             storage_path=str(ledger.path.absolute()),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=LOST_WORKER_RETRIES),
+            failure_config=tune.FailureConfig(max_failures=0),  # the conductor hands a lost trial out again
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
     )

@@ -9,14 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from suite.config import Resources
 from suite.layers.model import Graft
 from suite.plan import Conditions, Plan, PlannedCell
 from suite.specs import Streams
 from suite.sweep.ledger import group_label
-from suite.training.execution import resolve_device
-from suite.training.probe import Probe, probe
+from suite.training.execution import Precision, resolve_device
+from suite.training.probe import WORTH_IT, Probe, probe
 from suite.trial import assemble, facts_of
 
 
@@ -40,8 +41,9 @@ def decide(
         threads = max(1, int(plan.study.resources.cpus))
         arguments = (planned, data.absolute(), plan.batch, device, threads)
         found = _on_ray(plan.study.resources, arguments) if on_ray else _probe(*arguments)
-        decided[label] = _chosen(plan, found)
-        console.print(_sentence(label, decided[label], found))
+        precision, channels_last, micro_batch, rate = _chosen(plan, found)
+        decided[label] = Conditions(precision, channels_last, micro_batch)
+        console.print(escape(_sentence(label, decided[label], rate, found.measured[0][3])))
     return decided
 
 
@@ -81,18 +83,22 @@ def _on_ray(resources: Resources, arguments: tuple[PlannedCell, Path, int, str, 
     return found
 
 
-def _chosen(plan: Plan, found: Probe) -> Conditions:
-    """The fastest measured candidate that the study allows, by the probe's own rule when it allows all."""
-    study = plan.study
-    precision = found.precision if study.precision == "auto" else study.precision
-    channels_last = found.channels_last
-    if study.memory_format != "auto":
-        channels_last = study.memory_format == "channels_last"
-    return Conditions(precision, channels_last, found.micro_batch)
+def _chosen(plan: Plan, found: Probe) -> tuple[Precision, bool, int | None, float]:
+    """The measured candidate that the probe's own rule takes among those that the study allows."""
+    precision, memory_format = plan.study.precision, plan.study.memory_format
+    allowed = [
+        candidate
+        for candidate in found.measured
+        if precision in ("auto", candidate[0]) and memory_format in ("auto", _format(candidate[1]))
+    ]
+    plain, best = allowed[0], max(allowed, key=lambda candidate: candidate[3])
+    return best if best[3] >= WORTH_IT * plain[3] else plain
 
 
-def _sentence(label: str, chosen: Conditions, found: Probe) -> str:
-    plain = found.measured[0][3]
-    memory = "channels_last" if chosen.channels_last else "contiguous"
-    gain = f"{found.images_per_second / plain:.2f} x plain float32" if found.images_per_second != plain else "plain"
-    return f"{label}: {chosen.precision}, {memory} ({found.images_per_second:.0f} images/s, {gain})"
+def _format(channels_last: bool) -> str:
+    return "channels_last" if channels_last else "contiguous"
+
+
+def _sentence(label: str, chosen: Conditions, rate: float, plain: float) -> str:
+    gain = f"{rate / plain:.2f} x plain float32" if rate != plain else "plain"
+    return f"{label}: {chosen.precision}, {_format(chosen.channels_last)} ({rate:.0f} images/s, {gain})"

@@ -62,9 +62,12 @@ class Conductor:
         self._done = {key: record for key, record in finished.items() if record.status in FINISHED}
         self._running: dict[str, tuple[CellState, Trial]] = {}
         self._histories: dict[str, list[Epoch]] = {}
+        self._lost: dict[str, int] = {}  # how often a trial's worker was lost
         self.records: dict[str, Record] = {}  # of this plan: finished before and now
         self._cell_of: dict[str, Cell] = {}  # by trial key, for every one of `records`
         self._cells = [self._state(planned, conditions[planned.cell.group]) for planned in plan.runnable]
+        self._state_of = {state.cell: state for state in self._cells}
+        self._replay()
         self._take_back(interrupted)
         for planned in plan.cells:
             if planned.refused:
@@ -73,26 +76,33 @@ class Conductor:
             self._confirm_if_due(state)
 
     def _state(self, planned: PlannedCell, conditions: Conditions) -> CellState:
-        state = CellState(planned, conditions, CellSearch(self._plan, planned, conditions))
-        for record in self._done.values():
-            trial = Trial.from_dict(record.trial)
-            if self._is_search_of(state, trial) and trial.seed not in state.drawn:
+        return CellState(planned, conditions, CellSearch(self._plan, planned, conditions))
+
+    def _replay(self) -> None:
+        """Tell the searches what finished before, index by index: any order of files gives the same search."""
+        trials = [(Trial.from_dict(record.trial), record) for record in self._done.values()]
+        for trial, record in sorted(trials, key=lambda pair: (pair[0].seed, pair[0].key)):
+            state = self._searching(trial)
+            if state is not None:
                 state.drawn.add(trial.seed)
                 state.search.replay(record, trial)
                 self._keep(record, state.cell)
-        return state
 
-    def _is_search_of(self, state: CellState, trial: Trial) -> bool:
+    def _searching(self, trial: Trial) -> CellState | None:
+        """The cell whose search the plan would hand this very trial out in, if its index is still free."""
+        state = self._state_of.get(trial.cell)
+        if state is None or trial.seed >= state.search.total or trial.seed in state.drawn:
+            return None
         expected = self._plan.search_trial(state.cell, trial.seed, trial.hyperparameters, state.conditions)
-        return trial == expected and trial.seed < state.search.total
+        return state if trial == expected else None
 
     def _take_back(self, interrupted: Iterable[Trial]) -> None:
         for trial in interrupted:
-            for state in self._cells:
-                if self._is_search_of(state, trial) and trial.seed not in state.drawn:
-                    state.drawn.add(trial.seed)
-                    state.search.adopt(trial)
-                    state.queue.append(trial)
+            state = self._searching(trial)
+            if state is not None:
+                state.drawn.add(trial.seed)
+                state.search.adopt(trial)
+                state.queue.append(trial)
 
     # -- handing out
 
@@ -105,7 +115,7 @@ class Conductor:
             return "wait" if self._running else "done"
         trial = state.queue.pop(0)
         self._running[trial.key] = (state, trial)
-        self._histories[trial.key] = []
+        self._histories.setdefault(trial.key, [])  # a trial handed out again has one
         for listener in self._audience:
             listener.started(trial)
         return trial
@@ -142,6 +152,15 @@ class Conductor:
             state.search.finish(trial.seed, record)
         self._announce(record, state.cell)
         self._confirm_if_due(state)
+
+    def again(self, key: str, *, at_most: int) -> bool:
+        """Hand a running trial out again, next, because its worker was lost; False when that happened too often."""
+        self._lost[key] = self._lost.get(key, 0) + 1
+        if self._lost[key] > at_most:
+            return False
+        state, trial = self._running.pop(key)
+        state.queue.insert(0, trial)
+        return True
 
     def end(self, key: str, status: Status, reason: str) -> Record:
         """The record of a trial that ended from outside (stopped by ASHA, its worker lost), told to everyone."""
@@ -190,7 +209,7 @@ class Conductor:
         return [trial for _, trial in self._running.values()]
 
     def counts(self) -> dict[Cell, dict[str, int]]:
-        """Per cell: trials by status, `running` and `planned` included."""
+        """Per cell: trials by status, `running` included."""
         found: dict[Cell, dict[str, int]] = {planned.cell: {} for planned in self._plan.cells}
         for key, record in self.records.items():
             cell = self._cell_of[key]

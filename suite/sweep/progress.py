@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from suite.plan import Plan, PlannedCell
@@ -15,6 +16,7 @@ from suite.specs import Cell, Trial
 
 _REFRESH_SECONDS = 0.5
 _LINE_SECONDS = 15.0
+_RESTORED = 0.5  # an epoch heard in less than this part of its training time was trained by an earlier run
 
 
 @dataclass
@@ -30,6 +32,10 @@ class _Row:
     def count(self, stage: str) -> int:
         return sum(number for name, number in self.ended.items() if name.startswith(stage))
 
+    def share(self, stage: str, planned: int) -> str:
+        bad = sum(self.ended.get(f"{stage} {status}", 0) for status in ("failed", "diverged", "skipped"))
+        return f"{self.count(stage)}/{planned}" + (f" ({bad} bad)" if bad else "")
+
 
 class Progress:
     """An audience of the conductor; use as a context manager."""
@@ -38,6 +44,8 @@ class Progress:
         self._plan, self._console = plan, console
         self._rows = {planned.cell: _Row(planned, epochs_left=_epochs(plan, planned)) for planned in plan.cells}
         self._began = self._shown = time.monotonic()
+        self._trained = 0.0  # seconds of training in this run, over all slots
+        self._heard: dict[str, float] = {}  # trial key -> when it was last heard of
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> Progress:
@@ -56,11 +64,15 @@ class Progress:
         self._end(record, cell)
 
     def started(self, trial: Trial) -> None:
-        self._rows[trial.cell].running[trial.key] = 0
+        self._rows[trial.cell].running.setdefault(trial.key, 0)  # one whose worker was lost goes on where it was
+        self._heard[trial.key] = time.monotonic()
         self._show()
 
     def epoch(self, trial: Trial, epoch: Epoch) -> None:
-        row = self._rows[trial.cell]
+        row, now = self._rows[trial.cell], time.monotonic()
+        if now - self._heard[trial.key] >= _RESTORED * epoch.train_seconds:
+            self._trained += epoch.train_seconds
+        self._heard[trial.key] = now
         row.running[trial.key] = epoch.epoch
         row.latest = epoch.validation_top1_error
         row.epochs_heard += 1
@@ -71,15 +83,17 @@ class Progress:
         cell = Trial.from_dict(record.trial).cell
         self._end(record, cell)
         if record.status == "failed":
-            self._console.print(f"[red]failed[/]: {cell.label}, {record.stage} {record.seed}: {record.reason}")
+            what = escape(f"{cell.label}, {record.stage} {record.seed}: {record.reason}")
+            self._console.print(f"[red]failed[/]: {what}")
         self._show()
 
     def _end(self, record: Record, cell: Cell) -> None:
         row = self._rows[cell]
         row.running.pop(record.trial_key, None)
+        self._heard.pop(record.trial_key, None)
         name = f"{record.stage} {record.status}"
         row.ended[name] = row.ended.get(name, 0) + 1
-        row.epochs_left -= record.epochs if record.status != "skipped" else 0  # a stopped trial needs no more either
+        row.epochs_left -= record.epochs  # a stopped or skipped trial needs no more either
 
     # -- display
 
@@ -94,7 +108,7 @@ class Progress:
             self._console.print(self._line())
 
     def _line(self) -> str:
-        done = sum(row.count("") for row in self._rows.values())
+        done = sum(row.count("") for row in self._rows.values() if row.planned.refused is None)
         running = sum(len(row.running) for row in self._rows.values())
         return f"{done} of {self._plan.trials} trials done, {running} running, {self._time_left()}"
 
@@ -110,8 +124,7 @@ class Progress:
         A cell that has not trained yet is taken to cost what the others do, by multiply-accumulates.
         """
         rows = [row for row in self._rows.values() if row.planned.refused is None]
-        heard = sum(row.seconds_heard for row in rows)
-        if not heard:
+        if not self._trained:
             return None
         per_mac = max(
             row.seconds_heard / row.epochs_heard / (row.planned.macs or 1) for row in rows if row.epochs_heard
@@ -122,7 +135,7 @@ class Progress:
             guess = max(least, per_mac * (row.planned.macs or 1))
             cost = row.seconds_heard / row.epochs_heard if row.epochs_heard else guess
             left += max(0, row.epochs_left - sum(row.running.values())) * cost
-        return left * (time.monotonic() - self._began) / heard
+        return left * (time.monotonic() - self._began) / self._trained
 
     def _table(self) -> Table:
         table = Table(title=f"{self._plan.study.study}: {self._line()}", title_justify="left", expand=False)
@@ -134,17 +147,16 @@ class Progress:
         return table
 
     def _row(self, row: _Row) -> list[str]:
-        study, label = self._plan.study, row.planned.cell.label
+        study, label = self._plan.study, escape(row.planned.cell.label)
         if row.planned.refused:
             return [label, "refused", "", "", "", ""]
         stopped = row.ended.get("search stopped", 0)
-        bad = sum(n for name, n in row.ended.items() if name.endswith(("failed", "diverged", "skipped")))
         running = ", ".join(f"epoch {epoch}" for epoch in row.running.values())
         return [
             label,
-            f"{row.count('search')}/{study.search.trials}",
+            row.share("search", study.search.trials),
             str(stopped or ""),
-            f"{row.count('confirm')}/{study.seeds}" + (f" ({bad} bad)" if bad else ""),
+            row.share("confirm", study.seeds),
             running,
             "" if row.latest is None else f"{100 * row.latest:.2f} %",
         ]

@@ -91,10 +91,14 @@ def _run(plan: Plan, ledger: Ledger, uri: str, options: Options, console: Consol
             for record in conductor.records.values():
                 if record.trial_key in known:
                     progress.known(record, Trial.from_dict(record.trial).cell)
-            before = len(conductor.records)
+            before = _trained(conductor.records)
             if not conductor.idle:
                 _train(conductor, ledger, plan, options)
-    return Outcome(len(conductor.records) - before, conductor.records, writer.trouble)
+    return Outcome(_trained(conductor.records) - before, conductor.records, writer.trouble)
+
+
+def _trained(found: Mapping[str, Record]) -> int:
+    return sum(record.status != "skipped" for record in found.values())
 
 
 def _train(conductor: Conductor, ledger: Ledger, plan: Plan, options: Options) -> None:

@@ -32,13 +32,14 @@ class CellSearch:
         self._plan, self._planned, self._conditions = plan, planned, conditions
         self._distributions = {name: _distribution(space) for name, space in planned.space}
         self._by_loss = recipes.resolve(plan.recipe).selection == "validation_loss"
-        self._optuna = optuna.create_study(sampler=self._sampler(), pruner=self._pruner())
+        self._optuna = optuna.create_study(sampler=optuna.samplers.RandomSampler(), pruner=self._pruner())
         self._open: dict[int, optuna.Trial] = {}
         self._records: dict[int, Record] = {}
 
-    def _sampler(self) -> optuna.samplers.BaseSampler:
+    def _sampler(self, index: int) -> optuna.samplers.BaseSampler:
+        """A fresh one for every draw: one generator for all would, in a resumed run, draw its first points again."""
         search = self._plan.study.search
-        seed = hashed("sampler", search.sampler, self._plan.study.study, self._planned.cell.label) % 2**32
+        seed = hashed("sampler", search.sampler, self._plan.study.study, self._planned.cell.label, index) % 2**32
         if search.sampler == "random":
             return optuna.samplers.RandomSampler(seed=seed)
         with warnings.catch_warnings():
@@ -62,6 +63,7 @@ class CellSearch:
     def trial(self, index: int) -> Trial:
         """The index-th search trial; asks the sampler when it is past the shared first draws."""
         fixed = self._plan.first_draws(self._planned, index) if index < self._plan.study.search.first_draws else None
+        self._optuna.sampler = self._sampler(index)
         chosen = self._ask(index, fixed)
         return self._plan.search_trial(self._planned.cell, index, chosen, self._conditions)
 
@@ -123,7 +125,9 @@ class CellSearch:
 
 def _distribution(space: Space) -> BaseDistribution:
     if space.choices:
-        return CategoricalDistribution(space.choices)
+        with warnings.catch_warnings():  # tuples (a list of decoders) could not be stored in a database; this can
+            warnings.simplefilter("ignore", UserWarning)
+            return CategoricalDistribution(space.choices)
     if space.low is None or space.high is None:
         raise ValueError("a space needs low and high, or choices")
     if space.integer:

@@ -10,6 +10,7 @@ import os
 import sqlite3
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 DEFAULT_URI = "sqlite:///runs/mlflow.db"
 STUDY_TAG = "graftbench.study"  # what analysis needs to know of the study
 IDENTITY_TAG = "graftbench.identity"  # what may not change once trials have run
+_MAX_TAG = 5000  # characters; MLflow's own limit is 20,000, that of older servers 5,000
 
 
 def tracking_uri(study: Study) -> str:
@@ -142,11 +144,25 @@ def open_experiment(plan: Plan, uri: str) -> tuple[MlflowClient, str]:
     else:
         _refuse_other(experiment, identity)
         experiment_id = experiment.experiment_id
-    client.set_experiment_tag(experiment_id, IDENTITY_TAG, identity)
-    client.set_experiment_tag(experiment_id, STUDY_TAG, json.dumps(describe(plan)))
+    known = experiment.tags if experiment else {}
+    tags = {IDENTITY_TAG: identity, **_study_tags(plan, known)}
     if plan.study.description:
-        client.set_experiment_tag(experiment_id, "mlflow.note.content", plan.study.description)
+        tags["mlflow.note.content"] = plan.study.description[:_MAX_TAG]
+    for name, value in tags.items():
+        if known.get(name) != value:
+            client.set_experiment_tag(experiment_id, name, value)
     return client, str(experiment_id)
+
+
+def _study_tags(plan: Plan, known: Mapping[str, str]) -> dict[str, str]:
+    """The study as one JSON text over as many tags as it takes: `graftbench.study`, then `.1`, `.2`...
+
+    Tags that a longer text of an earlier run has left over are emptied.
+    """
+    text = json.dumps(describe(plan))
+    parts = [text[start : start + _MAX_TAG] for start in range(0, len(text), _MAX_TAG)]
+    tags = {name: "" for name in known if name.startswith(f"{STUDY_TAG}.")}
+    return tags | {f"{STUDY_TAG}.{number}" if number else STUDY_TAG: part for number, part in enumerate(parts)}
 
 
 def _refuse_other(experiment: Any, identity: str) -> None:

@@ -1,7 +1,8 @@
 """The MLflow writer: one background thread on the driver, in batches. Workers need no MLflow and no credentials.
 
-A trial has one run, found again by its `trial_key`; steps that stand in it are not written twice. What MLflow does
-not take is not lost: the ledger has it, and the next `graftbench run` writes it.
+A trial has one run, found again by its `trial_key`; steps that stand in it are not written twice. An epoch goes into
+one call, which MLflow takes whole or not at all. What MLflow does not take is not lost: the ledger has it, and the next
+`graftbench run` writes it.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 
 from suite import records
 from suite.plan import Plan
@@ -28,17 +30,30 @@ log = logging.getLogger(__name__)
 
 _MAX_BATCH = 900  # MLflow takes at most 1,000 metrics a call
 _MAX_TAG = 5000
+_MAX_NAME = 250  # a run's name, in MLflow's tables
 _FLUSH_SECONDS = 2.0
 _RETRY_SECONDS = (0.5, 2.0, 8.0)
 
 
 @dataclasses.dataclass
 class _Run:
+    """What is known of a trial's run.
+
+    Attributes:
+        stamp: of the final metrics, in milliseconds: when the run began or, run again, ended last. So a second attempt
+            at the same metrics is a repetition, and what a later training found replaces what an earlier one did.
+        status: the record's, once it is written.
+        ended: whether MLflow too knows that the run is over.
+        has_params: they go with the first metrics, which saves a call.
+        steps: epochs that stand in the run; None: not looked up yet.
+    """
+
     run_id: str
-    start_time: int  # milliseconds
-    status: str | None = None  # the record's, once it is written
-    steps: set[int] | None = None  # epochs that stand in the run; None: not looked up yet
-    params: list[Param] = dataclasses.field(default_factory=list)  # go with the first metrics: one call less
+    stamp: int
+    status: str | None = None
+    ended: bool = False
+    has_params: bool = False
+    steps: set[int] | None = None
 
 
 class MlflowWriter:
@@ -51,7 +66,7 @@ class MlflowWriter:
         self._folder = trials_folder
         self._runs: dict[str, _Run] = {}
         self._cells: dict[str, str] = {}  # cell label -> id of its parent run
-        self._pending: dict[str, list[Epoch]] = {}
+        self._pending: dict[str, tuple[Trial, list[Epoch]]] = {}
         self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue()
         self._written = time.monotonic()
         self.trouble: str | None = None
@@ -65,7 +80,7 @@ class MlflowWriter:
         self._jobs.put(lambda: self._start(trial))
 
     def epoch(self, trial: Trial, epoch: Epoch) -> None:
-        self._jobs.put(lambda: self._pending.setdefault(trial.key, []).append(epoch))
+        self._jobs.put(lambda: self._pending.setdefault(trial.key, (trial, []))[1].append(epoch))
 
     def finished(self, record: Record) -> None:
         self._jobs.put(lambda: self._finish(record))
@@ -73,13 +88,13 @@ class MlflowWriter:
     def catch_up(self, known: Mapping[str, Record]) -> None:
         """Write the records of an earlier run that MLflow does not have yet."""
         for key, record in known.items():
-            run = self._runs.get(key)
-            if run is None or run.status != record.status:
+            if not self._stands(record, self._runs.get(key)):
                 self.finished(record)
 
     def finished_elsewhere(self, known: Mapping[str, Record]) -> list[Record]:
         """Finished records that MLflow has and the ledger does not (another machine's, or a lost folder)."""
-        missing = [run for key, run in self._runs.items() if run.status in records.FINISHED and key not in known]
+        finished = {key for key, record in known.items() if record.status in records.FINISHED}
+        missing = [run for key, run in self._runs.items() if run.status in records.FINISHED and key not in finished]
         return [record for run in missing if (record := self._download(run)) is not None]
 
     def close(self) -> None:
@@ -105,28 +120,32 @@ class MlflowWriter:
 
     def _attempt(self, job: Callable[[], None]) -> None:
         if self.trouble:
-            return None
-        for pause in (*_RETRY_SECONDS, None):
+            return
+        for attempt, pause in enumerate((*_RETRY_SECONDS, None)):
             try:
-                return job()
+                if attempt:  # a call that failed may have been heard all the same
+                    self._find_runs()
+                job()
+                return
             except Exception as error:  # noqa: BLE001  (a tracking failure must not end a sweep)
                 if pause is None:
                     self.trouble = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
                     log.warning("MLflow stopped taking records: %s", self.trouble)
                 else:
                     time.sleep(pause)
-        return None
 
     def _find_runs(self) -> None:
         token = None
         while True:
             page = self._client.search_runs([self._experiment], max_results=5000, page_token=token)
             for run in page:
-                tags = run.data.tags
+                tags, info = run.data.tags, run.info
                 if tags.get("kind") == "cell":
-                    self._cells[_cell_name(tags)] = run.info.run_id
+                    self._cells[_cell_name(tags)] = info.run_id
                 elif "trial_key" in tags:
-                    self._runs[tags["trial_key"]] = _Run(run.info.run_id, run.info.start_time, tags.get("status"))
+                    ended, stamp = info.status != "RUNNING", info.end_time or info.start_time
+                    found = _Run(info.run_id, stamp, tags.get("status"), ended, bool(run.data.params))
+                    self._runs[tags["trial_key"]] = found
             token = page.token
             if not token:
                 return
@@ -134,7 +153,7 @@ class MlflowWriter:
     def _download(self, run: _Run) -> Record | None:
         try:
             return records.read(Path(self._client.download_artifacts(run.run_id, "record.json")))
-        except (OSError, ValueError):
+        except (OSError, ValueError, MlflowException):
             return None
 
     # -- jobs
@@ -143,10 +162,15 @@ class MlflowWriter:
         run = self._runs.get(trial.key)
         if run is None:
             self._runs[trial.key] = self._create(trial)
-        elif run.status is not None:  # failed before, running again
+        elif run.ended or run.status is not None:  # failed before, running again
+            self._reopen(run)
+
+    def _reopen(self, run: _Run) -> None:
+        if run.status is not None:
             self._client.delete_tag(run.run_id, "status")
-            self._client.update_run(run.run_id, status="RUNNING")
             run.status = None
+        self._client.update_run(run.run_id, status="RUNNING")
+        run.ended = False
 
     def _create(self, trial: Trial) -> _Run:
         identity = {name: str(value) for name, value in records.identity(trial).items() if name in COLUMNS}
@@ -158,10 +182,9 @@ class MlflowWriter:
             "mlflow.parentRunId": self._parent(trial.cell),
             "mlflow.source.name": "graftbench",
         }
-        name = f"{trial.stage} {trial.seed}: {trial.cell.label}"
+        name = f"{trial.stage} {trial.seed}: {trial.cell.label}"[:_MAX_NAME]
         info = self._client.create_run(self._experiment, tags=tags, run_name=name).info
-        params = [Param(key, str(value)) for key, value in _params(trial).items()]
-        return _Run(info.run_id, info.start_time, steps=set(), params=params)
+        return _Run(info.run_id, info.start_time, steps=set())
 
     def _parent(self, cell: Cell) -> str:
         tags = {
@@ -173,38 +196,51 @@ class MlflowWriter:
         }
         name = _cell_name(tags)
         if name not in self._cells:
-            run = self._client.create_run(self._experiment, tags=tags, run_name=cell.label)
+            run = self._client.create_run(self._experiment, tags=tags, run_name=cell.label[:_MAX_NAME])
             self._cells[name] = run.info.run_id
         return self._cells[name]
 
     def _flush(self) -> None:
-        for key in list(self._pending):
-            self._write_epochs(self._runs[key], self._pending[key])
+        for key, (trial, epochs) in list(self._pending.items()):
+            self._write(self._runs[key], trial, epochs)
             del self._pending[key]
         self._written = time.monotonic()
 
-    def _write_epochs(
-        self, run: _Run, epochs: Sequence[Epoch], extra: Sequence[Metric] = (), tags: Sequence[RunTag] = ()
+    def _write(
+        self,
+        run: _Run,
+        trial: Trial,
+        epochs: Sequence[Epoch],
+        final: Sequence[Metric] = (),
+        tags: Sequence[RunTag] = (),
     ) -> None:
-        """Metrics `epoch/<name>` of the epochs that the run lacks, and the rest, in as few calls as possible."""
+        """The epochs that the run lacks, as metrics `epoch/<name>`, and the rest, in as few calls as possible."""
         if run.steps is None:
             history = self._client.get_metric_history(run.run_id, "epoch/train_seconds")
             run.steps = {int(metric.step) for metric in history}
         fresh = [epoch for epoch in epochs if epoch.epoch not in run.steps]
-        metrics = [*_metrics(fresh), *extra]
-        for start in range(0, max(len(metrics), 1), _MAX_BATCH):
-            last = start + _MAX_BATCH >= len(metrics)
-            batch = metrics[start : start + _MAX_BATCH]
-            self._client.log_batch(run.run_id, batch, params=run.params, tags=tags if last else ())
-            run.params = []
+        *first, last = _batches([*map(_metrics, fresh), final])
+        params = [] if run.has_params else [Param(name, str(value)) for name, value in _params(trial).items()]
+        for batch in first:
+            self._client.log_batch(run.run_id, batch, params=params)
+            params = []
+        self._client.log_batch(run.run_id, last, params=params, tags=tags)
+        run.has_params = True
         run.steps.update(epoch.epoch for epoch in fresh)
 
+    def _stands(self, record: Record, run: _Run | None) -> bool:
+        """Whether MLflow needs nothing more: it has this record, or a finished one where this one is not."""
+        if run is None or not run.ended:
+            return False
+        return run.status == record.status or (run.status in records.FINISHED and record.status not in records.FINISHED)
+
     def _finish(self, record: Record) -> None:
-        run = self._runs.get(record.trial_key)
-        if run is None:
-            run = self._runs[record.trial_key] = self._create(Trial.from_dict(record.trial))
-        if run.status == record.status:
+        trial = Trial.from_dict(record.trial)
+        if self._stands(record, self._runs.get(trial.key)):
             return
+        if record.trial_key not in self._runs or self._runs[trial.key].ended:
+            self._start(trial)
+        run = self._runs[record.trial_key]
         self._pending.pop(record.trial_key, None)  # the record's history has them
         predictions = self._folder / record.trial_key / "predictions.parquet"
         if predictions.is_file():
@@ -212,12 +248,13 @@ class MlflowWriter:
         self._client.log_text(run.run_id, records.to_json(record), "record.json")
         row = record.row()
         numbers = {name: row[name] for name, kind in COLUMNS.items() if kind is not str and row[name] is not None}
-        # The run's own start as the stamp makes a second attempt at the same metrics a repetition, not a new value.
-        final = [Metric(name, float(value), run.start_time, 0) for name, value in numbers.items()]
+        final = [Metric(name, float(value), run.stamp, 0) for name, value in numbers.items()]
         tags = [RunTag(name, str(row[name])[:_MAX_TAG]) for name, kind in COLUMNS.items() if kind is str]
-        self._write_epochs(run, record.history, final, tags)
-        self._client.set_terminated(run.run_id, "FAILED" if record.status == "failed" else "FINISHED")
-        run.status = record.status
+        self._write(run, trial, record.history, final, tags)
+        end = int(time.time() * 1000)
+        status = "FAILED" if record.status == "failed" else "FINISHED"
+        self._client.set_terminated(run.run_id, status, end_time=end)
+        run.stamp, run.status, run.ended = end, record.status, True
 
     def _end_cells(self) -> None:
         self._flush()
@@ -225,14 +262,19 @@ class MlflowWriter:
             self._client.set_terminated(run_id, "FINISHED")
 
 
-def _metrics(epochs: Sequence[Epoch]) -> Iterator[Metric]:
-    """`train_seconds` goes last: where it stands in a run, the whole epoch stands."""
+def _metrics(epoch: Epoch) -> list[Metric]:
     stamp = int(time.time() * 1000)
-    names = {name for epoch in epochs for name in epoch.values()}
-    for name in sorted(names, key=lambda name: (name == "train_seconds", name)):
-        for epoch in epochs:
-            if name in epoch.values():
-                yield Metric(f"epoch/{name}", epoch.values()[name], stamp, epoch.epoch)
+    return [Metric(f"epoch/{name}", value, stamp, epoch.epoch) for name, value in epoch.values().items()]
+
+
+def _batches(groups: Iterable[Sequence[Metric]]) -> list[list[Metric]]:
+    """The groups in as few calls as MLflow allows, none torn apart; at least one, which may be empty."""
+    batches: list[list[Metric]] = [[]]
+    for group in groups:
+        if len(batches[-1]) + len(group) > _MAX_BATCH:
+            batches.append([])
+        batches[-1].extend(group)
+    return batches
 
 
 def _cell_name(tags: Mapping[str, str]) -> str:
