@@ -26,6 +26,7 @@ from suite.training.execution import Execution
 from suite.training.loop import Diverged, build_optimizer, train_epoch
 
 LAMBDA = 0.2  # the variant's default
+LAST = "decoders.1.mirrors.0.steps.1"  # the shallowest decoder's linear layer
 RECIPE = recipes.resolve(Component("sire_1280"))
 STREAMS = Streams("confirm", 0)
 CPU = torch.device("cpu")
@@ -55,11 +56,11 @@ def network(components: str, channels: int, side: int) -> Graft:
 def largest_eigenvalue(graft: Graft, inputs: Tensor) -> float:
     """Of E[f f^T], f being what a pixel of the shallowest decoder's output is a linear function of."""
     caught: list[Tensor] = []
-    last = graft.model.decoders["1"].mirrors[-1].steps[-1]  # type: ignore[index, union-attr]
-    hook = last.register_forward_pre_hook(lambda _, given: caught.append(given[0]))  # type: ignore[union-attr, operator]
+    last = graft.model.get_submodule(LAST)
+    hook = last.register_forward_pre_hook(lambda _, given: caught.append(given[0]))
     with torch.no_grad():
         graft.model.train()(inputs)
-    hook.remove()  # type: ignore[union-attr]
+    hook.remove()
     [maps] = caught
     moments = torch.zeros(())
     for image in maps:

@@ -18,9 +18,8 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from suite import records
 from suite.config import Resources
-from suite.records import Epoch, Record
+from suite.records import FINISHED, Epoch, Record
 from suite.specs import Trial
 from suite.sweep.conductor import Conductor
 from suite.sweep.ledger import Ledger
@@ -83,10 +82,13 @@ class _Link:
         trial = self.trials.pop(tune_trial_id, None)
         if trial is None:
             return  # stopped by ASHA: already heard
-        if not lost:
-            self.conductor.finish(records.read(self.ledger.directory(trial.key) / "record.json"))
+        record = self.ledger.record(trial.key)
+        if record is not None and (record.status in FINISHED or not lost):
+            self.conductor.finish(record)
         elif not self.conductor.again(trial.key, at_most=LOST_WORKER_RETRIES):
-            reason = f"its worker was lost {LOST_WORKER_RETRIES + 1} times (killed, or out of memory)"
+            reason = (
+                f"its worker left no record {LOST_WORKER_RETRIES + 1} times (killed, out of memory, or no shared disk)"
+            )
             self.ledger.close(self.conductor.end(trial.key, "failed", reason))
 
     def __reduce__(self) -> tuple[type, tuple[()]]:

@@ -108,6 +108,13 @@ class Ledger:
                 continue
         return found
 
+    def record(self, key: str) -> Record | None:
+        """A trial's record, if there is a readable one."""
+        try:
+            return records.read(self.directory(key) / "record.json")
+        except (OSError, ValueError):
+            return None
+
     def states(self) -> Iterator[tuple[Trial, str]]:
         """Every started trial with its status; `running` when it was started and left no record."""
         for path in sorted(self.path.glob("trials/*/trial.json")):
