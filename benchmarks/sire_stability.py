@@ -21,7 +21,7 @@ from suite.assembly import assemble, facts_of
 from suite.layers.model import Graft
 from suite.specs import Cell, Component, Streams
 from suite.training import recipes
-from suite.training.data import Examples, Scaling, TrainingData
+from suite.training.data import Examples, Scaling, TrainingData, moments
 from suite.training.execution import Execution
 from suite.training.loop import Diverged, build_optimizer, train_epoch
 
@@ -32,20 +32,17 @@ STREAMS = Streams("confirm", 0)
 CPU = torch.device("cpu")
 
 
-def examples(root: Path) -> tuple[str, Tensor, Tensor, Scaling]:
+def examples(root: Path, parquet: str | None) -> tuple[str, Tensor, Tensor, Scaling]:
     """Name, images, labels and scaling of the first training images."""
-    names = (Component("mnist"), Component("digits", (("size", 32),)))
+    names = [Component("mnist"), Component("digits", (("size", 32),))]
+    if parquet:
+        names = [Component("parquet", (("path", parquet),))]
     dataset = next(one for one in names if facts_of(one, root).missing is None)
     facts = facts_of(dataset, root)
     images, labels = registry.load("dataset", dataset.name).load(root, "train", **dict(dataset.settings))
-    assert facts.mean is not None and facts.std is not None
-    few = RECIPE.train_limit
-    return (
-        dataset.label,
-        torch.from_numpy(images[:few]),
-        torch.from_numpy(labels[:few]),
-        Scaling.of(facts.mean, facts.std, CPU),
-    )
+    few, few_labels = torch.from_numpy(images[: RECIPE.train_limit]), torch.from_numpy(labels[: RECIPE.train_limit])
+    mean, std = (facts.mean, facts.std) if facts.mean and facts.std else moments(few)
+    return dataset.label, few, few_labels, Scaling.of(mean, std, CPU)
 
 
 def network(components: str, channels: int, side: int) -> Graft:
@@ -95,16 +92,19 @@ def trained(graft: Graft, images: Tensor, labels: Tensor, scaling: Scaling, rate
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--parquet", metavar="PATH", help="measure on this Parquet dataset of the data directory instead"
+    )
     parser.add_argument("--rates", type=float, nargs="*", default=[], help="also train at these rates")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    name, images, labels, scaling = examples(Path(os.environ.get("GRAFTBENCH_DATA", "data")))
+    name, images, labels, scaling = examples(Path(os.environ.get("GRAFTBENCH_DATA", "data")), given.parquet)
     limit = (2 + 2 * RECIPE.momentum) / (1 + 2 * RECIPE.momentum)
     print(f"{name}, lambda {LAMBDA}, Nesterov {RECIPE.momentum}: rate * curvature < {limit:.3f}")
-    for channels in (1, 3):
-        coloured = images.repeat(1, channels, 1, 1)  # grey as colour: the same features, three outputs
+    for channels in (1, 3) if images.shape[1] == 1 else (images.shape[1],):
+        coloured = images.expand(-1, channels, -1, -1)  # grey as colour: the same features, three outputs
         for components in ("IRe", "SIRe"):
             graft = network(components, channels, images.shape[-1])
             eigenvalue = largest_eigenvalue(graft, scaling.inputs(coloured[: RECIPE.batch], torch.contiguous_format))

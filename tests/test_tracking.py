@@ -177,7 +177,7 @@ def test_a_trial_is_a_run_below_its_cells_run(uri: str, folder: Path) -> None:
     run = only(uri, of)
     (parent,) = runs(uri, of, "cell")
     assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id and parent.info.status == "FINISHED"
-    assert run.info.run_name == "confirm 0: digits / gradient_cnn / sire(lambda=0.1)"
+    assert run.info.run_name == "confirm 0: sire(lambda=0.1) on gradient_cnn, digits"
     cell = {name: parent.data.tags[name] for name in ("dataset", "backbone", "variant", "settings")}
     assert cell == {"dataset": "digits", "backbone": "gradient_cnn", "variant": "sire", "settings": "lambda=0.1"}
     assert run.data.params.items() >= {
@@ -296,7 +296,7 @@ def attempt(
     return listening, broken.calls
 
 
-CALLS = 10  # below: a parent, a run, three flushes, two artifacts, metrics and tags, the end of each run
+CALLS = 11  # below: a parent, a run, three flushes, two artifacts, metrics and tags, a look at all runs, the two ends
 
 
 def test_a_whole_trial_takes_few_calls(uri: str, folder: Path) -> None:

@@ -12,12 +12,13 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from suite import records
@@ -32,6 +33,7 @@ _MAX_BATCH = 900  # MLflow takes at most 1,000 metrics a call
 _MAX_TAG = 5000
 _MAX_NAME = 250  # a run's name, in MLflow's tables
 _FLUSH_SECONDS = 2.0
+_MEAN = "mean_test_top1_error"  # of a cell's run, for the UI's table
 _RETRY_SECONDS = (0.5, 2.0, 8.0)
 
 
@@ -135,17 +137,20 @@ class MlflowWriter:
                     time.sleep(pause)
 
     def _find_runs(self) -> None:
+        for run in self._every_run():
+            tags, info = run.data.tags, run.info
+            if tags.get("kind") == "cell":
+                self._cells[_cell_name(tags)] = info.run_id
+            elif "trial_key" in tags:
+                ended, stamp = info.status != "RUNNING", info.end_time or info.start_time
+                found = _Run(info.run_id, stamp, tags.get("status"), ended, bool(run.data.params))
+                self._runs[tags["trial_key"]] = found
+
+    def _every_run(self) -> Iterator[Run]:
         token = None
         while True:
             page = self._client.search_runs([self._experiment], max_results=5000, page_token=token)
-            for run in page:
-                tags, info = run.data.tags, run.info
-                if tags.get("kind") == "cell":
-                    self._cells[_cell_name(tags)] = info.run_id
-                elif "trial_key" in tags:
-                    ended, stamp = info.status != "RUNNING", info.end_time or info.start_time
-                    found = _Run(info.run_id, stamp, tags.get("status"), ended, bool(run.data.params))
-                    self._runs[tags["trial_key"]] = found
+            yield from page
             token = page.token
             if not token:
                 return
@@ -182,7 +187,7 @@ class MlflowWriter:
             "mlflow.parentRunId": self._parent(trial.cell),
             "mlflow.source.name": "graftbench",
         }
-        name = f"{trial.stage} {trial.seed}: {trial.cell.label}"[:_MAX_NAME]
+        name = f"{trial.stage} {trial.seed}: {_title(trial.cell)}"[:_MAX_NAME]
         info = self._client.create_run(self._experiment, tags=tags, run_name=name).info
         return _Run(info.run_id, info.start_time, steps=set())
 
@@ -196,7 +201,7 @@ class MlflowWriter:
         }
         name = _cell_name(tags)
         if name not in self._cells:
-            run = self._client.create_run(self._experiment, tags=tags, run_name=cell.label[:_MAX_NAME])
+            run = self._client.create_run(self._experiment, tags=tags, run_name=_title(cell)[:_MAX_NAME])
             self._cells[name] = run.info.run_id
         return self._cells[name]
 
@@ -258,7 +263,17 @@ class MlflowWriter:
 
     def _end_cells(self) -> None:
         self._flush()
+        known: dict[str, float | None] = {}
+        errors: dict[str, list[float]] = defaultdict(list)
+        for run in self._every_run():
+            known[run.info.run_id] = run.data.metrics.get(_MEAN)
+            if run.data.tags.get("status") == "completed" and "test_top1_error" in run.data.metrics:
+                errors[run.data.tags["mlflow.parentRunId"]].append(run.data.metrics["test_top1_error"])
         for run_id in self._cells.values():
+            mean = sum(errors[run_id]) / self._plan.study.seeds
+            # Only a whole set of seeds has a mean; a verdict takes more: see the report.
+            if len(errors[run_id]) == self._plan.study.seeds and known.get(run_id) != mean:
+                self._client.log_metric(run_id, _MEAN, mean)
             self._client.set_terminated(run_id, "FINISHED")
 
 
@@ -275,6 +290,11 @@ def _batches(groups: Iterable[Sequence[Metric]]) -> list[list[Metric]]:
             batches.append([])
         batches[-1].extend(group)
     return batches
+
+
+def _title(cell: Cell) -> str:
+    """A run's name: what differs most goes first, since the UI cuts names."""
+    return f"{cell.variant.label} on {cell.backbone.label}, {cell.dataset.label}"
 
 
 def _cell_name(tags: Mapping[str, str]) -> str:
