@@ -115,7 +115,7 @@ class Resources(Section):
     """What one trial occupies while it runs; Ray packs as many as fit."""
 
     cpus: Annotated[Number, Field(gt=0)] = 1
-    gpus: Annotated[Number, Field(ge=0)] = 0
+    gpus: Annotated[Number, Field(ge=0)] | None = None  # default: 1 where Ray has GPUs, else 0; 0 trains on the CPU
 
 
 class Statistics(Section):

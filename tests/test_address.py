@@ -149,14 +149,12 @@ def test_it_is_still_there_afterwards_and_too_small_for_gpus(tmp_path: Path, add
     assert_refused(done, tmp_path, "one trial needs 1 CPUs and 4 GPUs", f"Ray has {CPUS} and 0")
 
 
-@pytest.mark.xfail(strict=True, reason="Ray sends its token only under RAY_AUTH_MODE=token; `run` does not set it")
 def test_a_token_is_sent_without_being_told_to(tmp_path: Path, address: str) -> None:
     """`ray start` asks for tokens by itself once a home folder holds one, which any local run puts there."""
     done = run(tmp_path, address, mode=None, resources={"gpus": 4})
     assert_refused(done, tmp_path, "one trial needs 1 CPUs and 4 GPUs")
 
 
-@pytest.mark.xfail(strict=True, reason="Ray asks a silent address for more than ten minutes; `run` does not look first")
 def test_nothing_listens(tmp_path: Path) -> None:
     [port] = free_ports(1)
     done = run(tmp_path, f"127.0.0.1:{port}", timeout=40)

@@ -20,6 +20,7 @@ from ray.tune.search import Searcher
 
 from suite.config import Resources
 from suite.records import FINISHED, Epoch, Record
+from suite.settings import Refused
 from suite.specs import Trial
 from suite.sweep.conductor import Conductor
 from suite.sweep.ledger import Ledger
@@ -160,6 +161,30 @@ def connect(address: str | None) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # lost workers are in the records; the rest is noise
 
 
+def settled(resources: Resources, device: str) -> tuple[Resources, str]:
+    """What one trial occupies on the connected Ray, and its device: without GPUs it must not look for one.
+
+    A study that does not say takes one GPU per trial where there are GPUs and the command allows them.
+    """
+    gpus = resources.gpus
+    if gpus is None:
+        gpus = 1 if device != "cpu" and ray.cluster_resources().get("GPU", 0) >= 1 else 0
+    return resources.model_copy(update={"gpus": gpus}), "cpu" if device == "auto" and not gpus else device
+
+
+def refuse_too_large(resources: Resources) -> None:
+    """
+    Raises:
+        Refused: not even one trial fits into the connected Ray.
+    """
+    if slots(resources) < 1:
+        has = ray.cluster_resources()
+        raise Refused(
+            f"resources: one trial needs {resources.cpus:g} CPUs and {resources.gpus or 0:g} GPUs, but Ray has "
+            f"{has.get('CPU', 0):g} and {has.get('GPU', 0):g}"
+        )
+
+
 def slots(resources: Resources) -> int:
     """How many trials the connected Ray can run at once; 0 when not even one fits."""
     total = ray.cluster_resources()
@@ -173,7 +198,7 @@ def run_on_ray(conductor: Conductor, ledger: Ledger, places: Places, resources: 
     """Run every trial that the conductor hands out on the connected Ray."""
     link = _Link(conductor, ledger, places)
     tuner = tune.Tuner(
-        tune.with_resources(TrialActor, {"cpu": resources.cpus, "gpu": resources.gpus}),
+        tune.with_resources(TrialActor, {"cpu": resources.cpus, "gpu": resources.gpus or 0}),
         tune_config=tune.TuneConfig(
             search_alg=ConductorSearcher(link),
             scheduler=ConductorScheduler(link),

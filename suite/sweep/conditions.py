@@ -22,12 +22,20 @@ from suite.trial import assemble, facts_of
 
 
 def decide(
-    plan: Plan, data: Path, device: str, *, known: Mapping[str, Conditions], on_ray: bool, console: Console
+    plan: Plan,
+    data: Path,
+    device: str,
+    resources: Resources,
+    *,
+    known: Mapping[str, Conditions],
+    on_ray: bool,
+    console: Console,
 ) -> dict[str, Conditions]:
     """Conditions by group label: those known stay, the study's own choice goes before the probe's.
 
     Args:
         device: auto, cpu, cuda; of the machine that runs the trials.
+        resources: what a trial occupies.
         on_ray: probe inside a Ray task with a trial's resources, where the trials will run.
     """
     decided = dict(known)
@@ -38,9 +46,9 @@ def decide(
         if fixed is not None:
             decided[label] = fixed
             continue
-        threads = max(1, int(plan.study.resources.cpus))
+        threads = max(1, int(resources.cpus))
         arguments = (planned, data.absolute(), plan.batch, device, threads)
-        found = _on_ray(plan.study.resources, arguments) if on_ray else _probe(*arguments)
+        found = _on_ray(resources, arguments) if on_ray else _probe(*arguments)
         precision, channels_last, micro_batch, rate = _chosen(plan, found)
         decided[label] = Conditions(precision, channels_last, micro_batch)
         console.print(escape(_sentence(label, decided[label], rate, found.measured[0][3])))
@@ -78,7 +86,7 @@ def _probe(planned: PlannedCell, data: Path, batch: int, device: str, threads: i
 def _on_ray(resources: Resources, arguments: tuple[PlannedCell, Path, int, str, int]) -> Probe:
     import ray
 
-    task = ray.remote(_probe).options(num_cpus=resources.cpus, num_gpus=resources.gpus)
+    task = ray.remote(_probe).options(num_cpus=resources.cpus, num_gpus=resources.gpus or 0)
     found: Probe = ray.get(task.remote(*arguments))
     return found
 

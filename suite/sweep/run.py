@@ -6,19 +6,20 @@ import contextlib
 import logging
 import signal
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from suite.config import Resources
 from suite.plan import Conditions, Plan
 from suite.records import Record
-from suite.settings import Refused
 from suite.specs import Cell, Component, Trial
+from suite.sweep.address import no_ray, prepare_to_join
 from suite.sweep.conditions import decide
 from suite.sweep.conductor import Conductor
-from suite.sweep.ledger import Ledger
+from suite.sweep.ledger import Ledger, group_label
 from suite.sweep.local import run_local
 from suite.sweep.places import Places
 from suite.sweep.progress import Progress
@@ -69,13 +70,14 @@ def run_study(plan: Plan, options: Options, console: Console) -> Outcome:
     ledger.check()
     check_store(uri)
     check_experiment(plan.study, uri)
-    with _ray(plan, ledger, options):
+    with _ray(plan, ledger, options) as (resources, device):
+        settled = replace(options, device=device)
         ledger.open()
         with ledger.locked(), _interruptible():
-            return _run(plan, ledger, uri, options, console)
+            return _run(plan, ledger, uri, settled, resources, console)
 
 
-def _run(plan: Plan, ledger: Ledger, uri: str, options: Options, console: Console) -> Outcome:
+def _run(plan: Plan, ledger: Ledger, uri: str, options: Options, resources: Resources, console: Console) -> Outcome:
     from suite.tracking.writer import MlflowWriter  # MLflow takes seconds to import
 
     client, experiment = open_experiment(plan, uri)
@@ -85,7 +87,7 @@ def _run(plan: Plan, ledger: Ledger, uri: str, options: Options, console: Consol
             ledger.close(record)
             known[record.trial_key] = record
         writer.catch_up(known)
-        conditions = _conditions(plan, ledger, options, console)
+        conditions = _conditions(plan, ledger, options, resources, console)
         with Progress(plan, console) as progress:
             conductor = Conductor(plan, conditions, known, ledger.interrupted(), audience=(writer, progress))
             for record in conductor.records.values():
@@ -93,7 +95,7 @@ def _run(plan: Plan, ledger: Ledger, uri: str, options: Options, console: Consol
                     progress.known(record, Trial.from_dict(record.trial).cell)
             before = _trained(conductor.records)
             if not conductor.idle:
-                _train(conductor, ledger, plan, options)
+                _train(conductor, ledger, plan, options, resources)
     return Outcome(_trained(conductor.records) - before, conductor.records, writer.trouble)
 
 
@@ -101,8 +103,7 @@ def _trained(found: Mapping[str, Record]) -> int:
     return sum(record.status != "skipped" for record in found.values())
 
 
-def _train(conductor: Conductor, ledger: Ledger, plan: Plan, options: Options) -> None:
-    resources = plan.study.resources
+def _train(conductor: Conductor, ledger: Ledger, plan: Plan, options: Options, resources: Resources) -> None:
     threads = max(1, int(resources.cpus))
     places = Places(
         options.data.absolute(), (ledger.path / "trials").absolute(), options.device, threads, plan.study.keep
@@ -115,10 +116,11 @@ def _train(conductor: Conductor, ledger: Ledger, plan: Plan, options: Options) -
     run_on_ray(conductor, ledger, places, resources)
 
 
-def _conditions(plan: Plan, ledger: Ledger, options: Options, console: Console) -> Groups:
+def _conditions(plan: Plan, ledger: Ledger, options: Options, resources: Resources, console: Console) -> Groups:
     """Per group, as an earlier run decided, else by probe now; written before the group's first trial."""
     decided = ledger.conditions()
-    fresh = decide(plan, options.data, options.device, known=decided, on_ray=not options.local, console=console)
+    place = (options.data, options.device, resources)
+    fresh = decide(plan, *place, known=decided, on_ray=not options.local, console=console)
     if fresh != decided:
         ledger.write_conditions(fresh)
     return by_group(plan, fresh)
@@ -126,8 +128,6 @@ def _conditions(plan: Plan, ledger: Ledger, options: Options, console: Console) 
 
 def by_group(plan: Plan, decided: Mapping[str, Conditions]) -> Groups:
     """Conditions of every group of the plan that has some decided."""
-    from suite.sweep.ledger import group_label
-
     cells: list[Cell] = [planned.cell for planned in plan.cells]
     return {cell.group: decided[group_label(cell)] for cell in cells if group_label(cell) in decided}
 
@@ -141,31 +141,29 @@ def needs_training(plan: Plan, ledger: Ledger) -> bool:
 
 
 @contextlib.contextmanager
-def _ray(plan: Plan, ledger: Ledger, options: Options) -> Iterator[None]:
-    """A connected Ray that can hold at least one trial, where the run needs one."""
+def _ray(plan: Plan, ledger: Ledger, options: Options) -> Iterator[tuple[Resources, str]]:
+    """A connected Ray that can hold at least one trial, where the run needs one; what a trial occupies, and its device.
+
+    Raises:
+        Refused: no Ray can be joined or started, or a trial is larger than it.
+    """
     if options.local or not needs_training(plan, ledger):
-        yield
+        yield plan.study.resources, options.device
         return
+    if options.address is not None:
+        prepare_to_join(options.address)
     import ray
 
     from suite.sweep import cluster
 
-    resources = plan.study.resources
     try:
         cluster.connect(options.address)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise Refused(
-            f"no Ray answers at {options.address!r} ({str(error).splitlines()[0]}): start one with `ray start --head`, "
-            "or leave --address out"
-        ) from error
+        raise no_ray(options.address, error) from error
     try:
-        if cluster.slots(resources) < 1:
-            has = ray.cluster_resources()
-            raise Refused(
-                f"resources: one trial needs {resources.cpus:g} CPUs and {resources.gpus:g} GPUs, but Ray has "
-                f"{has.get('CPU', 0):g} and {has.get('GPU', 0):g}"
-            )
-        yield
+        resources, device = cluster.settled(plan.study.resources, options.device)
+        cluster.refuse_too_large(resources)
+        yield resources, device
     finally:
         ray.shutdown()
 

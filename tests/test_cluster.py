@@ -1,0 +1,37 @@
+"""What one trial occupies on a Ray cluster."""
+
+from __future__ import annotations
+
+import pytest
+
+from suite.config import Resources
+from suite.settings import Refused
+from suite.sweep import cluster
+
+
+@pytest.mark.parametrize(
+    ("gpus_there", "asked", "device", "gpus", "on"),
+    [
+        (0, None, "auto", 0, "cpu"),
+        (4, None, "auto", 1, "auto"),
+        (4, None, "cpu", 0, "cpu"),
+        (4, 0, "auto", 0, "cpu"),  # else every trial would crowd onto the first GPU
+        (4, 0.5, "auto", 0.5, "auto"),
+        (4, 2, "cuda", 2, "cuda"),
+    ],
+)
+def test_a_trial_takes_a_gpu_where_there_is_one_and_the_study_allows(
+    monkeypatch: pytest.MonkeyPatch, gpus_there: int, asked: float | None, device: str, gpus: float, on: str
+) -> None:
+    monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": float(gpus_there)})
+    resources, place = cluster.settled(Resources(cpus=2, gpus=asked), device)
+    assert (resources.cpus, resources.gpus, place) == (2, gpus, on)
+
+
+def test_slots_are_what_fits_by_the_scarcest_resource(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 2.0})
+    assert cluster.slots(Resources(cpus=1, gpus=0)) == 8
+    assert cluster.slots(Resources(cpus=1, gpus=0.5)) == 4
+    assert cluster.slots(Resources(cpus=3, gpus=1)) == 2
+    with pytest.raises(Refused, match=r"needs 1 CPUs and 4 GPUs, but Ray has 8 and 2"):
+        cluster.refuse_too_large(Resources(cpus=1, gpus=4))
