@@ -89,20 +89,23 @@ def _row(cell: CellResults, verdict: Verdict | None, records: Records) -> Row:
         "reason": verdict.reason if verdict else gap,
         "seeds": len(errors),
         "seeds_expected": len(cell.expected),
-        "parameters": _of(cell, "parameters"),
-        "macs": _of(cell, "macs"),
-        "inference_macs": _of(cell, "inference_macs"),
-        "train_seconds": _of(cell, "train_seconds"),
+        "parameters": _count(cell, "parameters"),
+        "macs": _count(cell, "macs"),
+        "inference_macs": _count(cell, "inference_macs"),
+        "train_seconds": _train_seconds(cell),
     }
 
 
-def _of(cell: CellResults, field: str) -> float | None:
-    """Mean over the cell's completed confirm trials (one value, for counts); None when none measured it."""
-    values = [getattr(trial, field) for trial in cell.confirm if trial.status == "completed"]
-    found = [value for value in values if value is not None]
-    if not found:
-        return None
-    return found[0] if field != "train_seconds" else stdlib.fmean(found)
+def _count(cell: CellResults, field: str) -> int | None:
+    """A count, from any trial of the cell that has it, completed confirm trials first; None when none has it."""
+    trials = [*sorted(cell.confirm, key=lambda trial: trial.status != "completed"), *cell.search]
+    return next((value for value in (getattr(trial, field) for trial in trials) if value is not None), None)
+
+
+def _train_seconds(cell: CellResults) -> float | None:
+    """Mean over the cell's confirm trials that measured it, diverged ones too."""
+    found = [trial.train_seconds for trial in cell.confirm if trial.train_seconds is not None]
+    return stdlib.fmean(found) if found else None
 
 
 def _mark_best(board: list[tuple[Row, CellResults]], records: Records) -> None:

@@ -71,7 +71,7 @@ def render(records: Records) -> str:
         headline=headline(verdicts),
         sections=[(name, _sentences(verdicts, rulings)) for name, rulings in _SECTIONS],
         verdicts=verdicts,
-        family=sum(one.p_value is not None for one in verdicts),
+        family=sum(cell.in_family for group in arranged for cell in group.cells),
         alpha=records.alpha,
         confidence=formats.level(records.alpha),
         rope=formats.size(records.rope),
@@ -207,22 +207,22 @@ def _loss(trial: Record, status: str, reason: str) -> dict[str, Any]:
 
 
 def _searches(arranged: Sequence[Group]) -> list[dict[str, Any]]:
-    """Per cell: its search trials by status, and what the search chose."""
+    """Per cell: its search trials by status, what its confirm trials ran with, and the error of that in the search."""
     rows = []
     for cell in (cell for group in arranged for cell in group.cells if cell.search):
         counted = Counter(str(trial.status) for trial in cell.search)
-        done = [
-            trial for trial in cell.search if trial.validation_top1_error is not None and trial.status == "completed"
+        chosen = {trial.hyperparameters for trial in cell.confirm}
+        found = [
+            trial.validation_top1_error
+            for trial in cell.search
+            if trial.status == "completed" and trial.hyperparameters in chosen
         ]
-        best = min(done, key=lambda trial: (trial.validation_top1_error, trial.seed), default=None)
-        confirmed = {trial.hyperparameters for trial in cell.confirm}
         rows.append(
             {
                 "cell": _place(cell),
                 "statuses": ", ".join(f"{number} {status}" for status, number in sorted(counted.items())),
-                "best": (best.hyperparameters or "defaults") if best else formats.NONE,
-                "error": formats.percent(best.validation_top1_error if best else None),
-                "confirmed": "; ".join(sorted(text or "defaults" for text in confirmed)) or formats.NONE,
+                "chosen": "; ".join(sorted(text or "defaults" for text in chosen)) or formats.NONE,
+                "error": formats.percent(min((error for error in found if error is not None), default=None)),
             }
         )
     return rows

@@ -46,8 +46,8 @@ class Records:
 
     @property
     def alpha(self) -> float:
-        """Alpha of one look; a study that plans several (`looks`) splits it over them."""
-        return float(self.study.get("alpha", 0.05)) / int(self.study.get("looks", 1))
+        """Chance of any false HELPS or HURTS in the study."""
+        return float(self.study.get("alpha", 0.05))
 
     @property
     def rope(self) -> float:
@@ -57,13 +57,17 @@ class Records:
 
 @dataclass(frozen=True)
 class CellResults:
-    """A cell with its trials. `refused`: the sentence with which the plan refused it."""
+    """A cell with its trials. `refused`: the sentence with which the plan refused it.
+
+    `in_family`: it counts in Holm's correction, whatever became of its trials (neither refused nor the baseline).
+    """
 
     dataset: str
     backbone: str
     variant: str
     settings: str
     refused: str | None
+    in_family: bool
     expected: tuple[int, ...]  # confirm seeds that the group must have, planned or seen
     searches: int  # planned search trials
     search: tuple[Record, ...]
@@ -143,6 +147,8 @@ def load(records_dir: Path) -> Records:
 def arrange(trials: pd.DataFrame, epochs: pd.DataFrame, study: Mapping[str, Any]) -> Records:
     """Records from tables already in memory; sets aside the rows of superseded protocols.
 
+    A `skipped` confirm row whose cell and seed ran after all is dropped: it tells of an earlier pass.
+
     Raises:
         ValueError: a column of the schema is missing.
     """
@@ -152,7 +158,15 @@ def arrange(trials: pd.DataFrame, epochs: pd.DataFrame, study: Mapping[str, Any]
     ordered = trials.sort_values("started", kind="stable", na_position="first") if "started" in trials else trials
     stale = {index for stage in _PROTOCOL for index in _stale(ordered, stage)}
     aside = trials.index.isin(stale)
-    return Records(trials[~aside], epochs, dict(study), trials[aside])
+    current = trials[~aside]
+    return Records(current[~_ran_after_all(current)], epochs, dict(study), trials[aside])
+
+
+def _ran_after_all(trials: pd.DataFrame) -> pd.Series:
+    """Which rows are `skipped` confirm trials of a cell and seed that another row completed, or saw diverge."""
+    confirm, status = trials["stage"] == "confirm", trials["status"]
+    names = pd.Series(list(zip(*(trials[name].astype(str) for name in [*CELL, "seed"]), strict=True)), trials.index)
+    return confirm & (status == "skipped") & names.isin(names[confirm & status.isin(["completed", "diverged"])])
 
 
 def _stale(ordered: pd.DataFrame, stage: str) -> list[Any]:
@@ -206,6 +220,7 @@ def _cell(
 
     mine = trials.get(name, [])
     refused = planned.get(name, {}).get("refused")
+    in_family = not refused and name[2] != BASELINE
     skipped = [record for record in mine if record.status == "skipped"]
     if not refused and skipped and len(skipped) == len(mine):
         refused = skipped[0].reason
@@ -216,6 +231,7 @@ def _cell(
         name[2],
         name[3],
         refused=refused or None,
+        in_family=in_family and (name in planned or not refused),
         expected=tuple(sorted(seen | set(range(int(study.get("seeds", 0)))))),
         searches=int(study.get("search_trials", 0)),
         search=tuple(record for record in stage("search") if record.status != "skipped"),

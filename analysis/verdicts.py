@@ -1,7 +1,8 @@
 """One verdict per cell, by the number of seeds; the protocol is in docs/statistics.md.
 
 The unit is the paired difference d_s = error(baseline) - error(variant) of seed s: positive means that the variant is
-better. The family of Holm's correction is every non-baseline cell of the study that has a p value.
+better. The family of Holm's correction is every non-baseline cell of the study that its plan didn't refuse; one without
+a p value (unfinished, diverged, not comparable) counts as p = 1, so what is missing makes nothing more significant.
 """
 
 from __future__ import annotations
@@ -75,8 +76,10 @@ def judge(records: Records) -> list[Verdict]:
     """A verdict for every non-baseline cell of the study, in the order of the plan."""
     compared = pairs(records)
     p_values = {index: _raw_p(one.differences) for index, one in enumerate(compared) if len(one.seeds) >= LEAST}
-    adjusted = dict(zip(p_values, statistics.holm(list(p_values.values()), records.alpha), strict=True))
-    terms = _Terms(records.alpha, records.rope, len(p_values))
+    family = [index for index, one in enumerate(compared) if one.cell.in_family]
+    corrected = statistics.holm([p_values.get(index, 1.0) for index in family], records.alpha)
+    adjusted = dict(zip(family, corrected, strict=True))
+    terms = _Terms(records.alpha, records.rope, len(family))
     return [
         _verdict(one, p_values[index], adjusted[index], terms) if index in p_values else _untested(one)
         for index, one in enumerate(compared)

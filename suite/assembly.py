@@ -96,6 +96,12 @@ def _arrays(dataset: Component, root: Path, part: Part) -> tuple[Tensor, Tensor]
     return torch.from_numpy(np.require(images, requirements=["C", "W"])), torch.from_numpy(labels.astype(np.int64))
 
 
+@functools.lru_cache(maxsize=64)
+def _moments(dataset: Component, root: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Channel mean and standard deviation of the training part; counting takes as long as a small trial's epoch."""
+    return moments(_arrays(dataset, root, "train")[0])
+
+
 def training_data(trial: Trial, root: Path, recipe: Recipe, device: torch.device) -> tuple[TrainingData, str]:
     """The training part, split; and the digest of the split."""
     facts = facts_of(trial.cell.dataset, root)
@@ -105,7 +111,7 @@ def training_data(trial: Trial, root: Path, recipe: Recipe, device: torch.device
     train = np.sort(train)[: recipe.train_limit or None]
     if len(train) < 2 or len(validation) < 1:
         raise Refused(f"{trial.cell.dataset.label}: {len(train)} training and {len(validation)} validation images")
-    mean, std = (facts.mean, facts.std) if facts.mean and facts.std else moments(images)
+    mean, std = (facts.mean, facts.std) if facts.mean and facts.std else _moments(trial.cell.dataset, root)
     on_device = images.to(device), labels.to(device)
     trained, held = (Examples(*on_device, torch.from_numpy(index).to(device)) for index in (train, validation))
     return TrainingData(trained, held, Scaling.of(mean, std, device)), _splits.digest(train, validation)

@@ -5,17 +5,21 @@ The first step that may import torch; still before Ray, MLflow writes and images
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from suite import registry
-from suite.assembly import cell_costs, facts_of
+from suite.assembly import assemble, cell_costs, facts_of
 from suite.datasets import Facts
 from suite.plan import Axis, Plan, PlannedCell, axes, entries_by_kind, refuse_repeats, with_cells
 from suite.settings import Refused, Setting, canonical
-from suite.specs import Cell, Component, Space
+from suite.specs import Cell, Component, Settings, Space, freeze, settings_label
 from suite.training import recipes
+
+MOST_CORNERS = 256  # combinations of a space's bounds and choices that are tried
+LAST = 1 - 2**-53  # the position of a space's upper bound
 
 
 def check(plan: Plan, data: Path, *, strict: bool = False) -> Plan:
@@ -35,8 +39,10 @@ def check(plan: Plan, data: Path, *, strict: bool = False) -> Plan:
         refuse_repeats(list(same[kind].values()))
     facts = {axis.component: _facts(axis, plan, data) for axis in same["dataset"].values()}
     spaces = {name: _checked_space(name, space) for name, space in study.search.space.items()}
+    _check_searched_knobs(plan, spaces)
     cells = (replace(planned, cell=_with(same, planned.cell)) for planned in plan.cells)
-    checked = with_cells(plan, (_checked(planned, spaces, facts[planned.cell.dataset]) for planned in cells))
+    costed = [_costed(planned, spaces, facts[planned.cell.dataset]) for planned in cells]
+    checked = with_cells(plan, _searchable(costed, facts))
     _refuse_hopeless(checked, strict)
     return checked
 
@@ -66,8 +72,9 @@ def _facts(axis: Axis, plan: Plan, data: Path) -> Facts:
     recipe = recipes.resolve(plan.recipe)
     held_out = recipe.validation or facts.validation
     if facts.train_examples - held_out < 2:
+        where = "recipe.validation" if recipe.validation else axis.where
         raise Refused(
-            f"recipe.validation: holding out {held_out} of the {facts.train_examples} training images of "
+            f"{where}: holding out {held_out} of the {facts.train_examples} training images of "
             f"{axis.component.label} leaves nothing to train on; name fewer"
         )
     return facts
@@ -99,7 +106,7 @@ def _checked_space(name: str, space: Space) -> Space:
     return replace(space, integer=whole)
 
 
-def _checked(planned: PlannedCell, spaces: Mapping[str, Space], facts: Facts) -> PlannedCell:
+def _costed(planned: PlannedCell, spaces: Mapping[str, Space], facts: Facts) -> PlannedCell:
     cell = planned.cell
     space = tuple((name, spaces[name]) for name, _ in planned.space)
     try:
@@ -107,6 +114,62 @@ def _checked(planned: PlannedCell, spaces: Mapping[str, Space], facts: Facts) ->
     except Refused as refusal:
         return PlannedCell(cell, space, refused=str(refusal))
     return PlannedCell(cell, space, None, cost.parameters, cost.macs, cost.inference_macs)
+
+
+def _check_searched_knobs(plan: Plan, spaces: Mapping[str, Space]) -> None:
+    knobs = [(name, space) for name, space in spaces.items() if "." not in name]
+    found = _refusal(knobs, lambda chosen: recipes.resolve(plan.recipe, chosen))
+    if found:
+        raise Refused(found[1])
+
+
+def _searchable(cells: Iterable[PlannedCell], facts: Mapping[Component, Facts]) -> Iterator[PlannedCell]:
+    """The cells, each refused when its variant can't be built at some corner of its space.
+
+    Raises:
+        Refused: no cell that searches a name can serve all of its space, so the space itself is wrong.
+    """
+    cells = list(cells)
+    found = {planned.cell: _variant_refusal(planned, facts[planned.cell.dataset]) for planned in cells}
+    served = {name for planned in cells if not (planned.refused or found[planned.cell]) for name, _ in planned.space}
+    for planned in cells:
+        refusal = found[planned.cell]
+        if refusal and refusal[0] not in served:
+            raise Refused(refusal[1])
+        yield PlannedCell(planned.cell, planned.space, refused=refusal[1]) if refusal else planned
+
+
+def _variant_refusal(planned: PlannedCell, facts: Facts) -> tuple[str, str] | None:
+    def build(chosen: Settings) -> None:
+        assemble(planned.cell, facts.shape, facts.classes, streams=None, hyperparameters=chosen)
+
+    return None if planned.refused else _refusal([item for item in planned.space if "." in item[0]], build)
+
+
+def _refusal(space: Iterable[tuple[str, Space]], attempt: Callable[[Settings], object]) -> tuple[str, str] | None:
+    """The name to blame and the sentence, when `attempt` refuses some combination of bounds and choices."""
+
+    def refused(chosen: Mapping[str, object]) -> Refused | None:
+        try:
+            attempt(freeze(chosen))
+        except Refused as refusal:
+            return refusal
+        return None
+
+    space = list(space)
+    if not space:
+        return None
+    values = [item.choices or (item.at(0.0), item.at(LAST)) for _, item in space]
+    for corner in itertools.islice(itertools.product(*values), MOST_CORNERS):
+        chosen = dict(zip((name for name, _ in space), corner, strict=True))
+        if not refused(chosen):
+            continue
+        for name in list(chosen):  # what is refused without a name isn't that name's fault
+            rest = {other: value for other, value in chosen.items() if other != name}
+            chosen = rest if refused(rest) else chosen
+        name = min(chosen)
+        return name, f"search.space.{name}: with {settings_label(freeze(chosen))}: {refused(chosen)}"
+    return None
 
 
 def _refuse_hopeless(plan: Plan, strict: bool) -> None:

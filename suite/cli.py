@@ -116,7 +116,7 @@ def run(
         _show([f"interrupted; finished trials are kept, and the rest resumes with: {again}"])
         raise typer.Exit(INTERRUPTED) from None
     _show(outcome_lines(checked, outcome, study))
-    raise typer.Exit(SOME_FAILED if outcome.failed else DONE)
+    raise typer.Exit(SOME_FAILED if outcome.failed or outcome.tracking_trouble else DONE)
 
 
 @app.command()

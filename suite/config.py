@@ -161,7 +161,8 @@ class Study(Section):
     def identity(self) -> dict[str, Any]:
         """What may not change once trials have run; seeds, cells and places may."""
         fixed = {"study", "recipe", "search", "statistics", "split_seed", "resplit", "precision", "memory_format"}
-        return self.model_dump(mode="json", include=fixed)
+        # Without defaults, a key added later changes no study that stands.
+        return self.model_dump(mode="json", include=fixed, exclude_defaults=True)
 
 
 def load_study(path: Path) -> Study:
@@ -194,9 +195,13 @@ def parse_study(data: Any) -> Study:
     if not isinstance(data, Mapping):
         raise Refused("a study is a mapping of keys; start with `study: NAME`")
     try:
-        return Study.model_validate(data)
+        study = Study.model_validate(data)
     except ValidationError as error:
         raise Refused(_sentence(error)) from None
+    if not study.search.trials and (study.search.space or study.search.asha):
+        given = "space" if study.search.space else "asha"
+        raise Refused(f"search.trials: without trials {given} does nothing; name how many, or leave {given} out")
+    return study
 
 
 _PHRASES = {  # pydantic's error types

@@ -16,7 +16,7 @@ from suite import registry
 from suite.assembly import facts_of
 from suite.settings import Refused
 from suite.specs import Component, freeze
-from suite.tracking.store import DEFAULT_URI, check_store
+from suite.tracking.store import DEFAULT_URI, check_store, shown
 
 _PACKAGES = ("torch", "torchvision", "timm", "ray", "optuna", "mlflow", "pyarrow", "pandas", "scipy", "statsmodels")
 
@@ -30,7 +30,7 @@ def examine(data: Path, tracking: str | None) -> dict[str, Any]:
         "devices": _devices(),
         "data": str(data),
         "datasets": _datasets(data),
-        "tracking": {"uri": uri, "trouble": _trouble(uri)},
+        "tracking": {"uri": shown(uri), "trouble": _trouble(uri)},
     }
 
 

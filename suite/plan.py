@@ -12,8 +12,8 @@ from suite.settings import Refused, did_you_mean
 from suite.specs import Cell, Component, Settings, Space, Stage, Trial, first_draw, freeze
 from suite.training import recipes
 
-# Searching these would give cells unequal budgets or move the yardstick.
-_NOT_SEARCHABLE = frozenset({"epochs", "train_limit", "validation", "selection"})
+# Searching these would give cells unequal budgets (a batch also decides the steps) or move the yardstick.
+_NOT_SEARCHABLE = frozenset({"epochs", "batch", "train_limit", "validation", "selection"})
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Plan:
     Attributes:
         recipe: with the study's overrides, defaults left out.
         epochs, search_epochs: budget of a confirm and of a search trial.
-        batch: images per training step, where the search does not choose it.
+        batch: images per training step.
     """
 
     study: Study
@@ -123,11 +123,13 @@ def make_plan(study: Study) -> Plan:
     """The plan as the file says it: names known, grid expanded, spaces assigned; nothing heavy imported.
 
     Raises:
-        Refused: an unknown name, a repeated entry, or a space that no cell can use.
+        Refused: an unknown name, a repeated entry, a space that no cell can use, or an ASHA that stops nothing.
     """
     chosen = Component(study.recipe.name, freeze(study.recipe.settings))
     recipe = recipes.resolve(chosen)
+    search_epochs = study.search.epochs or recipe.epochs
     _check_space_names(study)
+    _check_grace(study, search_epochs)
     datasets, backbones, variants = (
         refuse_repeats(list(axes(kind, entries))) for kind, entries in entries_by_kind(study).items()
     )
@@ -143,7 +145,7 @@ def make_plan(study: Study) -> Plan:
         study=study,
         recipe=recipes.canonical(chosen),
         epochs=recipe.epochs,
-        search_epochs=study.search.epochs or recipe.epochs,
+        search_epochs=search_epochs,
         batch=recipe.batch,
         cells=tuple(PlannedCell(cell, space) for cell, space in spaces.items()),
     )
@@ -177,10 +179,18 @@ def _check_space_names(study: Study) -> None:
         if dot and owner not in variants:
             raise Refused(f"{where}: the study has no variant {owner!r}{did_you_mean(owner, variants)}")
         if not dot and name in _NOT_SEARCHABLE:
-            raise Refused(f"{where}: searching {name} would give cells unequal budgets; set it under recipe instead")
+            raise Refused(f"{where}: every cell of a group must have the same {name}; set it under recipe instead")
         if not dot and name not in knobs:
             hint = did_you_mean(name, [*knobs, *(f"{variant}.<setting>" for variant in variants)])
             raise Refused(f"{where}: unknown hyperparameter{hint}")
+
+
+def _check_grace(study: Study, epochs: int) -> None:
+    """A trial's last epoch is never cut off, so the first rung must come before it."""
+    asha = study.search.asha
+    if asha and asha.grace >= epochs:
+        remedy = f"choose less than {epochs}, or leave asha out" if epochs > 1 else "leave asha out"
+        raise Refused(f"search.asha.grace: {asha.grace} of {epochs} search epochs stops nothing; {remedy}")
 
 
 def _refuse_unused(study: Study, spaces: Iterable[tuple[tuple[str, Space], ...]]) -> None:

@@ -24,7 +24,7 @@ class Setting:
 
     Attributes:
         default: used when a study does not name the setting; its type is the setting's type.
-        doc: what it means, with unit and source, for `graftbench plan --explain` and the docs.
+        doc: what it means, with unit and source, for the docs.
         low, high: inclusive range of a number.
         choices: the legal values, where they are few.
         parse: turns what the study says into the canonical value; raises ValueError with a sentence.

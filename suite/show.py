@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -122,6 +123,8 @@ def outcome_lines(plan: Plan, outcome: Outcome, study: Path) -> Iterator[str]:
         yield f"trained {outcome.trained} trials; the study has {counts}"
     else:
         yield f"nothing to train: the study has {counts}"
+    for reason in dict.fromkeys(record.reason for record in outcome.records.values() if record.status == "skipped"):
+        yield f"[yellow]skipped[/]: {escape(reason)}"
     for reason in {record.reason for record in outcome.failed}:
         yield f"[red]failed[/]: {escape(reason)}; the same command runs those trials again"
     if outcome.tracking_trouble:
@@ -141,7 +144,18 @@ def trial_lines(folder: Path) -> Iterator[str]:
     yield escape(f"{trial.stage} seed {trial.seed}, recipe {trial.recipe.label}, {trial.epochs} epochs{chosen}")
     yield from _end_lines(folder)
     yield "run it alone, without Ray or MLflow:"
-    yield escape(f"  python -m suite.trial {folder / 'trial.json'}")
+    yield escape(f"  {_rerun_command(folder)}")
+
+
+def _rerun_command(folder: Path) -> str:
+    """On the same kind of device with as many threads, so that it gives the same figures to the bit."""
+    try:
+        record = records.read(folder / "record.json")
+    except (FileNotFoundError, ValueError):
+        return f"python -m suite.trial {shlex.quote(str(folder / 'trial.json'))}"
+    options = f" --threads {record.threads}" if record.threads else ""
+    options += f" --device {record.device_kind}" if record.device_kind else ""
+    return f"python -m suite.trial {shlex.quote(str(folder / 'trial.json'))}{options}"
 
 
 def _end_lines(folder: Path) -> Iterator[str]:

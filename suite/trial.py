@@ -44,6 +44,7 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+_CONDITIONS = "conditions.json"
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ class TrialRun:
         self._checkpoints = Checkpoints(place.directory, trial.key, device, keeps_best=keeps_best)
         self.history: tuple[Epoch, ...] = self._checkpoints.restore(self._graft.model, self._optimizer, self._best)
         self.resumed_epochs = len(self.history)
+        if place.directory is not None:  # for whoever stops the trial from outside
+            _write_json(self._conditions(), place.directory / _CONDITIONS)
 
     @property
     def done(self) -> bool:
@@ -139,7 +142,7 @@ class TrialRun:
 
     def finish(self, status: Status = "completed", reason: str = "") -> Record:
         """The record, written too. A completed confirm trial reads the test part now, once, from its best epoch."""
-        measured = self._conditions()
+        measured = self._conditions() | self._performance()
         if status == "completed" and self.trial.stage == "confirm":
             measured |= self._test()
         record = partial_record(self.trial, status, reason, self.history, **measured)
@@ -158,6 +161,7 @@ class TrialRun:
         return evaluate(model, examples, self._data.scaling, self._execution, batch=batch, seed=seed)
 
     def _test(self) -> dict[str, Any]:
+        reads = _count_test_read(self._place.directory)
         test = load_test(self.trial, self._place.data, self._execution.device)
         self._graft.model.load_state_dict(self._checkpoints.best_weights())
         result = self._evaluate(test)
@@ -167,25 +171,28 @@ class TrialRun:
             "test_loss": result.loss,
             "test_top1_error": result.top1_error,
             "test_top5_error": result.top5_error,
-            "test_reads": 1,
+            "test_reads": reads,
             "test_examples": len(test),
         }
 
     def _conditions(self) -> dict[str, Any]:
-        trained = trained_images(len(self._data.train), self._recipe.batch) * len(self.history)
-        seconds = sum(epoch.train_seconds for epoch in self.history)
+        """What is known before the first epoch."""
         return {
             **dataclasses.asdict(self._costs),
             "split": self._split,
             "train_examples": len(self._data.train),
             "validation_examples": len(self._data.validation),
-            "images_per_second": trained / seconds if seconds > 0 else None,
-            "peak_memory_mib": self._memory.mib(),
             "threads": torch.get_num_threads(),
             "device_kind": self._execution.device.type,
             "device": device_name(self._execution.device),
             **_origin(),
         }
+
+    def _performance(self) -> dict[str, Any]:
+        trained = trained_images(len(self._data.train), self._recipe.batch) * len(self.history)
+        seconds = sum(epoch.train_seconds for epoch in self.history)
+        rate = trained / seconds if seconds > 0 else None
+        return {"images_per_second": rate, "peak_memory_mib": self._memory.mib()}
 
 
 def trial_events(trial: Trial, place: Place) -> Iterator[Epoch | Record]:
@@ -213,7 +220,7 @@ def trial_events(trial: Trial, place: Place) -> Iterator[Epoch | Record]:
         assert run is not None
         yield run.finish("diverged", str(divergence))
     except Exception as error:  # noqa: BLE001 - whatever it was, the sweep goes on and the record says it
-        _log.warning("trial %s failed", trial.key, exc_info=error)
+        _log.debug("trial %s failed", trial.key, exc_info=error)
         yield _failed(trial, place.directory, f"{type(error).__name__}: {error}", run.history if run else ())
 
 
@@ -240,11 +247,21 @@ def run_trial(trial: Trial, report: Callable[[Epoch], bool] | None = None, *, pl
 
 def close_early(trial: Trial, directory: Path | None, reason: str, history: Sequence[Epoch]) -> Record:
     """The record of a trial stopped from outside, written too; its checkpoints have served."""
-    record = partial_record(trial, "stopped", reason, history, **_origin())
+    measured = conditions_of(directory) if directory else _origin()
+    record = partial_record(trial, "stopped", reason, history, **measured)
     if directory is not None:
         records.write(record, directory / "record.json")
         drop_checkpoints(directory)
     return record
+
+
+def conditions_of(directory: Path) -> dict[str, Any]:
+    """What a trial's run noted at its start (split, costs, threads, device, versions): fields of a record."""
+    try:
+        found: dict[str, Any] = json.loads((directory / _CONDITIONS).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
 
 
 def drop_checkpoints(directory: Path) -> None:
@@ -275,9 +292,24 @@ def _claim(trial: Trial, directory: Path | None) -> None:
             held = trial
         if held.key != trial.key:
             raise Refused(f"{directory} holds the trial {held.key}, not {trial.key}; give each trial its own folder")
+    _write_json(trial.to_dict(), path)
+
+
+def _write_json(value: dict[str, Any], path: Path) -> None:
+    """Whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(trial.to_dict(), indent=1))
+    temporary.write_text(json.dumps(value, indent=1))
     temporary.replace(path)
+
+
+def _count_test_read(directory: Path | None) -> int:
+    """How often this trial has read the test part, this time included; noted first, so that a kill can't hide it."""
+    if directory is None:
+        return 1
+    with (directory / "test_reads").open("a+") as log:
+        log.write("read\n")
+        log.seek(0)
+        return len(log.readlines())
 
 
 def _failed(trial: Trial, directory: Path | None, reason: str, history: tuple[Epoch, ...]) -> Record:

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from suite.check import check, refuse_missing_data
+from suite.check import _checked_space, check, refuse_missing_data
 from suite.config import parse_study
 from suite.plan import Conditions, Plan, PlannedCell, make_plan
-from suite.settings import Refused
+from suite.settings import Refused, Setting
+from suite.specs import Space
+from suite.variants import sire
 
 STUDY: dict[str, Any] = {
     "study": "checked",
@@ -134,7 +136,6 @@ def test_a_study_of_baselines_alone_is_legal() -> None:
         ),
         # spaces
         (search({"low": -1, "high": 1}), "search.space.lr: must be 0 or more, not -1"),
-        (search({"low": 1.5, "high": 8}, "batch"), "search.space.batch: must be a whole number, not 1.5"),
         (search({"choices": ["sdg"]}, "optimizer"), "search.space.optimizer: must be one of sgd, adam, not 'sdg'; did"),
         (search({"low": 0, "high": 1}, "optimizer"), "search.space.optimizer: must be a word, not 0.0"),
         (
@@ -155,12 +156,85 @@ def test_spaces_take_the_type_of_their_hyperparameter() -> None:
     def space(*found: Any) -> Any:
         return checked(**search(*found)).cells[1].space[0][1]
 
-    assert space({"low": 8, "high": 64}, "batch").integer
     assert not space({"low": 1, "high": 2}, "lr").integer
     assert space({"choices": [1, 0.5]}, "lr").choices == (1.0, 0.5)
     assert space({"choices": [True, False]}, "flip").choices == (True, False)
     assert space({"choices": [[1], "all"]}, "sire.decoders").choices == ((1,), "all")
     assert type(space({"choices": [1]}, "lr").choices[0]) is float
+
+
+def test_whole_numbers_are_searched_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sire.SETTINGS, "ce_scale", Setting(2, "", low=1))
+    space = _checked_space("sire.ce_scale", Space(low=8, high=64))
+    assert space.integer
+    with pytest.raises(Refused, match=r"^search.space.sire.ce_scale: must be a whole number, not 1.5"):
+        _checked_space("sire.ce_scale", Space(low=1.5, high=8))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            search({"choices": [[1], [4]]}, "sire.decoders"),
+            "search.space.sire.decoders: with sire.decoders=4: sire.decoders: 4 out of range; this backbone has 1",
+        ),
+        (search({"choices": ["I", "Re"]}, "sire.components"), "search.space.sire.components: with sire.components=Re:"),
+        (
+            search({"low": 0.1, "high": 0.9}, "momentum"),
+            "search.space.momentum: with momentum=0.1: recipe.momentum: does nothing with optimizer adam; leave it out",
+        ),
+        (
+            search({"choices": [0.9, 0.0]}, "momentum", recipe="sire"),
+            "search.space.momentum: with momentum=0: recipe.nesterov: needs a momentum above 0",
+        ),
+        (
+            {
+                "recipe": "sire",
+                "search": {
+                    "trials": 1,
+                    "space": {"momentum": {"choices": [0.9, 0.5]}, "optimizer": {"choices": ["sgd", "adam"]}},
+                },
+            },
+            "search.space.momentum: with momentum=0.9, optimizer=adam: recipe.momentum: does nothing with optimizer",
+        ),
+        (
+            {
+                "backbones": [{"name": "base_cnn", "width": 0.05}],
+                "search": {
+                    "trials": 1,
+                    "space": {
+                        "lr": {"low": 0.1, "high": 1},
+                        "sire.components": {"choices": ["I", "Re"]},
+                        "sire.lambda": {"low": 0.3, "high": 0.4},
+                    },
+                },
+            },
+            "search.space.sire.components: with sire.components=Re, sire.lambda=0.3: sire.lambda: weighs decoders",
+        ),
+    ],
+)
+def test_a_space_that_training_would_refuse_is_refused(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        checked(**changes)
+    assert str(refusal.value).startswith(sentence)
+
+
+def test_knobs_that_are_legal_together_pass() -> None:
+    space = {"momentum": {"choices": [0.9, 0.5]}, "nesterov": {"choices": [True, False]}}
+    plan = checked(recipe={"name": "gradient", "optimizer": "sgd"}, search={"trials": 1, "space": space})
+    assert len(plan.runnable) == 2
+
+
+@pytest.mark.parametrize("low", [0.1, 0.2])
+def test_a_cell_that_cant_serve_a_space_which_another_serves_is_a_refused_pair(low: float) -> None:
+    variants = ["baseline", "sire", {"name": "sire", "components": "Re"}]
+    found = search({"low": low, "high": 0.4}, "sire.lambda", backbones=[{"name": "base_cnn", "width": 0.05}])
+    plan = checked(variants=variants, **found)
+    assert [bool(planned.refused) for planned in plan.cells] == [False, False, True]
+    assert "sire.lambda: weighs decoders, but components has no I" in str(plan.cells[2].refused)
+    assert plan.cells[2].parameters is None
+    with pytest.raises(Refused, match="weighs decoders"):
+        checked(variants=variants, strict=True, **found)
 
 
 def by_label(plan: Plan) -> dict[str, PlannedCell]:

@@ -450,11 +450,11 @@ def test_status(graftbench: Command, study_file: StudyFile, half_way: tuple[Ledg
         "planned": 5,
         "refused": None,
         "search": {},
-        "confirm": {"completed": 1, "running": 1},
+        "confirm": {"completed": 1, "interrupted": 1},
     }
     assert all(cell["search"] == cell["confirm"] == {} for cell in found["cells"][1:])
     table = graftbench("status", study_file()).out
-    assert "1 completed, 1 running" in table and "none yet" in table
+    assert "1 completed, 1 interrupted" in table and "none yet" in table
     fewer = json.loads(graftbench("status", "--json", study_file(seeds=1)).out)
     assert fewer["cells"][0]["confirm"] == {"completed": 1}, "trials that the plan no longer asks for are not counted"
 

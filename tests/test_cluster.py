@@ -29,9 +29,12 @@ def test_a_trial_takes_a_gpu_where_there_is_one_and_the_study_allows(
 
 
 def test_slots_are_what_fits_by_the_scarcest_resource(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = {"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}}
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: [node, node, {**node, "Alive": False}])
     monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 2.0})
     assert cluster.slots(Resources(cpus=1, gpus=0)) == 8
     assert cluster.slots(Resources(cpus=1, gpus=0.5)) == 4
     assert cluster.slots(Resources(cpus=3, gpus=1)) == 2
+    assert cluster.slots(Resources(cpus=5, gpus=0)) == 0, "a trial never spans two nodes"
     with pytest.raises(Refused, match=r"needs 1 CPUs and 4 GPUs, but Ray has 8 and 2"):
         cluster.refuse_too_large(Resources(cpus=1, gpus=4))

@@ -139,6 +139,11 @@ def test_mnist_reads_idx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compre
     assert images[1, 0, 0, :3].tolist() == [784 % 251, 785 % 251, 786 % 251]
 
 
+def test_mnist_holds_out_what_it_is_told(tmp_path: Path) -> None:
+    assert mnist.facts(tmp_path).validation == 10_000
+    assert mnist.facts(tmp_path, validation=5000).validation == 5000
+
+
 def test_mnist_missing_names_path_and_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_mnist(tmp_path, monkeypatch)
     (folder / "t10k-labels-idx1-ubyte").unlink()

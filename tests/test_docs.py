@@ -93,9 +93,13 @@ def test_spaces_are_explained() -> None:
 
 
 def test_what_may_not_change() -> None:
-    study = config.parse_study(
-        {"study": "s", "datasets": ["d"], "backbones": ["b"], "variants": ["baseline"], "recipe": "r", "seeds": 1}
-    )
+    least = {"study": "s", "datasets": ["d"], "backbones": ["b"], "variants": ["baseline"], "recipe": "r", "seeds": 1}
+    others = {
+        "search": {"trials": 1, "space": {"lr": {"choices": [1, 2]}}}, "statistics": {"rope": 1}, "split_seed": 1,
+        "resplit": True, "precision": "bf16", "memory_format": "contiguous", "keep": "none", "description": "x",
+        "resources": {"cpus": 2}, "tracking": "t", "storage": "s",
+    }  # fmt: skip
+    study = config.parse_study(least | others)
     [said] = [row[0] for row in rows(page("study-files.md")) if len(row) == 3 and row[1] == "no"]
     assert set(re.findall(r"\w+", said)) == set(study.identity())
 

@@ -83,3 +83,9 @@ def test_every_dataset_has_its_board() -> None:
     cells = [synthetic.cell_of(cell, name, "cnn") for name in ("a", "b") for cell in CELLS]
     board = leaderboard(synthetic.records(rows, cells, seeds=5))
     assert [row["rank"] for row in board] == [1, 2, 3, None] * 2
+
+
+def test_a_cell_that_diverged_still_shows_its_costs() -> None:
+    row = leaderboard(synthetic.study({"baseline": BASE, "wide": [None] * 5}))[-1]
+    assert (row["parameters"], row["macs"], row["inference_macs"]) == (1_100_000, 44_000_000, 40_000_000)
+    assert row["train_seconds"] == 12.5

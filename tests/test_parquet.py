@@ -82,6 +82,20 @@ def test_parquet_without_class_names_counts_labels(tmp_path: Path) -> None:
     assert parquet.facts(tmp_path, path="set").classes == 7
 
 
+def test_parquet_holds_out_what_it_is_told(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    assert parquet.facts(tmp_path, path="set", validation=2).validation == 2
+    assert len(parquet.load(tmp_path, "train", path="set", validation=2)[0]) == 5, "the part itself is whole"
+
+
+def test_parquet_with_100_classes_holds_out_a_tenth(tmp_path: Path) -> None:
+    write_set(tmp_path, images=[picture(0)] * 27, labels=[0] * 27, names=[str(i) for i in range(100)])
+    assert (parquet.facts(tmp_path, path="set").train_examples, parquet.facts(tmp_path, path="set").validation) == (
+        30,
+        3,
+    )
+
+
 def test_parquet_grey_images_have_one_channel(tmp_path: Path) -> None:
     for part in ("train", "test"):
         write_parquet(tmp_path / "set" / f"{part}-0.parquet", [picture(7, (4, 4))] * 2, [0, 1])

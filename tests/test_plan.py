@@ -25,7 +25,7 @@ GRID: dict[str, Any] = {
         "epochs": 4,
         "space": {
             "lr": {"low": 1e-4, "high": 1e-2, "log": True},
-            "batch": {"choices": [32, 64]},
+            "weight_decay": {"choices": [0.0, 1e-4]},
             "sire.components": {"choices": ["SIRe", "I"]},
         },
     },
@@ -67,10 +67,10 @@ def test_the_recipe_keeps_only_what_differs() -> None:
 def test_a_cell_searches_its_own_variant_and_nothing_that_it_sets() -> None:
     spaces = {planned.cell.variant.label: [name for name, _ in planned.space] for planned in plan().cells}
     assert spaces == {
-        "baseline": ["batch", "lr"],
-        "image_gradient": ["batch", "lr"],
-        "sire(lambda=0.1)": ["batch", "lr", "sire.components"],
-        "sire(lambda=0.2)": ["batch", "lr", "sire.components"],
+        "baseline": ["lr", "weight_decay"],
+        "image_gradient": ["lr", "weight_decay"],
+        "sire(lambda=0.1)": ["lr", "sire.components", "weight_decay"],
+        "sire(lambda=0.2)": ["lr", "sire.components", "weight_decay"],
     }
     fixed = plan(variants=["baseline", "sire", {"name": "sire", "components": "I"}])
     assert [len(planned.space) for planned in fixed.cells[:3]] == [2, 3, 2]
@@ -81,7 +81,7 @@ def test_budgets_are_equal_and_first_draws_shared() -> None:
     found, conditions = plan(), Conditions("bf16", channels_last=True, micro_batch=16)
     for index in range(5):
         draws = [dict(found.first_draws(planned, index)) for planned in found.cells]
-        for name in ("lr", "batch", "sire.components"):
+        for name in ("lr", "weight_decay", "sire.components"):
             assert len({draw[name] for draw in draws if name in draw}) == 1, name
     assert len({dict(found.first_draws(found.cells[0], index))["lr"] for index in range(5)}) == 5
     trials = [found.search_trial(planned.cell, 1, (), conditions) for planned in found.cells]
@@ -119,9 +119,21 @@ LR = {"low": 0.1, "high": 1}
         ),
         (
             {"search": {"trials": 1, "space": {"epochs": {"low": 1, "high": 3}}}},
-            "search.space.epochs: searching epochs would give cells unequal budgets; set it under recipe instead",
+            "search.space.epochs: every cell of a group must have the same epochs; set it under recipe instead",
         ),
-        ({"search": {"trials": 1, "space": {"validation": LR}}}, "search.space.validation: searching validation would"),
+        ({"search": {"trials": 1, "space": {"validation": LR}}}, "search.space.validation: every cell of a group"),
+        (
+            {"search": {"trials": 1, "space": {"batch": {"choices": [8, 16]}}}},
+            "search.space.batch: every cell of a group",
+        ),
+        (
+            {"search": {"trials": 1, "space": {"lr": LR}, "epochs": 4, "asha": {"grace": 4}}},
+            "search.asha.grace: 4 of 4 search epochs stops nothing; choose less than 4, or leave asha out",
+        ),
+        (
+            {"search": {"trials": 1, "space": {"lr": LR}, "asha": {"grace": 9}}},
+            "search.asha.grace: 9 of 8 search epochs stops nothing",
+        ),
         ({"search": {"trials": 1, "space": {"lamda": LR}}}, "search.space.lamda: unknown hyperparameter; "),
         (
             {"search": {"trials": 1, "space": {"wide.factor": LR}}},

@@ -79,6 +79,13 @@ def test_refusals_are_sentences(given: Component, sentence: str) -> None:
         resolve(given)
 
 
+def test_a_searched_knob_that_does_nothing_is_refused() -> None:
+    with pytest.raises(Refused, match="does nothing with optimizer adam"):
+        resolve(component("gradient"), freeze({"momentum": 0.9}))
+    with pytest.raises(Refused, match="needs a momentum"):
+        resolve(component("sire"), freeze({"momentum": 0.0}))
+
+
 def test_the_budget_cant_be_searched() -> None:
     with pytest.raises(Refused, match="same budget"):
         resolve(component("sire"), freeze({"epochs": 3}))

@@ -71,6 +71,15 @@ def test_headline() -> None:
     assert headline([]) == "No variant was compared with a baseline."
 
 
+def test_search_shows_what_was_confirmed() -> None:
+    """Not what has the least top-1 error: a recipe may select by loss."""
+    records = a_study()
+    records.trials.loc[records.trials["stage"] == "confirm", "hyperparameters"] = "lr=3"
+    page = render(records)
+    assert '<td>lr=3</td><td class="n">22.00</td>' in page and "<td>lr=1</td>" not in page
+    assert "its 3 non-baseline cells" in page
+
+
 def test_figures_are_xml_repeat_and_share_no_id() -> None:
     records = a_study()
     draw = [figures.forest(records, judge(records)), *figures.learning_curves(records, groups(records)[0])]

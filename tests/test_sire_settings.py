@@ -39,6 +39,7 @@ def test_every_subset_of_table_1_is_legal(components: str) -> None:
         ({"decoders": []}, "counted from 1"),
         ({"decoders": True}, "counted from 1"),
         ({"decoders": [1], "components": "Re"}, "has no I"),
+        ({"lambda": 0.1, "components": "Re"}, "sire.lambda: weighs decoders, but components has no I"),
         ({"lambda": -0.1}, "0 or more"),
         ({"lambda": math.nan}, "0 or more"),
         ({"lambda": math.inf}, "finite"),

@@ -296,7 +296,7 @@ def attempt(
     return listening, broken.calls
 
 
-CALLS = 11  # below: a parent, a run, three flushes, two artifacts, metrics and tags, a look at all runs, the two ends
+CALLS = 10  # below: a parent, a run, three flushes, two artifacts, metrics and tags, the end of each run
 
 
 def test_a_whole_trial_takes_few_calls(uri: str, folder: Path) -> None:
@@ -474,3 +474,20 @@ def test_a_study_too_long_for_a_tag_goes_on_in_the_next(uri: str) -> None:
         assert _study_of(found, name, uri) == describe(of) and len(describe(of)["cells"]) == count + 1
         assert all(len(value) <= store._MAX_TAG for value in found.values())
     assert len(json.dumps(describe(of))) < 20_000 < 400 * 150
+
+
+def test_a_record_that_can_t_be_written_does_not_keep_the_others_out(
+    uri: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_RETRY_SECONDS", (0.0,))
+    of = plan()
+    broken = dataclasses.replace(record(trial(of)), trial={})  # no trial in it
+    whole = record(trial(of, seed=1))
+
+    def tell(listening: MlflowWriter) -> None:
+        listening.finished(broken)
+        listening.started(trial(of, seed=1))
+        listening.finished(whole)
+
+    assert write(uri, of, folder, tell) is None
+    assert_whole(uri, of, whole)

@@ -165,7 +165,8 @@ def test_a_confirm_trial_leaves_a_full_record(tmp_path: Path, tiny: TinyData) ->
     assert record.host and record.versions.startswith("python ") and record.threads == 1
     assert record.images_per_second == pytest.approx(36 * 4 / record.train_seconds)  # type: ignore[operator]
     assert records.read(tmp_path / "record.json") == record
-    assert {path.name for path in tmp_path.iterdir()} == {"trial.json", "best.pt", "predictions.parquet", "record.json"}
+    left = {"trial.json", "conditions.json", "test_reads", "best.pt", "predictions.parquet", "record.json"}
+    assert {path.name for path in tmp_path.iterdir()} == left
     assert Trial.from_dict(json.loads((tmp_path / "trial.json").read_text())) == trial()
 
 

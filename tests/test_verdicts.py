@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis import select, statistics, synthetic
+from analysis import statistics, synthetic
 from analysis.verdicts import Verdict, judge
 
 BASE = [0.100, 0.110, 0.105, 0.095, 0.102, 0.108, 0.099, 0.104, 0.101, 0.107, 0.103, 0.098]
@@ -133,6 +133,21 @@ def test_holm_runs_over_all_groups() -> None:
     assert [one.p_adjusted for one in together] == pytest.approx([3 * alone[0].p_value] * 3)
 
 
+def test_cells_that_diverge_make_no_other_more_significant() -> None:
+    """They stay in the family as p = 1; a cell that the plan refused never was in it."""
+    others = [f"v{index}" for index in range(4)]
+    same: dict[str, list[float]] = dict.fromkeys(others, BASE[:5])
+    lost = {name: [None, *BASE[1:5]] for name in others}
+    whole, broken = (judge(synthetic.study({**_weak(), **cells}))[0] for cells in (same, lost))
+    assert whole.p_value is not None
+    assert whole.p_adjusted == broken.p_adjusted == pytest.approx(5 * whole.p_value)
+    assert whole.smallest_effect == broken.smallest_effect and whole.seeds_needed == broken.seeds_needed
+    cells = [synthetic.cell_of(name, "digits", "cnn") for name in _weak()]
+    cells += [synthetic.cell_of(name, "digits", "cnn", "no stages") for name in others]
+    refused = judge(synthetic.records(synthetic.trial_rows(_weak()), cells, seeds=5))[0]
+    assert refused.p_adjusted == refused.p_value
+
+
 def _weak() -> dict[str, list[float]]:
     return {"baseline": BASE[:5], "sire": shifted(5, 0.003, wave=2)}
 
@@ -223,10 +238,15 @@ def test_later_protocol_replaces_the_earlier_and_keeps_its_rows() -> None:
     assert one.mean_difference == pytest.approx(0.02, abs=1e-3)
 
 
-def test_looks_split_alpha() -> None:
-    study = synthetic.study(_weak(), looks=5)
-    assert select.Records(study.trials, study.epochs, study.study, study.superseded).alpha == pytest.approx(0.01)
-    assert verdict(shifted(5, 0.02), looks=5).reason.count("99 % CI") == 1
+def test_skipped_seeds_that_ran_after_all_are_no_losses() -> None:
+    skipped = [row for row in ROWS if row["variant"] == "sire" and row["stage"] == "confirm"]
+    skipped = [row | {"trial_key": "s" + row["trial_key"], "hyperparameters": ""} for row in skipped]
+    skipped = changed(skipped, {}, status="skipped", test_top1_error=None)
+    cells = [synthetic.cell_of(name, "digits", "cnn") for name in ("baseline", "sire")]
+    records = synthetic.records([*skipped, *ROWS], cells, seeds=5)
+    assert len(records.trials) == len(ROWS) and records.superseded.empty
+    rows = [row for row in ROWS if not (row["variant"] == "sire" and row["stage"] == "confirm")]
+    assert len(synthetic.records([*skipped, *rows], cells, seeds=5).trials) == len(ROWS)
 
 
 @pytest.fixture

@@ -13,17 +13,20 @@ from numpy.typing import NDArray
 from suite.datasets import Facts, Part
 from suite.settings import Refused, Setting
 
-SETTINGS: dict[str, Setting] = {}
+SETTINGS = {
+    "validation": Setting(0, "training images held out; 0: 10,000 (papers/image-gradients.md's split: 5000)", low=0),
+}
 
 FOLDER = Path("MNIST") / "raw"
 PREFIX: dict[Part, str] = {"train": "train", "test": "t10k"}
 EXAMPLES: dict[Part, int] = {"train": 60_000, "test": 10_000}
+VALIDATION = 10_000
 CLASSES = 10
 SIDE = 28
 IMAGES_MAGIC, LABELS_MAGIC = 0x00000803, 0x00000801  # unsigned bytes in 3 dimensions, in 1 dimension
 
 
-def facts(root: Path) -> Facts:
+def facts(root: Path, *, validation: int = 0) -> Facts:
     """Known without the files; `missing` says whether they are there."""
     return Facts(
         title="MNIST",
@@ -31,7 +34,7 @@ def facts(root: Path) -> Facts:
         shape=(1, SIDE, SIDE),
         train_examples=EXAMPLES["train"],
         test_examples=EXAMPLES["test"],
-        validation=10_000,
+        validation=validation or VALIDATION,
         mean=(0.1307,),
         std=(0.3081,),
         licence="CC BY-SA 3.0 (Yann LeCun, Corinna Cortes)",
@@ -41,7 +44,7 @@ def facts(root: Path) -> Facts:
     )
 
 
-def load(root: Path, part: Part) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def load(root: Path, part: Part, *, validation: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Images (N, 1, 28, 28) and labels, in the files' order.
 
     Raises:

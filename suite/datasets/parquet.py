@@ -35,10 +35,11 @@ def parse_path(given: Any) -> str:
 SETTINGS = {
     "path": Setting("", "directory below the data directory that holds the files; must be given", parse=parse_path),
     "label": Setting("", "name of the label column, needed where there are several"),
+    "validation": Setting(0, "training images held out; 0: a fifth, or a tenth where there are 100 classes", low=0),
 }
 
 
-def facts(root: Path, *, path: str = "", label: str = "") -> Facts:
+def facts(root: Path, *, path: str = "", label: str = "", validation: int = 0) -> Facts:
     """From the files' metadata, the label column where no class names are stored, and the first image.
 
     Raises:
@@ -55,7 +56,7 @@ def facts(root: Path, *, path: str = "", label: str = "") -> Facts:
         shape=_shape(parts["train"][0], columns),
         train_examples=rows["train"],
         test_examples=rows["test"],
-        validation=round(rows["train"] / 5),
+        validation=validation or round(rows["train"] / (10 if classes == 100 else 5)),
         mean=None,
         std=None,
         licence="not stated in the files; see the data set's own page",
@@ -64,7 +65,9 @@ def facts(root: Path, *, path: str = "", label: str = "") -> Facts:
     )
 
 
-def load(root: Path, part: Part, *, path: str = "", label: str = "") -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def load(
+    root: Path, part: Part, *, path: str = "", label: str = "", validation: int = 0
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Images (N, channels, height, width) and labels, in the files' order.
 
     Raises:

@@ -18,6 +18,7 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from suite import provenance
 from suite.config import Resources
 from suite.records import FINISHED, Epoch, Record
 from suite.settings import Refused
@@ -77,7 +78,8 @@ class _Link:
         return self.conductor.epoch(self.trials[tune_trial_id].key, epoch)
 
     def stop(self, tune_trial_id: str) -> None:
-        self.ledger.close(self.conductor.end(self.trials.pop(tune_trial_id).key, "stopped", STOPPED_BY_ASHA))
+        key = self.trials.pop(tune_trial_id).key
+        self.ledger.close(self.conductor.end(key, "stopped", STOPPED_BY_ASHA, **self.ledger.measured(key)))
 
     def complete(self, tune_trial_id: str, lost: bool) -> None:
         trial = self.trials.pop(tune_trial_id, None)
@@ -90,7 +92,7 @@ class _Link:
             reason = (
                 f"its worker left no record {LOST_WORKER_RETRIES + 1} times (killed, out of memory, or no shared disk)"
             )
-            self.ledger.close(self.conductor.end(trial.key, "failed", reason))
+            self.ledger.close(self.conductor.end(trial.key, "failed", reason, **self.ledger.measured(trial.key)))
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return _Nothing, ()  # Tune pickles its configuration into a snapshot that nobody reads
@@ -156,7 +158,9 @@ def connect(address: str | None) -> None:
     if address is None:
         ray.init(include_dashboard=False, **options)
     else:
-        ray.init(address=address, **options)
+        commit = provenance.commit()  # workers may run from an installed copy without git
+        variables = {"GRAFTBENCH_COMMIT": commit.commit, "GRAFTBENCH_DIRTY": commit.dirty}
+        ray.init(address=address, runtime_env={"env_vars": variables}, **options)
     for name in ("ray.tune", "ray.train", "ray"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # lost workers are in the records; the rest is noise
 
@@ -187,11 +191,13 @@ def refuse_too_large(resources: Resources) -> None:
 
 def slots(resources: Resources) -> int:
     """How many trials the connected Ray can run at once; 0 when not even one fits."""
-    total = ray.cluster_resources()
-    fits = [int(total.get("CPU", 0) / resources.cpus)]
-    if resources.gpus:
-        fits.append(int(total.get("GPU", 0) / resources.gpus))
-    return min(fits)
+    return sum(_fits(node["Resources"], resources) for node in ray.nodes() if node["Alive"])
+
+
+def _fits(node: Mapping[str, float], resources: Resources) -> int:
+    """How many trials one node holds; a trial never spans two."""
+    by_cpu = int(node.get("CPU", 0) / resources.cpus)
+    return min(by_cpu, int(node.get("GPU", 0) / resources.gpus)) if resources.gpus else by_cpu
 
 
 def run_on_ray(conductor: Conductor, ledger: Ledger, places: Places, resources: Resources) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from suite.plan import Conditions, Plan, PlannedCell
 from suite.records import FINISHED, Epoch, Record, Status
@@ -63,6 +63,7 @@ class Conductor:
         self._running: dict[str, tuple[CellState, Trial]] = {}
         self._histories: dict[str, list[Epoch]] = {}
         self._lost: dict[str, int] = {}  # how often a trial's worker was lost
+        self.trained = 0  # trials that ended in this run
         self.records: dict[str, Record] = {}  # of this plan: finished before and now
         self._cell_of: dict[str, Cell] = {}  # by trial key, for every one of `records`
         self._cells = [self._state(planned, conditions[planned.cell.group]) for planned in plan.runnable]
@@ -150,6 +151,7 @@ class Conductor:
                 if epoch.epoch not in heard:
                     state.search.epoch(trial.seed, epoch)
             state.search.finish(trial.seed, record)
+        self.trained += 1
         self._announce(record, state.cell)
         self._confirm_if_due(state)
 
@@ -162,9 +164,13 @@ class Conductor:
         state.queue.insert(0, trial)
         return True
 
-    def end(self, key: str, status: Status, reason: str) -> Record:
-        """The record of a trial that ended from outside (stopped by ASHA, its worker lost), told to everyone."""
-        record = partial_record(self._running[key][1], status, reason, tuple(self._histories[key]))
+    def end(self, key: str, status: Status, reason: str, **measured: Any) -> Record:
+        """The record of a trial that ended from outside (stopped by ASHA, its worker lost), told to everyone.
+
+        Args:
+            measured: further fields of the record, as `suite.trial.conditions_of` finds them.
+        """
+        record = partial_record(self._running[key][1], status, reason, tuple(self._histories[key]), **measured)
         self.finish(record)
         return record
 

@@ -22,7 +22,7 @@ from suite.plan import Conditions
 from suite.records import FINISHED, Record
 from suite.settings import Refused
 from suite.specs import Cell, Trial
-from suite.trial import drop_checkpoints, read_trial
+from suite.trial import conditions_of, drop_checkpoints, read_trial
 
 
 class Ledger:
@@ -95,6 +95,16 @@ class Ledger:
                 raise Refused(f"another run of {self.study.study!r} is using {self.path}: wait for it") from error
             yield
 
+    def _in_use(self) -> bool:
+        """Whether a run is at work; leaves no trace."""
+        if not (self.path / "lock").is_file():
+            return False
+        try:
+            with self.locked():
+                return False
+        except Refused:
+            return True
+
     def directory(self, key: str) -> Path:
         return self.path / "trials" / key
 
@@ -108,6 +118,20 @@ class Ledger:
                 continue
         return found
 
+    def adopt(self, record: Record) -> None:
+        """Keep a finished record that another machine, or a lost folder, left in MLflow; and its group's conditions."""
+        trial = Trial.from_dict(record.trial)
+        folder = self.directory(record.trial_key)
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / "trial.json", json.dumps(trial.to_dict(), indent=1))
+        records.write(record, folder / "record.json")
+        found = Conditions(trial.precision, trial.channels_last, trial.micro_batch)
+        self.write_conditions({group_label(trial.cell): found, **self.conditions()})
+
+    def measured(self, key: str) -> dict[str, Any]:
+        """What a trial's worker noted of itself before its first epoch: split, costs, device, versions."""
+        return conditions_of(self.directory(key))
+
     def record(self, key: str) -> Record | None:
         """A trial's record, if there is a readable one."""
         try:
@@ -116,7 +140,8 @@ class Ledger:
             return None
 
     def states(self) -> Iterator[tuple[Trial, str]]:
-        """Every started trial with its status; `running` when it was started and left no record."""
+        """Every started trial with its status; without a record `running`, or `interrupted` when no run is at work."""
+        open_status = "running" if self._in_use() else "interrupted"
         for path in sorted(self.path.glob("trials/*/trial.json")):
             try:
                 trial = read_trial(path)
@@ -125,7 +150,7 @@ class Ledger:
             try:
                 yield trial, records.read(path.with_name("record.json")).status
             except (FileNotFoundError, ValueError):
-                yield trial, "running"
+                yield trial, open_status
 
     def interrupted(self) -> list[Trial]:
         """Trials that were started and left no final record, in order of their seeds."""

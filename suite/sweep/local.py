@@ -18,5 +18,5 @@ def run_local(conductor: Conductor, ledger: Ledger, places: Places) -> None:
             if isinstance(event, Record):
                 conductor.finish(event)
             elif not conductor.epoch(trial.key, event):
-                ledger.close(conductor.end(trial.key, "stopped", STOPPED_BY_ASHA))
+                ledger.close(conductor.end(trial.key, "stopped", STOPPED_BY_ASHA, **ledger.measured(trial.key)))
                 break

@@ -84,23 +84,18 @@ def _run(plan: Plan, ledger: Ledger, uri: str, options: Options, resources: Reso
     with contextlib.closing(MlflowWriter(client, experiment, plan, ledger.path / "trials")) as writer:
         known = ledger.records()
         for record in writer.finished_elsewhere(known):
-            ledger.close(record)
+            ledger.adopt(record)
             known[record.trial_key] = record
-        writer.catch_up(known)
         conditions = _conditions(plan, ledger, options, resources, console)
         with Progress(plan, console) as progress:
             conductor = Conductor(plan, conditions, known, ledger.interrupted(), audience=(writer, progress))
             for record in conductor.records.values():
                 if record.trial_key in known:
                     progress.known(record, Trial.from_dict(record.trial).cell)
-            before = _trained(conductor.records)
+            writer.catch_up({key: record for key, record in known.items() if key in conductor.records})
             if not conductor.idle:
                 _train(conductor, ledger, plan, options, resources)
-    return Outcome(_trained(conductor.records) - before, conductor.records, writer.trouble)
-
-
-def _trained(found: Mapping[str, Record]) -> int:
-    return sum(record.status != "skipped" for record in found.values())
+    return Outcome(conductor.trained, conductor.records, writer.trouble)
 
 
 def _train(conductor: Conductor, ledger: Ledger, plan: Plan, options: Options, resources: Resources) -> None:

@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState
 
 from suite.plan import Conditions, Plan, PlannedCell
-from suite.records import Epoch, Record
+from suite.records import FINISHED, Epoch, Record
 from suite.specs import Settings, Space, Trial, freeze, hashed
 from suite.training import recipes
 
@@ -58,7 +58,8 @@ class CellSearch:
 
     @property
     def finished(self) -> bool:
-        return len(self._records) == self.total
+        """Whether every trial has its result. One that failed has none: the next run trains it again."""
+        return sum(record.status in FINISHED for record in self._records.values()) == self.total
 
     def trial(self, index: int) -> Trial:
         """The index-th search trial; asks the sampler when it is past the shared first draws."""

@@ -44,7 +44,11 @@ def study_status(plan: Plan) -> dict[str, Any]:
 
 
 def _by_status(found: Counter[str], stage: str) -> dict[str, int]:
-    return {status: found[f"{stage} {status}"] for status in (*STATUSES, "running") if found[f"{stage} {status}"]}
+    return {
+        status: found[f"{stage} {status}"]
+        for status in (*STATUSES, "running", "interrupted")
+        if found[f"{stage} {status}"]
+    }
 
 
 def find_trial(storage: Path, key: str) -> Path:
@@ -58,7 +62,7 @@ def find_trial(storage: Path, key: str) -> Path:
     patterns = (f"*/trials/{key}*/trial.json", f"trials/{key}*/trial.json")
     found = sorted({path.parent for pattern in patterns for path in storage.glob(pattern)})
     if not found:
-        raise Refused(f"no trial {key!r} under {storage}: `graftbench status` and the MLflow UI list keys")
+        raise Refused(f"no trial {key!r} under {storage}: the MLflow UI and collected trials.parquet list keys")
     if len(found) > 1:
         names = ", ".join(str(folder.relative_to(storage)) for folder in found[:5])
         raise Refused(f"{key!r} fits {len(found)} trials ({names}): give more digits, or --storage")

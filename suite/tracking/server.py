@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 
 from suite.settings import Refused
+from suite.tracking.store import shown
 
 
 def serve(uri: str, port: int, console: Console) -> None:
@@ -19,22 +21,12 @@ def serve(uri: str, port: int, console: Console) -> None:
         Refused: the port is taken.
     """
     if urlsplit(uri).scheme in {"http", "https"}:
-        console.print(f"the study's store is a server with its own UI: {uri}")
+        console.print(f"the study's store is a server with its own UI: {shown(uri)}")
         return
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise Refused(f"port {port} is taken: name another with --port")
-    console.print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it); store: {uri}", soft_wrap=True)
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--backend-store-uri",
-        uri,
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
-    subprocess.run(command, check=False)
+    console.print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it); store: {shown(uri)}", soft_wrap=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    # In the environment, since a process list shows arguments, passwords included.
+    subprocess.run(command, check=False, env={**os.environ, "MLFLOW_BACKEND_STORE_URI": uri})

@@ -7,6 +7,7 @@ import http.client
 import json
 import logging
 import os
+import re
 import sqlite3
 import urllib.error
 import urllib.request
@@ -65,6 +66,11 @@ def check_experiment(study: Study, uri: str) -> None:
         _refuse_other(experiment, json.dumps(study.identity(), sort_keys=True))
 
 
+def shown(uri: str) -> str:
+    """The URI without its password."""
+    return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:***@", uri)
+
+
 def sqlite_path(uri: str) -> Path:
     return Path(uri.removeprefix("sqlite:///"))
 
@@ -77,7 +83,7 @@ def _check_server(uri: str) -> None:
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise Refused(
-            f"tracking: no MLflow server answers at {uri} ({reason}); start it, or leave `tracking` out to use "
+            f"tracking: no MLflow server answers at {shown(uri)} ({reason}); start it, or leave `tracking` out to use "
             f"{DEFAULT_URI}"
         ) from error
 
@@ -123,6 +129,7 @@ def _client(uri: str) -> MlflowClient:
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # no word on the tables it creates
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     return MlflowClient(uri)
 
 
@@ -136,7 +143,7 @@ def open_experiment(plan: Plan, uri: str) -> tuple[MlflowClient, str]:
     if urlsplit(uri).scheme == "sqlite":
         folder = sqlite_path(uri).absolute().parent
         folder.mkdir(parents=True, exist_ok=True)
-        location = (folder / "artifacts" / plan.study.study).as_uri()
+        location = (folder / "_artifacts" / plan.study.study).as_uri()
     client = _client(uri)
     experiment = client.get_experiment_by_name(plan.study.study)
     identity = json.dumps(plan.study.identity(), sort_keys=True)

@@ -12,18 +12,18 @@ import logging
 import queue
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from suite import records
 from suite.plan import Plan
 from suite.records import COLUMNS, Epoch, Record
+from suite.settings import Refused
 from suite.specs import Cell, Trial, settings_label
 from suite.training import recipes
 
@@ -33,7 +33,7 @@ _MAX_BATCH = 900  # MLflow takes at most 1,000 metrics a call
 _MAX_TAG = 5000
 _MAX_NAME = 250  # a run's name, in MLflow's tables
 _FLUSH_SECONDS = 2.0
-_MEAN = "mean_test_top1_error"  # of a cell's run, for the UI's table
+_STORE_ERRORS = (MlflowException, OSError)  # requests' errors are OSErrors
 _RETRY_SECONDS = (0.5, 2.0, 8.0)
 
 
@@ -130,6 +130,9 @@ class MlflowWriter:
                 job()
                 return
             except Exception as error:  # noqa: BLE001  (a tracking failure must not end a sweep)
+                if not isinstance(error, _STORE_ERRORS):  # this record's own fault: the others go on
+                    log.warning("one record is not in MLflow: %s: %s", type(error).__name__, error)
+                    return
                 if pause is None:
                     self.trouble = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
                     log.warning("MLflow stopped taking records: %s", self.trouble)
@@ -137,20 +140,17 @@ class MlflowWriter:
                     time.sleep(pause)
 
     def _find_runs(self) -> None:
-        for run in self._every_run():
-            tags, info = run.data.tags, run.info
-            if tags.get("kind") == "cell":
-                self._cells[_cell_name(tags)] = info.run_id
-            elif "trial_key" in tags:
-                ended, stamp = info.status != "RUNNING", info.end_time or info.start_time
-                found = _Run(info.run_id, stamp, tags.get("status"), ended, bool(run.data.params))
-                self._runs[tags["trial_key"]] = found
-
-    def _every_run(self) -> Iterator[Run]:
         token = None
         while True:
             page = self._client.search_runs([self._experiment], max_results=5000, page_token=token)
-            yield from page
+            for run in page:
+                tags, info = run.data.tags, run.info
+                if tags.get("kind") == "cell":
+                    self._cells[_cell_name(tags)] = info.run_id
+                elif "trial_key" in tags:
+                    ended, stamp = info.status != "RUNNING", info.end_time or info.start_time
+                    found = _Run(info.run_id, stamp, tags.get("status"), ended, bool(run.data.params))
+                    self._runs[tags["trial_key"]] = found
             token = page.token
             if not token:
                 return
@@ -263,17 +263,7 @@ class MlflowWriter:
 
     def _end_cells(self) -> None:
         self._flush()
-        known: dict[str, float | None] = {}
-        errors: dict[str, list[float]] = defaultdict(list)
-        for run in self._every_run():
-            known[run.info.run_id] = run.data.metrics.get(_MEAN)
-            if run.data.tags.get("status") == "completed" and "test_top1_error" in run.data.metrics:
-                errors[run.data.tags["mlflow.parentRunId"]].append(run.data.metrics["test_top1_error"])
         for run_id in self._cells.values():
-            mean = sum(errors[run_id]) / self._plan.study.seeds
-            # Only a whole set of seeds has a mean; a verdict takes more: see the report.
-            if len(errors[run_id]) == self._plan.study.seeds and known.get(run_id) != mean:
-                self._client.log_metric(run_id, _MEAN, mean)
             self._client.set_terminated(run_id, "FINISHED")
 
 
@@ -303,7 +293,10 @@ def _cell_name(tags: Mapping[str, str]) -> str:
 
 def _params(trial: Trial) -> dict[str, Any]:
     """What a person filters by in the MLflow UI: the resolved recipe and every setting that is not a default."""
-    recipe = dataclasses.asdict(recipes.resolve(trial.recipe, trial.hyperparameters))
+    try:
+        recipe = dataclasses.asdict(recipes.resolve(trial.recipe, trial.hyperparameters))
+    except Refused:  # the trial failed for that very reason; its run says so
+        recipe = {}
     params = {f"recipe.{name}": value for name, value in recipe.items()}
     for role in ("dataset", "backbone", "variant"):
         params |= {f"{role}.{name}": value for name, value in getattr(trial.cell, role).settings}

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from suite import settings as declared
 from suite.settings import Refused, Setting, did_you_mean
 from suite.specs import Component, Settings, freeze
 
@@ -120,27 +121,16 @@ def resolve(component: Component, hyperparameters: Settings = ()) -> Recipe:
     searched = {name: value for name, value in hyperparameters if "." not in name}
     if "epochs" in searched:
         raise Refused("recipe.epochs: can't be searched, every cell gets the same budget; set it once")
-    given = _checked({**settings, **searched})
-    recipe = dataclasses.replace(base, **given)
-    _refuse_idle(recipe, settings)
+    given = {**settings, **searched}
+    values = declared.resolve(KNOBS, given, "recipe")
+    recipe = dataclasses.replace(base, **{name: values[name] for name in given})
+    _refuse_idle(recipe, given)
     return recipe
 
 
-def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, value in given.items():
-        if name not in KNOBS:
-            raise Refused(f"recipe.{name}: unknown setting{did_you_mean(name, KNOBS)}")
-        try:
-            values[name] = KNOBS[name].value(value)
-        except ValueError as error:
-            raise Refused(f"recipe.{name}: {error}") from error
-    return values
-
-
-def _refuse_idle(recipe: Recipe, settings: Mapping[str, Any]) -> None:
+def _refuse_idle(recipe: Recipe, given: Mapping[str, Any]) -> None:
     for (knob, value), idle in _IDLE.items():
-        named = sorted(idle & set(settings))
+        named = sorted(idle & set(given))
         if getattr(recipe, knob) == value and named:
             raise Refused(f"recipe.{named[0]}: does nothing with {knob} {value}; leave it out")
     if recipe.optimizer == "sgd" and recipe.nesterov and recipe.momentum == 0:

@@ -60,7 +60,7 @@ SETTINGS = {
     "decoders": Setting("all", "all, or the numbers of those attached, from 1 (Table 3)", parse=parse_decoders),
     "lambda": Setting(
         0.2,
-        "weight of the reconstruction error, a number or one per decoder (Table 2); unused without I",
+        "weight of the reconstruction error, a number or one per decoder (Table 2); needs I",
         low=0.0,
         parse=parse_lambda,
     ),
@@ -150,6 +150,8 @@ def apply(backbone: Backbone, **settings: Any) -> Graft:
         )
     if not decoders and chosen["decoders"] != "all":
         raise Refused("sire.decoders: names decoders, but components has no I, which they are; leave it out or add I")
+    if not decoders and chosen["lambda"] != SETTINGS["lambda"].default:
+        raise Refused("sire.lambda: weighs decoders, but components has no I, which they are; leave it out or add I")
     model = Sire(backbone, decoders, skips="S" in components, residual=residual)
     scale = 1.0 / _classes(backbone) if chosen["ce_scale"] == "per_class" else 1.0
     if not decoders:
