@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from suite import registry
+from suite.assembly import assemble
 from suite.layers.model import Graft
 from suite.specs import Cell, Component, Streams
 from suite.training.data import Examples, Scaling, TrainingData
@@ -31,7 +32,6 @@ from suite.training.execution import Execution, device_name, resolve_device
 from suite.training.loop import build_optimizer, train_epoch
 from suite.training.probe import probe
 from suite.training.recipes import RECIPES
-from suite.trial import assemble
 
 SHAPE, CLASSES, BATCH = (3, 32, 32), 10, 64
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # CIFAR-10's, any would do

@@ -140,9 +140,9 @@ def trial(
     as_json: Json = False,
 ) -> None:
     """Show one trial: what defines it, how it ended, and how to run it alone."""
+    from suite.folder import read_trial
     from suite.show import trial_lines
     from suite.sweep.status import find_trial
-    from suite.trial import read_trial
 
     folder = find_trial(storage, key)
     if as_json:

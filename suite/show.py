@@ -12,9 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from suite import records
+from suite.folder import read_trial
 from suite.plan import Plan
 from suite.specs import BASELINE, settings_label
-from suite.trial import read_trial
 
 if TYPE_CHECKING:
     from suite.sweep.run import Outcome

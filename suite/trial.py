@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import logging
 import os
 import sys
@@ -20,6 +19,15 @@ import torch
 
 from suite import provenance, records
 from suite.assembly import assemble, cell_costs, facts_of, load_test, training_data
+from suite.folder import (
+    claim,
+    conditions_of,
+    count_test_read,
+    drop_checkpoints,
+    finished_record,
+    note_conditions,
+    read_trial,
+)
 from suite.records import FINISHED, Epoch, Record, Status
 from suite.settings import Refused
 from suite.specs import Streams, Trial
@@ -31,20 +39,7 @@ from suite.training.loop import Diverged, Evaluation, build_optimizer, evaluate,
 from suite.training.memory import PeakMemory
 from suite.training.outcome import best_epoch, partial_record
 
-__all__ = [
-    "Place",
-    "TrialRun",
-    "assemble",
-    "facts_of",
-    "finished_record",
-    "partial_record",
-    "read_trial",
-    "run_trial",
-    "trial_events",
-]
-
 _log = logging.getLogger(__name__)
-_CONDITIONS = "conditions.json"
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,7 @@ class TrialRun:
     def __init__(self, trial: Trial, place: Place) -> None:
         self.trial = trial
         self._place = place
-        _claim(trial, place.directory)
+        claim(trial, place.directory)
         self._recipe = recipes.resolve(trial.recipe, trial.hyperparameters)
         device = resolve_device(place.device)
         self._execution = Execution(device, trial.precision, trial.channels_last, trial.micro_batch, place.threads)
@@ -98,7 +93,7 @@ class TrialRun:
         self.history: tuple[Epoch, ...] = self._checkpoints.restore(self._graft.model, self._optimizer, self._best)
         self.resumed_epochs = len(self.history)
         if place.directory is not None:  # for whoever stops the trial from outside
-            _write_json(self._conditions(), place.directory / _CONDITIONS)
+            note_conditions(self._conditions(), place.directory)
 
     @property
     def done(self) -> bool:
@@ -161,7 +156,7 @@ class TrialRun:
         return evaluate(model, examples, self._data.scaling, self._execution, batch=batch, seed=seed)
 
     def _test(self) -> dict[str, Any]:
-        reads = _count_test_read(self._place.directory)
+        reads = count_test_read(self._place.directory)
         test = load_test(self.trial, self._place.data, self._execution.device)
         self._graft.model.load_state_dict(self._checkpoints.best_weights())
         result = self._evaluate(test)
@@ -203,7 +198,7 @@ def trial_events(trial: Trial, place: Place) -> Iterator[Epoch | Record]:
     Raises:
         Refused: the directory belongs to another trial. Every other end, errors included, is a record.
     """
-    _claim(trial, place.directory)
+    claim(trial, place.directory)
     known = finished_record(trial, place.directory)
     if known is not None:
         yield from known.history
@@ -255,63 +250,6 @@ def close_early(trial: Trial, directory: Path | None, reason: str, history: Sequ
     return record
 
 
-def conditions_of(directory: Path) -> dict[str, Any]:
-    """What a trial's run noted at its start (split, costs, threads, device, versions): fields of a record."""
-    try:
-        found: dict[str, Any] = json.loads((directory / _CONDITIONS).read_text())
-    except (OSError, ValueError):
-        return {}
-    return found
-
-
-def drop_checkpoints(directory: Path) -> None:
-    """Removes a trial's weights and leaves its record."""
-    for weights in directory.glob("*.pt"):
-        weights.unlink(missing_ok=True)
-
-
-def finished_record(trial: Trial, directory: Path | None) -> Record | None:
-    """The record in the directory, if it is this trial's and final."""
-    try:
-        record = records.read(directory / "record.json") if directory else None
-    except (OSError, ValueError):
-        return None
-    return record if record and record.trial_key == trial.key and record.status in FINISHED else None
-
-
-def _claim(trial: Trial, directory: Path | None) -> None:
-    """Writes trial.json; refuses a folder that holds another trial."""
-    if directory is None:
-        return
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / "trial.json"
-    if path.exists():
-        try:
-            held = read_trial(path)
-        except Refused:  # torn by a kill: nothing after it was written
-            held = trial
-        if held.key != trial.key:
-            raise Refused(f"{directory} holds the trial {held.key}, not {trial.key}; give each trial its own folder")
-    _write_json(trial.to_dict(), path)
-
-
-def _write_json(value: dict[str, Any], path: Path) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=1))
-    temporary.replace(path)
-
-
-def _count_test_read(directory: Path | None) -> int:
-    """How often this trial has read the test part, this time included; noted first, so that a kill can't hide it."""
-    if directory is None:
-        return 1
-    with (directory / "test_reads").open("a+") as log:
-        log.write("read\n")
-        log.seek(0)
-        return len(log.readlines())
-
-
 def _failed(trial: Trial, directory: Path | None, reason: str, history: tuple[Epoch, ...]) -> Record:
     record = partial_record(trial, "failed", reason, history, **_origin())
     if directory is not None:
@@ -325,17 +263,6 @@ def _origin() -> dict[str, str]:
 
 
 # -- command line
-
-
-def read_trial(path: Path) -> Trial:
-    """
-    Raises:
-        Refused: the file holds no trial.
-    """
-    try:
-        return Trial.from_dict(json.loads(path.read_text()))
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise Refused(f"{path} holds no trial: {error}") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

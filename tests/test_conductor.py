@@ -15,7 +15,7 @@ from suite.plan import Conditions, Plan, make_plan, with_cells
 from suite.records import FINISHED, Epoch, Record, Status
 from suite.specs import Cell, Trial, freeze, hashed
 from suite.sweep.conductor import Conductor
-from suite.trial import partial_record
+from suite.training.outcome import partial_record
 
 STUDY: dict[str, Any] = {
     "study": "conducted",

@@ -17,7 +17,7 @@ from suite.records import Epoch, Record, Status
 from suite.specs import Trial
 from suite.sweep import progress
 from suite.sweep.progress import Progress
-from suite.trial import partial_record
+from suite.training.outcome import partial_record
 
 STUDY: dict[str, Any] = {
     "study": "shown",

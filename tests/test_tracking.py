@@ -24,7 +24,7 @@ from suite.specs import Trial, freeze
 from suite.tracking import store, writer
 from suite.tracking.store import IDENTITY_TAG, STUDY_TAG, check_experiment, describe, open_experiment
 from suite.tracking.writer import MlflowWriter
-from suite.trial import partial_record
+from suite.training.outcome import partial_record
 
 STUDY: dict[str, Any] = {
     "study": "tracked",

@@ -18,14 +18,15 @@ from pyarrow import parquet
 from torch import Tensor, nn
 
 from suite import assembly, records, registry
+from suite.assembly import assemble
 from suite.datasets import Facts
 from suite.layers.model import Backbone, ConvUnit, Graft, ModelOutput, Stage
 from suite.records import Epoch, Record
 from suite.settings import Refused, Setting
 from suite.specs import Cell, Component, Streams, Trial, freeze
-from suite.training.outcome import best_epoch
+from suite.training.outcome import best_epoch, partial_record
 from suite.training.recipes import Selection
-from suite.trial import Place, TrialRun, assemble, main, partial_record, run_trial, trial_events
+from suite.trial import Place, TrialRun, main, run_trial, trial_events
 
 SHAPE, CLASSES = (1, 8, 8), 6
 

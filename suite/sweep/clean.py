@@ -7,10 +7,10 @@ import shutil
 import time
 
 from suite.config import Study
+from suite.folder import drop_checkpoints
 from suite.records import FINISHED
 from suite.sweep.ledger import Ledger
 from suite.tracking.store import check_store, forget_experiment, tracking_uri
-from suite.trial import drop_checkpoints
 
 
 def remove_checkpoints(study: Study) -> str:

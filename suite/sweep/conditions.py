@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from suite.assembly import assemble, facts_of
 from suite.config import Resources
 from suite.layers.model import Graft
 from suite.plan import Conditions, Plan, PlannedCell
@@ -18,7 +19,6 @@ from suite.specs import Streams
 from suite.sweep.ledger import group_label
 from suite.training.execution import Precision, resolve_device
 from suite.training.probe import WORTH_IT, Probe, probe
-from suite.trial import assemble, facts_of
 
 
 def decide(

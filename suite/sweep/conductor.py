@@ -10,7 +10,7 @@ from suite.plan import Conditions, Plan, PlannedCell
 from suite.records import FINISHED, Epoch, Record, Status
 from suite.specs import Cell, Component, Trial
 from suite.sweep.search import CellSearch
-from suite.trial import partial_record
+from suite.training.outcome import partial_record
 
 
 class Audience(Protocol):

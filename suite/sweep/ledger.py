@@ -18,11 +18,11 @@ from typing import Any
 
 from suite import records
 from suite.config import Study
+from suite.folder import conditions_of, drop_checkpoints, read_trial, write_json
 from suite.plan import Conditions
 from suite.records import FINISHED, Record
 from suite.settings import Refused
 from suite.specs import Cell, Trial
-from suite.trial import conditions_of, drop_checkpoints, read_trial
 
 
 class Ledger:
@@ -79,7 +79,7 @@ class Ledger:
     def open(self) -> None:
         """Create the storage. Call after `check`."""
         self.path.mkdir(parents=True, exist_ok=True)
-        _write(self.path / "study.json", json.dumps(self.study.identity(), indent=1))
+        write_json(self.study.identity(), self.path / "study.json")
         (self.path / "trials").mkdir(exist_ok=True)
 
     @contextmanager
@@ -123,7 +123,7 @@ class Ledger:
         trial = Trial.from_dict(record.trial)
         folder = self.directory(record.trial_key)
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / "trial.json", json.dumps(trial.to_dict(), indent=1))
+        write_json(trial.to_dict(), folder / "trial.json")
         records.write(record, folder / "record.json")
         found = Conditions(trial.precision, trial.channels_last, trial.micro_batch)
         self.write_conditions({group_label(trial.cell): found, **self.conditions()})
@@ -173,15 +173,9 @@ class Ledger:
 
     def write_conditions(self, conditions: dict[str, Conditions]) -> None:
         plain = {group: dataclasses.asdict(values) for group, values in conditions.items()}
-        _write(self.path / "conditions.json", json.dumps(plain, indent=1))
+        write_json(plain, self.path / "conditions.json")
 
 
 def group_label(cell: Cell) -> str:
     """The name of a cell's group in files and messages."""
     return f"{cell.dataset.label} / {cell.backbone.label}"
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)
