@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 DEFAULT_URI = "sqlite:///runs/mlflow.db"
 STUDY_TAG = "graftbench.study"  # what analysis needs to know of the study
-_UI_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on its GenAI pages
 IDENTITY_TAG = "graftbench.identity"  # what may not change once trials have run
 _MAX_TAG = 5000  # characters; MLflow's own limit is 20,000, that of older servers 5,000
 
@@ -153,7 +152,7 @@ def open_experiment(plan: Plan, uri: str) -> tuple[MlflowClient, str]:
         _refuse_other(experiment, identity)
         experiment_id = experiment.experiment_id
     known = experiment.tags if experiment else {}
-    tags = {IDENTITY_TAG: identity, **_study_tags(plan, known), **_UI_TAGS}
+    tags = {IDENTITY_TAG: identity, **_study_tags(plan, known)}
     if plan.study.description:
         tags["mlflow.note.content"] = plan.study.description[:_MAX_TAG]
     for name, value in tags.items():
