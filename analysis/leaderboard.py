@@ -227,7 +227,8 @@ def to_text(records: Records, width: int = 118) -> str:
         title(records),
         f"{metric}, mean ± half the {formats.level(records.alpha)} interval; gain: paired, positive",
     ]
-    lines += ["is better than the baseline; MACs: at inference; *: not distinguishable from the best.", ""]
+    lines += ["is better than the baseline; MACs: at inference; *: not distinguishable from the best. Intervals are"]
+    lines += ["of one comparison; verdicts count how many there are (Holm).", ""]
     for dataset, board in _boards(records).items():
         table = [[name for name, _ in _TERMINAL], *([value(row) for _, value in _TERMINAL] for row in board)]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]

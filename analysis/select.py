@@ -144,10 +144,13 @@ def load(records_dir: Path) -> Records:
     return arrange(trials, epochs, json.loads((records_dir / "study.json").read_text()))
 
 
+_WITHOUT_END = ("skipped", "running")
+
+
 def arrange(trials: pd.DataFrame, epochs: pd.DataFrame, study: Mapping[str, Any]) -> Records:
     """Records from tables already in memory; sets aside the rows of superseded protocols.
 
-    A `skipped` confirm row whose cell and seed ran after all is dropped: it tells of an earlier pass.
+    A `skipped` or unfinished confirm row whose cell and seed has a result is dropped: it tells of another pass.
 
     Raises:
         ValueError: a column of the schema is missing.
@@ -163,15 +166,16 @@ def arrange(trials: pd.DataFrame, epochs: pd.DataFrame, study: Mapping[str, Any]
 
 
 def _ran_after_all(trials: pd.DataFrame) -> pd.Series:
-    """Which rows are `skipped` confirm trials of a cell and seed that another row completed, or saw diverge."""
+    """Which rows are `skipped` or unfinished confirm trials of a cell and seed that another row has a result of."""
     confirm, status = trials["stage"] == "confirm", trials["status"]
     names = pd.Series(list(zip(*(trials[name].astype(str) for name in [*CELL, "seed"]), strict=True)), trials.index)
-    return confirm & (status == "skipped") & names.isin(names[confirm & status.isin(["completed", "diverged"])])
+    return confirm & status.isin(_WITHOUT_END) & names.isin(names[confirm & status.isin(["completed", "diverged"])])
 
 
 def _stale(ordered: pd.DataFrame, stage: str) -> list[Any]:
     """Indices of the stage's rows that a later protocol of their cell, or a later trial of their seed, replaced."""
-    rows = ordered[(ordered["stage"] == stage) & (ordered["status"] != "skipped")]
+    # A trial without an end has not told its batch, threads, ... yet: it can't say which protocol counts.
+    rows = ordered[(ordered["stage"] == stage) & ~ordered["status"].isin(_WITHOUT_END)]
     cells = list(rows[CELL].itertuples(index=False, name=None))
     protocols = [tuple(map(str, row)) for row in rows[_PROTOCOL[stage]].itertuples(index=False, name=None)]
     seeds = [(cell, str(seed)) for cell, seed in zip(cells, rows["seed"], strict=True)]

@@ -235,7 +235,13 @@ def doctor(
 @app.command()
 def clean(
     study: StudyFile,
-    everything: Annotated[bool, typer.Option("--all", help="Remove all results of the study, MLflow's too.")] = False,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="Remove every result of the study; MLflow keeps them as deleted until `mlflow gc`.",
+        ),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
 ) -> None:
     """Remove the checkpoints of finished trials; with --all, every result of the study."""

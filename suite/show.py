@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -152,10 +153,14 @@ def _rerun_command(folder: Path) -> str:
     try:
         record = records.read(folder / "record.json")
     except (FileNotFoundError, ValueError):
-        return f"python -m suite.trial {shlex.quote(str(folder / 'trial.json'))}"
+        return _command(folder)
     options = f" --threads {record.threads}" if record.threads else ""
     options += f" --device {record.device_kind}" if record.device_kind else ""
-    return f"python -m suite.trial {shlex.quote(str(folder / 'trial.json'))}{options}"
+    return _command(folder) + options
+
+
+def _command(folder: Path) -> str:
+    return shlex.join([sys.executable, "-m", "suite.trial", str(folder / "trial.json")])
 
 
 def _end_lines(folder: Path) -> Iterator[str]:

@@ -471,7 +471,7 @@ def test_trial(graftbench: Command, half_way: tuple[Ledger, list[Trial]]) -> Non
     assert answer.code == 0 and first.key in answer.out and first.cell.label in answer.out
     assert "completed: looked at [64, 3], 1 of 1 epochs" in answer.out
     assert "validation top1 error: 25.00 %" in answer.out
-    assert f"python -m suite.trial {ledger.path}/trials/{first.key}/trial.json\n" in answer.out
+    assert f"-m suite.trial {ledger.path}/trials/{first.key}/trial.json\n" in answer.out
     assert "no record yet" in graftbench("trial", second.key).out
     assert Trial.from_dict(json.loads(graftbench("trial", "--json", first.key).out)) == first
 

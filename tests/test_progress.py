@@ -164,7 +164,7 @@ def test_a_log_gets_a_line_now_and_then(clock: Clock) -> None:
         shown.started(trial(of, seed=1))
     # 22 x 10 + 24 x 30 = 940 s at full speed; then 20 x 10 + 24 x 30 = 920 s at 20 s of training in 41 s.
     assert console.export_text().splitlines() == [
-        "0 of 10 trials done, 1 running, about 16 min left",
+        "0 of 10 trials done, 1 running, time left not known yet",  # one epoch says too little
         "1 of 10 trials done, 1 running, about 31 min left",
     ]
 

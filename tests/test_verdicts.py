@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from analysis import statistics, synthetic
+from analysis.select import arrange
 from analysis.verdicts import Verdict, judge
 
 BASE = [0.100, 0.110, 0.105, 0.095, 0.102, 0.108, 0.099, 0.104, 0.101, 0.107, 0.103, 0.098]
@@ -287,3 +288,18 @@ def test_planted_effect_is_found_with_the_stated_power(seeds: int) -> None:
         verdicts = judge(synthetic.draw(generator, cells=6, seeds=seeds, effect=effect, noise=noise))
         found += verdicts[0].verdict == "HELPS"
     assert found >= 80 - 2 * math.sqrt(100 * 0.8 * 0.2)
+
+
+def test_an_unfinished_trial_sets_no_completed_one_aside() -> None:
+    """Its row has no batch, threads or epochs yet, which must not look like the cell's latest protocol."""
+    rows = synthetic.study({"baseline": BASE[:3], "new": BASE[:3]}).trials.copy()
+    rows["started"] = range(len(rows))
+    last = rows.index[(rows["variant"] == "new") & (rows["stage"] == "confirm")][-1]
+    rows.loc[last, ["status", "started"]] = ["running", len(rows)]
+    rows.loc[last, ["batch", "threads", "epochs_run"]] = None
+    whole = synthetic.study({"baseline": BASE[:3], "new": BASE[:3]})
+    found = arrange(rows, whole.epochs, whole.study)
+    assert len(found.superseded) == 0
+    (verdict,) = judge(found)
+    assert verdict.verdict == "NOT COMPARABLE"
+    assert "1 of 3 seeds not finished (2)" in verdict.reason and "missing" not in verdict.reason

@@ -114,7 +114,7 @@ class Progress:
 
     def _time_left(self) -> str:
         seconds = self.seconds_left()
-        if seconds is None:
+        if seconds is None or not any(row.ended for row in self._rows.values()):  # the first epochs say too little
             return "time left not known yet"
         return f"about {_duration(seconds)} left"
 
