@@ -12,7 +12,9 @@ from suite.records import FINISHED, Record
 AUDITED: dict[str, str] = {
     "recipe": "recipe",
     "epochs": "epochs",
+    "data": "training data",
     "split": "split",
+    "test_data": "test data",
     "test_examples": "test images",
     "test_reads": "test reads",
     "batch": "batch",
@@ -60,7 +62,7 @@ def table(cell: CellResults) -> dict[str, str]:
 
 def _value(trial: Record, field: str) -> str:
     value = getattr(trial, field)
-    if field == "split":
+    if field in {"data", "test_data", "split"}:
         return str(value)[:8] or NONE  # a digest
     if field == "micro_batch" and value is None:
         return "whole"

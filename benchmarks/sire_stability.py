@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from suite import registry
-from suite.assembly import assemble, facts_of
+from suite.assembly import assemble
 from suite.layers.model import Graft
+from suite.library import Dataset
 from suite.specs import Cell, Component, Streams
 from suite.training import recipes
-from suite.training.data import Examples, Scaling, TrainingData, moments
+from suite.training.augment import Augmentation
+from suite.training.data import Examples, Scaling, TrainingData
 from suite.training.execution import Execution
 from suite.training.loop import Diverged, build_optimizer, train_epoch
 
@@ -37,12 +38,12 @@ def examples(root: Path, parquet: str | None) -> tuple[str, Tensor, Tensor, Scal
     names = [Component("mnist"), Component("digits", (("size", 32),))]
     if parquet:
         names = [Component("parquet", (("path", parquet),))]
-    dataset = next(one for one in names if facts_of(one, root).missing is None)
-    facts = facts_of(dataset, root)
-    images, labels = registry.load("dataset", dataset.name).load(root, "train", **dict(dataset.settings))
-    few, few_labels = torch.from_numpy(images[: RECIPE.train_limit]), torch.from_numpy(labels[: RECIPE.train_limit])
-    mean, std = (facts.mean, facts.std) if facts.mean and facts.std else moments(few)
-    return dataset.label, few, few_labels, Scaling.of(mean, std, CPU)
+    dataset = next(one for one in (Dataset(name, root) for name in names) if one.facts.missing is None)
+    facts, found = dataset.facts, dataset.decoded("train")
+    assert found.images is not None
+    few, few_labels = (torch.from_numpy(values[: RECIPE.train_limit]) for values in (found.images, found.labels))
+    mean, std = (facts.mean, facts.std) if facts.mean and facts.std else (found.mean, found.std)
+    return dataset.component.label, few, few_labels, Scaling.of(mean, std, CPU)
 
 
 def network(components: str, channels: int, side: int) -> Graft:
@@ -70,7 +71,7 @@ def largest_eigenvalue(graft: Graft, inputs: Tensor) -> float:
 def trained(graft: Graft, images: Tensor, labels: Tensor, scaling: Scaling, rate: float, epochs: int) -> str:
     """The mean training loss of the last epoch, or that it diverged."""
     optimizer = build_optimizer(RECIPE, graft.model, CPU)
-    everything = Examples(images, labels, torch.arange(len(images)))
+    everything = Examples.in_memory(images, labels)
     data = TrainingData(everything, everything, scaling)
     for epoch in range(1, epochs + 1):
         try:
@@ -79,8 +80,8 @@ def trained(graft: Graft, images: Tensor, labels: Tensor, scaling: Scaling, rate
                 optimizer,
                 data,
                 Execution(CPU),
+                Augmentation.of(RECIPE),
                 batch=RECIPE.batch,
-                flip=RECIPE.flip,
                 streams=STREAMS,
                 epoch=epoch,
                 learning_rate=rate,

@@ -20,13 +20,15 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils import data as torch_data
+from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from suite import registry
 from suite.assembly import assemble
 from suite.layers.model import Graft
-from suite.specs import Cell, Component, Streams
+from suite.library import Dataset
+from suite.specs import Cell, Component, Streams, freeze
+from suite.training.augment import Augmentation
 from suite.training.data import Examples, Scaling, TrainingData
 from suite.training.execution import Execution, device_name, resolve_device
 from suite.training.loop import build_optimizer, train_epoch
@@ -70,9 +72,9 @@ def main() -> None:
 def load_images(data: Path | None, count: int) -> tuple[Tensor, Tensor]:
     """uint8 (count, 3, 32, 32) and int64 (count,)."""
     if data is not None:
-        parquet = registry.load("dataset", "parquet")
-        images, labels = parquet.load(data, "train", path="cifar10-parquet")
-        return torch.from_numpy(images[:count].copy()), torch.from_numpy(labels[:count].copy())
+        found = Dataset(Component("parquet", freeze({"path": "cifar10-parquet"})), data).decoded("train")
+        assert found.images is not None
+        return torch.from_numpy(found.images[:count]), torch.from_numpy(found.labels[:count])
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8, generator=generator)
     return pixels, torch.randint(0, CLASSES, (count,), generator=generator)
@@ -83,7 +85,7 @@ def network() -> Graft:
     return assemble(cell, SHAPE, CLASSES, streams=STREAMS)
 
 
-class PilImages(Dataset[tuple[Tensor, int]]):
+class PilImages(torch_data.Dataset[tuple[Tensor, int]]):
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images = images.permute(0, 2, 3, 1).numpy()
         self.labels = labels.tolist()
@@ -133,7 +135,7 @@ class OurLoop:
         self.execution = execution
         self.graft = graft._replace(model=execution.placed(graft.model))
         self.optimizer = build_optimizer(RECIPE, graft.model, device)
-        examples = Examples(images.to(device), labels.to(device), torch.arange(len(labels), device=device))
+        examples = Examples.in_memory(images.to(device), labels.to(device))
         self.data = TrainingData(examples, examples, Scaling.of(MEAN, STD, device))
 
     def epoch(self, number: int) -> float:
@@ -144,8 +146,8 @@ class OurLoop:
             self.optimizer,
             self.data,
             self.execution,
+            Augmentation.of(RECIPE),
             batch=BATCH,
-            flip=True,
             streams=STREAMS,
             epoch=number,
             learning_rate=RECIPE.lr,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,21 +13,21 @@ from torch import Tensor
 
 from suite import registry, settings
 from suite.datasets import Facts, Part, _splits
+from suite.datasets._cache import Decoded
+from suite.datasets._images import Unreadable
+from suite.datasets._source import Images, Source
 from suite.layers.model import Graft
+from suite.library import Dataset
 from suite.settings import Refused
-from suite.specs import Cell, Component, Settings, Streams, Trial, split_stream
+from suite.specs import Cell, Settings, Streams, Trial, split_stream
 from suite.training.cost import Costs, costs
-from suite.training.data import Examples, Scaling, TrainingData, moments
+from suite.training.data import Examples, Scaling, TrainingData
 from suite.training.execution import seeded
+from suite.training.feeds import Residency, choose, feed
 from suite.training.recipes import Recipe
 
-
-def facts_of(dataset: Component, root: Path) -> Facts:
-    """What is known of a dataset without reading its images. Raises Refused for an illegal setting."""
-    module = registry.load("dataset", dataset.name)
-    chosen = settings.resolve(module.SETTINGS, dict(dataset.settings), dataset.name)
-    facts: Facts = module.facts(root, **chosen)
-    return facts
+Wanted = Residency | Literal["auto"]
+Pictures = Tensor | Callable[[int], Images]
 
 
 def assemble(
@@ -82,48 +82,81 @@ def _searched(variant: str, hyperparameters: Settings) -> dict[str, Any]:
     return found
 
 
+def input_shape(facts: Facts, recipe: Recipe) -> tuple[int, int, int]:
+    """(channels, height, width) of what the network sees of a dataset's images.
+
+    Raises:
+        Refused: the recipe's crop is larger than the images.
+    """
+    channels, *size = facts.shape
+    side, smallest = recipe.random_resized_crop, min(size)
+    for knob in ("random_resized_crop", "cutout"):
+        if getattr(recipe, knob) > smallest:
+            raise Refused(f"recipe.{knob}: {facts.title}'s images of {facts.shape} have no square of this side")
+    return (channels, side, side) if side else facts.shape
+
+
+def residency(dataset: Dataset, wanted: Wanted, device: torch.device, fraction: float) -> Residency:
+    """Where the dataset's images should live; `fraction` as of `feeds.choose`."""
+    if dataset.streamed(wanted):
+        return "stream"
+    return choose(wanted, dataset.size, device, fraction)
+
+
 @functools.lru_cache(maxsize=4)
-def _arrays(dataset: Component, root: Path, part: Part) -> tuple[Tensor, Tensor]:
-    """uint8 (N, channels, height, width) and int64 (N,) on the CPU, shared by the trials of a process."""
-    module = registry.load("dataset", dataset.name)
-    facts = facts_of(dataset, root)
-    if facts.missing:
-        raise Refused(facts.missing)
-    chosen = settings.resolve(module.SETTINGS, dict(dataset.settings), dataset.name)
-    images, labels = module.load(root, part, **chosen)
-    if images.dtype != np.uint8 or images.shape[1:] != facts.shape:
-        raise Refused(f"{dataset.label}: images are {images.dtype} {images.shape[1:]}, not uint8 {facts.shape}")
-    return torch.from_numpy(np.require(images, requirements=["C", "W"])), torch.from_numpy(labels.astype(np.int64))
+def _part(dataset: Dataset, part: Part, streamed: bool) -> tuple[Decoded, Pictures]:
+    """What the cache holds of a part, and its images or how one is decoded; shared by the trials of a process."""
+    found = dataset.decoded(part, keep_images=not streamed)
+    if streamed:
+        return found, _one_by_one(dataset.source(part))
+    assert found.images is not None
+    return found, torch.from_numpy(found.images)
 
 
-@functools.lru_cache(maxsize=64)
-def _moments(dataset: Component, root: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Channel mean and standard deviation of the training part; counting takes as long as a small trial's epoch."""
-    return moments(_arrays(dataset, root, "train")[0])
+def _one_by_one(source: Source) -> Callable[[int], Images]:
+    def decode(row: int) -> Images:
+        try:
+            return source.decode(row)
+        except Unreadable as error:
+            raise Refused(f"{source.name(row)} {error}; repair it, then `graftbench data verify`") from error
+
+    return decode
 
 
-def training_data(trial: Trial, root: Path, recipe: Recipe, device: torch.device) -> tuple[TrainingData, str]:
-    """The training part, split; and the digest of the split."""
-    facts = facts_of(trial.cell.dataset, root)
-    images, labels = _arrays(trial.cell.dataset, root, "train")
+def training_data(
+    trial: Trial, dataset: Dataset, recipe: Recipe, residency: Residency, device: torch.device
+) -> tuple[TrainingData, dict[str, Any]]:
+    """The training part, split; and what a record says of it."""
+    facts = dataset.facts
+    found, pictures = _part(dataset, "train", residency == "stream")
     held_out = recipe.validation or facts.validation
-    train, validation = _splits.split(labels.numpy(), held_out, split_stream(trial))
+    train, validation = _splits.split(found.labels, held_out, split_stream(trial))
     train = np.sort(train)[: recipe.train_limit or None]
     if len(train) < 2 or len(validation) < 1:
-        raise Refused(f"{trial.cell.dataset.label}: {len(train)} training and {len(validation)} validation images")
-    mean, std = (facts.mean, facts.std) if facts.mean and facts.std else _moments(trial.cell.dataset, root)
-    on_device = images.to(device), labels.to(device)
-    trained, held = (Examples(*on_device, torch.from_numpy(index).to(device)) for index in (train, validation))
-    return TrainingData(trained, held, Scaling.of(mean, std, device)), _splits.digest(train, validation)
+        name = dataset.component.label
+        raise Refused(f"{name}: {len(train)} training and {len(validation)} validation images")
+    mean, std = (facts.mean, facts.std) if facts.mean and facts.std else (found.mean, found.std)
+    images, labels = feed(pictures, residency, device), torch.from_numpy(found.labels).to(device)
+    size = facts.shape[1:]
+    trained, held = (Examples(images, labels, torch.from_numpy(index), size) for index in (train, validation))
+    described = {
+        "data": found.digest,
+        "split": _splits.digest(train, validation),
+        "train_examples": len(train),
+        "validation_examples": len(validation),
+        "residency": residency,
+    }
+    return TrainingData(trained, held, Scaling.of(mean, std, device)), described
 
 
-def load_test(trial: Trial, root: Path, device: torch.device) -> Examples:
-    """The test part, for confirm trials only: the one way to it.
+def load_test(trial: Trial, dataset: Dataset, residency: Residency, device: torch.device) -> tuple[Examples, str]:
+    """The test part, for confirm trials only: the one way to it; and its digest.
 
     Raises:
         PermissionError: a search trial asked.
     """
     if trial.stage != "confirm":
         raise PermissionError(f"a {trial.stage} trial may not read the test part")
-    images, labels = _arrays(trial.cell.dataset, root, "test")
-    return Examples(images.to(device), labels.to(device), torch.arange(len(labels), device=device))
+    found, pictures = _part(dataset, "test", residency == "stream")
+    images, labels = feed(pictures, residency, device), torch.from_numpy(found.labels)
+    return Examples(images, labels.to(device), torch.arange(len(labels)), dataset.facts.shape[1:]), found.digest

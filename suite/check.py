@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from suite import registry
-from suite.assembly import assemble, cell_costs, facts_of
+from suite.assembly import assemble, cell_costs, input_shape
 from suite.datasets import Facts
+from suite.library import Dataset
 from suite.plan import Axis, Plan, PlannedCell, axes, entries_by_kind, refuse_repeats, with_cells
 from suite.settings import Refused, Setting, canonical
 from suite.specs import Cell, Component, Settings, Space, freeze, settings_label
@@ -47,26 +48,15 @@ def check(plan: Plan, data: Path, *, strict: bool = False) -> Plan:
     return checked
 
 
-def refuse_missing_data(plan: Plan, data: Path) -> None:
-    """
-    Raises:
-        Refused: files of a dataset are missing; the sentence names the path and the command that makes them.
-    """
-    for axis in axes("dataset", plan.study.datasets):
-        missing = facts_of(axis.component, data).missing
-        if missing:
-            raise Refused(f"{axis.where}: {missing}")
-
-
 def _canonical(kind: registry.Kind, axis: Axis) -> Axis:
     declared: Mapping[str, Setting] = registry.load(kind, axis.component.name).SETTINGS
     return Axis(axis.where, canonical(declared, axis.component, axis.where))
 
 
 def _facts(axis: Axis, plan: Plan, data: Path) -> Facts:
-    """What is known of the dataset, whose training part must hold what the recipe holds out."""
+    """What is known of the dataset as the network sees it: its training part must hold what the recipe holds out."""
     try:
-        facts = facts_of(axis.component, data)
+        facts = Dataset(axis.component, data).facts
     except Refused as refusal:
         raise Refused(f"{axis.where}: {refusal}") from refusal
     recipe = recipes.resolve(plan.recipe)
@@ -77,7 +67,7 @@ def _facts(axis: Axis, plan: Plan, data: Path) -> Facts:
             f"{where}: holding out {held_out} of the {facts.train_examples} training images of "
             f"{axis.component.label} leaves nothing to train on; name fewer"
         )
-    return facts
+    return replace(facts, shape=input_shape(facts, recipe))
 
 
 def _with(same: Mapping[registry.Kind, Mapping[Component, Axis]], cell: Cell) -> Cell:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from suite import cli_data
 from suite.settings import Refused
+from suite.terminal import DEFAULT_DATA, DONE, INTERRUPTED, REFUSED, SOME_FAILED, Data, Json, console, show, write_json
 
 if TYPE_CHECKING:
     from suite.plan import Plan
-
-DONE, SOME_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 app = typer.Typer(
     name="graftbench",
@@ -35,30 +31,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(cli_data.app, name="data")
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, e.g. configs/demo.yaml.")]
-Data = Annotated[
-    Path, typer.Option("--data", envvar="GRAFTBENCH_DATA", help="The data directory: datasets are looked up there.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse the whole study when any pair in it is refused.")]
-DEFAULT_DATA = Path("data")
-
-
-def _console() -> Console:
-    width = None if sys.stdout.isatty() else 120
-    return Console(width=width, highlight=False)
-
-
-def _show(parts: Iterable[Table | str]) -> None:
-    """Tables folded to the width, lines as they are, so that commands and paths in them can be copied."""
-    console = _console()
-    for part in parts:
-        console.print(part, soft_wrap=isinstance(part, str))
-
-
-def _write_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=1) + "\n")
 
 
 def _checked(study: Path, data: Path, strict: bool = False) -> Plan:
@@ -79,9 +55,9 @@ def plan(study: StudyFile, data: Data = DEFAULT_DATA, as_json: Json = False, str
     from suite.show import plan_as_dict, plan_tables
 
     if as_json:
-        _write_json(plan_as_dict(checked))
+        write_json(plan_as_dict(checked))
         return
-    _show([*plan_tables(checked), f"run it: graftbench run {escape(str(study))}"])
+    show([*plan_tables(checked), f"run it: graftbench run {escape(str(study))}"])
 
 
 @app.command()
@@ -101,21 +77,19 @@ def run(
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise Refused(f"--device: must be auto, cpu, cuda or cuda:N, not {device!r}")
     checked = _checked(study, data, strict)
-    from suite.check import refuse_missing_data
     from suite.show import outcome_lines
     from suite.sweep.run import Options, run_study
     from suite.training.execution import resolve_device
 
-    refuse_missing_data(checked, data)
     if address is None:  # trials run on this machine
         resolve_device(device)
     try:
-        outcome = run_study(checked, Options(data, local, address, device), _console())
+        outcome = run_study(checked, Options(data, local, address, device), console())
     except KeyboardInterrupt:
         again = f"graftbench run {escape(str(study))}"
-        _show([f"interrupted; finished trials are kept, and the rest resumes with: {again}"])
+        show([f"interrupted; finished trials are kept, and the rest resumes with: {again}"])
         raise typer.Exit(INTERRUPTED) from None
-    _show(outcome_lines(checked, outcome, study))
+    show(outcome_lines(checked, outcome, study))
     raise typer.Exit(SOME_FAILED if outcome.failed or outcome.tracking_trouble else DONE)
 
 
@@ -128,9 +102,9 @@ def status(study: StudyFile, data: Data = DEFAULT_DATA, as_json: Json = False) -
 
     found = study_status(checked)
     if as_json:
-        _write_json(found)
+        write_json(found)
     else:
-        _show([status_table(found)])
+        show([status_table(found)])
 
 
 @app.command()
@@ -146,9 +120,9 @@ def trial(
 
     folder = find_trial(storage, key)
     if as_json:
-        _write_json(read_trial(folder / "trial.json").to_dict())
+        write_json(read_trial(folder / "trial.json").to_dict())
     else:
-        _show(trial_lines(folder))
+        show(trial_lines(folder))
 
 
 @app.command()
@@ -165,7 +139,7 @@ def leaderboard(
 
     found = load(records)
     if as_json:
-        _write_json(rank(found))
+        write_json(rank(found))
     else:
         sys.stdout.write((to_markdown(found) if markdown else to_text(found)) + "\n")
 
@@ -180,7 +154,7 @@ def report(
     from analysis.report import write_report
 
     written = write_report(records, out or records.parent / "report")
-    _show([f"report: {escape(str(written))}"])
+    show([f"report: {escape(str(written))}"])
 
 
 def _collect(study: Path) -> Path:
@@ -211,7 +185,7 @@ def ui(
 
     uri = tracking_uri(load_study(study))
     check_store(uri)
-    serve(uri, port, _console())
+    serve(uri, port, console())
 
 
 @app.command()
@@ -227,9 +201,9 @@ def doctor(
 
     found = examine(data, tracking)
     if as_json:
-        _write_json(found)
+        write_json(found)
     else:
-        _show(sections(found))
+        show(sections(found))
 
 
 @app.command()
@@ -250,11 +224,11 @@ def clean(
 
     loaded = load_study(study)
     if not everything:
-        _show([escape(remove_checkpoints(loaded))])
+        show([escape(remove_checkpoints(loaded))])
         return
     if not yes and not typer.confirm(f"Remove every result of {loaded.study} ({loaded.storage_path})?"):
         raise typer.Exit(DONE)
-    _show([escape(remove_study(loaded))])
+    show([escape(remove_study(loaded))])
 
 
 def main() -> None:

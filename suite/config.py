@@ -116,6 +116,8 @@ class Resources(Section):
 
     cpus: Annotated[Number, Field(gt=0)] = 1
     gpus: Annotated[Number, Field(ge=0)] | None = None  # default: 1 where Ray has GPUs, else 0; 0 trains on the CPU
+    residency: Literal["auto", "device", "host", "stream"] = "auto"  # where images live; changes no figure
+    device_memory: Annotated[Number, Field(gt=0, le=1)] = 0.25  # share of a GPU's memory that images may take
 
 
 class Statistics(Section):

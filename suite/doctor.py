@@ -12,10 +12,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from suite import registry
-from suite.assembly import facts_of
+from suite.data import Listed, listing
 from suite.settings import Refused
-from suite.specs import Component, freeze
 from suite.tracking.store import DEFAULT_URI, check_store, shown
 
 _PACKAGES = ("torch", "torchvision", "timm", "ray", "optuna", "mlflow", "pyarrow", "pandas", "scipy", "statsmodels")
@@ -52,21 +50,13 @@ def _devices() -> list[str]:
 
 
 def _datasets(data: Path) -> dict[str, str]:
-    """Per dataset `found`, or the sentence that says what is missing; Parquet folders by the name of each."""
-    components = [Component(name) for name in registry.available("dataset") if name != "parquet"]
-    layouts = ("*/*.parquet", "*/data/*.parquet")
-    folders = sorted({path.relative_to(data).parts[0] for layout in layouts for path in data.glob(layout)})
-    components += [Component("parquet", freeze({"path": folder})) for folder in folders]
-    return {component.label: _found(component, data) for component in components}
+    """Per dataset `found`, or the sentence that says what is missing."""
+    return {found.dataset: found.remedy or _found(found) for found in listing(data)}
 
 
-def _found(component: Component, data: Path) -> str:
-    try:
-        facts = facts_of(component, data)
-    except Refused as refusal:
-        return str(refusal)
-    size = f"{facts.train_examples:,} + {facts.test_examples:,} images, {facts.classes} classes, {facts.shape}"
-    return facts.missing or f"found: {size}"
+def _found(dataset: Listed) -> str:
+    images = f"{dataset.train_examples:,} + {dataset.test_examples:,} images"
+    return f"found: {images}, {dataset.classes} classes, {dataset.shape}"
 
 
 def _trouble(uri: str) -> str | None:

@@ -13,7 +13,7 @@ from suite.specs import Cell, Component, Settings, Space, Stage, Trial, first_dr
 from suite.training import recipes
 
 # Searching these would give cells unequal budgets (a batch also decides the steps) or move the yardstick.
-_NOT_SEARCHABLE = frozenset({"epochs", "batch", "train_limit", "validation", "selection"})
+_NOT_SEARCHABLE = frozenset({"epochs", "batch", "train_limit", "validation", "selection", "random_resized_crop"})
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,8 @@ class Record:
     test_top5_error: float | None = None
     test_reads: int = 0
     # data
+    data: str = ""  # digest of the decoded training part, images and labels
+    test_data: str = ""  # likewise of the test part, where it was read
     split: str = ""  # digest of the train and validation indices
     train_examples: int | None = None
     validation_examples: int | None = None
@@ -95,6 +97,7 @@ class Record:
     memory_format: str = ""
     micro_batch: int | None = None
     threads: int | None = None
+    residency: str = ""  # where the images lived: device | host | stream; all give the same bits
     device_kind: str = ""  # cpu | cuda
     device: str = ""  # its name
     host: str = ""

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 
 from suite import provenance, records
-from suite.assembly import assemble, cell_costs, facts_of, load_test, training_data
+from suite.assembly import Wanted, assemble, cell_costs, input_shape, load_test, residency, training_data
 from suite.folder import (
     claim,
     conditions_of,
@@ -28,13 +28,16 @@ from suite.folder import (
     note_conditions,
     read_trial,
 )
+from suite.library import Dataset
 from suite.records import FINISHED, Epoch, Record, Status
 from suite.settings import Refused
 from suite.specs import Streams, Trial
 from suite.training import predictions, recipes
+from suite.training.augment import Augmentation
 from suite.training.checkpoint import Checkpoints
 from suite.training.data import Examples, trained_images
 from suite.training.execution import Execution, device_name, resolve_device
+from suite.training.feeds import RESIDENCIES
 from suite.training.loop import Diverged, Evaluation, build_optimizer, evaluate, train_epoch
 from suite.training.memory import PeakMemory
 from suite.training.outcome import best_epoch, partial_record
@@ -53,6 +56,8 @@ class Place:
         device: auto, cpu, cuda or cuda:N.
         threads: CPU threads; None: torch's choice.
         keep: the weights that stay once the trial is finished.
+        residency: where images live, auto or one of `feeds.RESIDENCIES`.
+        device_memory: the share of a GPU's memory that images may take under auto.
     """
 
     data: Path
@@ -60,6 +65,8 @@ class Place:
     device: str = "auto"
     threads: int | None = None
     keep: Literal["best", "none"] = "best"
+    residency: Wanted = "auto"
+    device_memory: float = 0.25
 
 
 class TrialRun:
@@ -74,17 +81,20 @@ class TrialRun:
         self._place = place
         claim(trial, place.directory)
         self._recipe = recipes.resolve(trial.recipe, trial.hyperparameters)
+        self._augmentation = Augmentation.of(self._recipe)
         device = resolve_device(place.device)
         self._execution = Execution(device, trial.precision, trial.channels_last, trial.micro_batch, place.threads)
         self._execution.settle()
         self._memory = PeakMemory(device)
         self._streams = Streams(trial.stage, trial.seed)
-        facts = facts_of(trial.cell.dataset, place.data)
-        self._data, self._split = training_data(trial, place.data, self._recipe, device)
         cell, chosen = trial.cell, trial.hyperparameters
+        self._dataset = Dataset(cell.dataset, place.data)
+        shape, classes = input_shape(self._dataset.facts, self._recipe), self._dataset.facts.classes
+        self._residency = residency(self._dataset, place.residency, device, place.device_memory)
+        self._data, self._described = training_data(trial, self._dataset, self._recipe, self._residency, device)
         structural = tuple((name, value) for name, value in chosen if "." in name)  # a learning rate costs nothing
-        self._costs = cell_costs(cell, facts.shape, facts.classes, structural)
-        graft = assemble(cell, facts.shape, facts.classes, streams=self._streams, hyperparameters=chosen)
+        self._costs = cell_costs(cell, shape, classes, structural)
+        graft = assemble(cell, shape, classes, streams=self._streams, hyperparameters=chosen)
         self._graft = graft._replace(model=self._execution.placed(graft.model))
         self._optimizer = build_optimizer(self._recipe, self._graft.model, device)
         # A search trial's weights are for people to look at; a confirm trial needs its best ones for the test.
@@ -112,8 +122,8 @@ class TrialRun:
             self._optimizer,
             self._data,
             self._execution,
+            self._augmentation,
             batch=self._recipe.batch,
-            flip=self._recipe.flip,
             streams=self._streams,
             epoch=number,
             learning_rate=rate,
@@ -152,17 +162,18 @@ class TrialRun:
 
     def _evaluate(self, examples: Examples) -> Evaluation:
         seed = self._streams.seed_of("evaluation")
-        model, batch = self._graft.model, self._recipe.batch
-        return evaluate(model, examples, self._data.scaling, self._execution, batch=batch, seed=seed)
+        how = (self._data.scaling, self._execution, self._augmentation)
+        return evaluate(self._graft.model, examples, *how, batch=self._recipe.batch, seed=seed)
 
     def _test(self) -> dict[str, Any]:
         reads = count_test_read(self._place.directory)
-        test = load_test(self.trial, self._place.data, self._execution.device)
+        test, digest = load_test(self.trial, self._dataset, self._residency, self._execution.device)
         self._graft.model.load_state_dict(self._checkpoints.best_weights())
         result = self._evaluate(test)
         if self._place.directory is not None:
             predictions.write(self._place.directory / "predictions.parquet", test.labels.cpu(), result)
         return {
+            "test_data": digest,
             "test_loss": result.loss,
             "test_top1_error": result.top1_error,
             "test_top5_error": result.top5_error,
@@ -174,9 +185,7 @@ class TrialRun:
         """What is known before the first epoch."""
         return {
             **dataclasses.asdict(self._costs),
-            "split": self._split,
-            "train_examples": len(self._data.train),
-            "validation_examples": len(self._data.validation),
+            **self._described,
             "threads": torch.get_num_threads(),
             "device_kind": self._execution.device.type,
             "device": device_name(self._execution.device),
@@ -273,8 +282,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--directory", type=Path, help="the trial's folder; default: keep nothing")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--residency", choices=("auto", *RESIDENCIES), default="auto", help="where images live")
     given = parser.parse_args(arguments)
-    place = Place(given.data, given.directory, given.device, given.threads)
+    place = Place(given.data, given.directory, given.device, given.threads, residency=given.residency)
     try:
         record = run_trial(read_trial(given.trial), _tell, place=place)
     except Refused as refusal:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from suite.check import _checked_space, check, refuse_missing_data
+from suite.check import _checked_space, check
 from suite.config import parse_study
 from suite.plan import Conditions, Plan, PlannedCell, make_plan
 from suite.settings import Refused, Setting
@@ -264,12 +264,27 @@ def test_macs_of_the_small_network_by_hand() -> None:
     assert found.macs == found.inference_macs == 28 * 28 * 9 * 4 + 14 * 14 * 4 * 64 + 64 * 10
 
 
-def test_missing_data_names_the_path_and_the_command(tmp_path: Path) -> None:
-    plan = checked(datasets=["digits", "mnist"], data=tmp_path)
-    assert len(plan.runnable) == 4, "planning needs no images"
+def test_planning_needs_no_images(tmp_path: Path) -> None:
+    assert len(checked(datasets=["digits", "mnist", "imagenet"], data=tmp_path).runnable) == 6
+
+
+def test_a_crop_decides_what_the_network_sees() -> None:
+    recipe = {"name": "gradient", "random_resized_crop": 16}
+    crop = by_label(checked(datasets=["mnist"], recipe=recipe))["mnist / gradient_cnn / baseline"]
+    assert crop.macs == 16 * 16 * 9 * 4 + 8 * 8 * 4 * 64 + 64 * 10
+
+
+@pytest.mark.parametrize(
+    ("knobs", "sentence"),
+    [
+        ({"random_resized_crop": 29}, "recipe.random_resized_crop: MNIST's images of (1, 28, 28) have no square"),
+        ({"cutout": 29}, "recipe.cutout: MNIST's images of (1, 28, 28) have no square of this side"),
+        ({"pad": 2, "random_resized_crop": 16}, "recipe.pad: random_resized_crop crops already"),
+        ({"pad": -1}, "recipe.pad: must be 0 or more, not -1"),
+        ({"mixup": float("nan")}, "recipe.mixup: must be a finite number"),
+    ],
+)
+def test_augmentation_that_the_images_cant_serve_is_refused(knobs: dict[str, Any], sentence: str) -> None:
     with pytest.raises(Refused) as refusal:
-        refuse_missing_data(plan, tmp_path)
-    sentence = str(refusal.value)
-    assert sentence.startswith(f"datasets[1]: {tmp_path}/MNIST/raw/train-images-idx3-ubyte (or .gz) is missing")
-    assert "fetch it with `" in sentence and f"MNIST('{tmp_path}', download=True)" in sentence
-    refuse_missing_data(checked(), tmp_path)
+        checked(datasets=["mnist"], recipe={"name": "gradient", **knobs})
+    assert sentence in str(refusal.value)

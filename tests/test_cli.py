@@ -196,7 +196,9 @@ def test_missing_images_stop_a_run_before_it_starts(graftbench: Command, study_f
     path = study_file(datasets=["digits", "mnist"])
     assert graftbench("plan", path).code == 0
     answer = graftbench("run", "--local", "--data", "elsewhere", path)
-    assert_refused(answer, "datasets[1]: elsewhere/MNIST/raw/train-images-idx3-ubyte", "fetch it with `python -c")
+    assert_refused(
+        answer, "/elsewhere/MNIST/raw/train-images-idx3-ubyte", "fetch it with `graftbench data fetch mnist`"
+    )
     assert contents(work) == {}
 
 

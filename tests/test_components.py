@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from suite.datasets import Facts
+from suite.datasets._source import Source
 from suite.layers.model import Backbone, Graft
 from suite.registry import Kind, available, load
 from suite.settings import Refused, canonical
@@ -129,7 +130,7 @@ def test_variant_starts_equal_to_its_baseline(backbone: str, variant: str) -> No
 
 
 @pytest.mark.parametrize("name", available("dataset"))
-def test_dataset_facts_agree_with_its_arrays(name: str, tmp_path: Path) -> None:
+def test_dataset_facts_agree_with_its_sources(name: str, tmp_path: Path) -> None:
     module = load("dataset", name)
     try:
         facts: Facts = module.facts(tmp_path)
@@ -142,10 +143,15 @@ def test_dataset_facts_agree_with_its_arrays(name: str, tmp_path: Path) -> None:
         assert moments is None or len(moments) == facts.shape[0]
     if facts.missing:
         assert str(tmp_path) in facts.missing
-        with pytest.raises(Refused, match=name):
-            module.load(tmp_path, "train")
+        for part in ("train", "test"):
+            with pytest.raises(Refused, match=name):
+                module.source(tmp_path, part)
         return
     for part, count in (("train", facts.train_examples), ("test", facts.test_examples)):
-        images, labels = module.load(tmp_path, part)
-        assert images.dtype == np.uint8 and images.shape == (count, *facts.shape)
-        assert labels.dtype == np.int64 and np.unique(labels).tolist() == list(range(facts.classes))
+        source: Source = module.source(tmp_path, part)
+        assert source.shape == facts.shape and part in source.origin and all(file.is_file() for file in source.files)
+        assert source.labels.shape == (count,) and source.labels.dtype == np.int64
+        assert np.unique(source.labels).tolist() == list(range(facts.classes))
+        for row in (0, count - 1):
+            image = source.decode(row)
+            assert image.dtype == np.uint8 and image.shape == facts.shape and source.name(row)

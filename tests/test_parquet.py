@@ -1,10 +1,11 @@
-"""The Parquet loader on small made files, and on CIFAR-10 where it is."""
+"""The Parquet dataset on small made files, and on CIFAR-10 where it is."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from suite.datasets import parquet
+from suite.datasets import _parquet_rows, cifar10, parquet
+from suite.datasets._cache import decoded_part
+from suite.datasets._source import Source
 from suite.settings import Refused, resolve
 
 
@@ -28,6 +31,16 @@ def real(*parts: str) -> Path:
     pytest.skip(f"real data {'/'.join(parts)} is neither in GRAFTBENCH_DATA nor in ../shared/data")
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFTBENCH_CACHE", str(tmp_path / "cache"))
+
+
+def arrays(source: Source) -> tuple[Any, Any]:
+    """All images of a source, decoded, and its labels."""
+    return np.stack([source.decode(row) for row in range(len(source.labels))]), source.labels
+
+
 def encoded(pixels: Any, kind: str = "PNG") -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind)
@@ -38,7 +51,13 @@ def picture(value: int, shape: tuple[int, ...] = (6, 5, 3)) -> bytes:
     return encoded(np.full(shape, value, np.uint8))
 
 
-def write_parquet(file: Path, images: list[bytes | None], labels: list[int], names: list[str] | None = None) -> None:
+def write_parquet(
+    file: Path,
+    images: list[bytes | None],
+    labels: list[int],
+    names: list[str] | None = None,
+    rows_per_group: int | None = None,
+) -> None:
     cells = [{"bytes": image, "path": None} for image in images]
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     table = pa.table({"img": pa.array(cells, kind), "label": pa.array(labels, pa.int64())})
@@ -46,7 +65,7 @@ def write_parquet(file: Path, images: list[bytes | None], labels: list[int], nam
         features = {"img": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
         table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     file.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, file)
+    pq.write_table(table, file, row_group_size=rows_per_group)
 
 
 def write_set(root: Path, **train: Any) -> Path:
@@ -65,16 +84,16 @@ def test_parquet_in_order_of_files_and_rows(tmp_path: Path) -> None:
     facts = parquet.facts(tmp_path, path="set")
     assert (facts.classes, facts.shape, facts.class_names) == (2, (3, 6, 5), ("cat", "dog"))
     assert (facts.train_examples, facts.test_examples, facts.validation) == (5, 1, 1)
-    images, labels = parquet.load(tmp_path, "train", path="set")
+    images, labels = arrays(parquet.source(tmp_path, "train", path="set"))
     assert images.shape == (5, 3, 6, 5) and images[:, 2, 5, 4].tolist() == [0, 1, 2, 3, 4]
     assert labels.tolist() == [0, 1, 0, 0, 1]
-    assert parquet.load(tmp_path, "test", path="set")[0][0, 0, 0, 0] == 9
+    assert parquet.source(tmp_path, "test", path="set").decode(0)[0, 0, 0] == 9
 
 
 def test_parquet_channels_come_first(tmp_path: Path) -> None:
     pixels = np.arange(6 * 5 * 3, dtype=np.uint8).reshape(6, 5, 3)
     write_set(tmp_path, images=[encoded(pixels), picture(0)])
-    assert np.array_equal(parquet.load(tmp_path, "train", path="set")[0][3], pixels.transpose(2, 0, 1))
+    assert np.array_equal(parquet.source(tmp_path, "train", path="set").decode(3), pixels.transpose(2, 0, 1))
 
 
 def test_parquet_without_class_names_counts_labels(tmp_path: Path) -> None:
@@ -85,7 +104,7 @@ def test_parquet_without_class_names_counts_labels(tmp_path: Path) -> None:
 def test_parquet_holds_out_what_it_is_told(tmp_path: Path) -> None:
     write_set(tmp_path)
     assert parquet.facts(tmp_path, path="set", validation=2).validation == 2
-    assert len(parquet.load(tmp_path, "train", path="set", validation=2)[0]) == 5, "the part itself is whole"
+    assert len(parquet.source(tmp_path, "train", path="set", validation=2).labels) == 5, "the part itself is whole"
 
 
 def test_parquet_with_100_classes_holds_out_a_tenth(tmp_path: Path) -> None:
@@ -100,46 +119,159 @@ def test_parquet_grey_images_have_one_channel(tmp_path: Path) -> None:
     for part in ("train", "test"):
         write_parquet(tmp_path / "set" / f"{part}-0.parquet", [picture(7, (4, 4))] * 2, [0, 1])
     assert parquet.facts(tmp_path, path="set").shape == (1, 4, 4)
-    assert parquet.load(tmp_path, "train", path="set")[0].shape == (2, 1, 4, 4)
+    assert parquet.source(tmp_path, "train", path="set").decode(1).shape == (1, 4, 4)
 
 
 def test_parquet_a_grey_image_among_colour_ones_becomes_colour(tmp_path: Path) -> None:
     write_set(tmp_path, images=[picture(3), picture(8, (6, 5))])
-    assert parquet.load(tmp_path, "train", path="set")[0][4, :, 0, 0].tolist() == [8, 8, 8]
+    assert parquet.source(tmp_path, "train", path="set").decode(4)[:, 0, 0].tolist() == [8, 8, 8]
 
 
 def test_parquet_finds_data_folder_and_validation_files(tmp_path: Path) -> None:
     for name in ("train", "validation"):
         write_parquet(tmp_path / "set" / "data" / f"{name}-0.parquet", [picture(len(name))] * 2, [0, 1])
-    assert parquet.load(tmp_path, "test", path="set")[0][0, 0, 0, 0] == len("validation")
+    assert parquet.source(tmp_path, "test", path="set").decode(0)[0, 0, 0] == len("validation")
     write_parquet(tmp_path / "set" / "data" / "test-0.parquet", [picture(77)] * 2, [0, 1])
-    assert parquet.load(tmp_path, "test", path="set")[0][0, 0, 0, 0] == 77
+    assert parquet.source(tmp_path, "test", path="set").decode(0)[0, 0, 0] == 77
 
 
 @pytest.mark.parametrize(
     ("train", "sentence"),
     [
-        ({"images": [picture(1), picture(1, (7, 5, 3))]}, "3 x 7 x 5 in row 1"),
-        ({"images": [picture(1), b"not an image"]}, "row 1 that can't be decoded"),
-        ({"images": [picture(1), picture(1)[:50]]}, "row 1 that can't be decoded"),
-        ({"images": [None, picture(1)]}, "no image bytes in row 0"),
-        ({"labels": [0, 2]}, r"label 2 in row 1, outside 0\.\.1"),
-        ({"labels": [-1, 0]}, "label -1 in row 0"),
+        ({"images": [picture(1), picture(1, (7, 5, 3))]}, "row 1 has 7 x 5 pixels, not 6 x 5"),
+        ({"images": [picture(1), b"not an image"]}, "row 1 can't be decoded"),
+        ({"images": [picture(1), picture(1)[:50]]}, "row 1 can't be decoded"),
+        ({"images": [None, picture(1)]}, "row 0 has no image bytes"),
+        ({"images": [picture(1), b""]}, "row 1 has no image bytes"),
+        ({"labels": [0, 2]}, r"row 1 has label 2, outside 0\.\.1"),
+        ({"labels": [-1, 0]}, "row 0 has label -1"),
         ({"labels": [0, None]}, "without a label"),
     ],
 )
 def test_parquet_refuses_broken_rows(tmp_path: Path, train: dict[str, Any], sentence: str) -> None:
     file = write_set(tmp_path, **train)
+    source = parquet.source(tmp_path, "train", path="set")
     with pytest.raises(Refused, match=sentence) as refusal:
-        parquet.load(tmp_path, "train", path="set")
+        decoded_part(source, "parquet-train", classes=2)
     assert str(file) in str(refusal.value)
 
 
-def test_parquet_rows_are_counted_over_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet, "ROWS", 2)
-    write_set(tmp_path, images=[picture(1)] * 3 + [b"broken"], labels=[0] * 4)
-    with pytest.raises(Refused, match="in row 3"):
-        parquet.load(tmp_path, "train", path="set")
+def test_parquet_refuses_a_broken_first_row(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    first = tmp_path / "set" / "train-0.parquet"
+    for image, sentence in ((None, "no image bytes"), (b"not an image", "can't be decoded")):
+        write_parquet(first, [image], [0])
+        with pytest.raises(Refused, match=rf"train-0\.parquet row 0 .*{sentence}"):
+            parquet.facts(tmp_path, path="set")
+    write_parquet(first, [], [])
+    with pytest.raises(Refused, match="has no rows"):
+        parquet.facts(tmp_path, path="set")
+
+
+def test_parquet_a_colour_image_among_grey_ones_is_refused(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        images = [picture(7, (4, 4)), picture(7, (4, 4, 3))]
+        write_parquet(tmp_path / "set" / f"{part}-0.parquet", images, [0, 1])
+    with pytest.raises(Refused, match=r"row 1 is a colour image \(RGB\) among grey ones"):
+        decoded_part(parquet.source(tmp_path, "train", path="set"), "parquet-train", classes=2)
+
+
+def test_parquet_a_file_unlike_the_first_is_refused(tmp_path: Path) -> None:
+    file = write_set(tmp_path)
+    table = pq.read_table(file)
+    pq.write_table(table.rename_columns(["img", "other"]), file)
+    source = parquet.source(tmp_path, "train", path="set")
+    with pytest.raises(Refused, match=r"train-1\.parquet can't be read like its first"):
+        _ = source.labels
+    pq.write_table(table.rename_columns(["other", "label"]), file)
+    source = parquet.source(tmp_path, "train", path="set")
+    assert source.decode(2)[0, 0, 0] == 2
+    with pytest.raises(Refused, match=r"train-1\.parquet can't be read like its first"):
+        source.decode(3)
+
+
+def write_groups(root: Path, rows_per_group: int) -> int:
+    """Two training files of 23 and 10 images, the first with several row groups; returns how many images."""
+    generator = np.random.default_rng(0)
+    for name, count in (("train-0", 23), ("train-1", 10), ("test-0", 2)):
+        images = [encoded(generator.integers(0, 256, (5, 4, 3), np.uint8)) for _ in range(count)]
+        labels = generator.integers(0, 3, count).tolist()
+        write_parquet(root / "set" / f"{name}.parquet", list(images), labels, ["a", "b", "c"], rows_per_group)
+    return 33
+
+
+@pytest.mark.parametrize("rows_per_group", [1, 4, 23, 100])
+def test_parquet_random_rows_are_the_sequential_ones(tmp_path: Path, rows_per_group: int) -> None:
+    count = write_groups(tmp_path, rows_per_group)
+    images, labels = arrays(parquet.source(tmp_path, "train", path="set"))
+    stored = [pq.read_table(tmp_path / "set" / f"train-{i}.parquet") for i in (0, 1)]
+    cells = [cell["bytes"] for table in stored for cell in table.column("img").to_pylist()]
+    pixels = [np.asarray(Image.open(io.BytesIO(cell))).transpose(2, 0, 1) for cell in cells]
+    assert np.array_equal(images, np.stack(pixels))
+    assert labels.tolist() == [label for table in stored for label in table.column("label").to_pylist()]
+    source = parquet.source(tmp_path, "train", path="set")
+    for row in np.random.default_rng(1).permutation(count):
+        assert np.array_equal(source.decode(int(row)), images[row])
+    assert source.name(22).endswith("train-0.parquet row 22") and source.name(23).endswith("train-1.parquet row 0")
+
+
+def test_parquet_rows_from_many_threads(tmp_path: Path) -> None:
+    count = write_groups(tmp_path, rows_per_group=2)
+    images, _ = arrays(parquet.source(tmp_path, "train", path="set"))
+    source = parquet.source(tmp_path, "train", path="set")
+    rows = np.random.default_rng(2).integers(0, count, 400).tolist()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(source.decode, rows))
+    assert np.array_equal(np.stack(found), images[rows])
+
+
+def test_parquet_in_order_reads_a_row_group_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_groups(tmp_path, rows_per_group=4)
+    reads = []
+    read = _parquet_rows.ParquetRows._read
+    monkeypatch.setattr(
+        _parquet_rows.ParquetRows, "_read", lambda self, group: reads.append(group) or read(self, group)
+    )
+    source = parquet.source(tmp_path, "train", path="set")
+    assert reads == [], "opening reads no images"
+    arrays(source)
+    assert len(reads) == len(set(reads)) == 6 + 3
+    assert isinstance(source, _parquet_rows.ParquetRows) and len(source._kept) == _parquet_rows.KEPT
+
+
+def test_parquet_resized_images_may_differ_in_shape(tmp_path: Path) -> None:
+    from torchvision.transforms import functional
+
+    generator = np.random.default_rng(3)
+    pixels = [generator.integers(0, 256, (40 + 5 * i, 61, 3), np.uint8) for i in range(2)]
+    write_set(tmp_path, images=[encoded(picture) for picture in pixels])
+    assert parquet.facts(tmp_path, path="set", size=32).shape == (3, 32, 32)
+    for row, image in enumerate(pixels):
+        squashed = parquet.source(tmp_path, "train", path="set", size=32).decode(3 + row)
+        cropped = parquet.source(tmp_path, "train", path="set", size=32, resize="crop").decode(3 + row)
+        original = Image.fromarray(image)
+        wanted = functional.center_crop(functional.resize(original, 32), 32)
+        assert np.array_equal(cropped, np.asarray(wanted).transpose(2, 0, 1))
+        assert np.array_equal(squashed, np.asarray(functional.resize(original, [32, 32])).transpose(2, 0, 1))
+
+
+def test_parquet_crop_needs_a_size(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    for look in (
+        lambda: parquet.facts(tmp_path, path="set", resize="crop"),
+        lambda: parquet.source(tmp_path, "train", path="set", resize="crop"),
+    ):
+        with pytest.raises(Refused, match=r"parquet\.resize: crop needs a size"):
+            look()
+
+
+def test_parquet_origin_tells_what_changes_pixels(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    chosen: list[dict[str, Any]] = [{}, {"size": 6}, {"size": 6, "resize": "crop"}]
+    sources = [parquet.source(tmp_path, part, path="set", **one) for one in chosen for part in ("train", "test")]
+    assert len({(source.origin, source.shape) for source in sources}) == 6
+    assert parquet.source(tmp_path, "train", path="set", validation=3).origin == sources[0].origin
+    assert all(file.is_absolute() for source in sources for file in source.files)
 
 
 def test_parquet_refuses_what_is_not_there(tmp_path: Path) -> None:
@@ -175,8 +307,23 @@ def test_cifar10_parquet() -> None:
     root = real("cifar10-parquet")
     facts = parquet.facts(root, path="cifar10-parquet")
     assert (facts.classes, facts.shape, facts.class_names[6]) == (10, (3, 32, 32), "frog")
+    assert facts.class_names == cifar10.NAMES
     assert (facts.train_examples, facts.test_examples, facts.validation) == (50_000, 10_000, 10_000)
-    images, labels = parquet.load(root, "test", path="cifar10-parquet")
+    source = parquet.source(root, "test", path="cifar10-parquet")
+    images, labels = arrays(source)
     assert images.shape == (10_000, 3, 32, 32) and np.bincount(labels).tolist() == [1000] * 10
     # The published CIFAR-10 test means are 0.4942, 0.4851, 0.4504; JPEG moves the fourth digit.
     assert np.abs(images.mean((0, 2, 3)) / 255 - [0.4942, 0.4851, 0.4504]).max() < 0.001
+
+
+def test_cifar10_constants_from_parquet() -> None:
+    """The published mean and standard deviation are those of the 50,000 images, but for what JPEG moved."""
+    source = parquet.source(real("cifar10-parquet"), "train", path="cifar10-parquet")
+    images, _ = arrays(source)
+    facts = cifar10.facts(Path())
+    values = images.transpose(1, 0, 2, 3).reshape(3, -1)
+    counts = np.stack([np.bincount(channel, minlength=256) for channel in values]) / values.shape[1]
+    mean = counts @ (np.arange(256) / 255)
+    std = np.sqrt(counts @ (np.arange(256) / 255) ** 2 - mean**2)
+    assert facts.mean is not None and facts.std is not None
+    assert np.abs(mean - facts.mean).max() < 0.001 and np.abs(std - facts.std).max() < 0.002

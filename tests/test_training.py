@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,17 +17,11 @@ from suite.layers.model import Graft, ModelOutput
 from suite.settings import Refused
 from suite.specs import Streams
 from suite.training import checkpoint
+from suite.training.augment import Augmentation
 from suite.training.cost import Costs, costs
-from suite.training.data import (
-    Examples,
-    Scaling,
-    TrainingData,
-    mirrored,
-    moments,
-    trained_images,
-    training_batches,
-)
+from suite.training.data import Batch, Examples, Scaling, TrainingData, trained_images, training_batches
 from suite.training.execution import Execution, resolve_device, seeded
+from suite.training.feeds import AHEAD, RESIDENCIES, Prefetched, Residency, choose, feed
 from suite.training.loop import Diverged, TrainingFigures, build_optimizer, evaluate, train_epoch
 from suite.training.probe import probe
 from suite.training.recipes import Recipe
@@ -70,10 +65,13 @@ def net(**options: float) -> Net:
         return Net(**options)  # type: ignore[arg-type]
 
 
+def pixels(count: int, seed: int = 0) -> Tensor:
+    return torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
 def examples(count: int, seed: int = 0) -> Examples:
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8, generator=generator)
-    return Examples(images, torch.randint(0, CLASSES, (count,), generator=generator), torch.arange(count))
+    labels = torch.randint(0, CLASSES, (count,), generator=torch.Generator().manual_seed(seed + 1000))
+    return Examples.in_memory(pixels(count, seed), labels)
 
 
 def data(count: int) -> TrainingData:
@@ -83,52 +81,33 @@ def data(count: int) -> TrainingData:
 def train(graft: Graft, training: TrainingData, execution: Execution, **options: float) -> TrainingFigures:
     recipe = Recipe(lr=0.1, momentum=0.9)
     optimizer = build_optimizer(recipe, graft.model, CPU)
-    settings = {"batch": 8, "flip": True, "epoch": 1, "learning_rate": 0.1, **options}
-    return train_epoch(graft, optimizer, training, execution, streams=STREAMS, **settings)  # type: ignore[arg-type]
+    augmentation = Augmentation(flip=options.pop("flip", True))  # type: ignore[arg-type]
+    settings = {"batch": 8, "epoch": 1, "learning_rate": 0.1, **options}
+    return train_epoch(graft, optimizer, training, execution, augmentation, streams=STREAMS, **settings)  # type: ignore[arg-type]
+
+
+def epoch_of(part: Examples, *, batch: int, epoch: int = 1, streams: Streams = STREAMS, **on: Any) -> list[Batch]:
+    """All batches of an epoch, as numbers 0-255."""
+    training = TrainingData(part, part, Scaling.of((0.0, 0.0), (1 / 255, 1 / 255), CPU))
+    return list(training_batches(training, Augmentation(**on), batch=batch, streams=streams, epoch=epoch))
 
 
 # -- data
 
 
-def test_flip_equals_torchvisions() -> None:
-    images = examples(6).images
-    chosen = torch.tensor([True, False, True, False, False, True])
-    expected = torch.stack([transforms.hflip(i) if c else i for i, c in zip(images, chosen, strict=True)])
-    assert torch.equal(mirrored(images, chosen), expected)
-
-
-def test_about_half_of_the_images_are_flipped_and_none_without_flip() -> None:
-    part = examples(400)
-    flips = {}
-    for flip in (True, False):
-        images = torch.cat([b for b, _ in training_batches(part, batch=50, flip=flip, streams=STREAMS, epoch=1)])
-        flips[flip] = images
-    changed = (flips[True] != flips[False]).flatten(1).any(1).float().mean()
-    assert 0.4 < float(changed) < 0.6
-
-
 def test_scaling_equals_torchvisions() -> None:
-    images = examples(5).images
+    images = pixels(5)
     scaled = Scaling.of((0.4, 0.5), (0.2, 0.3), CPU).inputs(images, torch.channels_last)
     expected = transforms.normalize(images.float() / 255, [0.4, 0.5], [0.2, 0.3])
     assert torch.equal(scaled, expected)
     assert scaled.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_moments_are_those_of_the_pixels() -> None:
-    images = examples(30).images
-    mean, std = moments(images)
-    floats = images.double().div(255).transpose(0, 1).flatten(1)
-    assert mean == pytest.approx(floats.mean(1).tolist())
-    assert std == pytest.approx(floats.std(1, correction=0).tolist())
-    assert moments(torch.zeros(3, 1, 2, 2, dtype=torch.uint8)) == ((0.0,), (1.0,))
-
-
 def test_an_epoch_shows_every_image_once_in_an_order_of_its_own() -> None:
     part = dataclasses.replace(examples(20), labels=torch.arange(20), index=torch.arange(3, 19))
     orders = []
     for epoch in (1, 1, 2):
-        labels = [y for _, y in training_batches(part, batch=5, flip=False, streams=STREAMS, epoch=epoch)]
+        labels = [batch.labels for batch in epoch_of(part, batch=5, epoch=epoch)]
         assert [len(y) for y in labels] == [5, 5, 5]  # 16 images: a last batch of one is dropped
         orders.append(torch.cat(labels).tolist())
     assert orders[0] == orders[1] != orders[2]
@@ -136,13 +115,109 @@ def test_an_epoch_shows_every_image_once_in_an_order_of_its_own() -> None:
     assert trained_images(16, 5) == 15 and trained_images(17, 5) == 17
 
 
+def test_images_and_labels_stay_together() -> None:
+    images = pixels(40)
+    part = Examples.in_memory(images, torch.arange(40))
+    for batch in epoch_of(part, batch=7):
+        torch.testing.assert_close(batch.inputs, images[batch.labels].float())
+
+
+def test_augmentation_changes_the_images_it_was_drawn_for() -> None:
+    images = pixels(40)
+    part = Examples.in_memory(images, torch.arange(40))
+    mirrored = [
+        not torch.allclose(image, images[label].float())
+        for batch in epoch_of(part, batch=7, flip=True)
+        for image, label in zip(batch.inputs, batch.labels, strict=True)
+    ]
+    drawn = torch.rand(40, generator=torch.Generator().manual_seed(STREAMS.seed_of("augmentation", 1))) < 0.5
+    assert mirrored == drawn.tolist()
+
+
+def test_mixup_mixes_each_image_with_its_partner() -> None:
+    images = pixels(24)
+    part = Examples.in_memory(images, torch.arange(24))
+    for batch in epoch_of(part, batch=8, mixup=1.0):
+        assert batch.partners is not None and 0 < batch.share < 1
+        expected = batch.share * images[batch.labels].float() + (1 - batch.share) * images[batch.partners].float()
+        torch.testing.assert_close(batch.inputs, expected)
+
+
+def test_micro_batches_keep_their_partners() -> None:
+    whole = Batch(torch.arange(7.0).view(7, 1, 1, 1), torch.arange(7), torch.arange(7).roll(1), 0.3)
+    parts = whole.split(3)
+    assert [len(part.labels) for part in parts] == [3, 2, 2] and all(part.share == 0.3 for part in parts)
+    for column in range(3):
+        assert torch.equal(torch.cat([part[column] for part in parts]), whole[column])  # type: ignore[arg-type]
+    assert whole.split(None) == [whole]
+    assert [len(part.labels) for part in whole.split(1)] == [3, 2, 2]  # never a single image
+
+
+def test_mixed_loss_is_that_of_the_mixed_targets() -> None:
+    training, model = data(8), net()
+    augmentation = Augmentation(mixup=1.0)
+    (batch,) = training_batches(training, augmentation, batch=8, streams=STREAMS, epoch=1)
+    assert batch.partners is not None
+    targets = torch.zeros(8, CLASSES)
+    for row, (own, other) in enumerate(zip(batch.labels, batch.partners, strict=True)):
+        targets[row, own] += batch.share
+        targets[row, other] += 1 - batch.share
+    expected = nn.functional.cross_entropy(model(batch.inputs).logits, targets)
+    optimizer = build_optimizer(Recipe(), model, CPU)
+    figures = train_epoch(
+        Graft(model),
+        optimizer,
+        training,
+        Execution(CPU, micro_batch=3),
+        augmentation,
+        batch=8,
+        streams=STREAMS,
+        epoch=1,
+        learning_rate=0.0,
+    )
+    assert figures.loss == pytest.approx(float(expected.detach()))
+
+
 def test_search_and_confirm_seeds_share_no_order() -> None:
     part = dataclasses.replace(examples(50), labels=torch.arange(50))
     first = [
-        next(training_batches(part, batch=50, flip=False, streams=Streams(stage, 0), epoch=1))[1].tolist()  # type: ignore[arg-type]
+        epoch_of(part, batch=50, streams=Streams(stage, 0))[0].labels.tolist()  # type: ignore[arg-type]
         for stage in ("search", "confirm")
     ]
     assert first[0] != first[1]
+
+
+@pytest.mark.parametrize("residency", RESIDENCIES)
+def test_every_residency_gives_the_same_bits(residency: Residency) -> None:
+    images = pixels(30)
+    pictures = (lambda row: images[row].numpy()) if residency == "stream" else images
+    part = dataclasses.replace(Examples.in_memory(images, torch.arange(30)), feed=feed(pictures, residency, CPU))
+    wanted = epoch_of(Examples.in_memory(images, torch.arange(30)), batch=4, flip=True, pad=1)
+    found = epoch_of(part, batch=4, flip=True, pad=1)
+    assert len(found) == len(wanted) == 8
+    assert all(torch.equal(one.inputs, other.inputs) for one, other in zip(found, wanted, strict=True))
+
+
+def test_a_prefetching_feed_gathers_ahead_stops_when_unwanted_and_passes_errors_on() -> None:
+    gathered: list[list[int]] = []
+
+    def gather(rows: Tensor) -> Tensor:
+        if 17 in rows:
+            raise Refused("row 17 is broken")
+        gathered.append(rows.tolist())
+        return rows
+
+    batches = Prefetched(gather, CPU).batches(torch.arange(20), 2)
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    assert 1 <= len(gathered) <= AHEAD + 1 and gathered[0] == [0, 1]
+    with pytest.raises(Refused, match="row 17"):
+        list(Prefetched(gather, CPU).batches(torch.arange(20), 2))
+
+
+def test_images_live_where_they_are_wanted() -> None:
+    wanted = ("auto", "device", "host", "stream")  # an array can't be streamed
+    assert [choose(one, 10, CPU, 0.5) for one in wanted] == ["device", "device", "host", "host"]
 
 
 # -- loop
@@ -154,10 +229,8 @@ def test_two_steps_equal_two_steps_by_hand() -> None:
     by_hand = net()
     optimizer = torch.optim.SGD(by_hand.parameters(), lr=0.1, momentum=0.9)
     losses = []
-    for images, labels in training_batches(training.train, batch=8, flip=True, streams=STREAMS, epoch=1):
-        loss = nn.functional.cross_entropy(
-            by_hand(training.scaling.inputs(images, torch.contiguous_format)).logits, labels
-        )
+    for inputs, labels, *_ in training_batches(training, Augmentation(flip=True), batch=8, streams=STREAMS, epoch=1):
+        loss = nn.functional.cross_entropy(by_hand(inputs).logits, labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -172,12 +245,12 @@ def test_the_loss_is_the_sum_of_its_terms_and_the_scalars_are_means() -> None:
     graft = Graft(net(decode=True), extra_loss=lambda output: output.logits.square().mean(), cross_entropy_scale=0.5)
     figures = train(graft, training, Execution(CPU), learning_rate=0.0, flip=False)
     with torch.no_grad():
-        inputs = training.scaling.inputs(training.train.images, torch.contiguous_format)
+        inputs = training.scaling.inputs(pixels(8), torch.contiguous_format)
         output = net(decode=True).train()(inputs)
         labels = training.train.labels
         loss = nn.functional.cross_entropy(output.logits, labels) * 0.5
         loss += nn.functional.cross_entropy(output.logits * 2, labels) * 0.5 + output.logits.square().mean()
-        original = training.train.images.float() / 255
+        original = pixels(8).float() / 255
         decoded = output.reconstructions[0] * torch.tensor([0.2, 0.3]).view(-1, 1, 1)
         decoded += torch.tensor([0.4, 0.5]).view(-1, 1, 1)
     assert figures.loss == pytest.approx(float(loss), rel=1e-5)
@@ -219,7 +292,7 @@ def test_a_loss_that_is_not_finite_is_divergence(value: float) -> None:
     model = net()
     nn.init.constant_(model.head.weight, math.nan)
     with pytest.raises(Diverged, match="evaluation loss nan"):
-        evaluate(model, examples(4), data(8).scaling, Execution(CPU), batch=4, seed=0)
+        evaluate(model, examples(4), data(8).scaling, Execution(CPU), Augmentation(), batch=4, seed=0)
 
 
 def test_bf16_and_channels_last_train_nearly_the_same() -> None:
@@ -233,9 +306,9 @@ def test_bf16_and_channels_last_train_nearly_the_same() -> None:
 def test_evaluation_counts_by_hand() -> None:
     part, model = examples(23), net()
     scaling = data(8).scaling
-    result = evaluate(model, part, scaling, Execution(CPU), batch=5, seed=0)
+    result = evaluate(model, part, scaling, Execution(CPU), Augmentation(), batch=5, seed=0)
     with torch.no_grad():
-        logits = model.eval()(scaling.inputs(part.images, torch.contiguous_format)).logits
+        logits = model.eval()(scaling.inputs(pixels(23), torch.contiguous_format)).logits
     order = logits.argsort(1, descending=True)
     top1 = float((order[:, 0] != part.labels).double().mean())
     top5 = float((order[:, :5] != part.labels[:, None]).all(1).double().mean())

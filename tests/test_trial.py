@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from suite import assembly, records, registry
 from suite.assembly import assemble
 from suite.datasets import Facts
+from suite.datasets._source import Arrays
 from suite.layers.model import Backbone, ConvUnit, Graft, ModelOutput, Stage
+from suite.library import Dataset
 from suite.records import Epoch, Record
 from suite.settings import Refused, Setting
 from suite.specs import Cell, Component, Streams, Trial, freeze
@@ -47,11 +49,13 @@ class TinyData(SimpleNamespace):
     def __init__(self) -> None:
         super().__init__(SETTINGS={}, facts=tiny_facts, reads=[])
 
-    def load(self, root: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
-        self.reads.append(part)
+    def source(self, root: Path, part: str) -> Arrays:
+        if part not in self.reads:
+            self.reads.append(part)
         rng = np.random.default_rng(len(part))
         count = 48 if part == "train" else 20
-        return rng.integers(0, 256, (count, *SHAPE), dtype=np.uint8), np.arange(count) % CLASSES
+        images = rng.integers(0, 256, (count, *SHAPE), dtype=np.uint8)
+        return Arrays(f"tiny {part}", SHAPE, (), lambda: (images, np.arange(count) % CLASSES))
 
 
 def build_tiny(shape: tuple[int, int, int], classes: int, *, width: int) -> Backbone:
@@ -107,9 +111,9 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[TinyData]:
     real = registry.load
     monkeypatch.setattr(registry, "load", lambda kind, name: stand_ins.get((kind, name)) or real(kind, name))
     threads = torch.get_num_threads()
-    assembly._arrays.cache_clear()
+    assembly._part.cache_clear()
     yield dataset
-    assembly._arrays.cache_clear()
+    assembly._part.cache_clear()
     torch.set_num_threads(threads)
 
 
@@ -383,7 +387,7 @@ def test_a_partial_record_needs_no_run() -> None:
 
 def test_search_cant_read_the_test_part(tiny: TinyData) -> None:
     with pytest.raises(PermissionError, match="search trial may not read the test part"):
-        assembly.load_test(trial(stage="search"), Path("nowhere"), torch.device("cpu"))
+        assembly.load_test(trial(stage="search"), Dataset(Component("tiny"), Path()), "device", torch.device("cpu"))
     record = run_trial(trial(stage="search"), place=place())
     assert record.status == "completed" and record.test_reads == 0 and record.test_loss is None
     assert tiny.reads == ["train"]

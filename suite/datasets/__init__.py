@@ -2,8 +2,9 @@
 
 - `SETTINGS: dict[str, Setting]`: its settings;
 - `facts(root, **settings) -> Facts`: what planning needs; reads no images;
-- `load(root, part, **settings) -> (images, labels)`: `part` is "train" or "test"; uint8 (N, channels, height, width)
-  and int64 (N,), in a fixed order. Raises `Refused`, naming path and remedy, when files are missing or broken.
+- `source(root, part, **settings) -> Source`: the images of "train" or "test" in a fixed order, not yet decoded. Cheap;
+  raises `Refused`, naming path and remedy, when files are missing or broken;
+- `fetch(root)`, only where the files can be downloaded: puts them below `root` in the layout that `source` reads.
 
 `root` is the data directory (`GRAFTBENCH_DATA` or `--data`, default `./data`); studies carry names, not paths.
 """
@@ -21,8 +22,8 @@ class Facts:
     """What is known of a dataset without reading its images.
 
     Attributes:
-        shape: (channels, height, width) of every image.
-        mean, std: per channel on the 0-1 scale, over the training part; None: computed when it is loaded.
+        shape: (channels, height, width) of every image, decoded.
+        mean, std: per channel on the 0-1 scale, over the training part; None: computed when it is decoded.
         validation: examples held out of the training part when neither recipe nor study says otherwise.
         missing: why the files can't be used, with the path and the command that makes them; None when they are there.
     """

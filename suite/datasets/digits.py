@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from suite.datasets import Facts, Part
+from suite.datasets._source import Arrays, Images, Labels, Source
 from suite.datasets._splits import allocate
 from suite.settings import Refused, Setting
 from suite.specs import hashed
@@ -39,9 +41,18 @@ def facts(root: Path, *, size: int = 16) -> Facts:
     )
 
 
-def load(root: Path, part: Part, *, size: int = 16) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images (N, 1, size, size) with the values 0-16 scaled to 0-255, and labels."""
-    pixels, labels = _read()
+def source(root: Path, part: Part, *, size: int = 16) -> Source:
+    """Images (1, size, size) with the values 0-16 scaled to 0-255.
+
+    Raises:
+        Refused: scikit-learn is not installed, or keeps the file elsewhere.
+    """
+    file = _file()
+    return Arrays(f"digits {part} in {file}", (1, size, size), [file], lambda: _part(file, part, size))
+
+
+def _part(file: Path, part: Part, size: int) -> tuple[Images, Labels]:
+    pixels, labels = _read(file)
     chosen = _test_mask(labels) == (part == "test")
     values = (pixels[chosen] * 255 + 8) // 16
     factor = size // 8
@@ -49,19 +60,21 @@ def load(root: Path, part: Part, *, size: int = 16) -> tuple[NDArray[np.uint8], 
     return np.ascontiguousarray(images[:, None]), labels[chosen]
 
 
-def _read() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """What `sklearn.datasets.load_digits` returns: pixels 0-16 (1797, 8, 8), and labels.
-
-    Read from scikit-learn's own file, since importing scikit-learn takes each worker 3 s; a test compares the two.
-
-    Raises:
-        Refused: scikit-learn is not installed, or keeps the file elsewhere.
-    """
+def _file() -> Path:
+    """scikit-learn's own file: importing scikit-learn to read it would take each worker 3 s."""
     package = importlib.util.find_spec("sklearn")
     path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz" if package and package.origin else None
     if path is None or not path.is_file():
         raise Refused("digits: scikit-learn, which holds these images, is missing: pip install scikit-learn")
-    rows = np.loadtxt(path, delimiter=",").astype(np.int64)
+    return path
+
+
+def _read(file: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """What `sklearn.datasets.load_digits` returns: pixels 0-16 (1797, 8, 8), and labels; a test compares the two."""
+    try:
+        rows = np.loadtxt(file, delimiter=",").astype(np.int64)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise Refused(f"digits: {file} can't be read ({error}); install scikit-learn again") from error
     return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]
 
 

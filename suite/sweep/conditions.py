@@ -11,12 +11,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from suite.assembly import assemble, facts_of
+from suite.assembly import assemble, input_shape
 from suite.config import Resources
 from suite.layers.model import Graft
+from suite.library import Dataset
 from suite.plan import Conditions, Plan, PlannedCell
-from suite.specs import Streams
+from suite.specs import Cell, Streams
 from suite.sweep.ledger import group_label
+from suite.training import recipes
 from suite.training.execution import Precision, resolve_device
 from suite.training.probe import WORTH_IT, Probe, probe
 
@@ -47,7 +49,9 @@ def decide(
             decided[label] = fixed
             continue
         threads = max(1, int(resources.cpus))
-        arguments = (planned, data.absolute(), plan.batch, device, threads)
+        facts = Dataset(planned.cell.dataset, data).facts
+        shape = input_shape(facts, recipes.resolve(plan.recipe))
+        arguments = (planned.cell, shape, facts.classes, plan.batch, device, threads)
         found = _on_ray(resources, arguments) if on_ray else _probe(*arguments)
         precision, channels_last, micro_batch, rate = _chosen(plan, found)
         decided[label] = Conditions(precision, channels_last, micro_batch)
@@ -73,17 +77,14 @@ def _fixed(plan: Plan) -> Conditions | None:
     return Conditions(study.precision, study.memory_format == "channels_last")
 
 
-def _probe(planned: PlannedCell, data: Path, batch: int, device: str, threads: int) -> Probe:
-    facts = facts_of(planned.cell.dataset, data)
-    cell = planned.cell
-
+def _probe(cell: Cell, shape: tuple[int, int, int], classes: int, batch: int, device: str, threads: int) -> Probe:
     def build() -> Graft:
-        return assemble(cell, facts.shape, facts.classes, streams=Streams("search", 0))
+        return assemble(cell, shape, classes, streams=Streams("search", 0))
 
-    return probe(build, facts.shape, facts.classes, batch, resolve_device(device), threads)
+    return probe(build, shape, classes, batch, resolve_device(device), threads)
 
 
-def _on_ray(resources: Resources, arguments: tuple[PlannedCell, Path, int, str, int]) -> Probe:
+def _on_ray(resources: Resources, arguments: tuple[Cell, tuple[int, int, int], int, int, str, int]) -> Probe:
     import ray
 
     task = ray.remote(_probe).options(num_cpus=resources.cpus, num_gpus=resources.gpus or 0)

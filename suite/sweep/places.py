@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from suite.assembly import Wanted
 from suite.specs import Trial
 from suite.trial import Place
 
@@ -18,6 +19,7 @@ class Places:
         data: the data directory.
         trials: the folder of trial folders.
         threads: of each trial.
+        residency, device_memory: of images, as `Place` has them.
     """
 
     data: Path
@@ -25,7 +27,16 @@ class Places:
     device: str
     threads: int
     keep: Literal["best", "none"]
+    residency: Wanted = "auto"
+    device_memory: float = 0.25
 
     def of(self, trial: Trial) -> Place:
-        directory = self.trials / trial.key
-        return Place(self.data, directory, device=self.device, threads=self.threads, keep=self.keep)
+        return Place(
+            self.data,
+            self.trials / trial.key,
+            device=self.device,
+            threads=self.threads,
+            keep=self.keep,
+            residency=self.residency,
+            device_memory=self.device_memory,
+        )

@@ -19,6 +19,7 @@ from suite.specs import Cell, Component, Trial
 from suite.sweep.address import no_ray, prepare_to_join
 from suite.sweep.conditions import decide
 from suite.sweep.conductor import Conductor
+from suite.sweep.images import prepare
 from suite.sweep.ledger import Ledger, group_label
 from suite.sweep.local import run_local
 from suite.sweep.places import Places
@@ -63,13 +64,15 @@ def run_study(plan: Plan, options: Options, console: Console) -> Outcome:
     """Train what is missing, write MLflow, return what there is.
 
     Raises:
-        Refused: storage, tracking store or cluster can't be used; nothing has been started or written.
+        Refused: storage, tracking store, images or cluster can't be used; nothing has been started or written.
         KeyboardInterrupt: interrupted; finished trials are kept and the rest resumes with the same command.
     """
     ledger, uri = Ledger(plan.study), tracking_uri(plan.study)
     ledger.check()
     check_store(uri)
     check_experiment(plan.study, uri)
+    if needs_training(plan, ledger):
+        prepare(plan, options.data, ledger.records().values(), console)
     with _ray(plan, ledger, options) as (resources, device):
         settled = replace(options, device=device)
         ledger.open()
@@ -100,8 +103,15 @@ def _run(plan: Plan, ledger: Ledger, uri: str, options: Options, resources: Reso
 
 def _train(conductor: Conductor, ledger: Ledger, plan: Plan, options: Options, resources: Resources) -> None:
     threads = max(1, int(resources.cpus))
+    wanted = plan.study.resources
     places = Places(
-        options.data.absolute(), (ledger.path / "trials").absolute(), options.device, threads, plan.study.keep
+        options.data.absolute(),
+        (ledger.path / "trials").absolute(),
+        options.device,
+        threads,
+        plan.study.keep,
+        wanted.residency,
+        wanted.device_memory,
     )
     if options.local:
         run_local(conductor, ledger, places)

@@ -1,15 +1,18 @@
-"""Training data in memory: uint8 images on the device, batches by index, augmentation and scaling per batch."""
+"""What a trial reads: examples by index, and the batches of an epoch, augmented and normalised."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from suite.specs import Streams
+from suite.training.augment import Augmentation, centre_crop, normalised
+from suite.training.feeds import Feed, Resident
 
 
 @dataclass(frozen=True)
@@ -17,14 +20,22 @@ class Examples:
     """Some images of a part, by index.
 
     Attributes:
-        images: uint8 (N, channels, height, width), the whole part, on the device.
-        labels: int64 (N,), likewise.
-        index: int64 (n,), which of them these are, likewise.
+        feed: the images of the whole part.
+        labels: int64 (N,), likewise, on the device.
+        index: int64 (n,), which of them these are, on the CPU.
+        size: height and width of the images.
     """
 
-    images: Tensor
+    feed: Feed
     labels: Tensor
     index: Tensor
+    size: tuple[int, int]
+
+    @classmethod
+    def in_memory(cls, images: Tensor, labels: Tensor, index: Tensor | None = None) -> Examples:
+        """Of uint8 images (N, channels, height, width) and labels (N,) on the device; `index`: all by default."""
+        index = torch.arange(len(labels)) if index is None else index
+        return cls(Resident(images), labels, index, (images.shape[-2], images.shape[-1]))
 
     def __len__(self) -> int:
         return int(self.index.shape[0])
@@ -44,8 +55,7 @@ class Scaling:
 
     def inputs(self, images: Tensor, memory_format: torch.memory_format) -> Tensor:
         """uint8 images -> float32 (image / 255 - mean) / std, as torchvision's ToTensor and Normalize."""
-        floats = images.contiguous(memory_format=memory_format).to(torch.float32)
-        return floats.div_(255).sub_(self.mean).div_(self.std)
+        return normalised(images, self.mean, self.std, memory_format)
 
 
 @dataclass(frozen=True)
@@ -57,60 +67,73 @@ class TrainingData:
     scaling: Scaling
 
 
-def moments(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Channel mean and standard deviation on the 0-1 scale, exact, from the histogram of uint8 values.
+class Batch(NamedTuple):
+    """A batch as the network sees it.
 
-    A constant channel gets the standard deviation 1, so that it becomes 0 and not NaN.
+    Attributes:
+        inputs: float32 (n, channels, height, width).
+        labels: int64 (n,), of the images themselves.
+        partners, share: mixup's other labels (n,), and how much of each input is its own image; None, 1: not mixed.
     """
-    values = np.arange(256) / 255
-    means, stds = [], []
-    for channel in range(images.shape[1]):
-        counts = np.bincount(images[:, channel].reshape(-1).numpy(), minlength=256)
-        mean = float((counts * values).sum() / counts.sum())
-        variance = float((counts * (values - mean) ** 2).sum() / counts.sum())
-        means.append(mean)
-        stds.append(variance**0.5 or 1.0)
-    return tuple(means), tuple(stds)
+
+    inputs: Tensor
+    labels: Tensor
+    partners: Tensor | None = None
+    share: float = 1.0
+
+    def split(self, limit: int | None) -> list[Batch]:
+        """Even micro-batches, each at most `limit` images but never a single one; None: itself alone."""
+        if limit is None:
+            return [self]
+        count = len(self.labels)
+        parts = max(1, min(math.ceil(count / limit), count // 2))
+        partners = [None] * parts if self.partners is None else self.partners.tensor_split(parts)
+        columns = self.inputs.tensor_split(parts), self.labels.tensor_split(parts), partners
+        return [Batch(*row, self.share) for row in zip(*columns, strict=True)]
 
 
 def training_batches(
-    examples: Examples, *, batch: int, flip: bool, streams: Streams, epoch: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """uint8 images (n, channels, height, width) and labels (n,) of one epoch, n = `batch` but for the last.
+    data: TrainingData,
+    augmentation: Augmentation,
+    *,
+    batch: int,
+    streams: Streams,
+    epoch: int,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Iterator[Batch]:
+    """The batches of one epoch, `batch` images each but for the last.
 
-    The order comes from stream `order`, the flips from stream `augmentation`, both drawn on the CPU: the same on
-    every device and for every cell. A last batch of a single image is dropped (batch normalisation can't use it).
+    The order comes from stream `order`, what is random in augmentation from its own streams, all drawn on the CPU: the
+    same on every device and for every cell. A last batch of a single image is dropped (batch normalisation can't use
+    it).
     """
-    count, device = len(examples), examples.images.device
-    order = torch.randperm(count, generator=_generator(streams, "order", epoch))
-    order = examples.index[order.to(device)]
-    flips = torch.rand(count, generator=_generator(streams, "augmentation", epoch)) < 0.5
-    flips = flips.to(device)
-    for start in range(0, count, batch):
-        chosen = order[start : start + batch]
-        if len(chosen) == 1:
-            return
-        images = examples.images.index_select(0, chosen)
-        if flip:
-            images = mirrored(images, flips[start : start + batch])
-        yield images, examples.labels.index_select(0, chosen)
+    examples, device = data.train, data.train.labels.device
+    count = trained_images(len(examples), batch)
+    shuffled = torch.randperm(len(examples), generator=torch.Generator().manual_seed(streams.seed_of("order", epoch)))
+    order = examples.index[shuffled][:count]
+    draws = augmentation.draws(streams, epoch, count=len(examples), batch=batch, size=examples.size, device=device)
+    labels = torch.split(examples.labels[order.to(device)], batch)
+    for images, own, drawn in zip(examples.feed.batches(order, batch), labels, draws, strict=False):
+        inputs = data.scaling.inputs(augmentation.images(images, drawn), memory_format)
+        inputs = augmentation.inputs(inputs, drawn)
+        yield Batch(inputs, own) if drawn.share is None else Batch(inputs, own, own.roll(1), drawn.share)
 
 
-def mirrored(images: Tensor, chosen: Tensor) -> Tensor:
-    """Images (n, channels, height, width) with those where `chosen` (n,) is true flipped left to right."""
-    return torch.where(chosen.view(-1, 1, 1, 1), images.flip(-1), images)
-
-
-def batches(examples: Examples, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """uint8 images and labels in index order, all of them."""
-    for chosen in torch.split(examples.index, batch):
-        yield examples.images.index_select(0, chosen), examples.labels.index_select(0, chosen)
+def evaluation_batches(
+    examples: Examples,
+    scaling: Scaling,
+    augmentation: Augmentation,
+    *,
+    batch: int,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Iterator[Batch]:
+    """All examples in index order, as they are: the centre of the size that training sees."""
+    labels = torch.split(examples.labels[examples.index.to(examples.labels.device)], batch)
+    for images, own in zip(examples.feed.batches(examples.index, batch), labels, strict=True):
+        side = augmentation.random_resized_crop
+        yield Batch(scaling.inputs(centre_crop(images, side) if side else images, memory_format), own)
 
 
 def trained_images(examples: int, batch: int) -> int:
     """Images that one epoch trains on: all but a last batch of one."""
     return examples - (examples % batch == 1)
-
-
-def _generator(streams: Streams, stream: str, epoch: int) -> torch.Generator:
-    return torch.Generator().manual_seed(streams.seed_of(stream, epoch))

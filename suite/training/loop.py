@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from suite.layers.model import Graft, ModelOutput
 from suite.specs import Streams
-from suite.training.data import Examples, Scaling, TrainingData, batches, training_batches
+from suite.training.augment import Augmentation
+from suite.training.data import Batch, Examples, Scaling, TrainingData, evaluation_batches, training_batches
 from suite.training.execution import Execution, seeded
 from suite.training.recipes import Recipe
 
@@ -88,9 +89,9 @@ def train_epoch(
     optimizer: torch.optim.Optimizer,
     data: TrainingData,
     execution: Execution,
+    augmentation: Augmentation,
     *,
     batch: int,
-    flip: bool,
     streams: Streams,
     epoch: int,
     learning_rate: float,
@@ -107,9 +108,11 @@ def train_epoch(
     execution.synchronise()
     started = time.perf_counter()
     with seeded(streams.seed_of("dropout", epoch), execution.device):
-        epoch_batches = training_batches(data.train, batch=batch, flip=flip, streams=streams, epoch=epoch)
-        for step, (images, labels) in enumerate(epoch_batches, start=1):
-            _train_step(graft, optimizer, images, labels, data.scaling, execution, sums)
+        batches = training_batches(
+            data, augmentation, batch=batch, streams=streams, epoch=epoch, memory_format=execution.memory_format
+        )
+        for step, whole in enumerate(batches, start=1):
+            _train_step(graft, optimizer, whole, data.scaling, execution, sums)
             if step % _CHECK_EVERY == 0:
                 _check_finite(sums.means()["loss"], epoch)
     execution.synchronise()
@@ -128,35 +131,37 @@ def _check_finite(loss: float, epoch: int) -> None:
 def _train_step(
     graft: Graft,
     optimizer: torch.optim.Optimizer,
-    images: Tensor,
-    labels: Tensor,
+    whole: Batch,
     scaling: Scaling,
     execution: Execution,
     sums: _Sums,
 ) -> None:
     """One optimiser step on one batch, its gradient gathered over micro-batches."""
     optimizer.zero_grad(set_to_none=True)
-    parts = _micro_batches(len(labels), execution.micro_batch)
-    for some_images, some_labels in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
-        inputs = scaling.inputs(some_images, execution.memory_format)
+    parts = whole.split(execution.micro_batch)
+    for part in parts:
         with execution.autocast():
-            output: ModelOutput = graft.model(inputs)
-            loss = _loss(graft, output, some_labels)
-        (loss if parts == 1 else loss * (len(some_labels) / len(labels))).backward()  # type: ignore[no-untyped-call]
-        _log(sums, loss, output, some_labels, scaling)
+            output: ModelOutput = graft.model(part.inputs)
+            loss = _loss(graft, output, part)
+        share = len(part.labels) / len(whole.labels)
+        (loss if len(parts) == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
+        _log(sums, loss, output, part.labels, scaling)
     optimizer.step()
 
 
-def _micro_batches(images: int, limit: int | None) -> int:
-    """Into how many even parts a batch falls, each at most `limit` images but never a single one."""
-    return 1 if limit is None else max(1, min(math.ceil(images / limit), images // 2))
-
-
-def _loss(graft: Graft, output: ModelOutput, labels: Tensor) -> Tensor:
-    loss = functional.cross_entropy(output.logits.float(), labels) * graft.cross_entropy_scale
+def _loss(graft: Graft, output: ModelOutput, part: Batch) -> Tensor:
+    loss = _cross_entropy(output.logits, part) * graft.cross_entropy_scale
     for logits, weight in output.auxiliary_logits:
-        loss = loss + weight * functional.cross_entropy(logits.float(), labels)
+        loss = loss + weight * _cross_entropy(logits, part)
     return loss if graft.extra_loss is None else loss + graft.extra_loss(output)
+
+
+def _cross_entropy(logits: Tensor, part: Batch) -> Tensor:
+    """Mean over the batch; under mixup that of the mixed targets."""
+    own = functional.cross_entropy(logits.float(), part.labels)
+    if part.partners is None:
+        return own
+    return part.share * own + (1 - part.share) * functional.cross_entropy(logits.float(), part.partners)
 
 
 @torch.no_grad()
@@ -188,7 +193,14 @@ def _reconstruction_errors(output: ModelOutput, scaling: Scaling) -> dict[str, T
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, examples: Examples, scaling: Scaling, execution: Execution, *, batch: int, seed: int
+    model: nn.Module,
+    examples: Examples,
+    scaling: Scaling,
+    execution: Execution,
+    augmentation: Augmentation,
+    *,
+    batch: int,
+    seed: int,
 ) -> Evaluation:
     """Figures over all examples, in evaluation mode. `seed` feeds a model that draws noise even then.
 
@@ -199,8 +211,10 @@ def evaluate(
     classes = 0
     outputs, losses, ranks = [], [], []
     with seeded(seed, execution.device), execution.autocast():
-        for images, labels in batches(examples, execution.micro_batch or batch):
-            logits = model(scaling.inputs(images, execution.memory_format)).logits.float()
+        few = execution.micro_batch or batch
+        batches = evaluation_batches(examples, scaling, augmentation, batch=few, memory_format=execution.memory_format)
+        for inputs, labels, *_ in batches:
+            logits = model(inputs).logits.float()
             classes = logits.shape[1]
             losses.append(functional.cross_entropy(logits, labels, reduction="none").double())
             best = logits.topk(min(5, classes)).indices

@@ -12,6 +12,7 @@ import torch
 
 from suite.layers.model import Graft
 from suite.specs import Streams
+from suite.training.augment import Augmentation
 from suite.training.data import Examples, Scaling, TrainingData
 from suite.training.execution import Execution, Precision
 from suite.training.loop import Diverged, build_optimizer, train_epoch
@@ -107,8 +108,8 @@ class _Steps:
                     optimizer,
                     data,
                     execution,
+                    Augmentation(),
                     batch=images,
-                    flip=False,
                     streams=Streams("search", 0),
                     epoch=len(seconds) + 1,
                     learning_rate=0.0,  # the weights stay finite; the arithmetic is the same
@@ -123,6 +124,6 @@ class _Steps:
         generator = torch.Generator().manual_seed(0)
         pixels = torch.randint(0, 256, (images, *self.shape), dtype=torch.uint8, generator=generator)
         labels = torch.randint(0, self.classes, (images,), generator=generator)
-        examples = Examples(pixels.to(self.device), labels.to(self.device), torch.arange(images, device=self.device))
+        examples = Examples.in_memory(pixels.to(self.device), labels.to(self.device))
         halves = (0.5,) * self.shape[0]
         return TrainingData(examples, examples, Scaling.of(halves, halves, self.device))

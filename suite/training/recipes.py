@@ -26,7 +26,8 @@ class Recipe:
     Attributes:
         milestones: fractions of the budget after which the learning rate is multiplied by `factor` (`step` only).
         epochs: the budget when a study names none; a trial's own `epochs` rules.
-        flip: mirror every training image left to right with probability 1/2.
+        random_resized_crop, pad, flip, cutout, mixup: of training images, see `suite.training.augment`; the other
+            images are cropped at their centre to `random_resized_crop`.
         selection: the figure whose best epoch counts; ties go to the earliest epoch.
         train_limit: train on this many images only, the first of the training part in file order; 0: all.
         validation: training images held out; 0: as many as the dataset declares.
@@ -42,7 +43,11 @@ class Recipe:
     factor: float = 0.1
     epochs: int = 1
     batch: int = 64
+    random_resized_crop: int = 0
+    pad: int = 0
     flip: bool = False
+    cutout: int = 0
+    mixup: float = 0.0
     selection: Selection = "validation_error"
     train_limit: int = 0
     validation: int = 0
@@ -70,6 +75,12 @@ KNOBS: dict[str, Setting] = {
     "epochs": Setting(1, "budget in epochs when the study names none", low=1),
     "batch": Setting(64, "images per optimiser step", low=2),
     "flip": Setting(False, "random left-right flip of training images"),
+    "pad": Setting(0, "zeros around training images, from which a random crop restores their size; 0: off", low=0),
+    "random_resized_crop": Setting(
+        0, "side of a random-resized crop of training images, and of the centre crop of the others; 0: off", low=0
+    ),
+    "cutout": Setting(0, "side of the square blanked in training images (DeVries and Taylor 2017); 0: off", low=0),
+    "mixup": Setting(0.0, "alpha of mixup's Beta(alpha, alpha) (Zhang et al. 2018); 0: off", low=0.0),
     "selection": Setting(
         "validation_error",
         "figure whose best epoch counts",
@@ -135,6 +146,8 @@ def _refuse_idle(recipe: Recipe, given: Mapping[str, Any]) -> None:
             raise Refused(f"recipe.{named[0]}: does nothing with {knob} {value}; leave it out")
     if recipe.optimizer == "sgd" and recipe.nesterov and recipe.momentum == 0:
         raise Refused("recipe.nesterov: needs a momentum above 0; set nesterov: false too")
+    if recipe.pad and recipe.random_resized_crop:
+        raise Refused("recipe.pad: random_resized_crop crops already; leave one of them out")
     if recipe.schedule == "step" and not recipe.milestones:
         raise Refused("recipe.schedule: step needs milestones, like [0.3, 0.6, 0.8] (fractions of the budget)")
 

@@ -1,0 +1,140 @@
+"""`graftbench data`: the verbs about datasets."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from suite.settings import Refused
+from suite.terminal import DEFAULT_DATA, Data, Json, show, write_json
+
+if TYPE_CHECKING:
+    from suite.data import Listed, Warmed
+    from suite.datasets._cache import Progress as Heard
+
+app = typer.Typer(
+    help="Datasets: list, fetch, verify, and decode them ahead of a study.",
+    no_args_is_help=True,
+)
+
+Target = Annotated[str, typer.Argument(metavar="TARGET", help="A dataset's name, or a study file: all its datasets.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A setting of the named dataset, e.g. path=birds; repeatable."),
+]
+
+
+@app.command("list")
+def list_(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
+    """Say of every dataset what it is, and whether it is found, decoded, or missing and how to get it."""
+    from dataclasses import asdict
+
+    from suite.data import listing
+
+    found = listing(data)
+    if as_json:
+        write_json([{**asdict(one), "state": one.state} for one in found])
+    else:
+        show(_listing(found, data))
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A dataset's name.")], data: Data = DEFAULT_DATA
+) -> None:
+    """Download a dataset into the data directory, unless it is there. Nothing else ever downloads."""
+    from suite.fetch import fetch as fetched
+
+    show(escape(line) for line in fetched(name, data))
+
+
+@app.command()
+def verify(target: Target, data: Data = DEFAULT_DATA, given: Set = None) -> None:
+    """Look at every label, image and decoded copy; exit code 2 and what is wrong where they aren't whole."""
+    from suite.data import targets
+    from suite.data import verify as verified
+
+    wrong = 0
+    for dataset in targets(target, given or []):
+        with _progress(dataset.label) as heard:
+            for part, found in verified(dataset, data, heard):
+                state = "[yellow]not whole[/]" if found.problems else "whole"
+                images = "unknown" if found.images is None else f"{found.images:,}"
+                copy = f"decoded copy in {found.entry}" if found.entry else "no decoded copy"
+                show([f"{escape(dataset.label)} {part}: {images} images, {escape(copy)}: {state}"])
+                show(f"  {escape(problem)}" for problem in found.problems)
+                wrong += bool(found.problems)
+    if wrong:
+        raise Refused(f"{target}: {wrong} of the parts looked at {'is' if wrong == 1 else 'are'} not whole, see above")
+
+
+@app.command()
+def warm(
+    target: Target,
+    data: Data = DEFAULT_DATA,
+    given: Set = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Decode again what is decoded already.")] = False,
+    images: Annotated[
+        bool | None,
+        typer.Option("--images/--no-images", help="Keep the decoded images; default: unless trials would stream them."),
+    ] = None,
+) -> None:
+    """Decode a dataset into the cache now, so that no trial waits for it; accepts files that have changed."""
+    from suite.data import targets
+    from suite.data import warm as warmed
+
+    for dataset in targets(target, given or []):
+        with _progress(dataset.label) as heard:
+            done = warmed(dataset, data, rebuild=rebuild, images=images, progress=heard)
+        show([escape(f"{dataset.label}: {_warmed(done)}")])
+
+
+def _warmed(done: Warmed) -> str:
+    how = "decoded already" if done.seconds is None else f"decoded in {done.seconds:.1f} s"
+    places = ", ".join(map(str, done.entries))
+    return f"{done.images:,} images, {done.size / 2**20:,.1f} MiB, {how}, in {places}"
+
+
+def _listing(found: list[Listed], data: Path) -> Iterator[Table | str]:
+    from suite.datasets._cache import cache_directory
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("dataset", "title"):
+        table.add_column(name, overflow="fold")
+    for name in ("classes", "shape", "training", "held out", "test"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for one in found:
+        shape = " x ".join(map(str, one.shape or ()))
+        counts = [f"{n:,}" if n is not None else "" for n in (one.train_examples, one.validation, one.test_examples)]
+        state = {"missing": "[yellow]missing[/]", "decoded": f"decoded, {one.size / 2**20:,.1f} MiB"}
+        table.add_row(
+            escape(one.dataset), escape(one.title or ""), str(one.classes or ""), shape, *counts,
+            state.get(one.state, one.state),
+        )  # fmt: skip
+    yield table
+    for one in found:
+        if one.remedy:
+            yield f"[yellow]missing[/] {escape(one.dataset)}: {escape(one.remedy)}"
+    licences = "; ".join(f"{one.dataset}: {one.licence}" for one in found if one.licence)
+    yield f"licences: {escape(licences)}"
+    yield f"files are looked up in {escape(str(data))} (GRAFTBENCH_DATA, or --data)"
+    yield f"decoded copies lie in {escape(str(cache_directory()))} (GRAFTBENCH_CACHE)"
+
+
+@contextlib.contextmanager
+def _progress(label: str) -> Iterator[Heard]:
+    """A line that moves on a terminal, on stderr; nothing in a log."""
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task(escape(label), total=None)
+        yield lambda done, of: shown.update(task, completed=done, total=of)

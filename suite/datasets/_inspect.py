@@ -1,0 +1,126 @@
+"""Every label, every image and every cached byte of a part, looked at anew; no entry of the cache is believed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from suite.datasets._cache import Decoded, Progress, _Entry, cache_directory, entry_path
+from suite.datasets._images import Unreadable
+from suite.datasets._source import Images, Labels, Source
+from suite.settings import Refused
+
+AT_ONCE = 256  # images
+SHOWN = 20  # unreadable images that get a line of their own; the list file has them all
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """
+    Attributes:
+        images: how many there are; None: the files can't be read.
+        entry: the part's cache entry; None: there is none.
+        problems: a sentence each; none: the part is whole.
+    """
+
+    images: int | None
+    entry: Path | None
+    problems: tuple[str, ...]
+
+
+def inspect(source: Source, name: str, classes: int, progress: Progress) -> Inspection:
+    """Decodes the whole part, and reads its cache entry where there is one; `name` begins the entry's name."""
+    problems: list[str] = []
+    count = fresh = None
+    try:
+        labels = np.ascontiguousarray(source.labels, np.int64)
+        count = len(labels)
+        problems += _wrong_labels(source, labels, classes)
+        fresh, unreadable = _looked_at(source, labels, progress)
+        problems += _listed(source, unreadable, cache_directory() / f"{name}-unreadable.txt")
+    except Refused as refusal:  # a file broken as a whole
+        problems.append(str(refusal))
+    entry = entry_path(source, name)
+    if entry:
+        problems += _of_entry(_Entry(source, entry, classes), fresh)
+    return Inspection(count, entry, tuple(problems))
+
+
+def _wrong_labels(source: Source, labels: Labels, classes: int) -> Iterator[str]:
+    outside = np.flatnonzero((labels < 0) | (labels >= classes)).tolist()
+    for row in outside[:SHOWN]:
+        yield f"{source.name(row)} has label {labels[row]}, outside 0..{classes - 1}"
+    if outside:
+        yield f"{len(outside):,} labels are outside 0..{classes - 1}: repair the file, or its class names"
+
+
+def _looked_at(source: Source, labels: Labels, progress: Progress) -> tuple[str | None, dict[int, str]]:
+    """The digest that the cache would give images and labels, None where some can't be read; and why, by row."""
+    unreadable: dict[int, str] = {}
+
+    def decode(row: int) -> Images | None:
+        try:
+            return source.decode(row)
+        except Unreadable as error:
+            unreadable[row] = str(error)
+            return None
+
+    found = hashlib.sha256()
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for start in range(0, len(labels), AT_ONCE):
+            rows = range(start, min(start + AT_ONCE, len(labels)))
+            for image in pool.map(decode, rows):
+                found.update(b"" if image is None else image.tobytes())
+            progress(rows.stop, len(labels))
+    found.update(labels.tobytes())
+    return (None if unreadable else found.hexdigest()[:16]), unreadable
+
+
+def _listed(source: Source, unreadable: dict[int, str], listed: Path) -> Iterator[str]:
+    """The first ones, and the file in which all of them are listed."""
+    if not unreadable:
+        return
+    lines = [f"{source.name(row)}\t{why}\n" for row, why in sorted(unreadable.items())]
+    for line in lines[:SHOWN]:
+        yield line.rstrip("\n").replace("\t", " ")
+    count = "1 image is" if len(lines) == 1 else f"{len(lines):,} images are"
+    try:
+        listed.parent.mkdir(parents=True, exist_ok=True)
+        listed.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        yield f"{count} unusable: repair or remove them ({listed} can't be written: {error.strerror})"
+    else:
+        yield f"{count} unusable, listed in {listed}: repair or remove them"
+
+
+def _of_entry(entry: _Entry, fresh: str | None) -> Iterator[str]:
+    """What is wrong with the entry, given the digest of what the files hold now; None: not known."""
+    try:
+        # An entry without images is opened without them, as trials that stream do.
+        opened = entry.opened(True, accept_changes=False) or entry.opened(False, accept_changes=False)
+    except Refused as refusal:  # files have changed since
+        yield str(refusal)
+        return
+    remedy = "`graftbench data warm --rebuild` decodes anew, or delete that folder"
+    kept = (entry.path / "images.npy").exists()
+    if opened is None or (opened.images is None and kept):
+        yield f"the decoded copy {entry.path} is torn, or another version of Pillow made it; {remedy}"
+    elif opened.images is not None and _digest(opened) != opened.digest:
+        yield f"the decoded copy {entry.path} is rotten, its bytes aren't those that were written; {remedy}"
+    elif fresh is not None and fresh != opened.digest:
+        yield f"the decoded copy {entry.path} holds other images than the files do now; {remedy}"
+
+
+def _digest(decoded: Decoded) -> str:
+    found = hashlib.sha256()
+    assert decoded.images is not None
+    for start in range(0, len(decoded.images), AT_ONCE):
+        found.update(decoded.images[start : start + AT_ONCE].tobytes())
+    found.update(decoded.labels.tobytes())
+    return found.hexdigest()[:16]

@@ -1,0 +1,42 @@
+"""Caltech-101 in torchvision's layout: `caltech101/101_ObjectCategories/<class>/image_0001.jpg`, 101 classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from suite.datasets import Facts, Part
+from suite.datasets._caltech import CaltechSet
+from suite.datasets._fetch import download
+from suite.datasets._images import Resize
+from suite.datasets._settings import resize_setting, size_setting, validation_setting
+from suite.datasets._source import Source
+
+SETTINGS = {
+    "size": size_setting(224),
+    "resize": resize_setting("squash"),
+    "validation": validation_setting("a tenth of the training part"),
+}
+
+FILES = CaltechSet(
+    name="caltech101",
+    folder="caltech101/101_ObjectCategories",
+    classes=101,
+    images=8_677,
+    test=2_560,
+    without=("BACKGROUND_Google",),  # no class, and left out by torchvision too
+)
+SOURCE = (
+    "Fei-Fei et al. 2004, in torchvision's layout; a fixed 30 % of each class, rounded down, is the test part (ours)"
+)
+
+
+def facts(root: Path, *, size: int = 224, resize: Resize = "squash", validation: int = 0) -> Facts:
+    return FILES.facts(root, "Caltech-101", size, validation, SOURCE)
+
+
+def source(root: Path, part: Part, *, size: int = 224, resize: Resize = "squash", validation: int = 0) -> Source:
+    return FILES.source(root, part, size, resize)
+
+
+def fetch(root: Path) -> None:
+    download("caltech101", "Caltech101", root)

@@ -1,0 +1,49 @@
+"""CIFAR-10 in torchvision's layout: `cifar-10-batches-py/`, the Python version of its page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from suite.datasets import Facts, Part
+from suite.datasets._cifar import EXAMPLES, SHAPE, CifarSet
+from suite.datasets._fetch import download
+from suite.datasets._settings import validation_setting
+from suite.datasets._source import Source
+
+SETTINGS = {"validation": validation_setting("10,000 (SIRe's split)")}
+
+FILES = CifarSet(
+    name="cifar10",
+    class_name="CIFAR10",
+    folder="cifar-10-batches-py",
+    files={"train": tuple(f"data_batch_{batch}" for batch in range(1, 6)), "test": ("test_batch",)},
+    meta="batches.meta",
+)
+NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def facts(root: Path, *, validation: int = 0) -> Facts:
+    """Known without the files; `missing` says whether they are there."""
+    return Facts(
+        title="CIFAR-10",
+        classes=10,
+        shape=SHAPE,
+        train_examples=EXAMPLES["train"],
+        test_examples=EXAMPLES["test"],
+        validation=validation or 10_000,
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2470, 0.2435, 0.2616),
+        licence="not stated on its page (Krizhevsky 2009)",
+        source="Krizhevsky 2009, in torchvision's layout; mean and std as commonly published, over the 50,000 "
+        "training images",
+        class_names=NAMES,
+        missing=FILES.missing(root),
+    )
+
+
+def source(root: Path, part: Part, *, validation: int = 0) -> Source:
+    return FILES.source(root, part)
+
+
+def fetch(root: Path) -> None:
+    download("cifar10", "CIFAR10", root)

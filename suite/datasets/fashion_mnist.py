@@ -1,0 +1,43 @@
+"""Fashion-MNIST in torchvision's layout: `FashionMNIST/raw/*-ubyte`, plain or `.gz`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from suite.datasets import Facts, Part
+from suite.datasets._fetch import download
+from suite.datasets._idx import CLASSES, EXAMPLES, SIDE, IdxSet
+from suite.datasets._settings import validation_setting
+from suite.datasets._source import Source
+
+SETTINGS = {"validation": validation_setting("10,000 (SIRe's split)")}
+
+FILES = IdxSet("fashion_mnist", "FashionMNIST")
+NAMES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+
+
+def facts(root: Path, *, validation: int = 0) -> Facts:
+    """Known without the files; `missing` says whether they are there."""
+    return Facts(
+        title="Fashion-MNIST",
+        classes=CLASSES,
+        shape=(1, SIDE, SIDE),
+        train_examples=EXAMPLES["train"],
+        test_examples=EXAMPLES["test"],
+        validation=validation or 10_000,
+        mean=(0.2860,),
+        std=(0.3530,),
+        licence="MIT (Zalando SE)",
+        source="Xiao et al. 2017, in torchvision's layout; mean and std as commonly published, over the 60,000 "
+        "training images",
+        class_names=NAMES,
+        missing=FILES.missing(root),
+    )
+
+
+def source(root: Path, part: Part, *, validation: int = 0) -> Source:
+    return FILES.source(root, part)
+
+
+def fetch(root: Path) -> None:
+    download("fashion_mnist", "FashionMNIST", root)

@@ -1,0 +1,128 @@
+"""Any images in class folders below the data directory.
+
+Either `train/` and `test/` (or `val/`, `valid/`, `validation/`, the first of these that is there), each with class
+folders, or class folders directly: then a fixed share of each class, rounded down, is the test part.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from suite.datasets import Facts, Part
+from suite.datasets._folders import Tree, fixed_test, scan
+from suite.datasets._images import Resize
+from suite.datasets._settings import (
+    FIFTH_OR_TENTH,
+    held_out,
+    path_setting,
+    resize_setting,
+    size_setting,
+    validation_setting,
+)
+from suite.datasets._source import ImageFiles, Labels, Source
+from suite.settings import Refused, Setting
+
+SETTINGS = {
+    "path": path_setting(),
+    "size": size_setting(224),
+    "resize": resize_setting("squash"),
+    "validation": validation_setting(FIFTH_OR_TENTH),
+    "test": Setting(30, "test part in percent of each class, where the directory has no parts", low=1, high=99),
+}
+
+TEST_FOLDERS = ("test", "val", "valid", "validation")
+
+
+def facts(
+    root: Path, *, path: str = "", size: int = 224, resize: Resize = "squash", validation: int = 0, test: int = 30
+) -> Facts:
+    """From the names of folders and files.
+
+    Raises:
+        Refused: the directory or a part is missing, or has another layout. There are no facts without the files, so
+            they are refused here, not reported as `missing`.
+    """
+    train, train_files, _ = _part(root, "train", path, test)
+    _, test_files, _ = _part(root, "test", path, test)
+    return Facts(
+        title=PurePosixPath(path).name,
+        classes=len(train.classes),
+        shape=(3, size, size),
+        train_examples=len(train_files),
+        test_examples=len(test_files),
+        validation=validation or held_out(len(train_files), len(train.classes)),
+        mean=None,
+        std=None,
+        licence="not stated in the files; see the data set's own page",
+        source=f"image files in {path}; mean and std computed from the training part",
+        class_names=train.classes,
+    )
+
+
+def source(
+    root: Path,
+    part: Part,
+    *,
+    path: str = "",
+    size: int = 224,
+    resize: Resize = "squash",
+    validation: int = 0,
+    test: int = 30,
+) -> Source:
+    """The part's images, class by class. Raises Refused as `facts` does."""
+    tree, files, labels = _part(root, part, path, test)
+    split = "" if _test_directory(root, path) else f" {test} %"
+    return ImageFiles(f"folder {part}{split} in {tree.directory}", (3, size, size), files, labels, resize)
+
+
+def _part(root: Path, part: Part, path: str, test: int) -> tuple[Tree, list[Path], Labels]:
+    """The tree that the part is read from, its files, and their labels among the training part's classes."""
+    directory = _directory(root, path)
+    test_directory = _test_directory(root, path)
+    if test_directory is None:
+        tree = scan("folder", directory)
+        held = fixed_test(tree, "folder", test)
+        files, labels = tree.chosen(held == (part == "test"))
+        if not files:
+            raise Refused(f"folder: {directory} has too few images for a {part} part; choose another share with `test`")
+        return tree, files, labels
+    train = scan("folder", directory / "train")
+    if part == "train":
+        return train, list(train.files), train.labels
+    tree = scan("folder", test_directory)
+    unknown = sorted(set(tree.classes) - set(train.classes))
+    if unknown:
+        raise Refused(
+            f"folder: {test_directory / unknown[0]} is a class that {train.directory} doesn't have; add images of it "
+            "there, or remove it"
+        )
+    among_train = np.array([train.classes.index(name) for name in tree.classes], np.int64)
+    return tree, list(tree.files), among_train[tree.labels]
+
+
+def _directory(root: Path, path: str) -> Path:
+    if not path:
+        raise Refused(
+            "folder.path: name the directory below the data directory that holds the class folders, or train/ and "
+            "test/ with class folders, for instance folder: {path: flowers}"
+        )
+    directory = Path(root).absolute() / path
+    if not directory.is_dir():
+        raise Refused(f"folder: {directory} is missing; put the class folders there")
+    return directory
+
+
+def _test_directory(root: Path, path: str) -> Path | None:
+    """Where the test part lies; None: there are no parts."""
+    directory = _directory(root, path)
+    found = [directory / name for name in TEST_FOLDERS if (directory / name).is_dir()]
+    if not (directory / "train").is_dir():
+        if found:
+            raise Refused(f"folder: {directory} has {found[0].name}/ but no train/; add it")
+        return None
+    if not found:
+        wanted = "/, ".join(TEST_FOLDERS)
+        raise Refused(f"folder: {directory} has train/ but none of {wanted}/; add one, or name {path}/train as path")
+    return found[0]

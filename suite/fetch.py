@@ -1,0 +1,100 @@
+"""The only place that downloads: a dataset into a staging folder, checked, and moved into the data directory whole."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from suite import registry
+from suite.datasets._fetch import FAILURES
+from suite.library import PARTS, Dataset
+from suite.settings import Refused
+from suite.specs import Component
+
+
+def fetch(name: str, root: Path) -> Iterator[str]:
+    """Downloads a dataset with its default settings, unless it is there; yields what to tell.
+
+    Raises:
+        Refused: it can't be downloaded, the download failed, or what came isn't whole. Nothing of it is kept then.
+    """
+    component, download = Component(name), getattr(registry.load("dataset", name), "fetch", None)
+    try:
+        missing = Dataset(component, root).facts.missing
+    except Refused as refusal:  # any folder will do, and none is named
+        missing = str(refusal)
+    if missing is None:
+        yield f"{name} is there already: nothing to fetch"
+        return
+    if download is None:
+        raise Refused(f"{name}: Graftbench can't download it: {missing}")
+    with _staging(name, root) as staging:
+        _download(name, download, staging)
+        _check_whole(component, staging, root)
+        for path, aside in _placed(staging, root):
+            if aside:
+                yield f"{path} was there and not whole: it is now {aside}, delete it when you don't need it"
+            yield f"fetched {path}"
+
+
+@contextlib.contextmanager
+def _staging(name: str, root: Path) -> Iterator[Path]:
+    """A folder on the data directory's disk, gone afterwards; so are those of killed fetches."""
+    lock = root / f".fetching-{name}.lock"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        held = lock.open("ab")  # the system frees the lock of a killed process
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise Refused(f"{name}: another process is fetching it into {root}; wait for that one") from error
+    except OSError as error:
+        raise Refused(f"{root} can't be written ({error.strerror}); name another directory with --data") from error
+    staging = None
+    try:
+        for left_over in root.glob(f".fetching-{name}-*"):  # of a killed process: we hold the lock
+            shutil.rmtree(left_over, ignore_errors=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".fetching-{name}-", dir=root))
+        yield staging
+    finally:
+        if staging:
+            shutil.rmtree(staging, ignore_errors=True)
+        lock.unlink(missing_ok=True)
+        held.close()
+
+
+def _download(name: str, download: Callable[[Path], None], staging: Path) -> None:
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            download(staging)
+    except FAILURES as error:
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise Refused(f"{name}: the download failed and nothing of it was kept ({what}); fetch it again") from error
+
+
+def _check_whole(component: Component, staging: Path, root: Path) -> None:
+    """Facts and labels as trials would read them."""
+    try:
+        dataset = Dataset(component, staging)
+        for part in PARTS:
+            dataset.check_count(part, len(dataset.source(part).labels))
+    except Refused as refusal:
+        what = str(refusal).replace(str(staging), str(root))
+        raise Refused(f"{component.name}: what came isn't whole and nothing of it was kept ({what})") from refusal
+
+
+def _placed(staging: Path, root: Path) -> Iterator[tuple[Path, Path | None]]:
+    """Renames the top-level entries; one that is in the way is set aside, never deleted."""
+    for entry in sorted(staging.iterdir()):
+        place, aside = root / entry.name, None
+        if place.exists():
+            names = (place.with_name(f"{place.name}.before-{number}") for number in itertools.count(1))
+            aside = next(path for path in names if not path.exists())
+            place.rename(aside)
+        entry.rename(place)
+        yield place, aside

@@ -1,0 +1,674 @@
+"""`graftbench data`: what is listed, that a fetch leaves all or nothing, what verify finds, what warm decodes."""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import hashlib
+import http.server
+import importlib.util
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torchvision
+import yaml
+from PIL import Image
+
+from suite import cli, data, library, registry
+from suite.datasets import _idx, mnist
+from suite.settings import Refused
+from suite.specs import Component
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "docs" / "datasets.md").read_text()
+ROWS = [
+    [cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line[:1] == "|"
+]
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Answer]
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The data directory; the working directory is above it, and the cache beside it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GRAFTBENCH_CACHE", str(tmp_path / "cache"))
+    for name in ("MLFLOW_DISABLE_TELEMETRY", "RAY_USAGE_STATS_ENABLED"):  # so that main's own are undone
+        monkeypatch.setenv(name, "0")
+    folder = tmp_path / "data"
+    monkeypatch.setenv("GRAFTBENCH_DATA", str(folder))
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def graftbench(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    def command(*arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["graftbench", "data", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        code = ended.value.code
+        return Answer(code if isinstance(code, int) else int(code is not None), *capsys.readouterr())
+
+    return command
+
+
+def assert_refused(answer: Answer, *parts: str) -> None:
+    """One sentence on stderr that ends with nothing else, apart from a progress bar of a download before it."""
+    assert answer.code == 2 and "Traceback" not in answer.err, answer
+    assert answer.err.count("graftbench: ") == 1 and answer.err.endswith("\n")
+    sentence = answer.err.partition("graftbench: ")[2]
+    assert sentence.count("\n") == 1
+    for part in parts:
+        assert part in sentence
+
+
+def mnist_files(train: int = 3, test: int = 2) -> dict[str, bytes]:
+    """A tiny MNIST, as its servers offer it."""
+    files = {}
+    for prefix, count in (("train", train), ("t10k", test)):
+        pixels = (np.arange(count * 784) % 251).astype(np.uint8).tobytes()
+        images = np.array([0x803, count, 28, 28], ">u4").tobytes() + pixels
+        labels = np.array([0x801, count], ">u4").tobytes() + bytes(range(count))
+        files[f"{prefix}-images-idx3-ubyte.gz"] = gzip.compress(images, mtime=0)
+        files[f"{prefix}-labels-idx1-ubyte.gz"] = gzip.compress(labels, mtime=0)
+    return files
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_idx.EXAMPLES, "train", 3)
+    monkeypatch.setitem(_idx.EXAMPLES, "test", 2)
+
+
+def write_mnist(root: Path) -> Path:
+    folder = root / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    for name, content in mnist_files().items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def write_photos(folder: Path, classes: tuple[str, ...] = ("crow", "wren"), count: int = 6) -> list[Path]:
+    files = []
+    for label, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            files.append(folder / name / f"{number}.png")
+            Image.fromarray(np.full((9, 7, 3), 40 * label + number, np.uint8)).save(files[-1], compress_level=0)
+    return files
+
+
+def write_parquet(folder: Path, labels: tuple[int, ...] = (0, 1, 0, 1)) -> None:
+    folder.mkdir(parents=True)
+    names = {"info": {"features": {"img": {"_type": "Image"}, "label": {"names": ["cat", "dog"]}}}}
+    for part, these in (("train", labels), ("test", (0, 1))):
+        cells = []
+        for value in these:
+            buffer = io.BytesIO()
+            Image.fromarray(np.full((6, 6, 3), 9 * abs(value), np.uint8)).save(buffer, "PNG")
+            cells.append({"bytes": buffer.getvalue(), "path": None})
+        kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        table = pa.table({"img": pa.array(cells, kind), "label": pa.array(these, pa.int64())})
+        pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(names)}), folder / f"{part}-0.parquet")
+
+
+def write_study(folder: Path, datasets: list[Any]) -> str:
+    study = {"study": "small", "datasets": datasets, "backbones": ["gradient_cnn"], "variants": ["baseline"]}
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump({**study, "recipe": "gradient", "seeds": 3}))
+    return str(path)
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    return {str(path): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
+
+
+# -- list
+
+
+def listed(graftbench: Command) -> dict[str, dict[str, Any]]:
+    answer = graftbench("list", "--json")
+    assert (answer.code, answer.err) == (0, "")
+    return {one["dataset"]: one for one in json.loads(answer.out)}
+
+
+def test_list_has_every_dataset_with_state_and_remedy(graftbench: Command, root: Path, tiny: None) -> None:
+    found = listed(graftbench)
+    assert list(found) == registry.available("dataset"), "none twice, none left out, sorted"
+    assert found["digits"] == {
+        "dataset": "digits", "title": "Digits", "classes": 10, "shape": [1, 16, 16], "train_examples": 1438,
+        "validation": 288, "test_examples": 359, "licence": found["digits"]["licence"], "remedy": None, "decoded": [],
+        "size": 0, "state": "found",
+    }  # fmt: skip
+    assert found["mnist"]["state"] == "missing" and "graftbench data fetch mnist" in found["mnist"]["remedy"]
+    assert found["parquet"]["classes"] is None and "parquet.path" in found["parquet"]["remedy"]
+    write_mnist(root)
+    before = contents(root)
+    assert listed(graftbench)["mnist"]["state"] == "found"
+    assert graftbench("warm", "mnist").code == 0
+    warmed = listed(graftbench)["mnist"]
+    files = [file for entry in warmed["decoded"] for file in Path(entry).iterdir()]
+    assert warmed["state"] == "decoded" and warmed["size"] == sum(file.stat().st_size for file in files) > 5 * 784
+    assert contents(root) == before, "the data directory is only read"
+
+
+def test_list_as_a_table(graftbench: Command, root: Path) -> None:
+    write_photos(root / "my[birds]")
+    answer = graftbench("list")
+    assert (answer.code, answer.err) == (0, "")
+    assert re.search(r"\ndigits +Digits +10 +1 x 16 x 16 +1,438 +288 +359 +found", answer.out)
+    assert re.search(r"\nfolder\(path=my\[birds\]\) +my\[birds\] +2 +3 x 224 x 224 +8 +2 +4 +found", answer.out)
+    assert f"missing mnist: {root}/MNIST/raw/train-images-idx3-ubyte (or .gz) is missing; fetch it with" in answer.out
+    assert f"files are looked up in {root} " in answer.out and f"lie in {root.parent / 'cache'} " in answer.out
+
+
+def test_list_finds_folders_of_any_images(graftbench: Command, root: Path) -> None:
+    write_photos(root / "birds")
+    write_photos(root / "parts" / "train")
+    write_photos(root / "parts" / "test")
+    write_photos(root / "caltech101" / "101_ObjectCategories")  # two of its classes
+    write_photos(root / ".fetching-folder-x")
+    (root / "flat").mkdir()
+    write_photos(root / "flat", ("alone",))  # one class is none
+    write_parquet(root / "cats" / "data")
+    write_parquet(root / ".fetching-parquet-x")
+    found = listed(graftbench)
+    assert [name for name in found if name.startswith(("folder", "parquet"))] == [
+        "folder(path=birds)",
+        "folder(path=caltech101/101_ObjectCategories)",
+        "folder(path=parts)",
+        "parquet(path=cats)",
+    ]
+    assert found["parquet(path=cats)"]["train_examples"] == 4
+    assert (found["folder(path=parts)"]["train_examples"], found["folder(path=parts)"]["test_examples"]) == (12, 12)
+
+
+def test_a_datasets_own_folder_is_no_folder_of_any_images(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    from suite.datasets import caltech101
+
+    monkeypatch.setattr(caltech101, "FILES", replace(caltech101.FILES, classes=2, images=12, test=4))
+    write_photos(root / "caltech101" / "101_ObjectCategories")
+    write_photos(root / "caltech101" / "annotated")
+    names = {one.dataset: one.state for one in data.listing(root)}
+    assert names["caltech101"] == "found"
+    assert [name for name in names if name.startswith("folder")] == ["folder(path=caltech101/annotated)"]
+
+
+def test_nothing_here_needs_torch(root: Path) -> None:
+    write_photos(root / "birds")
+    code = (
+        "import sys, pathlib; from suite import cli, data, fetch, library\n"
+        f"assert len(data.listing(pathlib.Path({str(root)!r}))) > 9\n"
+        "data.warm(library.Component('digits'), pathlib.Path('.'), rebuild=False, images=None, progress=print)\n"
+        "assert not {'torch', 'torchvision', 'ray', 'mlflow'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+# -- fetch
+
+
+class Server(NamedTuple):
+    """A server of files: what it offers, after how many bytes it breaks off, and what it was asked for."""
+
+    address: str
+    offers: dict[str, bytes]
+    breaks_off: dict[str, int]
+    asked: list[str]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    offers: dict[str, bytes] = {}
+    breaks_off: dict[str, int] = {}
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            name = self.path.rpartition("/")[2]
+            asked.append(name)
+            if name not in offers:
+                self.send_error(404)
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(offers[name])))
+            self.end_headers()
+            self.wfile.write(offers[name][: breaks_off.get(name)])
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, format: str, *arguments: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
+        thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield Server(f"http://127.0.0.1:{served.server_port}/", offers, breaks_off, asked)
+        served.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def mirror(server: Server, tiny: None, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """A tiny MNIST where torchvision looks for MNIST."""
+    server.offers.update(mnist_files())
+    sums = [(name, hashlib.md5(content).hexdigest()) for name, content in server.offers.items()]
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [server.address])
+    monkeypatch.setattr(torchvision.datasets.MNIST, "resources", sums)
+    return server
+
+
+def test_fetch_brings_the_files_and_then_does_nothing(graftbench: Command, root: Path, mirror: Server) -> None:
+    answer = graftbench("fetch", "mnist")
+    assert (answer.code, answer.out) == (0, f"fetched {root / 'MNIST'}\n")
+    assert [path.name for path in root.iterdir()] == ["MNIST"], "no staging, no lock"
+    assert mnist.facts(root).missing is None
+    assert library.Dataset(Component("mnist"), root).decoded("train").labels.tolist() == [0, 1, 2]
+    before, asked = contents(root), len(mirror.asked)
+    answer = graftbench("fetch", "mnist")
+    assert (answer.code, answer.out, answer.err) == (0, "mnist is there already: nothing to fetch\n", "")
+    assert (contents(root), len(mirror.asked)) == (before, asked)
+
+
+def break_off(mirror: Server) -> None:
+    mirror.breaks_off["t10k-images-idx3-ubyte.gz"] = 100
+
+
+def corrupt(mirror: Server) -> None:
+    content = mirror.offers["t10k-labels-idx1-ubyte.gz"]
+    mirror.offers["t10k-labels-idx1-ubyte.gz"] = content[:-1] + bytes([content[-1] ^ 1])
+
+
+def lose(mirror: Server) -> None:
+    del mirror.offers["t10k-labels-idx1-ubyte.gz"]
+
+
+@pytest.mark.parametrize("trouble", [break_off, corrupt, lose])
+def test_a_broken_download_leaves_nothing(
+    graftbench: Command, root: Path, mirror: Server, trouble: Callable[[Server], None]
+) -> None:
+    trouble(mirror)
+    answer = graftbench("fetch", "mnist")
+    assert_refused(answer, "mnist", "try again")
+    assert answer.out == "" and "train-images-idx3-ubyte.gz" in mirror.asked
+    assert contents(root) == {}
+    assert listed(graftbench)["mnist"]["state"] == "missing"
+    mirror.offers.update(mnist_files())
+    mirror.breaks_off.clear()
+    assert graftbench("fetch", "mnist").code == 0, "the same command again"
+
+
+def test_what_came_is_checked(graftbench: Command, root: Path, mirror: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_idx.EXAMPLES, "test", 7)
+    answer = graftbench("fetch", "mnist")
+    assert_refused(answer, "mnist: what came isn't whole and nothing of it was kept", f"{root}/MNIST/raw/t10k")
+    assert ".fetching" not in answer.err.partition("graftbench: ")[2] and contents(root) == {}
+
+
+def test_a_killed_fetch_counts_for_nothing_and_is_removed(graftbench: Command, root: Path, mirror: Server) -> None:
+    write_mnist(root / ".fetching-mnist-killed")
+    (root / ".fetching-cifar10-other").mkdir()
+    assert listed(graftbench)["mnist"]["state"] == "missing"
+    assert graftbench("fetch", "mnist").code == 0
+    assert sorted(path.name for path in root.iterdir()) == [".fetching-cifar10-other", "MNIST"]
+
+
+def test_an_interrupted_fetch_leaves_nothing(
+    graftbench: Command, root: Path, mirror: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(root: Path) -> None:
+        write_mnist(root)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mnist, "fetch", interrupted)
+    assert graftbench("fetch", "mnist").code in {1, 130}
+    assert contents(root) == {}
+
+
+def test_two_fetches_at_once(graftbench: Command, root: Path, mirror: Server) -> None:
+    with (root / ".fetching-mnist.lock").open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        (root / ".fetching-mnist-other").mkdir()
+        assert_refused(graftbench("fetch", "mnist"), "another process is fetching it")
+        assert (root / ".fetching-mnist-other").is_dir() and not mirror.asked
+
+
+def test_incomplete_files_are_set_aside_not_deleted(graftbench: Command, root: Path, mirror: Server) -> None:
+    folder = write_mnist(root)
+    (folder / "t10k-labels-idx1-ubyte.gz").unlink()
+    kept = (folder / "note.txt").write_text("mine") and contents(root / "MNIST")
+    answer = graftbench("fetch", "mnist")
+    assert answer.code == 0 and f"{root}/MNIST was there and not whole: it is now {root}/MNIST.before-1" in answer.out
+    assert list(contents(root / "MNIST.before-1").values()) == list(kept.values())
+    assert mnist.facts(root).missing is None
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("folder", ["folder: Graftbench can't download it: folder.path: name the directory"]),
+        ("parquet", ["parquet: Graftbench can't download it: parquet.path: name the directory"]),
+        ("imagenet", ["imagenet: Graftbench can't download it", "log in at image-net.org"]),
+        ("mnits", ["dataset: unknown dataset 'mnits'; did you mean 'mnist'?"]),
+    ],
+)
+def test_what_cant_be_fetched_says_what_to_do(graftbench: Command, root: Path, name: str, parts: list[str]) -> None:
+    answer = graftbench("fetch", name)
+    assert_refused(answer, *parts)
+    assert contents(root) == {} and answer.out == ""
+
+
+@pytest.mark.parametrize("name", ["digits", "synthetic"])
+def test_what_needs_no_files_is_there_already(graftbench: Command, root: Path, name: str) -> None:
+    assert graftbench("fetch", name) == (0, f"{name} is there already: nothing to fetch\n", "")
+    assert contents(root) == {}
+
+
+def test_a_data_directory_that_cant_be_made(graftbench: Command, root: Path, mirror: Server) -> None:
+    (root / "file").write_text("")
+    assert_refused(graftbench("fetch", "mnist", "--data", str(root / "file")), "can't be written", "--data")
+
+
+# -- verify
+
+BIRDS = ("folder", "--set", "path=birds", "--set", "size=8")
+
+
+def test_verify_says_whole_and_writes_nothing(graftbench: Command, root: Path) -> None:
+    write_photos(root / "birds")
+    before = contents(root)
+    answer = graftbench("verify", *BIRDS)
+    assert answer == (
+        0,
+        "folder(path=birds, size=8) train: 8 images, no decoded copy: whole\n"
+        "folder(path=birds, size=8) test: 4 images, no decoded copy: whole\n",
+        "",
+    )
+    assert contents(root) == before and not (root.parent / "cache").exists()
+    graftbench("warm", *BIRDS)
+    answer = graftbench("verify", *BIRDS)
+    assert answer.code == 0 and answer.out.count(": whole\n") == 2
+    assert re.search(rf"train: 8 images, decoded copy in {root.parent}/cache/folder-train-\w+: whole\n", answer.out)
+
+
+def test_verify_lists_unreadable_images(graftbench: Command, root: Path) -> None:
+    files = write_photos(root / "birds")
+    graftbench("warm", *BIRDS)
+    for file in files[:2]:
+        content, times = file.read_bytes(), file.stat()
+        file.write_bytes(content[:40].ljust(len(content), b"\0"))
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    files[2].write_bytes(b"")
+    answer = graftbench("verify", *BIRDS)
+    assert_refused(answer, "folder: ", "not whole, see above")
+    lists = list((root.parent / "cache").glob("*-unreadable.txt"))
+    in_lists = "".join(file.read_text() for file in lists)
+    for file in files[:3]:
+        assert f"{file} can't be decoded: " in answer.out
+        assert f"{file}\tcan't be decoded: " in in_lists
+    assert str(files[3]) not in answer.out and all(
+        f"listed in {file}: repair or remove them" in answer.out for file in lists
+    )
+    assert "0.png has changed" not in answer.out
+
+
+def test_verify_finds_what_rotted_in_the_cache(graftbench: Command, root: Path) -> None:
+    write_photos(root / "birds")
+    graftbench("warm", *BIRDS)
+    [images] = (root.parent / "cache").glob("folder-test-*/images.npy")
+    content = bytearray(images.read_bytes())
+    content[-1] ^= 4
+    images.write_bytes(content)
+    answer = graftbench("verify", *BIRDS)
+    assert_refused(answer, "folder: 1 of the parts looked at is not whole, see above")
+    assert "train: 8 images, decoded copy in" in answer.out and answer.out.count(": whole") == 1
+    assert (
+        f"the decoded copy {images.parent} is rotten" in answer.out and "graftbench data warm --rebuild" in answer.out
+    )
+    assert "decoded already" in graftbench("warm", *BIRDS).out, "nothing but verify looks at every byte"
+    assert "decoded in" in graftbench("warm", *BIRDS, "--rebuild").out
+    assert graftbench("verify", *BIRDS).code == 0
+
+
+@pytest.mark.parametrize("file", ["images.npy", "labels.npy", "manifest.json"])
+def test_verify_finds_a_torn_copy(graftbench: Command, root: Path, file: str) -> None:
+    write_photos(root / "birds")
+    graftbench("warm", *BIRDS)
+    [torn] = (root.parent / "cache").glob(f"folder-train-*/{file}")
+    torn.write_bytes(torn.read_bytes()[:-3])
+    answer = graftbench("verify", *BIRDS)
+    assert_refused(answer, "1 of the parts")
+    assert f"the decoded copy {torn.parent} is torn" in answer.out
+    assert "decoded in" in graftbench("warm", *BIRDS).out and graftbench("verify", *BIRDS).code == 0
+
+
+def test_verify_finds_changed_files_and_warm_accepts_them(graftbench: Command, root: Path) -> None:
+    files = write_photos(root / "birds")
+    graftbench("warm", *BIRDS)
+    Image.fromarray(np.full((9, 7, 3), 200, np.uint8)).save(files[0])
+    os.utime(files[0], (1, 1))
+    answer = graftbench("verify", *BIRDS)
+    assert_refused(answer, "1 of the parts")
+    assert f"{files[0]} has changed since" in answer.out
+    assert "decoded in" in graftbench("warm", *BIRDS).out and graftbench("verify", *BIRDS).code == 0
+
+
+def test_verify_finds_other_pixels_behind_the_same_size_and_time(graftbench: Command, root: Path) -> None:
+    files = write_photos(root / "birds")
+    graftbench("warm", *BIRDS)
+    before, content = files[1].stat(), files[2].read_bytes()
+    assert len(content) == before.st_size and content != files[1].read_bytes()
+    files[1].write_bytes(content)
+    os.utime(files[1], ns=(before.st_atime_ns, before.st_mtime_ns))
+    answer = graftbench("verify", *BIRDS)
+    assert_refused(answer, "1 of the parts")
+    assert "holds other images than the files do now" in answer.out
+
+
+def test_verify_finds_wrong_labels(graftbench: Command, root: Path) -> None:
+    write_parquet(root / "cats", labels=(0, 1, 2, -1))
+    answer = graftbench("verify", "parquet", "--set", "path=cats")
+    assert_refused(answer, "parquet: 1 of the parts")
+    assert "row 2 has label 2, outside 0..1" in answer.out and "row 3 has label -1, outside 0..1" in answer.out
+    assert "2 labels are outside" in answer.out and "test: 2 images, no decoded copy: whole" in answer.out
+
+
+def test_verify_goes_on_after_a_broken_file(graftbench: Command, root: Path, tiny: None) -> None:
+    file = write_mnist(root) / "train-images-idx3-ubyte.gz"
+    file.write_bytes(file.read_bytes()[:-20])
+    answer = graftbench("verify", "mnist")
+    assert_refused(answer, "1 of the parts")
+    assert "mnist train: unknown images" in answer.out and f"{file} can't be read" in answer.out
+    assert "mnist test: 2 images, no decoded copy: whole" in answer.out
+
+
+def test_verify_counts(graftbench: Command, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from suite.datasets import digits
+
+    monkeypatch.setattr(digits, "TRAIN_EXAMPLES", 1439)
+    answer = graftbench("verify", "digits")
+    assert_refused(answer, "1 of the parts")
+    assert "1,438 images are there, and 1,439 were expected" in answer.out
+    assert_refused(graftbench("warm", "digits"), "has 1,438 images, and 1,439 were expected")
+
+
+def test_missing_files_are_refused_before_anything_is_looked_at(graftbench: Command, root: Path) -> None:
+    for verb in ("verify", "warm"):
+        answer = graftbench(verb, "mnist")
+        assert_refused(answer, "train-images-idx3-ubyte (or .gz) is missing", "graftbench data fetch mnist")
+        assert answer.out == ""
+
+
+# -- warm
+
+
+def test_warm_twice(graftbench: Command, root: Path, tiny: None) -> None:
+    folder = write_mnist(root)
+    first = graftbench("warm", "mnist")
+    said = re.fullmatch(r"mnist: 5 images, 0\.0 MiB, decoded in \d+\.\d s, in (\S+), (\S+)\n", first.out)
+    assert said and first.code == 0
+    before = contents(root.parent / "cache")
+    assert {str(Path(entry) / "images.npy") for entry in said.groups()} <= before.keys()
+    second = graftbench("warm", "mnist")
+    assert second.out == f"mnist: 5 images, 0.0 MiB, decoded already, in {said[1]}, {said[2]}\n"
+    assert contents(root.parent / "cache") == before
+    os.utime(folder / "train-images-idx3-ubyte.gz", (5, 5))
+    with pytest.raises(Refused, match="has changed since"):
+        library.Dataset(Component("mnist"), root).decoded("train")
+    assert "decoded in" in graftbench("warm", "mnist").out
+    assert library.Dataset(Component("mnist"), root).decoded("train").labels.tolist() == [0, 1, 2]
+
+
+def test_rebuild_decodes_again(graftbench: Command, root: Path) -> None:
+    write_photos(root / "birds")
+    graftbench("warm", *BIRDS)
+    [images] = (root.parent / "cache").glob("folder-train-*/images.npy")
+    mapped, inode = np.load(images, mmap_mode="r"), images.stat().st_ino
+    assert "decoded in" in graftbench("warm", *BIRDS, "--rebuild").out
+    assert images.stat().st_ino != inode and np.array_equal(np.load(images), mapped), "old mappings stay usable"
+
+
+def test_a_part_too_large_keeps_no_images(graftbench: Command, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_photos(root / "birds")
+    cache = root.parent / "cache"
+    monkeypatch.setattr(library, "STREAM_ABOVE", 12 * 3 * 64 - 1)
+    assert graftbench("warm", *BIRDS).code == 0 and not list(cache.glob("*/images.npy"))
+    assert "decoded already" in graftbench("warm", *BIRDS).out and graftbench("verify", *BIRDS).code == 0
+    assert graftbench("warm", *BIRDS, "--images").code == 0 and len(list(cache.glob("*/images.npy"))) == 2
+
+
+def test_a_study_file_stands_for_all_its_datasets(graftbench: Command, root: Path) -> None:
+    write_photos(root / "birds")
+    study = write_study(
+        root.parent, [{"name": "digits", "size": [8, 16]}, {"name": "folder", "path": "birds", "size": 8}]
+    )
+    answer = graftbench("warm", study)
+    starts = [line.partition(": ")[0] for line in answer.out.splitlines()]
+    assert answer.code == 0 and starts == ["digits(size=8)", "digits", "folder(path=birds, size=8)"]
+    assert len(list((root.parent / "cache").glob("*/images.npy"))) == 6
+    answer = graftbench("verify", study)
+    assert answer.code == 0 and answer.out.count(": whole\n") == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["folder", "--set", "pth=birds"], "folder.pth: unknown setting; did you mean 'path'?"),
+        (["digits", "--set", "size=17"], "digits.size: must be one of 8, 16, 24, 32, not 17"),
+        (["folder", "--set", "path=../birds"], "folder.path: must be a name below the data directory"),
+        (["folder", "--set", "size=small"], "folder.size: must be a whole number, not 'small'"),
+        (["folder", "--set", "size"], "--set size: must be NAME=VALUE"),
+        (["folder", "--set", "size="], "--set size=: must be NAME=VALUE"),
+        (["folder", "--set", "path=[a"], "--set path=[a: '[a' isn't a YAML value"),
+        (["folder"], "folder.path: name the directory"),
+        (["diggits"], "dataset: unknown dataset 'diggits'; did you mean 'digits'?"),
+        (["nowhere.yaml"], "nowhere.yaml: no such study file"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["verify", "warm"])
+def test_wrong_input_is_one_sentence(
+    graftbench: Command, root: Path, verb: str, arguments: list[str], sentence: str
+) -> None:
+    answer = graftbench(verb, *arguments)
+    assert_refused(answer, sentence)
+    assert answer.out == "" and contents(root) == {}
+
+
+def test_a_study_file_takes_no_settings_and_names_its_mistakes(graftbench: Command, root: Path) -> None:
+    study = write_study(root.parent, [{"name": "digits", "size": 9}])
+    assert_refused(graftbench("warm", study), "datasets[0].size: must be one of 8, 16, 24, 32, not 9")
+    study = write_study(root.parent, ["digits"])
+    assert_refused(graftbench("warm", study, "--set", "size=8"), "a study file says the settings of its datasets")
+
+
+# -- docs/datasets.md
+
+
+def test_the_page_has_every_dataset(tmp_path: Path) -> None:
+    table = {row[0]: row for row in ROWS if len(row) == 8}
+    assert table.keys() - {"name"} == set(registry.available("dataset")) | {"---"}
+    for listed in data.listing(tmp_path):
+        _, below, classes, shape, training, test, *_ = table[listed.dataset]
+        if listed.title:
+            assert classes == str(listed.classes) and test == f"{listed.test_examples:,}", listed.dataset
+            assert shape == " x ".join(map(str, listed.shape or ()))
+            assert training == f"{listed.train_examples:,} ({listed.validation:,})"
+            named = [re.split(r"[*<]", part)[0] for part in re.findall(r"[\w.-]+/[\w./*<>-]*", below)]
+            assert not listed.remedy or any(str(tmp_path / part) in listed.remedy for part in named), listed.dataset
+
+
+def test_the_page_has_every_setting() -> None:
+    said = {(row[0], row[1]): row[2] for row in ROWS if len(row) == 4 and row[0] in registry.available("dataset")}
+    declared = {
+        (name, setting): str(spec.default)
+        for name in registry.available("dataset")
+        for setting, spec in registry.load("dataset", name).SETTINGS.items()
+    }
+    assert said == declared
+
+
+def test_the_pages_study_plans(tmp_path: Path) -> None:
+    [study] = re.findall(r"^```yaml\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    path = tmp_path / "study.yaml"
+    path.write_text(study)
+    assert [target.label for target in data.targets(str(path), [])] == [
+        "folder(path=birds, size=64)",
+        "parquet(path=my-set)",
+    ]
+
+
+def test_the_pages_dataset_file_works(
+    graftbench: Command, root: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fetched, verified and warmed, on a tiny archive in BloodMNIST's format."""
+    [text] = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    file = root.parent / "bloodmnist.py"
+    file.write_text(text)
+    spec = importlib.util.spec_from_file_location("suite.datasets.bloodmnist", file)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "suite.datasets.bloodmnist", module)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(registry, "available", lambda kind: ["bloodmnist"])
+    assert sum(module.EXAMPLES.values()) == 17_092 == 11_959 + 1_712 + 3_421, "Yang et al. 2023, table 2"
+    sizes = {"train": 5, "val": 2, "test": 3}
+    arrays = {f"{part}_images": np.full((n, 28, 28, 3), n, np.uint8) for part, n in sizes.items()}
+    arrays |= {f"{part}_labels": np.arange(n, dtype=np.uint8)[:, None] for part, n in sizes.items()}
+    archive = io.BytesIO()
+    np.savez(archive, **arrays)
+    server.offers["bloodmnist.npz"] = archive.getvalue()
+    monkeypatch.setattr(module, "URL", f"{server.address}bloodmnist.npz")
+    monkeypatch.setattr(module, "MD5", hashlib.md5(archive.getvalue()).hexdigest())
+    monkeypatch.setattr(module, "EXAMPLES", {"train": 7, "test": 3})
+
+    assert_refused(graftbench("warm", "bloodmnist"), "graftbench data fetch bloodmnist")
+    assert graftbench("fetch", "bloodmnist").code == 0
+    assert graftbench("warm", "bloodmnist").code == 0
+    assert graftbench("verify", "bloodmnist").out.count(": whole\n") == 2
+    found = library.Dataset(Component("bloodmnist"), root).decoded("train")
+    assert found.labels.tolist() == [0, 1, 2, 3, 4, 0, 1] and found.images is not None
+    assert found.images[:, 2, 27, 27].tolist() == [5] * 5 + [2] * 2
+    (root / "bloodmnist.npz").write_bytes(archive.getvalue()[:-100])
+    assert_refused(graftbench("verify", "bloodmnist"))
