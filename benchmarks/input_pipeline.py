@@ -65,12 +65,13 @@ def main() -> None:
     if given.map:
         map_and_wait(given.data)
         return
+    Execution(device).settle()  # as a trial does
     print(f"{device_name(device)}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    shared_memory(given.data)  # first: this process would share the mapping too
     small_images(given.data, device, given.rounds, given.images)
     photographs(given.data, device, given.rounds)
     if device.type == "cuda":
         whole_epoch(given.data, device)
-    shared_memory(given.data)
     warm_start(given.data, given.device)
 
 
@@ -226,7 +227,7 @@ def whole_epoch(data: Path, device: torch.device) -> None:
 
 def shared_memory(data: Path) -> None:
     """PSS (each page divided by the processes that map it) of the cache's mapping, in one and in ten processes."""
-    Dataset(CIFAR, data).decoded("train")
+    pss(data, 1)  # decodes where nothing is yet
     alone, together = (sum(pss(data, count)) for count in (1, TRIALS))
     print(f"\nPSS of the cache's mapping, 1 trial: {alone / 1024:.0f} MiB; {TRIALS} trials together: ", end="")
     print(f"{together / 1024:.0f} MiB, {together / alone:.3f} times that of one")

@@ -18,7 +18,7 @@ from suite.terminal import DEFAULT_DATA, Data, Json, show, write_json
 
 if TYPE_CHECKING:
     from suite.data import Listed, Warmed
-    from suite.datasets._cache import Progress as Heard
+    from suite.datasets._pixels import Progress as Heard
 
 app = typer.Typer(
     help="Datasets: list, fetch, verify, and decode them ahead of a study.",

@@ -13,9 +13,10 @@ import yaml
 
 from suite import registry
 from suite.config import load_study
-from suite.datasets._cache import Progress, entry_path
+from suite.datasets._cache import entry_path
 from suite.datasets._folders import EXTENSIONS
 from suite.datasets._inspect import Inspection, inspect
+from suite.datasets._pixels import Progress
 from suite.library import PARTS, Dataset
 from suite.plan import Axis, axes, refuse_repeats
 from suite.settings import Refused, canonical

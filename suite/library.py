@@ -11,7 +11,8 @@ from typing import Any
 
 from suite import registry, settings
 from suite.datasets import Facts, Part, _cache
-from suite.datasets._cache import Decoded, Progress
+from suite.datasets._cache import Decoded
+from suite.datasets._pixels import Progress
 from suite.datasets._source import Source
 from suite.settings import Refused
 from suite.specs import Component

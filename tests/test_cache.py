@@ -22,7 +22,7 @@ import PIL
 import pytest
 from PIL import Image
 
-from suite.datasets import _cache
+from suite.datasets import _cache, _disk, _pixels
 from suite.datasets._cache import decoded_part, entry_path
 from suite.datasets._source import Arrays, ImageFiles
 from suite.settings import Refused
@@ -76,7 +76,7 @@ def paint(file: Path, seed: int, side: int = 10) -> None:
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GRAFTBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(_cache, "ROWS", 4)  # several chunks
+    monkeypatch.setattr(_pixels, "ROWS", 4)  # several chunks
     return tmp_path / "cache"
 
 
@@ -444,15 +444,15 @@ def test_another_rule_or_pillow_decodes_again(
 
 
 def test_an_entry_replaced_while_it_is_opened_is_not_mixed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    old, mapped = opened(root).digest, _cache._Entry._mapped
+    old, mapped = opened(root).digest, _cache.Entry._mapped
 
     def replaced_first(self: Any, shape: Any) -> Any:
-        monkeypatch.setattr(_cache._Entry, "_mapped", mapped)
+        monkeypatch.setattr(_cache.Entry, "_mapped", mapped)
         paint(root / "1" / "0001.png", 77, side=12)
         opened(root, accept_changes=True)
         return mapped(self, shape)
 
-    monkeypatch.setattr(_cache._Entry, "_mapped", replaced_first)
+    monkeypatch.setattr(_cache.Entry, "_mapped", replaced_first)
     part = opened(root)
     found = hashlib.sha256(part.images.tobytes() + part.labels.tobytes()).hexdigest()[:16]
     assert part.digest == found != old
@@ -660,7 +660,7 @@ def test_a_file_where_the_cache_should_be_is_named(root: Path, directory: Path, 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ENOLCK])
 def test_what_the_disk_says_becomes_a_sentence(number: int) -> None:
-    with pytest.raises(Refused) as refusal, _cache._disk_errors(Path("/cache/tiny"), 3 * 2**20):
+    with pytest.raises(Refused) as refusal, _disk.disk_errors(Path("/cache/tiny"), 3 * 2**20):
         raise OSError(number, os.strerror(number))
     assert str(refusal.value) == (
         f"cache: /cache/tiny can't be used ({os.strerror(number)}); set GRAFTBENCH_CACHE to a directory on a writable "

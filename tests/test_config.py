@@ -40,7 +40,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"search": {"asha": {"reductoin": 1}}}, "search.asha.reductoin: unknown key; did you mean 'reduction'?"),
     ({"statistics": {"alfa": 0.1}}, "statistics.alfa: unknown key; did you mean 'alpha'?"),
     (search({"lo": 1, "high": 2}), "search.space.lr.lo: unknown key; did you mean 'low'?"),
-    ({"resources": {"memory": 1}}, "resources.memory: unknown key; known: cpus, gpus"),
+    ({"resources": {"memory": 1}}, "resources.memory: unknown key; did you mean 'device_memory'?"),
     # types
     ({"seeds": "three"}, "seeds: must be a whole number, not 'three'"),
     ({"seeds": "3"}, "seeds: must be a whole number, not '3'"),

@@ -177,7 +177,7 @@ def test_list_as_a_table(graftbench: Command, root: Path) -> None:
     answer = graftbench("list")
     assert (answer.code, answer.err) == (0, "")
     assert re.search(r"\ndigits +Digits +10 +1 x 16 x 16 +1,438 +288 +359 +found", answer.out)
-    assert re.search(r"\nfolder\(path=my\[birds\]\) +my\[birds\] +2 +3 x 224 x 224 +8 +2 +4 +found", answer.out)
+    assert re.search(r"\nfolder\(path=my\[birds\]\) +my\[birds\] +2 +3 x 224 x 224 +10 +2 +2 +found", answer.out)
     assert f"missing mnist: {root}/MNIST/raw/train-images-idx3-ubyte (or .gz) is missing; fetch it with" in answer.out
     assert f"files are looked up in {root} " in answer.out and f"lie in {root.parent / 'cache'} " in answer.out
 
@@ -402,15 +402,15 @@ def test_verify_says_whole_and_writes_nothing(graftbench: Command, root: Path) -
     answer = graftbench("verify", *BIRDS)
     assert answer == (
         0,
-        "folder(path=birds, size=8) train: 8 images, no decoded copy: whole\n"
-        "folder(path=birds, size=8) test: 4 images, no decoded copy: whole\n",
+        "folder(path=birds, size=8) train: 10 images, no decoded copy: whole\n"
+        "folder(path=birds, size=8) test: 2 images, no decoded copy: whole\n",
         "",
     )
     assert contents(root) == before and not (root.parent / "cache").exists()
     graftbench("warm", *BIRDS)
     answer = graftbench("verify", *BIRDS)
     assert answer.code == 0 and answer.out.count(": whole\n") == 2
-    assert re.search(rf"train: 8 images, decoded copy in {root.parent}/cache/folder-train-\w+: whole\n", answer.out)
+    assert re.search(rf"train: 10 images, decoded copy in {root.parent}/cache/folder-train-\w+: whole\n", answer.out)
 
 
 def test_verify_lists_unreadable_images(graftbench: Command, root: Path) -> None:
@@ -443,7 +443,7 @@ def test_verify_finds_what_rotted_in_the_cache(graftbench: Command, root: Path) 
     images.write_bytes(content)
     answer = graftbench("verify", *BIRDS)
     assert_refused(answer, "folder: 1 of the parts looked at is not whole, see above")
-    assert "train: 8 images, decoded copy in" in answer.out and answer.out.count(": whole") == 1
+    assert "train: 10 images, decoded copy in" in answer.out and answer.out.count(": whole") == 1
     assert (
         f"the decoded copy {images.parent} is rotten" in answer.out and "graftbench data warm --rebuild" in answer.out
     )

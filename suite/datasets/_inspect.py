@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from suite.datasets._cache import Decoded, Progress, _Entry, cache_directory, entry_path
-from suite.datasets._images import Unreadable
-from suite.datasets._source import Images, Labels, Source
+from suite.datasets._cache import Decoded, Entry, cache_directory, entry_path
+from suite.datasets._pixels import ROWS, Pixels, Progress
+from suite.datasets._source import Labels, Source
 from suite.settings import Refused
 
-AT_ONCE = 256  # images
 SHOWN = 20  # unreadable images that get a line of their own; the list file has them all
 
 
@@ -42,13 +39,16 @@ def inspect(source: Source, name: str, classes: int, progress: Progress) -> Insp
         labels = np.ascontiguousarray(source.labels, np.int64)
         count = len(labels)
         problems += _wrong_labels(source, labels, classes)
-        fresh, unreadable = _looked_at(source, labels, progress)
-        problems += _listed(source, unreadable, cache_directory() / f"{name}-unreadable.txt")
+        pixels = Pixels(source, count)
+        for _ in pixels.chunks(progress):
+            pass
+        problems += _listed(pixels, cache_directory() / f"{name}-unreadable.txt")
+        fresh = None if pixels.unreadable else pixels.digest(labels)
     except Refused as refusal:  # a file broken as a whole
         problems.append(str(refusal))
     entry = entry_path(source, name)
     if entry:
-        problems += _of_entry(_Entry(source, entry, classes), fresh)
+        problems += _of_entry(Entry(source, entry, classes), fresh)
     return Inspection(count, entry, tuple(problems))
 
 
@@ -60,46 +60,19 @@ def _wrong_labels(source: Source, labels: Labels, classes: int) -> Iterator[str]
         yield f"{len(outside):,} labels are outside 0..{classes - 1}: repair the file, or its class names"
 
 
-def _looked_at(source: Source, labels: Labels, progress: Progress) -> tuple[str | None, dict[int, str]]:
-    """The digest that the cache would give images and labels, None where some can't be read; and why, by row."""
-    unreadable: dict[int, str] = {}
-
-    def decode(row: int) -> Images | None:
+def _listed(pixels: Pixels, listed: Path) -> Iterator[str]:
+    """The first unreadable ones, and the file in which all of them are listed."""
+    for row, why in sorted(pixels.unreadable.items())[:SHOWN]:
+        yield f"{pixels.source.name(row)} {why}"
+    if pixels.unreadable:
         try:
-            return source.decode(row)
-        except Unreadable as error:
-            unreadable[row] = str(error)
-            return None
-
-    found = hashlib.sha256()
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for start in range(0, len(labels), AT_ONCE):
-            rows = range(start, min(start + AT_ONCE, len(labels)))
-            for image in pool.map(decode, rows):
-                found.update(b"" if image is None else image.tobytes())
-            progress(rows.stop, len(labels))
-    found.update(labels.tobytes())
-    return (None if unreadable else found.hexdigest()[:16]), unreadable
+            listed.parent.mkdir(parents=True, exist_ok=True)
+            yield pixels.list_unreadable(listed)
+        except OSError as error:
+            yield f"{len(pixels.unreadable):,} images are unusable ({listed} can't be written: {error.strerror})"
 
 
-def _listed(source: Source, unreadable: dict[int, str], listed: Path) -> Iterator[str]:
-    """The first ones, and the file in which all of them are listed."""
-    if not unreadable:
-        return
-    lines = [f"{source.name(row)}\t{why}\n" for row, why in sorted(unreadable.items())]
-    for line in lines[:SHOWN]:
-        yield line.rstrip("\n").replace("\t", " ")
-    count = "1 image is" if len(lines) == 1 else f"{len(lines):,} images are"
-    try:
-        listed.parent.mkdir(parents=True, exist_ok=True)
-        listed.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
-    except OSError as error:
-        yield f"{count} unusable: repair or remove them ({listed} can't be written: {error.strerror})"
-    else:
-        yield f"{count} unusable, listed in {listed}: repair or remove them"
-
-
-def _of_entry(entry: _Entry, fresh: str | None) -> Iterator[str]:
+def _of_entry(entry: Entry, fresh: str | None) -> Iterator[str]:
     """What is wrong with the entry, given the digest of what the files hold now; None: not known."""
     try:
         # An entry without images is opened without them, as trials that stream do.
@@ -120,7 +93,7 @@ def _of_entry(entry: _Entry, fresh: str | None) -> Iterator[str]:
 def _digest(decoded: Decoded) -> str:
     found = hashlib.sha256()
     assert decoded.images is not None
-    for start in range(0, len(decoded.images), AT_ONCE):
-        found.update(decoded.images[start : start + AT_ONCE].tobytes())
+    for start in range(0, len(decoded.images), ROWS):
+        found.update(decoded.images[start : start + ROWS].tobytes())
     found.update(decoded.labels.tobytes())
     return found.hexdigest()[:16]
