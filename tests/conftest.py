@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,3 +15,18 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRAFTBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def real() -> Callable[..., Path]:
+    """`real("MNIST", "raw")`: the data directory that holds this path; skips the test where none does."""
+
+    def directory(*parts: str) -> Path:
+        roots = [Path(os.environ["GRAFTBENCH_DATA"])] if "GRAFTBENCH_DATA" in os.environ else []
+        roots.append(Path(__file__).resolve().parents[2] / "shared" / "data")
+        for root in roots:
+            if root.joinpath(*parts).exists():
+                return root
+        pytest.skip(f"real data {'/'.join(parts)} is neither in GRAFTBENCH_DATA nor in ../shared/data")
+
+    return directory

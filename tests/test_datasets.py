@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,15 +21,7 @@ from suite.datasets._splits import allocate, digest, split
 from suite.registry import available, load
 from suite.settings import Refused
 
-
-def real(*parts: str) -> Path:
-    """The data directory, if it holds the given path; skips otherwise."""
-    roots = [Path(os.environ["GRAFTBENCH_DATA"])] if "GRAFTBENCH_DATA" in os.environ else []
-    roots.append(Path(__file__).resolve().parents[2] / "shared" / "data")
-    for root in roots:
-        if root.joinpath(*parts).exists():
-            return root
-    pytest.skip(f"real data {'/'.join(parts)} is neither in GRAFTBENCH_DATA nor in ../shared/data")
+Real = Callable[..., Path]
 
 
 def arrays(source: Source) -> tuple[Any, Any]:
@@ -235,7 +227,7 @@ def test_idx_refuses_a_cut_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ("module", "folder", "train", "test"),
     [(mnist, "MNIST", [5, 0, 4, 1, 9], [7, 2, 1, 0, 4]), (fashion_mnist, "FashionMNIST", [9, 0, 0, 3, 0], None)],
 )
-def test_idx_sets_as_published(module: Any, folder: str, train: list[int], test: list[int] | None) -> None:
+def test_idx_sets_as_published(real: Real, module: Any, folder: str, train: list[int], test: list[int] | None) -> None:
     root = real(folder, "raw")
     facts = module.facts(root)
     images, labels = module.source(root, "train")._arrays
@@ -324,7 +316,7 @@ def test_cifar_class_names(tmp_path: Path, module: ModuleType, of_class: dict[in
 
 
 @pytest.mark.parametrize(("module", "first"), [(cifar10, [6, 9, 9, 4, 1]), (cifar100, [19, 29, 0, 11, 1])])
-def test_cifar_as_published(module: ModuleType, first: list[int]) -> None:
+def test_cifar_as_published(real: Real, module: ModuleType, first: list[int]) -> None:
     root = real(module.FILES.folder)
     facts = module.facts(root)
     images, labels = module.source(root, "train")._arrays

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -19,22 +19,14 @@ from suite.datasets._folders import Tree, fixed_test
 from suite.datasets._images import Unreadable, decoded
 from suite.settings import Refused, resolve
 
+Real = Callable[..., Path]
+
 CALTECH = ((caltech101, "caltech101/101_ObjectCategories"), (caltech256, "caltech256/256_ObjectCategories"))
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAFTBENCH_CACHE", str(tmp_path / "cache"))
-
-
-def real(*parts: str) -> Path:
-    """The data directory, if it holds the given path; skips otherwise."""
-    roots = [Path(os.environ["GRAFTBENCH_DATA"])] if "GRAFTBENCH_DATA" in os.environ else []
-    roots.append(Path(__file__).resolve().parents[2] / "shared" / "data")
-    for root in roots:
-        if root.joinpath(*parts).exists():
-            return root
-    pytest.skip(f"real data {'/'.join(parts)} is neither in GRAFTBENCH_DATA nor in ../shared/data")
 
 
 def write_image(path: Path, value: int = 0, shape: tuple[int, ...] = (9, 12, 3)) -> Path:
@@ -314,7 +306,7 @@ def test_caltech_refuses_a_part_of_the_set(tmp_path: Path, monkeypatch: Any, mod
     assert module.facts(tmp_path).missing is None
 
 
-def test_caltech_photographs_as_folder() -> None:
+def test_caltech_photographs_as_folder(real: Real) -> None:
     path = "caltech101/101_ObjectCategories"
     root = real(path)
     facts = folder.facts(root, path=path)

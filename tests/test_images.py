@@ -155,3 +155,24 @@ def test_equal_images_elsewhere_are_equal(photos: Path, tmp_path: Path) -> None:
 def test_digits_need_nothing(cache: Path) -> None:
     prepared(planned("digits"))
     assert {path.name.rpartition("-")[0] for path in cache.glob("*/")} == {"digits-train", "digits-test"}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "classes"),
+    [
+        ({"name": "mnist", "validation": 500}, 10),
+        ({"name": "parquet", "path": "cifar10-parquet", "validation": 500}, 10),
+        ({"name": "folder", "path": "caltech101/101_ObjectCategories", "size": 32}, 20),
+    ],
+    ids=["mnist", "cifar10", "caltech"],
+)
+def test_real_images_train(dataset: dict[str, Any], classes: int, real: Callable[..., Path], tmp_path: Path) -> None:
+    """An epoch on a few of them is enough to beat guessing."""
+    root = real({"mnist": "MNIST"}.get(dataset["name"], dataset.get("path", "")))
+    recipe = {"name": "gradient", "epochs": 1, "batch": 16, "train_limit": 2000, "flip": True, "pad": 2}
+    plan = planned(dataset, data=str(root), recipe=recipe)
+    prepared(plan, data=str(root))
+    [trial] = plan.confirm_trials(plan.cells[0].cell, (), Conditions())
+    record = run_trial(trial, place=Place(root, device="cpu", threads=2))
+    assert record.status == "completed", record.reason
+    assert record.test_top1_error is not None and record.test_top1_error < 0.9 * (1 - 1 / classes)

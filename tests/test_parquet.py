@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,7 @@ from suite.datasets._cache import decoded_part
 from suite.datasets._source import Source
 from suite.settings import Refused, resolve
 
-
-def real(*parts: str) -> Path:
-    """The data directory, if it holds the given path; skips otherwise."""
-    roots = [Path(os.environ["GRAFTBENCH_DATA"])] if "GRAFTBENCH_DATA" in os.environ else []
-    roots.append(Path(__file__).resolve().parents[2] / "shared" / "data")
-    for root in roots:
-        if root.joinpath(*parts).exists():
-            return root
-    pytest.skip(f"real data {'/'.join(parts)} is neither in GRAFTBENCH_DATA nor in ../shared/data")
+Real = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True)
@@ -303,7 +295,7 @@ def test_parquet_stays_below_the_data_directory(path: Any) -> None:
         resolve(parquet.SETTINGS, {"path": path}, "parquet")
 
 
-def test_cifar10_parquet() -> None:
+def test_cifar10_parquet(real: Real) -> None:
     root = real("cifar10-parquet")
     facts = parquet.facts(root, path="cifar10-parquet")
     assert (facts.classes, facts.shape, facts.class_names[6]) == (10, (3, 32, 32), "frog")
@@ -316,7 +308,7 @@ def test_cifar10_parquet() -> None:
     assert np.abs(images.mean((0, 2, 3)) / 255 - [0.4942, 0.4851, 0.4504]).max() < 0.001
 
 
-def test_cifar10_constants_from_parquet() -> None:
+def test_cifar10_constants_from_parquet(real: Real) -> None:
     """The published mean and standard deviation are those of the 50,000 images, but for what JPEG moved."""
     source = parquet.source(real("cifar10-parquet"), "train", path="cifar10-parquet")
     images, _ = arrays(source)

@@ -9,11 +9,20 @@ from suite.datasets import Facts, Part
 from suite.datasets._fetch import remedy
 from suite.datasets._folders import Tree, fixed_test, scan
 from suite.datasets._images import Resize
+from suite.datasets._settings import resize_setting, size_setting, validation_setting
 from suite.datasets._source import ImageFiles
-from suite.settings import Refused
+from suite.settings import Refused, Setting
 
 LICENCE = "CC BY 4.0 (CaltechDATA)"
 TEST_PERCENT = 30
+
+
+def photograph_settings() -> dict[str, Setting]:
+    return {
+        "size": size_setting(224),
+        "resize": resize_setting("squash"),
+        "validation": validation_setting("a tenth of the training part"),
+    }
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from suite.datasets import Facts, Part
-from suite.datasets._caltech import CaltechSet
+from suite.datasets._caltech import CaltechSet, photograph_settings
 from suite.datasets._fetch import download
 from suite.datasets._images import Resize
-from suite.datasets._settings import resize_setting, size_setting, validation_setting
 from suite.datasets._source import Source
 
-SETTINGS = {
-    "size": size_setting(224),
-    "resize": resize_setting("squash"),
-    "validation": validation_setting("a tenth of the training part"),
-}
+SETTINGS = photograph_settings()
 
 FILES = CaltechSet(
     name="caltech256",
