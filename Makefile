@@ -33,6 +33,7 @@ tests: $(READY)
 bench: $(READY)  ## the measurements that the README quotes
 	$(BIN)/python benchmarks/sweep_overhead.py
 	$(BIN)/python benchmarks/train_step.py
+	$(BIN)/python benchmarks/input_pipeline.py
 
 # One marker file says that the environment fits the lock file; a second `make` does nothing here.
 $(READY): requirements.lock pyproject.toml

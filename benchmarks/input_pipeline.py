@@ -35,6 +35,7 @@ from torchvision.transforms import v2
 
 from suite.assembly import residency, training_data
 from suite.library import Dataset
+from suite.settings import Refused
 from suite.specs import Cell, Component, Streams, Trial, freeze
 from suite.training.augment import Augmentation
 from suite.training.data import TrainingData, training_batches
@@ -286,4 +287,7 @@ def first_batch_seconds(dataset: Component, data: Path, device: torch.device) ->
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Refused as refusal:
+        sys.exit(str(refusal))
