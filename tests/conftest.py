@@ -10,11 +10,12 @@ import pytest
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Decoded images of the tests, and of the processes that they start, go to a folder that ends with them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRAFTBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+        directory = tmp_path_factory.mktemp("cache")
+        patch.setenv("GRAFTBENCH_CACHE", str(directory))
+        yield directory
 
 
 @pytest.fixture(scope="session")

@@ -483,7 +483,7 @@ def test_changed_files_are_refused_by_name_until_accepted(root: Path, what: str,
     for keep in (True, False):  # also where images would have to be added
         with pytest.raises(Refused) as refusal:
             opened(root, keep_images=keep)
-        assert f"{root}/{what}" in str(refusal.value) and "`graftbench data warm`" in str(refusal.value)
+        assert f"{root}/{what}" in str(refusal.value) and "`graftbench data warm STUDY`" in str(refusal.value)
     after = opened(root, keep_images=keep_images, accept_changes=True)
     assert len(after.labels) == len(source(root).files)
     assert (after.digest == before.digest) == (file == "2/0008.png")  # that one has the same pixels

@@ -98,6 +98,8 @@ def mnist_files(train: int = 3, test: int = 2) -> dict[str, bytes]:
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(_idx.EXAMPLES, "train", 3)
     monkeypatch.setitem(_idx.EXAMPLES, "test", 2)
+    for name in list(mnist.MD5):
+        monkeypatch.delitem(mnist.MD5, name)
 
 
 def write_mnist(root: Path) -> Path:

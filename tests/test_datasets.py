@@ -142,6 +142,8 @@ def write_idx(root: Path, monkeypatch: pytest.MonkeyPatch, folder: str = "MNIST"
     """A tiny set: 3 training and 2 test images; returns its folder."""
     for part, count in (("train", 3), ("test", 2)):
         monkeypatch.setitem(_idx.EXAMPLES, part, count)
+    for name in list(mnist.MD5):
+        monkeypatch.delitem(mnist.MD5, name)
     raw = root / folder / "raw"
     raw.mkdir(parents=True)
     for prefix, count in (("train", 3), ("t10k", 2)):
@@ -236,6 +238,18 @@ def test_idx_sets_as_published(real: Real, module: Any, folder: str, train: list
     assert np.allclose(mean, facts.mean, atol=6e-5) and np.allclose(std, facts.std, atol=6e-5)
     assert labels[:5].tolist() == train
     assert test is None or module.source(root, "test").labels[:5].tolist() == test
+
+
+def test_mnist_with_a_flipped_byte_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = write_idx(tmp_path, monkeypatch)
+    path = raw / "train-images-idx3-ubyte"
+    monkeypatch.setitem(mnist.MD5, path.name, hashlib.md5(path.read_bytes()).hexdigest())
+    assert len(mnist.source(tmp_path, "train").labels) == 3
+    whole = bytearray(path.read_bytes())
+    whole[500] ^= 1
+    path.write_bytes(bytes(whole))
+    with pytest.raises(Refused, match=f"{path} has another checksum"):
+        _ = mnist.source(tmp_path, "train").labels
 
 
 # --- cifar -----------------------------------------------------------------------------------------------------

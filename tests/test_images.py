@@ -166,8 +166,15 @@ def test_digits_need_nothing(cache: Path) -> None:
     ],
     ids=["mnist", "cifar10", "caltech"],
 )
-def test_real_images_train(dataset: dict[str, Any], classes: int, real: Callable[..., Path], tmp_path: Path) -> None:
+def test_real_images_train(
+    dataset: dict[str, Any],
+    classes: int,
+    real: Callable[..., Path],
+    session_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """An epoch on a few of them is enough to beat guessing."""
+    monkeypatch.setenv("GRAFTBENCH_CACHE", str(session_cache))  # other tests read them too
     root = real({"mnist": "MNIST"}.get(dataset["name"], dataset.get("path", "")))
     recipe = {"name": "gradient", "epochs": 1, "batch": 16, "train_limit": 2000, "flip": True, "pad": 2}
     plan = planned(dataset, data=str(root), recipe=recipe)

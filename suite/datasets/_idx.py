@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import math
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +28,15 @@ IMAGES_MAGIC, LABELS_MAGIC = 0x00000803, 0x00000801  # unsigned bytes in 3 dimen
 
 @dataclass(frozen=True)
 class IdxSet:
-    """MNIST, or a set made to replace it: `name` in studies, `folder` on the disk."""
+    """MNIST, or a set made to replace it: `name` in studies, `folder` on the disk.
+
+    Attributes:
+        md5: of the unpacked files, by their names, where they are known.
+    """
 
     name: str
     folder: str
+    md5: Mapping[str, str] = field(default_factory=dict)
 
     def missing(self, root: Path) -> str | None:
         """Which file isn't there, and the command that fetches it."""
@@ -82,6 +89,8 @@ class IdxSet:
         shape = tuple(int.from_bytes(data[4 * i : 4 * i + 4], "big") for i in range(1, 1 + dimensions))
         if len(data) - header != math.prod(shape):
             raise self._broken(path, f"holds {len(data) - header} bytes for {_by(shape)} values")
+        if self.md5.get(path.name.removesuffix(".gz")) not in {None, hashlib.md5(data, usedforsecurity=False).hexdigest()}:
+            raise self._broken(path, "has another checksum than the published file")
         return np.frombuffer(data, np.uint8, offset=header).reshape(shape).copy()
 
     def _broken(self, path: Path, what: str) -> Refused:

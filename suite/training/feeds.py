@@ -5,7 +5,6 @@ All three give the same bits, so the choice is no part of a trial's definition.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -99,11 +98,9 @@ class Decoding:
 
     def __init__(self, decode: Callable[[int], NDArray[np.uint8]]) -> None:
         self._decode = decode
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool = ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="decode")  # the trial's share
 
     def __call__(self, rows: Tensor) -> Tensor:
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="decode")
         return torch.from_numpy(np.stack(list(self._pool.map(self._decode, rows.tolist()))))
 
 
