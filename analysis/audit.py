@@ -24,6 +24,7 @@ AUDITED: dict[str, str] = {
     "threads": "threads",
     "device_kind": "device kind",
 }
+_DIGESTS = frozenset({"data", "test_data"})
 # One value per cell: what was spent in the search.
 _SEARCH: dict[str, Callable[[CellResults], object]] = {
     "search trials": lambda cell: sum(trial.status in FINISHED for trial in cell.search),
@@ -46,10 +47,16 @@ def unequal(cell: CellResults, baseline: CellResults) -> list[str]:
     for field, name in AUDITED.items():
         for seed in sorted(own_seeds.keys() & other_seeds.keys()):
             pair = own_seeds[seed], other_seeds[seed]
-            if all(one.status == "completed" for one in pair) and getattr(pair[0], field) != getattr(pair[1], field):
+            if all(one.status == "completed" for one in pair) and _differ(*pair, field):
                 found.append(f"{name} {_value(pair[0], field)}, baseline {_value(pair[1], field)}")
                 break  # one seed is enough to name it
     return found
+
+
+def _differ(own: Record, other: Record, field: str) -> bool:
+    """A digest that one of the records doesn't have (an older version trained it) says nothing."""
+    values = {getattr(own, field), getattr(other, field)}
+    return len(values) == 2 and not (field in _DIGESTS and "" in values)
 
 
 def table(cell: CellResults) -> dict[str, str]:
@@ -62,7 +69,7 @@ def table(cell: CellResults) -> dict[str, str]:
 
 def _value(trial: Record, field: str) -> str:
     value = getattr(trial, field)
-    if field in {"data", "test_data", "split"}:
+    if field in {*_DIGESTS, "split"}:
         return str(value)[:8] or NONE  # a digest
     if field == "micro_batch" and value is None:
         return "whole"

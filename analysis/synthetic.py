@@ -77,9 +77,11 @@ def _row(cell: Mapping[str, str], stage: str, seed: int, own: Mapping[str, Any])
     facts = {"recipe": "standard", "stage": stage, "seed": seed, "trial_key": key, "run_id": key, "test_reads": 0}
     size = 1_000_000 if cell["variant"] == BASELINE else 1_100_000
     cost = {"parameters": size, "macs": 40 * size, "inference_macs": 40_000_000, "train_seconds": 12.5}
-    budget = {"epochs": 10, "epochs_run": 10, "split": "5f1d", "batch": 64, "threads": 2, "test_examples": 360}
+    budget = {"epochs": 10, "epochs_run": 10, "batch": 64, "threads": 2, "test_examples": 360}
+    data = {"data": "4ab2", "test_data": "77e0", "split": "5f1d"}
     host = {"precision": "float32", "memory_format": "contiguous", "device_kind": "cpu", "device": "a CPU", "host": "h"}
-    return row | dict(cell) | facts | cost | budget | host | {"started": 0, "ended": 1, "git_commit": "abc"} | dict(own)
+    made = {"started": 0, "ended": 1, "git_commit": "abc"}
+    return row | dict(cell) | facts | cost | budget | data | host | made | dict(own)
 
 
 def epochs_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

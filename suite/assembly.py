@@ -86,14 +86,17 @@ def input_shape(facts: Facts, recipe: Recipe) -> tuple[int, int, int]:
     """(channels, height, width) of what the network sees of a dataset's images.
 
     Raises:
-        Refused: the recipe's crop is larger than the images.
+        Refused: a crop, padding or square of the recipe is larger than the images.
     """
     channels, *size = facts.shape
-    side, smallest = recipe.random_resized_crop, min(size)
-    for knob in ("random_resized_crop", "cutout"):
-        if getattr(recipe, knob) > smallest:
-            raise Refused(f"recipe.{knob}: {facts.title}'s images of {facts.shape} have no square of this side")
-    return (channels, side, side) if side else facts.shape
+    crop = recipe.random_resized_crop
+    smallest = {"random_resized_crop": min(size), "pad": min(size), "cutout": crop or min(size)}
+    for knob, pixels in smallest.items():
+        if getattr(recipe, knob) > pixels:
+            raise Refused(
+                f"recipe.{knob}: {getattr(recipe, knob)} pixels are too many for images of {pixels}; at most {pixels}"
+            )
+    return (channels, crop, crop) if crop else facts.shape
 
 
 def residency(dataset: Dataset, wanted: Wanted, device: torch.device, fraction: float) -> Residency:
@@ -103,9 +106,8 @@ def residency(dataset: Dataset, wanted: Wanted, device: torch.device, fraction: 
     return choose(wanted, dataset.size, device, fraction)
 
 
-@functools.lru_cache(maxsize=4)
 def _part(dataset: Dataset, part: Part, streamed: bool) -> tuple[Decoded, Pictures]:
-    """What the cache holds of a part, and its images or how one is decoded; shared by the trials of a process."""
+    """What the cache holds of a part, and its images or how one is decoded."""
     found = dataset.decoded(part, keep_images=not streamed)
     if streamed:
         return found, _one_by_one(dataset.source(part))

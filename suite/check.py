@@ -38,9 +38,11 @@ def check(plan: Plan, data: Path, *, strict: bool = False) -> Plan:
     for kind, entries in entries_by_kind(study).items():
         same[kind] = {axis.component: _canonical(kind, axis) for axis in axes(kind, entries)}
         refuse_repeats(list(same[kind].values()))
-    facts = {axis.component: _facts(axis, plan, data) for axis in same["dataset"].values()}
+    recipe = recipes.resolve(plan.recipe)
+    stored = {axis.component: _facts(axis, recipe, data) for axis in same["dataset"].values()}
+    facts = {one: replace(known, shape=input_shape(known, recipe)) for one, known in stored.items()}
     spaces = {name: _checked_space(name, space) for name, space in study.search.space.items()}
-    _check_searched_knobs(plan, spaces)
+    _check_searched_knobs(plan, spaces, stored.values())
     cells = (replace(planned, cell=_with(same, planned.cell)) for planned in plan.cells)
     costed = [_costed(planned, spaces, facts[planned.cell.dataset]) for planned in cells]
     checked = with_cells(plan, _searchable(costed, facts))
@@ -48,18 +50,23 @@ def check(plan: Plan, data: Path, *, strict: bool = False) -> Plan:
     return checked
 
 
+def missing(plan: Plan, data: Path) -> dict[str, str]:
+    """What the plan's datasets lack before it can run, by label, each with its remedy. Planning needs no files."""
+    found = {planned.cell.dataset: Dataset(planned.cell.dataset, data).facts.missing for planned in plan.runnable}
+    return {dataset.label: sentence for dataset, sentence in found.items() if sentence}
+
+
 def _canonical(kind: registry.Kind, axis: Axis) -> Axis:
     declared: Mapping[str, Setting] = registry.load(kind, axis.component.name).SETTINGS
     return Axis(axis.where, canonical(declared, axis.component, axis.where))
 
 
-def _facts(axis: Axis, plan: Plan, data: Path) -> Facts:
-    """What is known of the dataset as the network sees it: its training part must hold what the recipe holds out."""
+def _facts(axis: Axis, recipe: recipes.Recipe, data: Path) -> Facts:
+    """What is known of the dataset, whose training part must hold what the recipe holds out."""
     try:
         facts = Dataset(axis.component, data).facts
     except Refused as refusal:
         raise Refused(f"{axis.where}: {refusal}") from refusal
-    recipe = recipes.resolve(plan.recipe)
     held_out = recipe.validation or facts.validation
     if facts.train_examples - held_out < 2:
         where = "recipe.validation" if recipe.validation else axis.where
@@ -67,7 +74,9 @@ def _facts(axis: Axis, plan: Plan, data: Path) -> Facts:
             f"{where}: holding out {held_out} of the {facts.train_examples} training images of "
             f"{axis.component.label} leaves nothing to train on; name fewer"
         )
-    return replace(facts, shape=input_shape(facts, recipe))
+    if facts.classes < 2:
+        raise Refused(f"{axis.where}: {axis.component.label} has one class alone; a classification needs two")
+    return facts
 
 
 def _with(same: Mapping[registry.Kind, Mapping[Component, Axis]], cell: Cell) -> Cell:
@@ -106,9 +115,15 @@ def _costed(planned: PlannedCell, spaces: Mapping[str, Space], facts: Facts) -> 
     return PlannedCell(cell, space, None, cost.parameters, cost.macs, cost.inference_macs)
 
 
-def _check_searched_knobs(plan: Plan, spaces: Mapping[str, Space]) -> None:
+def _check_searched_knobs(plan: Plan, spaces: Mapping[str, Space], facts: Iterable[Facts]) -> None:
     knobs = [(name, space) for name, space in spaces.items() if "." not in name]
-    found = _refusal(knobs, lambda chosen: recipes.resolve(plan.recipe, chosen))
+    known = list(facts)
+
+    def serve(chosen: Settings) -> None:
+        for one in known:
+            input_shape(one, recipes.resolve(plan.recipe, chosen))
+
+    found = _refusal(knobs, serve)
     if found:
         raise Refused(found[1])
 

@@ -52,12 +52,15 @@ def _checked(study: Path, data: Path, strict: bool = False) -> Plan:
 def plan(study: StudyFile, data: Data = DEFAULT_DATA, as_json: Json = False, strict: Strict = False) -> None:
     """Show what a study amounts to: its cells, parameters, MACs, refusals and number of trials. Trains nothing."""
     checked = _checked(study, data, strict)
+    from suite.check import missing
     from suite.show import plan_as_dict, plan_tables
 
+    lacking = missing(checked, data)
     if as_json:
-        write_json(plan_as_dict(checked))
+        write_json({**plan_as_dict(checked), "missing": lacking})
         return
-    show([*plan_tables(checked), f"run it: graftbench run {escape(str(study))}"])
+    warnings = [f"[yellow]missing[/] {escape(label)}: {escape(what)}" for label, what in lacking.items()]
+    show([*plan_tables(checked), *warnings, f"run it: graftbench run {escape(str(study))}"])
 
 
 @app.command()

@@ -14,9 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from suite.settings import Refused
-from suite.terminal import DEFAULT_DATA, Data, Json, show, write_json
+from suite.terminal import DEFAULT_DATA, Data, Json, console, show, write_json
 
 if TYPE_CHECKING:
+    from suite.copies import Copy
     from suite.data import Listed, Warmed
     from suite.datasets._pixels import Progress as Heard
 
@@ -25,7 +26,13 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Target = Annotated[str, typer.Argument(metavar="TARGET", help="A dataset's name, or a study file: all its datasets.")]
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        help="A dataset by its name, or as `data list` prints it; or a study file: all its datasets.",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A setting of the named dataset, e.g. path=birds; repeatable."),
@@ -37,13 +44,14 @@ def list_(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
     """Say of every dataset what it is, and whether it is found, decoded, or missing and how to get it."""
     from dataclasses import asdict
 
+    from suite.copies import copies
     from suite.data import listing
 
-    found = listing(data)
+    found, decoded = listing(data), copies()
     if as_json:
-        write_json([{**asdict(one), "state": one.state} for one in found])
+        write_json({"datasets": list(map(asdict, found)), "copies": list(map(asdict, decoded))})
     else:
-        show(_listing(found, data))
+        show(_listing(found, decoded, data))
 
 
 @app.command()
@@ -63,13 +71,12 @@ def verify(target: Target, data: Data = DEFAULT_DATA, given: Set = None) -> None
     from suite.data import verify as verified
 
     wrong = 0
-    for dataset in targets(target, given or []):
+    for dataset in targets(target, given or [], data):
         with _progress(dataset.label) as heard:
             for part, found in verified(dataset, data, heard):
                 state = "[yellow]not whole[/]" if found.problems else "whole"
-                images = "unknown" if found.images is None else f"{found.images:,}"
                 copy = f"decoded copy in {found.entry}" if found.entry else "no decoded copy"
-                show([f"{escape(dataset.label)} {part}: {images} images, {escape(copy)}: {state}"])
+                show([f"{escape(dataset.label)} {part}: {_images(found.images)}, {state}; {escape(copy)}"])
                 show(f"  {escape(problem)}" for problem in found.problems)
                 wrong += bool(found.problems)
     if wrong:
@@ -82,59 +89,90 @@ def warm(
     data: Data = DEFAULT_DATA,
     given: Set = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Decode again what is decoded already.")] = False,
-    images: Annotated[
-        bool | None,
-        typer.Option("--images/--no-images", help="Keep the decoded images; default: unless trials would stream them."),
-    ] = None,
 ) -> None:
     """Decode a dataset into the cache now, so that no trial waits for it; accepts files that have changed."""
     from suite.data import targets
     from suite.data import warm as warmed
 
-    for dataset in targets(target, given or []):
-        with _progress(dataset.label) as heard:
-            done = warmed(dataset, data, rebuild=rebuild, images=images, progress=heard)
+    for dataset in targets(target, given or [], data):
+        changed: list[str] = []
+        try:
+            with _progress(dataset.label) as heard:
+                done = warmed(dataset, data, rebuild=rebuild, progress=heard, accepted=changed.append)
+        finally:  # also where the other part is refused
+            show(escape(f"accepted: {what}") for what in dict.fromkeys(changed))
         show([escape(f"{dataset.label}: {_warmed(done)}")])
 
 
 def _warmed(done: Warmed) -> str:
     how = "decoded already" if done.seconds is None else f"decoded in {done.seconds:.1f} s"
     places = ", ".join(map(str, done.entries))
-    return f"{done.images:,} images, {done.size / 2**20:,.1f} MiB, {how}, in {places}"
+    return f"{_images(done.images)}, {_mib(done.size)} MiB, {how}, in {places}"
 
 
-def _listing(found: list[Listed], data: Path) -> Iterator[Table | str]:
+def _images(count: int | None) -> str:
+    if count is None:
+        return "unknown number of images"
+    return f"{count:,} image" if count == 1 else f"{count:,} images"
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f}"
+
+
+def _listing(found: list[Listed], decoded: list[Copy], data: Path) -> Iterator[Table | str]:
     from suite.datasets._cache import cache_directory
 
+    yield _datasets(found)
+    for one in found:
+        if one.remedy:
+            yield f"[yellow]{one.state}[/] {escape(one.dataset)}: {escape(one.remedy)}"
+    if decoded:
+        yield ""
+        yield _copies(decoded)
+    yield f"decoded copies lie in {escape(str(cache_directory()))} (GRAFTBENCH_CACHE)"
+    lost = "" if data.is_dir() else ", which is not a directory" if data.exists() else ", which doesn't exist"
+    yield f"files are looked up in {escape(str(data))} (GRAFTBENCH_DATA, or --data){lost}"
+
+
+def _datasets(found: list[Listed]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("dataset", "title"):
-        table.add_column(name, overflow="fold")
+    # Room for names, next to what the numbers take; where it is scarce, titles give way first.
+    whole = max(len(one.dataset) for one in found) <= console().width - 80
+    table.add_column("dataset", no_wrap=whole, overflow="fold")
+    if whole:
+        table.add_column("title", overflow="fold")
     for name in ("classes", "shape", "training", "held out", "test"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     for one in found:
         shape = " x ".join(map(str, one.shape or ()))
         counts = [f"{n:,}" if n is not None else "" for n in (one.train_examples, one.validation, one.test_examples)]
-        state = {"missing": "[yellow]missing[/]", "decoded": f"decoded, {one.size / 2**20:,.1f} MiB"}
+        state = {"found": "found", "decoded": f"decoded, {_mib(one.size)} MiB"}
+        names = [escape(one.dataset), escape(one.title or "")][: 1 + whole]
         table.add_row(
-            escape(one.dataset), escape(one.title or ""), str(one.classes or ""), shape, *counts,
-            state.get(one.state, one.state),
+            *names, str(one.classes or ""), shape, *counts, state.get(one.state, f"[yellow]{one.state}[/]"),
         )  # fmt: skip
-    yield table
-    for one in found:
-        if one.remedy:
-            yield f"[yellow]missing[/] {escape(one.dataset)}: {escape(one.remedy)}"
-    licences = "; ".join(f"{one.dataset}: {one.licence}" for one in found if one.licence)
-    yield f"licences: {escape(licences)}"
-    yield f"files are looked up in {escape(str(data))} (GRAFTBENCH_DATA, or --data)"
-    yield f"decoded copies lie in {escape(str(cache_directory()))} (GRAFTBENCH_CACHE)"
+    return table
+
+
+def _copies(decoded: list[Copy]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("decoded copies", overflow="fold")
+    table.add_column("shape", justify="right", no_wrap=True)
+    table.add_column("MiB", justify="right", no_wrap=True)
+    table.add_column("folder", overflow="fold")
+    for one in decoded:
+        shape = " x ".join(map(str, one.shape or ()))
+        table.add_row(escape(one.origin or "torn"), shape, _mib(one.size), escape(Path(one.folder).name))
+    return table
 
 
 @contextlib.contextmanager
 def _progress(label: str) -> Iterator[Heard]:
     """A line that moves on a terminal, on stderr; nothing in a log."""
-    console = Console(stderr=True)
+    stderr = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as shown:
         task = shown.add_task(escape(label), total=None)
         yield lambda done, of: shown.update(task, completed=done, total=of)

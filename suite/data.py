@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-import shutil
+import re
+import shlex
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import yaml
 
 from suite import registry
 from suite.config import load_study
-from suite.datasets._cache import entry_path
+from suite.copies import bytes_in
+from suite.datasets import Facts, Part
+from suite.datasets._cache import Changed, entry_path
 from suite.datasets._folders import EXTENSIONS
-from suite.datasets._inspect import Inspection, inspect
+from suite.datasets._inspect import Inspection, are, inspect
 from suite.datasets._pixels import Progress
 from suite.library import PARTS, Dataset
 from suite.plan import Axis, axes, refuse_repeats
-from suite.settings import Refused, canonical
+from suite.settings import Refused, Setting, canonical
 from suite.specs import Component, freeze
 
 
-def targets(target: str, given: list[str]) -> list[Component]:
-    """The datasets that a command is about: one by name with `given` settings (`size=224`), or a study file's.
+def targets(target: str, given: list[str], root: Path) -> list[Component]:
+    """The datasets that a command is about: one by name or label with `given` settings, or a study file's.
+
+    Args:
+        target: `folder`, `folder(path=birds)` as `data list` prints it, or the path of a study file.
+        given: `size=224`.
 
     Raises:
         Refused: an unknown name or an illegal setting.
     """
     if not target.endswith((".yaml", ".yml")):
-        registry.check_name("dataset", target)
-        return [_canonical(Component(target, freeze(dict(_setting(text) for text in given))), target)]
+        return [_canonical(_one(target, given, root))]
     if given:
         raise Refused("--set: a study file says the settings of its datasets; leave --set out")
     named = axes("dataset", load_study(Path(target)).datasets)
@@ -39,18 +45,40 @@ def targets(target: str, given: list[str]) -> list[Component]:
     return [axis.component for axis in refuse_repeats(same)]
 
 
-def _canonical(dataset: Component, where: str) -> Component:
-    return canonical(registry.load("dataset", dataset.name).SETTINGS, dataset, where)
+def _one(target: str, given: list[str], root: Path) -> Component:
+    label = re.fullmatch(r"(\w+)\((.*)\)", target)
+    name, inner = label.groups() if label else (target, "")
+    if name not in registry.available("dataset") and (hint := _folder_hint(target, root)):
+        raise Refused(f"dataset: unknown dataset {target!r}; {hint}")
+    registry.check_name("dataset", name)
+    declared = registry.load("dataset", name).SETTINGS
+    settings = [_setting(text, target, declared) for text in re.split(r", (?=\w+=)", inner) if text]
+    settings += [_setting(text, f"--set {text}", declared) for text in given]
+    return Component(name, freeze(dict(settings)))
 
 
-def _setting(text: str) -> tuple[str, object]:
+def _folder_hint(target: str, root: Path) -> str | None:
+    path = PurePosixPath(target)
+    if path.is_absolute() or ".." in path.parts or not path.parts or not (root / path).is_dir():
+        return None
+    name = "parquet" if _holds_parquet(root / path) else "folder"
+    return f"{path} is a folder in {root}: `{name} --set {shlex.quote(f'path={path}')}`"
+
+
+def _canonical(dataset: Component, where: str | None = None) -> Component:
+    return canonical(registry.load("dataset", dataset.name).SETTINGS, dataset, where or dataset.name)
+
+
+def _setting(text: str, where: str, declared: Mapping[str, Setting]) -> tuple[str, object]:
     name, equals, said = text.partition("=")
+    if name in declared and isinstance(declared[name].default, str) and said[:1] not in {"'", '"'}:
+        return name, said  # a folder may be named 2020, or no
     try:
         value = yaml.safe_load(said)
     except yaml.YAMLError as error:
-        raise Refused(f"--set {text}: {said!r} isn't a YAML value; put it in quotes") from error
+        raise Refused(f"{where}: {said!r} isn't a YAML value; put it in quotes") from error
     if not name or not equals or not isinstance(value, bool | int | float | str):
-        raise Refused(f"--set {text}: must be NAME=VALUE, for instance --set size=224")
+        raise Refused(f"{where}: must be NAME=VALUE, for instance size=224")
     return name, value
 
 
@@ -62,12 +90,14 @@ class Listed:
     """A dataset as it was found; None: not known without its files.
 
     Attributes:
-        remedy: what is missing, and what makes it.
+        state: `missing`: its files; `unusable`: files or settings are broken; `found`; `decoded`: both parts are.
+        remedy: what is missing or broken, and what mends it.
         decoded: cache entries, at most one per part.
         size: their bytes.
     """
 
     dataset: str
+    state: str = "unusable"
     title: str | None = None
     classes: int | None = None
     shape: tuple[int, int, int] | None = None
@@ -78,11 +108,6 @@ class Listed:
     remedy: str | None = None
     decoded: tuple[str, ...] = ()
     size: int = 0
-
-    @property
-    def state(self) -> str:
-        """`missing`, `found`, or `decoded` when both parts are."""
-        return "missing" if self.remedy else "decoded" if len(self.decoded) == len(PARTS) else "found"
 
 
 def listing(root: Path) -> list[Listed]:
@@ -100,22 +125,34 @@ def listing(root: Path) -> list[Listed]:
 
 def _listed(component: Component, root: Path) -> tuple[Path | None, Listed]:
     """The dataset, and one of its files where it has some."""
-    dataset = Dataset(component, root)
+    listed, dataset = Listed(dataset=component.label), Dataset(component, root)
     try:
-        facts = dataset.facts
+        listed = _described(component.label, dataset.facts)
+        if listed.state == "missing":
+            return None, listed
+        sources = {part: dataset.source(part) for part in PARTS}
+        found = [entry_path(source, dataset.entry_name(part)) for part, source in sources.items()]
+        file = next((file for source in sources.values() for file in source.files), None)
     except Refused as refusal:
-        return None, Listed(dataset=component.label, remedy=str(refusal))
-    sources, remedy = {}, facts.missing
-    if not remedy:
-        try:
-            sources = {part: dataset.source(part) for part in PARTS}
-        except Refused as refusal:
-            remedy = str(refusal)
-    found = (entry_path(source, dataset.entry_name(part)) for part, source in sources.items())
+        return None, replace(listed, state="unusable", remedy=str(refusal))
+    except Exception as error:  # noqa: BLE001  (one broken dataset file must not hide all other datasets)
+        return None, replace(listed, state="unusable", remedy=_broken(component.name, error))
     entries = [entry for entry in found if entry]
-    file = next((file for source in sources.values() for file in source.files), None)
-    return file, Listed(
-        dataset=component.label,
+    return file, replace(
+        listed,
+        state="decoded" if all(found) else "found",
+        decoded=tuple(map(str, entries)),
+        size=sum(map(bytes_in, entries)),
+    )
+
+
+def _described(label: str, facts: Facts) -> Listed:
+    for name in ("classes", "train_examples", "validation", "test_examples"):
+        if not isinstance(getattr(facts, name), int):
+            raise TypeError(f"facts: {name} must be a whole number, not {getattr(facts, name)!r}")
+    return Listed(
+        dataset=label,
+        state="missing" if facts.missing else "found",
         title=facts.title,
         classes=facts.classes,
         shape=facts.shape,
@@ -123,14 +160,13 @@ def _listed(component: Component, root: Path) -> tuple[Path | None, Listed]:
         validation=facts.validation,
         test_examples=facts.test_examples,
         licence=facts.licence,
-        remedy=remedy,
-        decoded=tuple(map(str, entries)),
-        size=sum(map(_size, entries)),
+        remedy=facts.missing,
     )
 
 
-def _size(entry: Path) -> int:
-    return sum(file.stat().st_size for file in entry.iterdir())
+def _broken(name: str, error: Exception) -> str:
+    file = Path(registry.__file__).parent / "datasets" / f"{name}.py"
+    return f"{file} fails ({type(error).__name__}: {' '.join(str(error).split())}); mend it"
 
 
 def _below(folder: Path) -> list[Path]:
@@ -141,8 +177,11 @@ def _below(folder: Path) -> list[Path]:
 
 
 def _parquet_folders(root: Path) -> list[str]:
-    layouts = ("*.parquet", "data/*.parquet")
-    return [path.name for path in _below(root) if any(any(path.glob(layout)) for layout in layouts)]
+    return [path.name for path in _below(root) if _holds_parquet(path)]
+
+
+def _holds_parquet(folder: Path) -> bool:
+    return any(any(folder.glob(layout)) for layout in ("*.parquet", "data/*.parquet"))
 
 
 LOOKED_AT = 50  # entries of a folder that are looked at: a folder of a million photographs is told by its first ones
@@ -184,10 +223,11 @@ def verify(component: Component, root: Path, progress: Progress) -> Iterator[tup
     """
     dataset = Dataset(component, root)
     for part in PARTS:
-        found = inspect(dataset.source(part), dataset.entry_name(part), dataset.facts.classes, progress)
+        name, classes = dataset.entry_name(part), dataset.facts.classes
+        found = inspect(dataset.source(part), name, component.label, classes, progress)
         expected = dataset.examples(part)
         if found.images not in {None, expected}:
-            counted = f"{found.images:,} images are there, and {expected:,} were expected"
+            counted = f"{are(found.images or 0, 'image')} there, and {expected:,} were expected"
             found = Inspection(found.images, found.entry, (counted, *found.problems))
         yield part, found
 
@@ -209,12 +249,17 @@ class Warmed:
     entries: tuple[Path, ...]
 
 
-def warm(component: Component, root: Path, *, rebuild: bool, images: bool | None, progress: Progress) -> Warmed:
+def warm(
+    component: Component, root: Path, *, rebuild: bool, progress: Progress, accepted: Callable[[str], None]
+) -> Warmed:
     """Both parts in the cache, decoded where they aren't or their files have changed.
 
     Args:
         rebuild: decode again whatever is there.
-        images: keep the decoded images, or only what is said of them; None: unless trials would stream them.
+        accepted: is told which file has changed since it was decoded.
+
+    Raises:
+        Refused: for one part or for both, a line each.
     """
     began, built, entries, count = time.perf_counter(), False, [], 0
 
@@ -223,16 +268,26 @@ def warm(component: Component, root: Path, *, rebuild: bool, images: bool | None
         built = True
         progress(done, of)
 
-    dataset = Dataset(component, root)
-    keep = not dataset.streamed() if images is None else images
+    dataset, refused = Dataset(component, root), dict[str, None]()
     for part in PARTS:
-        source, name = dataset.source(part), dataset.entry_name(part)
-        old = entry_path(source, name) if rebuild else None
-        if old:  # trials that map it keep what they mapped
-            shutil.rmtree(old)
-        found = dataset.decoded(part, keep_images=keep, accept_changes=True, progress=heard)
-        count += len(found.labels)
-        entry = entry_path(source, name)
-        entries += [entry] if entry else []
+        try:
+            count += _decoded(dataset, part, rebuild, heard, accepted)
+            entry = entry_path(dataset.source(part), dataset.entry_name(part))
+            entries += [entry] if entry else []
+        except Refused as refusal:
+            refused[str(refusal)] = None
+    if refused:
+        raise Refused("\n".join(refused))
     seconds = time.perf_counter() - began if built else None
-    return Warmed(count, sum(map(_size, entries)), seconds, tuple(entries))
+    return Warmed(count, sum(map(bytes_in, entries)), seconds, tuple(entries))
+
+
+def _decoded(dataset: Dataset, part: Part, rebuild: bool, progress: Progress, accepted: Callable[[str], None]) -> int:
+    """How many images the part has, now that they are in the cache."""
+    keep = not dataset.streamed()  # images that trials would stream anyway aren't kept
+    try:
+        return len(dataset.decoded(part, keep_images=keep, rebuild=rebuild, progress=progress).labels)
+    except Changed as change:
+        found = dataset.decoded(part, keep_images=keep, accept_changes=True, progress=progress)
+        accepted(str(change).partition(" since it was decoded")[0])
+        return len(found.labels)

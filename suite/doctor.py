@@ -12,7 +12,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from suite.copies import cache_trouble
 from suite.data import Listed, listing
+from suite.datasets._cache import cache_directory
 from suite.settings import Refused
 from suite.tracking.store import DEFAULT_URI, check_store, shown
 
@@ -28,6 +30,7 @@ def examine(data: Path, tracking: str | None) -> dict[str, Any]:
         "devices": _devices(),
         "data": str(data),
         "datasets": _datasets(data),
+        "cache": {"directory": str(cache_directory()), "trouble": cache_trouble()},
         "tracking": {"uri": shown(uri), "trouble": _trouble(uri)},
     }
 
@@ -50,11 +53,13 @@ def _devices() -> list[str]:
 
 
 def _datasets(data: Path) -> dict[str, str]:
-    """Per dataset `found`, or the sentence that says what is missing."""
-    return {found.dataset: found.remedy or _found(found) for found in listing(data)}
+    """Per dataset `found`, or the sentence that says what is missing or broken."""
+    return {found.dataset: _said(found) for found in listing(data)}
 
 
-def _found(dataset: Listed) -> str:
+def _said(dataset: Listed) -> str:
+    if dataset.remedy:
+        return f"{dataset.state}: {dataset.remedy}"
     images = f"{dataset.train_examples:,} + {dataset.test_examples:,} images"
     return f"found: {images}, {dataset.classes} classes, {dataset.shape}"
 
@@ -80,9 +85,13 @@ def sections(found: Mapping[str, Any]) -> Iterator[Table | str]:
     for name, state in found["datasets"].items():
         shown = escape(state)
         table.add_row(escape(name), shown if state.startswith("found") else f"[yellow]{shown}[/]")
-    tracking = found["tracking"]
-    trouble, usable = escape(tracking["trouble"] or ""), escape(f"{tracking['uri']} can be used")
-    state = f"[yellow]{trouble}[/]" if trouble else usable
-    table.add_row("tracking", state)
+    cache, tracking = found["cache"], found["tracking"]
+    unwritable = cache["trouble"] and f"{cache['directory']} can't be used: {cache['trouble']}"
+    table.add_row("decoded copies", _state(unwritable, f"{cache['directory']} can be written (GRAFTBENCH_CACHE)"))
+    table.add_row("tracking", _state(tracking["trouble"], f"{tracking['uri']} can be used"))
     yield table
     yield f"datasets were looked up in {escape(found['data'])} (GRAFTBENCH_DATA, or --data)"
+
+
+def _state(trouble: str | None, usable: str) -> str:
+    return f"[yellow]{escape(trouble)}[/]" if trouble else escape(usable)

@@ -46,6 +46,31 @@ def fetch(name: str, root: Path) -> Iterator[str]:
 @contextlib.contextmanager
 def _staging(name: str, root: Path) -> Iterator[Path]:
     """A folder on the data directory's disk, gone afterwards; so are those of killed fetches."""
+    with _tidied(root), _locked(name, root):
+        for left_over in root.glob(f".fetching-{name}-*"):  # of a killed process: we hold the lock
+            shutil.rmtree(left_over, ignore_errors=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".fetching-{name}-", dir=root))
+        try:
+            yield staging
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _tidied(root: Path) -> Iterator[None]:
+    """Removes what had to be made of the data directory and its parents, if nothing came into it."""
+    new = [path for path in (root, *root.parents) if not path.exists()]
+    try:
+        yield
+    finally:
+        for path in new:
+            with contextlib.suppress(OSError):  # not empty, or never made
+                path.rmdir()
+
+
+@contextlib.contextmanager
+def _locked(name: str, root: Path) -> Iterator[None]:
+    """The data directory, made where it isn't there; one process at a time fetches a dataset into it."""
     lock = root / f".fetching-{name}.lock"
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -55,15 +80,9 @@ def _staging(name: str, root: Path) -> Iterator[Path]:
         raise Refused(f"{name}: another process is fetching it into {root}; wait for that one") from error
     except OSError as error:
         raise Refused(f"{root} can't be written ({error.strerror}); name another directory with --data") from error
-    staging = None
     try:
-        for left_over in root.glob(f".fetching-{name}-*"):  # of a killed process: we hold the lock
-            shutil.rmtree(left_over, ignore_errors=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".fetching-{name}-", dir=root))
-        yield staging
+        yield
     finally:
-        if staging:
-            shutil.rmtree(staging, ignore_errors=True)
         lock.unlink(missing_ok=True)
         held.close()
 

@@ -50,12 +50,15 @@ class Dataset:
 
     def source(self, part: Part) -> Source:
         """The images of a part, not yet decoded. Raises Refused where files are missing or broken."""
+        if part in self._sources:
+            return self._sources[part]
         if self.facts.missing:
             raise Refused(f"{self.component.name}: {self.facts.missing}")
         module, chosen = self._resolved
         source: Source = module.source(self.root, part, **chosen)
         if source.shape != self.facts.shape:
             raise Refused(f"{self.component.label}: images are {source.shape}, not {self.facts.shape}")
+        self._sources[part] = source
         return source
 
     def streamed(self, wanted: str = "auto") -> bool:
@@ -72,6 +75,7 @@ class Dataset:
         *,
         keep_images: bool = True,
         accept_changes: bool = False,
+        rebuild: bool = False,
         progress: Progress | None = None,
     ) -> Decoded:
         """The part from this machine's cache, decoded first where it isn't there; arguments as of `decoded_part`.
@@ -85,6 +89,7 @@ class Dataset:
             self.facts.classes,
             keep_images=keep_images,
             accept_changes=accept_changes,
+            rebuild=rebuild,
             progress=progress,
         )
         self.check_count(part, len(found.labels))
@@ -101,6 +106,10 @@ class Dataset:
                 f"{self.component.label}: the {part} part has {found:,} images, and {self.examples(part):,} were "
                 "expected; restore the files, or put the whole data set in their place"
             )
+
+    @cached_property
+    def _sources(self) -> dict[Part, Source]:
+        return {}
 
     @cached_property
     def _resolved(self) -> tuple[ModuleType, dict[str, Any]]:

@@ -150,7 +150,7 @@ def trial_key(trial: Trial) -> str:
 def hashed(*parts: object) -> int:
     """A 63-bit integer from named parts; the source of every seed in the suite."""
     text = "/".join(str(part) for part in parts)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(text.encode(errors="surrogateescape")).digest()[:8], "big") >> 1
 
 
 @dataclass(frozen=True)

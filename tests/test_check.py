@@ -128,7 +128,7 @@ def test_a_study_of_baselines_alone_is_legal() -> None:
         ({"datasets": ["parquet"]}, "datasets[0]: parquet.path: name the directory below the data directory"),
         (
             {"datasets": [{"name": "parquet", "path": "cifar"}]},
-            "datasets[0]: parquet: no train-*.parquet in /nonexistent/data/cifar or its data/; put the data set's",
+            "datasets[0]: parquet: /nonexistent/data/cifar is missing; put the data set's Parquet files there",
         ),
         (
             {"recipe": {"name": "gradient", "validation": 1437}},
@@ -277,8 +277,13 @@ def test_a_crop_decides_what_the_network_sees() -> None:
 @pytest.mark.parametrize(
     ("knobs", "sentence"),
     [
-        ({"random_resized_crop": 29}, "recipe.random_resized_crop: MNIST's images of (1, 28, 28) have no square"),
-        ({"cutout": 29}, "recipe.cutout: MNIST's images of (1, 28, 28) have no square of this side"),
+        (
+            {"random_resized_crop": 29},
+            "recipe.random_resized_crop: 29 pixels are too many for images of 28; at most 28",
+        ),
+        ({"cutout": 29}, "recipe.cutout: 29 pixels are too many for images of 28; at most 28"),
+        ({"random_resized_crop": 16, "cutout": 17}, "recipe.cutout: 17 pixels are too many for images of 16"),
+        ({"pad": 29}, "recipe.pad: 29 pixels are too many for images of 28; at most 28"),
         ({"pad": 2, "random_resized_crop": 16}, "recipe.pad: random_resized_crop crops already"),
         ({"pad": -1}, "recipe.pad: must be 0 or more, not -1"),
         ({"mixup": float("nan")}, "recipe.mixup: must be a finite number"),
@@ -288,3 +293,9 @@ def test_augmentation_that_the_images_cant_serve_is_refused(knobs: dict[str, Any
     with pytest.raises(Refused) as refusal:
         checked(datasets=["mnist"], recipe={"name": "gradient", **knobs})
     assert sentence in str(refusal.value)
+
+
+def test_a_space_that_the_images_cant_serve_is_refused() -> None:
+    with pytest.raises(Refused, match=r"search\.space\.cutout: with cutout=40: recipe\.cutout: 40 pixels are too many"):
+        checked(datasets=["mnist"], **search({"low": 8, "high": 40}, "cutout"))
+    assert checked(datasets=["mnist"], **search({"low": 8, "high": 28}, "cutout")).runnable

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import io
 import json
+import os
 import re
 import socket
 import sqlite3
@@ -109,7 +110,7 @@ def test_plan_as_json(graftbench: Command, study_file: StudyFile, work: Path) ->
     )
     assert (answer.code, answer.err) == (0, "")
     plan = json.loads(answer.out)
-    assert list(plan) == ["study", "cells", "trials"]
+    assert list(plan) == ["study", "cells", "trials", "missing"] and plan["missing"] == {}
     keys = "dataset backbone variant settings parameters macs inference_macs search_trials confirm_trials refused"
     assert all(list(cell) == keys.split() for cell in plan["cells"])
     assert [cell["variant"] for cell in plan["cells"]] == ["baseline", "sire", "sire", "sire"] * 2
@@ -194,7 +195,9 @@ def test_a_missing_study_file(graftbench: Command, work: Path, verb: str) -> Non
 
 def test_missing_images_stop_a_run_before_it_starts(graftbench: Command, study_file: StudyFile, work: Path) -> None:
     path = study_file(datasets=["digits", "mnist"])
-    assert graftbench("plan", path).code == 0
+    planned = graftbench("plan", "--data", "elsewhere", path)
+    assert planned.code == 0 and "missing mnist: " in planned.out and "`graftbench data fetch mnist`" in planned.out
+    assert list(json.loads(graftbench("plan", "--json", "--data", "elsewhere", path).out)["missing"]) == ["mnist"]
     answer = graftbench("run", "--local", "--data", "elsewhere", path)
     assert_refused(
         answer, "/elsewhere/MNIST/raw/train-images-idx3-ubyte", "fetch it with `graftbench data fetch mnist`"
@@ -529,19 +532,25 @@ def test_clean_on_nothing(graftbench: Command, study_file: StudyFile, work: Path
 # -- doctor, help
 
 
-def test_doctor(graftbench: Command, work: Path) -> None:
+def test_doctor(graftbench: Command, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFTBENCH_CACHE", "cache/deep")
     (work / "data" / "birds" / "data").mkdir(parents=True)
     (work / "data" / "birds" / "data" / "train-0.parquet").write_bytes(b"torn")
     before = contents(work)
     found = json.loads(graftbench("doctor", "--json").out)
-    assert list(found) == ["python", "packages", "devices", "data", "datasets", "tracking"]
+    assert list(found) == ["python", "packages", "devices", "data", "datasets", "cache", "tracking"]
     assert found["packages"]["torch"] and found["devices"][0].startswith("cpu: ")
     assert found["datasets"]["digits"] == "found: 1,438 + 359 images, 10 classes, (1, 16, 16)"
     assert "data/MNIST/raw/train-images-idx3-ubyte (or .gz) is missing" in found["datasets"]["mnist"]
-    assert "birds" in found["datasets"]["parquet(path=birds)"]
+    assert found["datasets"]["parquet(path=birds)"].startswith("unusable: ")
+    assert found["datasets"]["mnist"].startswith("missing: ")
+    assert found["cache"] == {"directory": str(work / "cache" / "deep"), "trouble": None}
     assert found["tracking"] == {"uri": "sqlite:///runs/mlflow.db", "trouble": None}
     answer = graftbench("doctor")
     assert answer.code == 0 and "sqlite:///runs/mlflow.db can be used" in answer.out
+    assert re.search(r"\ndecoded copies +/", answer.out) and " can be written (GRAFTBENCH_CACHE)" in " ".join(
+        answer.out.split()
+    )
     assert "datasets were looked up in data (GRAFTBENCH_DATA, or --data)" in answer.out
     assert contents(work) == before
 
@@ -549,6 +558,24 @@ def test_doctor(graftbench: Command, work: Path) -> None:
 def test_doctor_says_what_is_wrong(graftbench: Command, work: Path) -> None:
     answer = graftbench("doctor", "--tracking", f"http://127.0.0.1:{closed_port()}", "--data", "no[where]")
     assert answer.code == 0 and "no MLflow server answers" in answer.out and "looked up in no[where]" in answer.out
+    assert contents(work) == {}
+
+
+def test_doctor_says_that_no_copy_can_be_written(
+    graftbench: Command, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cache() -> Any:
+        return json.loads(graftbench("doctor", "--json").out)["cache"]
+
+    monkeypatch.setenv("GRAFTBENCH_CACHE", str(work / "file" / "cache"))
+    (work / "file").write_text("")
+    assert cache()["trouble"].startswith(f"{work}/file is a file, not a directory; remove it, or set GRAFTBENCH_CACHE")
+    assert "is a file, not a directory" in " ".join(graftbench("doctor").out.split())
+    (work / "file").unlink()
+    assert cache() == {"directory": f"{work}/file/cache", "trouble": None}
+    # Tests may run as root, who can write anywhere.
+    monkeypatch.setattr(os, "access", lambda path, mode: path == work and not mode & os.W_OK)
+    assert cache()["trouble"].startswith(f"{work} can't be written; set GRAFTBENCH_CACHE")
     assert contents(work) == {}
 
 

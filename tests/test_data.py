@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import fcntl
 import gzip
 import hashlib
@@ -11,10 +12,14 @@ import io
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +33,7 @@ from PIL import Image
 
 from suite import cli, data, library, registry
 from suite.datasets import _idx, mnist
+from suite.datasets._source import ImageFiles
 from suite.settings import Refused
 from suite.specs import Component
 
@@ -151,7 +157,7 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 def listed(graftbench: Command) -> dict[str, dict[str, Any]]:
     answer = graftbench("list", "--json")
     assert (answer.code, answer.err) == (0, "")
-    return {one["dataset"]: one for one in json.loads(answer.out)}
+    return {one["dataset"]: one for one in json.loads(answer.out)["datasets"]}
 
 
 def test_list_has_every_dataset_with_state_and_remedy(graftbench: Command, root: Path, tiny: None) -> None:
@@ -164,6 +170,7 @@ def test_list_has_every_dataset_with_state_and_remedy(graftbench: Command, root:
     }  # fmt: skip
     assert found["mnist"]["state"] == "missing" and "graftbench data fetch mnist" in found["mnist"]["remedy"]
     assert found["parquet"]["classes"] is None and "parquet.path" in found["parquet"]["remedy"]
+    assert found["parquet"]["state"] == "unusable", "nothing is missing: none was named"
     write_mnist(root)
     before = contents(root)
     assert listed(graftbench)["mnist"]["state"] == "found"
@@ -181,7 +188,102 @@ def test_list_as_a_table(graftbench: Command, root: Path) -> None:
     assert re.search(r"\ndigits +Digits +10 +1 x 16 x 16 +1,438 +288 +359 +found", answer.out)
     assert re.search(r"\nfolder\(path=my\[birds\]\) +my\[birds\] +2 +3 x 224 x 224 +10 +2 +2 +found", answer.out)
     assert f"missing mnist: {root}/MNIST/raw/train-images-idx3-ubyte (or .gz) is missing; fetch it with" in answer.out
-    assert f"files are looked up in {root} " in answer.out and f"lie in {root.parent / 'cache'} " in answer.out
+    *_, copies, files = answer.out.splitlines()
+    assert copies == f"decoded copies lie in {root.parent / 'cache'} (GRAFTBENCH_CACHE)"
+    assert files == f"files are looked up in {root} (GRAFTBENCH_DATA, or --data)"
+    assert "unusable parquet: parquet.path: name the directory" in answer.out and "licence" not in answer.out
+    assert not re.search("^decoded copies +shape", answer.out, re.MULTILINE), "there are none"
+
+
+def test_list_keeps_names_whole(graftbench: Command, root: Path) -> None:
+    write_photos(root / "caltech101" / "101_ObjectCategories")
+    assert "\nfolder(path=caltech101/101_ObjectCategories) " in graftbench("list").out
+    write_photos(root / ("birds" * 20))
+    out = graftbench("list").out
+    assert "…" not in out and " 1,438 " in out and "\nfolder(path=birdsbirds" in out, "folded, numbers whole"
+
+
+def test_list_says_that_the_data_directory_isnt_there(graftbench: Command, root: Path) -> None:
+    lines = graftbench("list", "--data", "no[where]").out.splitlines()
+    assert lines[-1] == "files are looked up in no[where] (GRAFTBENCH_DATA, or --data), which doesn't exist"
+    (root / "file").write_text("")
+    assert graftbench("list", "--data", str(root / "file")).out.endswith(", which is not a directory\n")
+
+
+def test_list_has_decoded_copies_of_any_settings(graftbench: Command, root: Path) -> None:
+    write_photos(root / "birds")
+    assert graftbench("warm", *BIRDS).code == graftbench("warm", "digits").code == 0
+    cache = root.parent / "cache"
+    shutil.copytree(next(cache.glob("digits-test-*")), cache / "digits-test-0.building")
+    answer = graftbench("list", "--json")
+    copies = json.loads(answer.out)["copies"]
+    assert [re.sub("-[0-9a-f]+$", "", Path(copy["folder"]).name) for copy in copies] == [
+        "digits-test", "digits-train", "folder-test", "folder-train"
+    ]  # fmt: skip
+    entry = Path(copies[3]["folder"])
+    origin = copies[3]["origin"]
+    assert origin.startswith("folder train ") and str(root / "birds") in origin
+    assert entry.parent == cache and copies[3] == {
+        "origin": origin, "shape": [3, 8, 8], "folder": str(entry),
+        "size": sum(file.stat().st_size for file in entry.iterdir()),
+    }  # fmt: skip
+    assert listed(graftbench)["folder(path=birds)"]["state"] == "found", "only of another size"
+    (entry / "manifest.json").write_text('{"torn')
+    out = graftbench("list").out
+    assert re.search("\ndecoded copies +shape +MiB +folder *\n", out)
+    assert re.search(f"\ntorn +0.0 +{entry.name} *\n", out)
+    assert re.search(f" 3 x 8 x 8 +0.0 +{Path(copies[2]['folder']).name} *\n", out)
+
+
+def broken_facts(root: Path) -> Any:
+    raise AttributeError("no 'images'\nin it")
+
+
+def broken_source(root: Path, part: str) -> Any:
+    raise TypeError("source() takes 1 positional argument")
+
+
+def wrong_facts(root: Path) -> Any:
+    return replace(mnist.facts(root), test_examples=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "error"),
+    [
+        ("facts", broken_facts, "AttributeError: no 'images' in it"),
+        ("facts", wrong_facts, "TypeError: facts: test_examples must be a whole number, not None"),
+        ("source", broken_source, "TypeError: source() takes 1 positional argument"),
+        ("SETTINGS", None, "AttributeError: "),
+    ],
+)
+def test_a_broken_dataset_file_hides_no_other(
+    graftbench: Command, root: Path, monkeypatch: pytest.MonkeyPatch, name: str, function: Any, error: str
+) -> None:
+    module = types.ModuleType("suite.datasets.mnist")
+    vars(module).update({"SETTINGS": {}, "facts": lambda root: replace(mnist.facts(root), missing=None)})
+    vars(module)[name] = function
+    monkeypatch.setitem(sys.modules, "suite.datasets.mnist", module)
+    found = listed(graftbench)
+    assert list(found) == registry.available("dataset") and found["digits"]["state"] == "found"
+    assert found["mnist"]["state"] == "unusable"
+    assert found["mnist"]["remedy"].startswith(f"{ROOT}/suite/datasets/mnist.py fails ({error}")
+    assert f"unusable mnist: {found['mnist']['remedy']}\n" in graftbench("list").out
+
+
+def test_a_dataset_file_that_cant_be_imported_hides_no_other(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "available", lambda kind: ["absent", "digits"])  # as if absent.py were there
+    found = {one.dataset: one for one in data.listing(root)}
+    absent = found["absent"]
+    assert (absent.state, found["digits"].state) == ("unusable", "found")
+    assert absent.remedy and "absent.py fails (ModuleNotFoundError: No module named" in absent.remedy
+
+
+def test_a_torn_file_is_unusable_not_missing(graftbench: Command, root: Path) -> None:
+    write_photos(root / "birds")
+    (root / "birds" / "crow" / "deeper").mkdir()
+    answer = graftbench("list")
+    assert "\nunusable folder(path=birds): folder: " in answer.out
+    assert re.search(r"\nfolder\(path=birds\) .*unusable", answer.out)
 
 
 def test_list_finds_folders_of_any_images(graftbench: Command, root: Path) -> None:
@@ -206,8 +308,6 @@ def test_list_finds_folders_of_any_images(graftbench: Command, root: Path) -> No
 
 
 def test_a_datasets_own_folder_is_no_folder_of_any_images(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-
     from suite.datasets import caltech101
 
     monkeypatch.setattr(caltech101, "FILES", replace(caltech101.FILES, classes=2, images=12, test=4))
@@ -223,7 +323,7 @@ def test_nothing_here_needs_torch(root: Path) -> None:
     code = (
         "import sys, pathlib; from suite import cli, data, fetch, library\n"
         f"assert len(data.listing(pathlib.Path({str(root)!r}))) > 9\n"
-        "data.warm(library.Component('digits'), pathlib.Path('.'), rebuild=False, images=None, progress=print)\n"
+        "data.warm(library.Component('digits'), pathlib.Path('.'), rebuild=False, progress=print, accepted=print)\n"
         "assert not {'torch', 'torchvision', 'ray', 'mlflow'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
@@ -322,6 +422,19 @@ def test_a_broken_download_leaves_nothing(
     assert graftbench("fetch", "mnist").code == 0, "the same command again"
 
 
+def test_a_failed_fetch_leaves_no_directories_that_it_made(graftbench: Command, root: Path, mirror: Server) -> None:
+    lose(mirror)
+    for place in (root / "a" / "b", Path("relative")):
+        assert_refused(graftbench("fetch", "mnist", "--data", str(place)), "mnist")
+    assert list(root.parent.iterdir()) == [root] and contents(root) == {}, "what was there already stays"
+    (root / "a").mkdir()
+    assert_refused(graftbench("fetch", "mnist", "--data", str(root / "a" / "b")), "mnist")
+    assert list(root.rglob("*")) == [root / "a"]
+    mirror.offers.update(mnist_files())
+    assert graftbench("fetch", "mnist", "--data", str(root / "a" / "b")).code == 0
+    assert (root / "a" / "b" / "MNIST").is_dir()
+
+
 def test_what_came_is_checked(graftbench: Command, root: Path, mirror: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(_idx.EXAMPLES, "test", 7)
     answer = graftbench("fetch", "mnist")
@@ -404,15 +517,15 @@ def test_verify_says_whole_and_writes_nothing(graftbench: Command, root: Path) -
     answer = graftbench("verify", *BIRDS)
     assert answer == (
         0,
-        "folder(path=birds, size=8) train: 10 images, no decoded copy: whole\n"
-        "folder(path=birds, size=8) test: 2 images, no decoded copy: whole\n",
+        "folder(path=birds, size=8) train: 10 images, whole; no decoded copy\n"
+        "folder(path=birds, size=8) test: 2 images, whole; no decoded copy\n",
         "",
     )
     assert contents(root) == before and not (root.parent / "cache").exists()
     graftbench("warm", *BIRDS)
     answer = graftbench("verify", *BIRDS)
-    assert answer.code == 0 and answer.out.count(": whole\n") == 2
-    assert re.search(rf"train: 10 images, decoded copy in {root.parent}/cache/folder-train-\w+: whole\n", answer.out)
+    assert answer.code == 0 and answer.out.count(", whole; ") == 2
+    assert re.search(rf"train: 10 images, whole; decoded copy in {root.parent}/cache/folder-train-\w+\n", answer.out)
 
 
 def test_verify_lists_unreadable_images(graftbench: Command, root: Path) -> None:
@@ -436,6 +549,29 @@ def test_verify_lists_unreadable_images(graftbench: Command, root: Path) -> None
     assert "0.png has changed" not in answer.out
 
 
+def test_verify_lists_each_folders_images_in_a_file_of_its_own(graftbench: Command, root: Path) -> None:
+    first = []
+    for name in ("birds", "bees"):
+        first.append(write_photos(root / name)[0])
+        first[-1].write_bytes(b"")
+        answer = graftbench("verify", "folder", "--set", f"path={name}", "--set", "size=8")
+        assert_refused(answer, "1 of the parts")
+        assert "1 image is unusable, listed in " in answer.out
+    lists = sorted((root.parent / "cache").glob("*-unreadable.txt"))
+    assert sorted(file.read_text().partition("\t")[0] for file in lists) == sorted(map(str, first))
+    assert_refused(graftbench("warm", "folder(path=bees, size=8)"), f"listed in {root.parent / 'cache'}")
+    assert sorted((root.parent / "cache").glob("*-unreadable.txt")) == lists, "the same place"
+
+
+def test_verify_speaks_of_one_and_of_many(graftbench: Command, root: Path) -> None:
+    write_parquet(root / "cats", labels=(0, 1, 2))
+    assert "1 label is outside 0..1" in graftbench("verify", "parquet(path=cats)").out
+    write_photos(root / "pair", ("crow", "wren"), count=2)
+    assert "test: 2 images, " in graftbench("verify", "folder(path=pair, test=50)").out
+    write_parquet(root / "dog", labels=(1,))
+    assert "train: 1 image, whole; no decoded copy\n" in graftbench("verify", "parquet(path=dog)").out
+
+
 def test_verify_finds_what_rotted_in_the_cache(graftbench: Command, root: Path) -> None:
     write_photos(root / "birds")
     graftbench("warm", *BIRDS)
@@ -445,9 +581,10 @@ def test_verify_finds_what_rotted_in_the_cache(graftbench: Command, root: Path) 
     images.write_bytes(content)
     answer = graftbench("verify", *BIRDS)
     assert_refused(answer, "folder: 1 of the parts looked at is not whole, see above")
-    assert "train: 10 images, decoded copy in" in answer.out and answer.out.count(": whole") == 1
+    assert "train: 10 images, whole; decoded copy in" in answer.out and answer.out.count(", whole; ") == 1
     assert (
-        f"the decoded copy {images.parent} is rotten" in answer.out and "graftbench data warm --rebuild" in answer.out
+        f"the decoded copy {images.parent} is rotten" in answer.out
+        and "`graftbench data warm 'folder(path=birds, size=8)' --rebuild` decodes anew" in answer.out
     )
     assert "decoded already" in graftbench("warm", *BIRDS).out, "nothing but verify looks at every byte"
     assert "decoded in" in graftbench("warm", *BIRDS, "--rebuild").out
@@ -472,9 +609,24 @@ def test_verify_finds_changed_files_and_warm_accepts_them(graftbench: Command, r
     Image.fromarray(np.full((9, 7, 3), 200, np.uint8)).save(files[0])
     os.utime(files[0], (1, 1))
     answer = graftbench("verify", *BIRDS)
-    assert_refused(answer, "1 of the parts")
+    assert_refused(answer, " of the parts looked at ")
     assert f"{files[0]} has changed since" in answer.out
     assert "decoded in" in graftbench("warm", *BIRDS).out and graftbench("verify", *BIRDS).code == 0
+
+
+def test_verify_of_files_with_other_times(graftbench: Command, root: Path) -> None:
+    files = write_photos(root / "birds")
+    graftbench("warm", *BIRDS)
+    os.utime(files[0], (1, 1))
+    assert graftbench("verify", *BIRDS).code == 0
+    assert len(files[1].read_bytes()) == len(files[2].read_bytes())
+    files[1].write_bytes(files[2].read_bytes())
+    answer = graftbench("verify", *BIRDS)
+    assert_refused(answer, "1 of the parts")
+    assert "holds other images than the files do now" in answer.out and "torn" not in answer.out
+    [labels] = (root.parent / "cache").glob("folder-test-*/manifest.json")
+    labels.write_bytes(b"")
+    assert "is torn" in graftbench("verify", *BIRDS).out
 
 
 def test_verify_finds_other_pixels_behind_the_same_size_and_time(graftbench: Command, root: Path) -> None:
@@ -494,7 +646,7 @@ def test_verify_finds_wrong_labels(graftbench: Command, root: Path) -> None:
     answer = graftbench("verify", "parquet", "--set", "path=cats")
     assert_refused(answer, "parquet: 1 of the parts")
     assert "row 2 has label 2, outside 0..1" in answer.out and "row 3 has label -1, outside 0..1" in answer.out
-    assert "2 labels are outside" in answer.out and "test: 2 images, no decoded copy: whole" in answer.out
+    assert "2 labels are outside" in answer.out and "test: 2 images, whole; no decoded copy" in answer.out
 
 
 def test_verify_goes_on_after_a_broken_file(graftbench: Command, root: Path, tiny: None) -> None:
@@ -502,8 +654,10 @@ def test_verify_goes_on_after_a_broken_file(graftbench: Command, root: Path, tin
     file.write_bytes(file.read_bytes()[:-20])
     answer = graftbench("verify", "mnist")
     assert_refused(answer, "1 of the parts")
-    assert "mnist train: unknown images" in answer.out and f"{file} can't be read" in answer.out
-    assert "mnist test: 2 images, no decoded copy: whole" in answer.out
+    assert (
+        "mnist train: unknown number of images, not whole; no" in answer.out and f"{file} can't be read" in answer.out
+    )
+    assert "mnist test: 2 images, whole; no decoded copy" in answer.out
 
 
 def test_verify_counts(graftbench: Command, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -537,10 +691,39 @@ def test_warm_twice(graftbench: Command, root: Path, tiny: None) -> None:
     assert second.out == f"mnist: 5 images, 0.0 MiB, decoded already, in {said[1]}, {said[2]}\n"
     assert contents(root.parent / "cache") == before
     os.utime(folder / "train-images-idx3-ubyte.gz", (5, 5))
-    with pytest.raises(Refused, match="has changed since"):
-        library.Dataset(Component("mnist"), root).decoded("train")
     assert "decoded in" in graftbench("warm", "mnist").out
     assert library.Dataset(Component("mnist"), root).decoded("train").labels.tolist() == [0, 1, 2]
+
+
+def test_warm_says_which_changes_it_accepts(graftbench: Command, root: Path) -> None:
+    files = write_photos(root / "birds")
+    graftbench("warm", *BIRDS)
+    files[0].write_bytes(files[0].read_bytes() + b"more")
+    with pytest.raises(Refused, match="has changed since"):
+        library.Dataset(Component("folder", (("path", "birds"), ("size", 8))), root).decoded("train")
+    first, second = graftbench("warm", *BIRDS).out.splitlines()
+    assert first == f"accepted: {files[0]} has changed"
+    assert second.startswith("folder(path=birds, size=8): 12 images, ") and "decoded in" in second
+    assert "accepted" not in graftbench("warm", *BIRDS).out
+
+
+def test_warm_says_what_is_broken_in_both_parts(graftbench: Command, root: Path) -> None:
+    for part in ("train", "test"):
+        write_photos(root / "birds" / part)
+    assert graftbench("warm", *BIRDS).code == 0
+    broken = [root / "birds" / part / "wren" / "3.png" for part in ("train", "test")]
+    for file in broken:
+        file.write_bytes(b"")
+    answer = graftbench("warm", *BIRDS)
+    assert answer.code == 2 and answer.err.startswith("graftbench: ") and answer.err.count("\n") == 2
+    for file, sentence in zip(broken, answer.err.splitlines(), strict=True):
+        assert f"{file} can't be decoded" in sentence and "1 image is unusable, listed in" in sentence
+    assert answer.out == "", "nothing was accepted"
+    write_photos(root / "again" / "train")
+    write_photos(root / "again" / "test")
+    Path(root / "again" / "train" / "crow" / "0.png").write_bytes(b"")
+    assert_refused(graftbench("warm", "folder(path=again, size=8)"), "again/train/crow/0.png can't be decoded")
+    assert len(list((root.parent / "cache").glob("folder-test-*/images.npy"))) == 2, "the other part was decoded"
 
 
 def test_rebuild_decodes_again(graftbench: Command, root: Path) -> None:
@@ -558,7 +741,6 @@ def test_a_part_too_large_keeps_no_images(graftbench: Command, root: Path, monke
     monkeypatch.setattr(library, "STREAM_ABOVE", 12 * 3 * 64 - 1)
     assert graftbench("warm", *BIRDS).code == 0 and not list(cache.glob("*/images.npy"))
     assert "decoded already" in graftbench("warm", *BIRDS).out and graftbench("verify", *BIRDS).code == 0
-    assert graftbench("warm", *BIRDS, "--images").code == 0 and len(list(cache.glob("*/images.npy"))) == 2
 
 
 def test_a_study_file_stands_for_all_its_datasets(graftbench: Command, root: Path) -> None:
@@ -571,19 +753,55 @@ def test_a_study_file_stands_for_all_its_datasets(graftbench: Command, root: Pat
     assert answer.code == 0 and starts == ["digits(size=8)", "digits", "folder(path=birds, size=8)"]
     assert len(list((root.parent / "cache").glob("*/images.npy"))) == 6
     answer = graftbench("verify", study)
-    assert answer.code == 0 and answer.out.count(": whole\n") == 6
+    assert answer.code == 0 and answer.out.count(", whole; ") == 6
+
+
+@pytest.mark.parametrize("name", ["2020", "no", "birds, ducks", "my[birds]", "a: b", "[a"])
+def test_a_listed_label_is_a_target(graftbench: Command, root: Path, name: str) -> None:
+    write_photos(root / name)
+    [label] = [label for label in listed(graftbench) if label.startswith("folder")]
+    assert label == f"folder(path={name})"
+    component = Component("folder", (("path", name),))
+    assert data.targets(label, [], root) == data.targets("folder", [f"path={name}"], root) == [component]
+
+
+def test_a_label_with_settings(graftbench: Command, root: Path) -> None:
+    write_photos(root / "birds")
+    wanted = Component("folder", (("path", "birds"), ("resize", "crop"), ("size", 8)))
+    assert data.targets(wanted.label, [], root) == [wanted]
+    assert data.targets("folder(path='birds', resize=crop)", ["size=8"], root) == [wanted]
+    assert data.targets("digits()", [], root) == [Component("digits")]
+    assert graftbench("warm", "folder(path=birds, size=8)").out.startswith("folder(path=birds, size=8): 12 images, ")
+
+
+@pytest.mark.parametrize("target", ["my birds", "my birds/", "deep/photos"])
+def test_a_folders_name_as_a_target_gets_a_hint(graftbench: Command, root: Path, target: str) -> None:
+    write_photos(root / target)
+    hint = shlex.quote(f"path={target.rstrip('/')}")
+    is_folder = f"{target.rstrip('/')} is a folder in {root}: `folder --set {hint}`"
+    assert_refused(graftbench("warm", target), f"dataset: unknown dataset {target!r}; {is_folder}")
+
+
+def test_a_parquet_folders_name_as_a_target_gets_a_hint(graftbench: Command, root: Path) -> None:
+    write_parquet(root / "cats" / "data")
+    assert_refused(graftbench("verify", "cats"), f"cats is a folder in {root}: `parquet --set path=cats`\n")
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["folder(pth=birds)"], "folder.pth: unknown setting; did you mean 'path'?"),
+        (["digits(size)"], "digits(size): must be NAME=VALUE"),
+        (["digits(size=[8)"], "digits(size=[8): '[8' isn't a YAML value"),
+        (["diggits(size=8)"], "dataset: unknown dataset 'diggits'; did you mean 'digits'?"),
+        (["../data"], "dataset: unknown dataset '../data'; known: "),
         (["folder", "--set", "pth=birds"], "folder.pth: unknown setting; did you mean 'path'?"),
         (["digits", "--set", "size=17"], "digits.size: must be one of 8, 16, 24, 32, not 17"),
         (["folder", "--set", "path=../birds"], "folder.path: must be a name below the data directory"),
         (["folder", "--set", "size=small"], "folder.size: must be a whole number, not 'small'"),
         (["folder", "--set", "size"], "--set size: must be NAME=VALUE"),
         (["folder", "--set", "size="], "--set size=: must be NAME=VALUE"),
-        (["folder", "--set", "path=[a"], "--set path=[a: '[a' isn't a YAML value"),
+        (["folder", "--set", "size=[a"], "--set size=[a: '[a' isn't a YAML value"),
         (["folder"], "folder.path: name the directory"),
         (["diggits"], "dataset: unknown dataset 'diggits'; did you mean 'digits'?"),
         (["nowhere.yaml"], "nowhere.yaml: no such study file"),
@@ -635,7 +853,7 @@ def test_the_pages_study_plans(tmp_path: Path) -> None:
     [study] = re.findall(r"^```yaml\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
     path = tmp_path / "study.yaml"
     path.write_text(study)
-    assert [target.label for target in data.targets(str(path), [])] == [
+    assert [target.label for target in data.targets(str(path), [], tmp_path)] == [
         "folder(path=birds, size=64)",
         "parquet(path=my-set)",
     ]
@@ -645,7 +863,7 @@ def test_the_pages_dataset_file_works(
     graftbench: Command, root: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fetched, verified and warmed, on a tiny archive in BloodMNIST's format."""
-    [text] = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    text, _ = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
     file = root.parent / "bloodmnist.py"
     file.write_text(text)
     spec = importlib.util.spec_from_file_location("suite.datasets.bloodmnist", file)
@@ -668,9 +886,19 @@ def test_the_pages_dataset_file_works(
     assert_refused(graftbench("warm", "bloodmnist"), "graftbench data fetch bloodmnist")
     assert graftbench("fetch", "bloodmnist").code == 0
     assert graftbench("warm", "bloodmnist").code == 0
-    assert graftbench("verify", "bloodmnist").out.count(": whole\n") == 2
+    assert graftbench("verify", "bloodmnist").out.count(", whole; ") == 2
     found = library.Dataset(Component("bloodmnist"), root).decoded("train")
     assert found.labels.tolist() == [0, 1, 2, 3, 4, 0, 1] and found.images is not None
     assert found.images[:, 2, 27, 27].tolist() == [5] * 5 + [2] * 2
     (root / "bloodmnist.npz").write_bytes(archive.getvalue()[:-100])
     assert_refused(graftbench("verify", "bloodmnist"))
+
+
+def test_the_pages_table_of_names_works(tmp_path: Path) -> None:
+    _, text = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    names = {"csv": csv, "np": np, "Path": Path, "ImageFiles": ImageFiles}
+    exec("from __future__ import annotations\n" + text, names)
+    [first, second, *_] = write_photos(tmp_path / "leaves", ("crow",))
+    (tmp_path / "leaves" / "train.csv").write_text("crow/1.png,3\ncrow/0.png,0\n")
+    found: Any = names["source"](tmp_path, "train", size=8)  # type: ignore[operator]
+    assert (list(found.files), found.labels.tolist(), found.shape) == ([second, first], [3, 0], (3, 8, 8))

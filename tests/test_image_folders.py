@@ -70,7 +70,7 @@ def test_images_that_cannot_be_used(tmp_path: Path) -> None:
         decoded(whole[: len(whole) // 2], (3, 64, 64), "squash")
     with pytest.raises(Unreadable, match="can't be decoded"):
         decoded(tmp_path / "absent.png", (3, 64, 64), "squash")
-    with pytest.raises(Unreadable, match="64 x 64 pixels, not 32 x 32"):
+    with pytest.raises(Unreadable, match="is 64 pixels high and 64 wide, not 32 and 32"):
         decoded(whole, (3, 32, 32), "none")
     Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(Unreadable, match="more than 8 bits"):
@@ -299,7 +299,7 @@ def test_caltech_refuses_a_part_of_the_set(tmp_path: Path, monkeypatch: Any, mod
     published(module, monkeypatch, classes=2, images=8, test=2)
     write_tree(tmp_path / path, {"a": 4, "b": 3}, "{}.jpg")
     missing = module.facts(tmp_path).missing
-    assert "holds 7 images in 2 classes, not 8 in 2" in missing and f"`folder: {{path: {path}}}`" in missing
+    assert "holds 7 images in 2 classes, not 8 in 2" in missing and f"`{{name: folder, path: {path}}}`" in missing
     with pytest.raises(Refused, match="holds 7 images"):
         module.source(tmp_path, "test")
     write_image(tmp_path / path / "a" / "one more.jpg")
@@ -350,7 +350,7 @@ def test_imagenet_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_imagenet_refuses_a_part_of_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_imagenet(tmp_path, monkeypatch)
     (root / "train" / "n01443537" / "n01_1.JPEG").unlink()
-    with pytest.raises(Refused, match=r"train holds 4 images, not 5; .*`folder: \{path: imagenet\}`"):
+    with pytest.raises(Refused, match=r"train holds 4 images, not 5; .*`\{name: folder, path: imagenet\}`"):
         imagenet.source(tmp_path, "train")
     (root / "val" / "n01443537").rename(root / "val" / "n09999999")
     assert "other class folders than train" in (imagenet.facts(tmp_path).missing or "")

@@ -17,6 +17,7 @@ from PIL import Image
 
 from suite.datasets import _parquet_rows, cifar10, parquet
 from suite.datasets._cache import decoded_part
+from suite.datasets._images import Unreadable
 from suite.datasets._source import Source
 from suite.settings import Refused, resolve
 
@@ -130,7 +131,7 @@ def test_parquet_finds_data_folder_and_validation_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("train", "sentence"),
     [
-        ({"images": [picture(1), picture(1, (7, 5, 3))]}, "row 1 has 7 x 5 pixels, not 6 x 5"),
+        ({"images": [picture(1), picture(1, (7, 5, 3))]}, "row 1 is 7 pixels high and 5 wide, not 6 and 5"),
         ({"images": [picture(1), b"not an image"]}, "row 1 can't be decoded"),
         ({"images": [picture(1), picture(1)[:50]]}, "row 1 can't be decoded"),
         ({"images": [None, picture(1)]}, "row 0 has no image bytes"),
@@ -269,6 +270,9 @@ def test_parquet_origin_tells_what_changes_pixels(tmp_path: Path) -> None:
 def test_parquet_refuses_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="name the directory"):
         parquet.facts(tmp_path)
+    with pytest.raises(Refused, match="absent is missing"):
+        parquet.facts(tmp_path, path="absent")
+    (tmp_path / "absent").mkdir()
     with pytest.raises(Refused, match=r"no train-\*\.parquet"):
         parquet.facts(tmp_path, path="absent")
     write_set(tmp_path).write_bytes(b"PAR1 but not really")
@@ -315,3 +319,27 @@ def test_cifar10_constants_from_parquet(real: Real) -> None:
     assert facts.mean is not None and facts.std is not None
     assert np.abs(np.subtract(found.mean, facts.mean)).max() < 0.001
     assert np.abs(np.subtract(found.std, facts.std)).max() < 0.002
+
+
+def test_parquet_shards_that_are_missing_are_named(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    folder = tmp_path / "set"
+    for number in (0, 1):
+        (folder / f"train-{number}.parquet").rename(folder / f"train-{number:05d}-of-00002.parquet")
+    assert parquet.facts(tmp_path, path="set").train_examples == 5
+    (folder / "train-00000-of-00002.parquet").unlink()
+    with pytest.raises(Refused, match=r"train-00000-of-00002\.parquet is missing beside train-00001-of-00002"):
+        parquet.facts(tmp_path, path="set")
+
+
+def test_parquet_channels_decide_where_the_first_image_misleads(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    grey = picture(7, (6, 5))
+    write_parquet(tmp_path / "set" / "train-0.parquet", [grey, picture(1), picture(2)], [0, 1, 0], ["cat", "dog"])
+    source = parquet.source(tmp_path, "train", path="set")
+    with pytest.raises(Unreadable, match="set channels: 3"):
+        source.decode(1)
+    coloured = parquet.source(tmp_path, "train", path="set", channels=3)
+    assert coloured.shape == (3, 6, 5) and coloured.decode(0)[:, 0, 0].tolist() == [7, 7, 7]
+    assert parquet.facts(tmp_path, path="set", channels=3).shape == (3, 6, 5)
+    assert coloured.origin == source.origin, "the shape tells them apart"

@@ -111,9 +111,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[TinyData]:
     real = registry.load
     monkeypatch.setattr(registry, "load", lambda kind, name: stand_ins.get((kind, name)) or real(kind, name))
     threads = torch.get_num_threads()
-    assembly._part.cache_clear()
     yield dataset
-    assembly._part.cache_clear()
     torch.set_num_threads(threads)
 
 

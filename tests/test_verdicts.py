@@ -192,6 +192,8 @@ def test_unfinished_seed(status: str, text: str) -> None:
     ("field", "value", "text"),
     [
         ("epochs", 20, "epochs 20, baseline 10"),
+        ("data", "ffff", "training data ffff, baseline 4ab2"),
+        ("test_data", "ffff", "test data ffff, baseline 77e0"),
         ("split", "ffff", "split ffff, baseline 5f1d"),
         ("precision", "bf16", "precision bf16, baseline float32"),
         ("memory_format", "channels_last", "memory format channels_last, baseline contiguous"),
@@ -205,6 +207,12 @@ def test_unfinished_seed(status: str, text: str) -> None:
 def test_unequal_budget_is_named(field: str, value: Any, text: str) -> None:
     (one,) = study_of(changed(ROWS, {"variant": "sire", "stage": "confirm"}, **{field: value}))
     assert (one.verdict, one.reason) == ("NOT COMPARABLE", text)
+
+
+def test_a_record_from_before_digests_is_compared_all_the_same() -> None:
+    (whole,) = study_of(ROWS)
+    (one,) = study_of(changed(ROWS, {"variant": "baseline"}, data="", test_data=""))
+    assert one.verdict == whole.verdict != "NOT COMPARABLE"
 
 
 def test_unequal_search() -> None:

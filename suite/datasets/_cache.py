@@ -32,6 +32,10 @@ from suite.settings import Refused
 RULE = 1  # raise it when the same files would decode to other pixels
 
 
+class Changed(Refused):
+    """Source files are not those that were decoded."""
+
+
 @dataclass(frozen=True)
 class Decoded:
     """A part, decoded.
@@ -64,6 +68,7 @@ def decoded_part(
     *,
     keep_images: bool = True,
     accept_changes: bool = False,
+    rebuild: bool = False,
     progress: Progress | None = None,
 ) -> Decoded:
     """The part from its cache entry, which is made first where it is missing, torn, or decoded by another rule.
@@ -72,33 +77,41 @@ def decoded_part(
         name: begins the entry's name, as `mnist-train`.
         keep_images: False looks at every image once, but keeps only what is said of them: for a part too large.
         accept_changes: decode again where source files have changed since, instead of refusing.
+        rebuild: decode again whatever is there.
 
     Raises:
-        Refused: source files changed under the entry; an image or a label is unusable; the disk is full or read-only.
+        Changed: source files have changed under the entry.
+        Refused: an image or a label is unusable; the disk is full or read-only.
     """
-    entry = Entry(source, cache_directory() / f"{name}-{_key(source)}", classes)
-    found = entry.opened(keep_images, accept_changes)
+    entry = entry_of(source, name, classes)
+    found = None if rebuild else entry.opened(keep_images, accept_changes)
     if found is not None:
         entry.tidy()
         return found
     with entry.locked():
-        found = entry.opened(keep_images, accept_changes)  # another process may have made it meanwhile
+        found = None if rebuild else entry.opened(keep_images, accept_changes)  # another process may have made it
         if found is None:
-            entry.build(keep_images, progress or (lambda done, of: None))
+            wanted = None if rebuild or accept_changes else entry.digest()
+            entry.build(keep_images, progress or (lambda done, of: None), wanted)
             found = entry.opened(keep_images, accept_changes)
     if found is None:
         raise Refused(f"cache: {entry.path} vanished as it was made; run the command again")
     return found
 
 
+def entry_of(source: Source, name: str, classes: int) -> Entry:
+    """The part's place in the cache; arguments as of `decoded_part`."""
+    return Entry(source, _path(source, name), classes)
+
+
 def entry_path(source: Source, name: str) -> Path | None:
     """Where the part's finished entry lies; None when there is none."""
-    path = cache_directory() / f"{name}-{_key(source)}"
+    path = _path(source, name)
     return path if (path / "manifest.json").is_file() else None
 
 
-def _key(source: Source) -> str:
-    return _digest(json.dumps([source.origin, source.shape]).encode())
+def _path(source: Source, name: str) -> Path:
+    return cache_directory() / f"{name}-{_digest(json.dumps([source.origin, source.shape]).encode())}"
 
 
 class Entry:
@@ -107,7 +120,7 @@ class Entry:
     def __init__(self, source: Source, path: Path, classes: int) -> None:
         self.source, self.path, self.classes = source, path, classes
         self._building, self._old = Path(f"{path}.building"), Path(f"{path}.old")
-        self._unreadable = Path(f"{path}-unreadable.txt")
+        self.unreadable = Path(f"{path}-unreadable.txt")
 
     def opened(self, keep_images: bool, accept_changes: bool) -> Decoded | None:
         """None: missing, torn, of another rule, or just being replaced. Raises Refused when the source has changed."""
@@ -116,9 +129,9 @@ class Entry:
             return None
         files = _files(self.source)
         if manifest["files"] != _digest(files):
-            if accept_changes:
+            if accept_changes or self._only_touched(files):
                 return None
-            raise Refused(self._changed(files))
+            raise Changed(self._changed(files))
         stored = self._read("labels.npy") or b""
         if _digest(stored) != manifest["labels"] or (keep_images and not manifest["images"]):
             return None
@@ -150,6 +163,23 @@ class Entry:
             return (self.path / name).read_bytes()
         return None
 
+    def digest(self) -> str | None:
+        """Of what was decoded here before, if that can be told."""
+        manifest = self._manifest()
+        return manifest["digest"] if manifest else None
+
+    def _only_touched(self, files: bytes) -> bool:
+        """Whether files differ in their times alone: decoding them again will tell whether they have changed."""
+        before, now = _states(self._read("files.json") or b""), _states(files)
+        return bool(before) and {path: size for path, (size, _) in before.items()} == {
+            path: size for path, (size, _) in now.items()
+        }
+
+    def touched(self) -> bool:
+        """Whether files differ from those that were decoded, but in their times alone."""
+        files = _files(self.source)
+        return self.digest() is not None and files != self._read("files.json") and self._only_touched(files)
+
     def _changed(self, files: bytes) -> str:
         before, now = _states(self._read("files.json") or b""), _states(files)
         what = f"{self.source.origin} has changed"
@@ -180,21 +210,25 @@ class Entry:
             with contextlib.suppress(Refused), self.locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
                 self._remove_left_overs()
 
-    def build(self, keep_images: bool, progress: Progress) -> None:
-        """Decodes into a folder beside the entry's place, and renames it. The lock must be held."""
+    def build(self, keep_images: bool, progress: Progress, wanted: str | None) -> None:
+        """Decodes into a folder beside the entry's place, and renames it. The lock must be held.
+
+        Raises:
+            Changed: the images don't have the digest `wanted`; what was there stays.
+        """
         files = _files(self.source)  # before anything is read from them
         labels = self._checked_labels(self.source.labels)
         with disk_errors(self.path, len(labels) * math.prod(self.source.shape) if keep_images else 0):
             self._remove_left_overs()
             self._building.mkdir()
             try:
-                self._fill(files, labels, keep_images, progress)
+                self._fill(files, labels, keep_images, progress, wanted)
                 self._put_in_place()
             except BaseException:
                 shutil.rmtree(self._building, ignore_errors=True)
                 raise
 
-    def _fill(self, files: bytes, labels: Labels, keep_images: bool, progress: Progress) -> None:
+    def _fill(self, files: bytes, labels: Labels, keep_images: bool, progress: Progress, wanted: str | None) -> None:
         pixels = Pixels(self.source, len(labels))
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(flushed(self._building / "images.npy")) if keep_images else None
@@ -207,13 +241,16 @@ class Entry:
             raise Refused(f"{self.source.origin} changed while it was being decoded; run the command again")
         if pixels.unreadable:
             row, why = min(pixels.unreadable.items())
-            raise Refused(f"{self.source.name(row)} {why}; {pixels.list_unreadable(self._unreadable)}")
-        self._unreadable.unlink(missing_ok=True)
+            raise Refused(f"{self.source.name(row)} {why}; {pixels.list_unreadable(self.unreadable)}")
+        if wanted not in {None, pixels.digest(labels)}:
+            raise Changed(self._changed(files))
+        self.unreadable.unlink(missing_ok=True)
         stored = io.BytesIO()
         np.save(stored, labels)
         manifest = {
             "rule": _rule(),
             "origin": self.source.origin,
+            "shape": self.source.shape,
             "images": keep_images,
             "files": _digest(files),
             "labels": _digest(stored.getvalue()),
@@ -244,10 +281,15 @@ class Entry:
                 shutil.rmtree(path)
 
     def _checked_labels(self, labels: Labels) -> Labels:
+        if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype.kind not in "iu":
+            raise Refused(
+                f"{self.source.origin}: labels must be an array of whole numbers, int64 (N,), not {labels!r:.60}"
+            )
         if not len(labels):
             raise Refused(f"{self.source.origin} has no images; put them there")
-        for row in np.flatnonzero((labels < 0) | (labels >= self.classes)):
-            wrong = f"{self.source.name(int(row))} has label {labels[row]}, outside 0..{self.classes - 1}"
+        outside = np.flatnonzero((labels < 0) | (labels >= self.classes))
+        if len(outside):
+            wrong = f"{self.source.name(int(outside[0]))} has label {labels[outside[0]]}, outside 0..{self.classes - 1}"
             raise Refused(f"{wrong}; repair the file, or its class names")
         return labels.astype(np.int64, copy=False)
 
@@ -259,7 +301,7 @@ def _rule() -> list[Any]:
 def _files(source: Source) -> bytes:
     """Path, size and time of change of every source file, as JSON: it can hold any name."""
     states = []
-    for file in source.files:
+    for file in source.watched:
         try:
             state = file.stat()
         except OSError as error:

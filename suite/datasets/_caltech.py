@@ -63,7 +63,7 @@ class CaltechSet:
         """The part's photographs, class by class. Raises Refused when they aren't those that were published."""
         tree = self._tree(root)
         files, labels = tree.chosen(fixed_test(tree, self.name, TEST_PERCENT) == (part == "test"))
-        return ImageFiles(f"{self.name} {part} in {tree.directory}", (3, size, size), files, labels, resize)
+        return ImageFiles(f"{self.name} {part} in {tree.directory}", (3, size, size), files, labels, resize, tree.files)
 
     def _tree(self, root: Path) -> Tree:
         directory = Path(root).absolute() / self.folder
@@ -74,6 +74,6 @@ class CaltechSet:
             raise Refused(
                 f"{self.name}: {directory} holds {len(tree.files):,} images in {len(tree.classes)} classes, not "
                 f"{self.images:,} in {self.classes}; fetch them all with `{remedy(self.name)}`, or name what is there "
-                f"as `folder: {{path: {self.folder}}}`"
+                f"as `{{name: folder, path: {self.folder}}}`"
             )
         return tree

@@ -89,7 +89,10 @@ class IdxSet:
         shape = tuple(int.from_bytes(data[4 * i : 4 * i + 4], "big") for i in range(1, 1 + dimensions))
         if len(data) - header != math.prod(shape):
             raise self._broken(path, f"holds {len(data) - header} bytes for {_by(shape)} values")
-        if self.md5.get(path.name.removesuffix(".gz")) not in {None, hashlib.md5(data, usedforsecurity=False).hexdigest()}:
+        if self.md5.get(path.name.removesuffix(".gz")) not in {
+            None,
+            hashlib.md5(data, usedforsecurity=False).hexdigest(),
+        }:
             raise self._broken(path, "has another checksum than the published file")
         return np.frombuffer(data, np.uint8, offset=header).reshape(shape).copy()
 

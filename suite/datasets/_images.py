@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import io
-import struct
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 GREY_MODES = frozenset({"1", "L"})
 DEEP_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})  # Pillow would clip their values at 255
-BROKEN = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)  # what Pillow raises
 
 # squash: to the shape, whatever the photograph's proportions (torchvision's Resize((side, side)));
 # crop: the shorter side to the shape, then the centre (Resize(side) and CenterCrop(side)); none: as stored.
@@ -38,12 +36,18 @@ def decoded(encoded: bytes | Path, shape: tuple[int, int, int], resize: Resize) 
             if image.mode in DEEP_MODES:
                 raise Unreadable(f"has more than 8 bits per pixel and channel ({image.mode}); store it with 8")
             if channels == 1 and image.mode not in GREY_MODES:
-                raise Unreadable(f"is a colour image ({image.mode}) among grey ones")
+                raise Unreadable(
+                    f"is a colour image ({image.mode}) among grey ones; set channels: 3 where the dataset can"
+                )
             picture = image.convert("L" if channels == 1 else "RGB")
-    except BROKEN as error:
-        raise Unreadable(f"can't be decoded: {error}") from error
+    except Unreadable:
+        raise
+    except Exception as error:
+        raise Unreadable(_why(error)) from error
     if resize == "none" and picture.size != (width, height):
-        raise Unreadable(f"has {picture.height} x {picture.width} pixels, not {height} x {width}")
+        raise Unreadable(
+            f"is {picture.height} pixels high and {picture.width} wide, not {height} and {width} (set size to resize)"
+        )
     pixels = np.asarray(_resized(picture, height, width, resize))
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
@@ -53,8 +57,13 @@ def stored_shape(encoded: bytes) -> tuple[int, int, int]:
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             return (1 if image.mode in GREY_MODES else 3), image.height, image.width
-    except BROKEN as error:
-        raise Unreadable(f"can't be decoded: {error}") from error
+    except Exception as error:
+        raise Unreadable(_why(error)) from error
+
+
+def _why(error: Exception) -> str:
+    unknown = isinstance(error, UnidentifiedImageError)  # its message is the file's name, or an address in memory
+    return f"can't be decoded: {'no image format that Pillow knows' if unknown else error}"
 
 
 def _resized(picture: Image.Image, height: int, width: int, resize: Resize) -> Image.Image:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from suite.datasets._cache import Decoded, Entry, cache_directory, entry_path
+from suite.datasets._cache import Decoded, Entry, entry_of, entry_path
 from suite.datasets._pixels import ROWS, Pixels, Progress
 from suite.datasets._source import Labels, Source
 from suite.settings import Refused
@@ -31,8 +32,14 @@ class Inspection:
     problems: tuple[str, ...]
 
 
-def inspect(source: Source, name: str, classes: int, progress: Progress) -> Inspection:
-    """Decodes the whole part, and reads its cache entry where there is one; `name` begins the entry's name."""
+def inspect(source: Source, name: str, target: str, classes: int, progress: Progress) -> Inspection:
+    """Decodes the whole part, and reads its cache entry where there is one.
+
+    Args:
+        name: begins the entry's name.
+        target: the dataset, as a remedy names it.
+    """
+    place = entry_of(source, name, classes)
     problems: list[str] = []
     count = fresh = None
     try:
@@ -42,13 +49,13 @@ def inspect(source: Source, name: str, classes: int, progress: Progress) -> Insp
         pixels = Pixels(source, count)
         for _ in pixels.chunks(progress):
             pass
-        problems += _listed(pixels, cache_directory() / f"{name}-unreadable.txt")
+        problems += _listed(pixels, place.unreadable)
         fresh = None if pixels.unreadable else pixels.digest(labels)
     except Refused as refusal:  # a file broken as a whole
         problems.append(str(refusal))
     entry = entry_path(source, name)
     if entry:
-        problems += _of_entry(Entry(source, entry, classes), fresh)
+        problems += _of_entry(place, target, fresh)
     return Inspection(count, entry, tuple(problems))
 
 
@@ -57,7 +64,12 @@ def _wrong_labels(source: Source, labels: Labels, classes: int) -> Iterator[str]
     for row in outside[:SHOWN]:
         yield f"{source.name(row)} has label {labels[row]}, outside 0..{classes - 1}"
     if outside:
-        yield f"{len(outside):,} labels are outside 0..{classes - 1}: repair the file, or its class names"
+        yield f"{are(len(outside), 'label')} outside 0..{classes - 1}: repair the file, or its class names"
+
+
+def are(count: int, noun: str) -> str:
+    """`1 label is`, `2 labels are`."""
+    return f"{count:,} {noun} is" if count == 1 else f"{count:,} {noun}s are"
 
 
 def _listed(pixels: Pixels, listed: Path) -> Iterator[str]:
@@ -69,10 +81,10 @@ def _listed(pixels: Pixels, listed: Path) -> Iterator[str]:
             listed.parent.mkdir(parents=True, exist_ok=True)
             yield pixels.list_unreadable(listed)
         except OSError as error:
-            yield f"{len(pixels.unreadable):,} images are unusable ({listed} can't be written: {error.strerror})"
+            yield f"{are(len(pixels.unreadable), 'image')} unusable ({listed} can't be written: {error.strerror})"
 
 
-def _of_entry(entry: Entry, fresh: str | None) -> Iterator[str]:
+def _of_entry(entry: Entry, target: str, fresh: str | None) -> Iterator[str]:
     """What is wrong with the entry, given the digest of what the files hold now; None: not known."""
     try:
         # An entry without images is opened without them, as trials that stream do.
@@ -80,13 +92,14 @@ def _of_entry(entry: Entry, fresh: str | None) -> Iterator[str]:
     except Refused as refusal:  # files have changed since
         yield str(refusal)
         return
-    remedy = "`graftbench data warm --rebuild` decodes anew, or delete that folder"
+    remedy = f"`graftbench data warm {shlex.quote(target)} --rebuild` decodes anew, or delete that folder"
     kept = (entry.path / "images.npy").exists()
-    if opened is None or (opened.images is None and kept):
+    touched = opened is None and entry.touched()  # trials will see for themselves whether images have changed
+    if not touched and (opened is None or (opened.images is None and kept)):
         yield f"the decoded copy {entry.path} is torn, or another version of Pillow made it; {remedy}"
-    elif opened.images is not None and _digest(opened) != opened.digest:
+    elif opened and opened.images is not None and _digest(opened) != opened.digest:
         yield f"the decoded copy {entry.path} is rotten, its bytes aren't those that were written; {remedy}"
-    elif fresh is not None and fresh != opened.digest:
+    elif fresh not in {None, opened.digest if opened else entry.digest()}:
         yield f"the decoded copy {entry.path} holds other images than the files do now; {remedy}"
 
 

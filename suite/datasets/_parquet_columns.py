@@ -53,6 +53,9 @@ def _label(file: Path, numbers: list[str], wanted: str) -> str:
         return wanted
     if "label" in numbers:
         return "label"
+    if not numbers:
+        names = ", ".join(pyarrow.parquet.read_schema(file).names)
+        raise Refused(f"parquet: {file} has no column of whole numbers to be labels, only {names}; add one")
     if len(numbers) != 1:
         raise Refused(f"parquet.label: {file} has {known} as whole-number columns; set label to the one to classify")
     return numbers[0]

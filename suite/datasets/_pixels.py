@@ -43,7 +43,7 @@ class Pixels:
     def _decode(self, row: int, into: Images) -> None:
         try:
             into[:] = self.source.decode(row)
-        except Unreadable as error:  # the others too are looked at, so that all can be repaired at once
+        except (Unreadable, OSError) as error:  # the others too are looked at, so that all can be repaired at once
             self.unreadable[row] = str(error)
 
     def moments(self) -> dict[str, list[float]]:

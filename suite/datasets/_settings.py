@@ -18,12 +18,17 @@ def parse_path(given: Any) -> str:
     return str(path) if given else ""
 
 
+LARGEST = 4096  # pixels a side
+
+
 def path_setting() -> Setting:
     return Setting("", "directory below the data directory that holds the files; must be given", parse=parse_path)
 
 
 def size_setting(side: int) -> Setting:
-    return Setting(side, "image side in pixels; photographs are resized to it once, when they are decoded", low=1)
+    return Setting(
+        side, "image side in pixels; photographs are resized to it once, when they are decoded", low=1, high=LARGEST
+    )
 
 
 def resize_setting(how: str) -> Setting:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.datasets._images import Resize, decoded
+from suite.settings import Refused
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -32,6 +33,11 @@ class Source(ABC):
     shape: tuple[int, int, int]
     files: Sequence[Path]
     streams: bool
+
+    @property
+    def watched(self) -> Sequence[Path]:
+        """The files whose change makes a decoded copy doubtful: these, or more."""
+        return self.files
 
     @property
     @abstractmethod
@@ -63,7 +69,10 @@ class Arrays(Source):
 
     @cached_property
     def _arrays(self) -> tuple[Images, Labels]:
-        return self._read()
+        try:
+            return self._read()
+        except OSError as error:
+            raise Refused(f"{self.origin} can't be read: {error}") from error
 
     @property
     def labels(self) -> Labels:
@@ -78,15 +87,31 @@ class Arrays(Source):
 
 
 class ImageFiles(Source):
-    """One encoded image per file, made RGB and `resize`d to `shape`."""
+    """One encoded image per file, made RGB and `resize`d to `shape`.
+
+    Args:
+        files: of the images, one a row.
+        labels: int64 (N,), likewise.
+        watched: all files that decide which images are in the part; default: `files`.
+    """
 
     streams = True
 
     def __init__(
-        self, origin: str, shape: tuple[int, int, int], files: Sequence[Path], labels: Labels, resize: Resize
+        self,
+        origin: str,
+        shape: tuple[int, int, int],
+        files: Sequence[Path],
+        labels: Labels,
+        resize: Resize,
+        watched: Sequence[Path] | None = None,
     ) -> None:
         self.origin, self.shape, self.files = f"{origin} {resize}", shape, files
-        self._labels, self._resize = labels, resize
+        self._labels, self._resize, self._watched = labels, resize, watched
+
+    @property
+    def watched(self) -> Sequence[Path]:
+        return self._watched or self.files
 
     @property
     def labels(self) -> Labels:

@@ -74,7 +74,7 @@ def source(
     """The part's images, class by class. Raises Refused as `facts` does."""
     tree, files, labels = _part(root, part, path, test)
     split = "" if _test_directory(root, path) else f" {test} %"
-    return ImageFiles(f"folder {part}{split} in {tree.directory}", (3, size, size), files, labels, resize)
+    return ImageFiles(f"folder {part}{split} in {tree.directory}", (3, size, size), files, labels, resize, tree.files)
 
 
 def _part(root: Path, part: Part, path: str, test: int) -> tuple[Tree, list[Path], Labels]:
@@ -106,7 +106,7 @@ def _directory(root: Path, path: str) -> Path:
     if not path:
         raise Refused(
             "folder.path: name the directory below the data directory that holds the class folders, or train/ and "
-            "test/ with class folders, for instance folder: {path: flowers}"
+            "test/ with class folders, for instance {name: folder, path: flowers}"
         )
     directory = Path(root).absolute() / path
     if not directory.is_dir():

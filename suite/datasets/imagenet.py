@@ -74,7 +74,7 @@ def _missing(root: Path) -> str | None:
 
 
 def _remedy() -> str:
-    return f"{REMEDY}, or name what is there as `folder: {{path: imagenet}}`"
+    return f"{REMEDY}, or name what is there as `{{name: folder, path: imagenet}}`"
 
 
 def _directory(root: Path, part: Part) -> Path:

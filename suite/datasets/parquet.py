@@ -6,27 +6,40 @@ files are the test part (ImageNet's own habit).
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
 
 from suite.datasets import Facts, Part
 from suite.datasets._images import Resize
 from suite.datasets._parquet_columns import Columns, find_columns
 from suite.datasets._parquet_rows import ParquetRows, first_shape, label_column, metadata
-from suite.datasets._settings import FIFTH_OR_TENTH, held_out, path_setting, resize_setting, validation_setting
+from suite.datasets._settings import FIFTH_OR_TENTH, LARGEST, held_out, path_setting, resize_setting, validation_setting
 from suite.datasets._source import Source
 from suite.settings import Refused, Setting
+
+SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.parquet")
 
 SETTINGS = {
     "path": path_setting(),
     "label": Setting("", "name of the label column, needed where there are several"),
     "validation": validation_setting(FIFTH_OR_TENTH),
-    "size": Setting(0, "image side in pixels that images are resized to; 0: as stored, all of one shape", low=0),
+    "size": Setting(
+        0, "image side in pixels that images are resized to; 0: as stored, all of one shape", low=0, high=LARGEST
+    ),
     "resize": resize_setting("squash"),
+    "channels": Setting(0, "1: grey, 3: colour; 0: as the first image", choices=(0, 1, 3)),
 }
 
 
 def facts(
-    root: Path, *, path: str = "", label: str = "", validation: int = 0, size: int = 0, resize: Resize = "squash"
+    root: Path,
+    *,
+    path: str = "",
+    label: str = "",
+    validation: int = 0,
+    size: int = 0,
+    resize: Resize = "squash",
+    channels: int = 0,
 ) -> Facts:
     """From the files' metadata, the label column where no class names are stored, and the first image.
 
@@ -42,7 +55,7 @@ def facts(
     return Facts(
         title=PurePosixPath(path).name,
         classes=classes,
-        shape=_shape(parts["train"][0], columns, size),
+        shape=_shape(parts["train"][0], columns, size, channels),
         train_examples=rows["train"],
         test_examples=rows["test"],
         validation=validation or held_out(rows["train"], classes),
@@ -63,30 +76,38 @@ def source(
     validation: int = 0,
     size: int = 0,
     resize: Resize = "squash",
+    channels: int = 0,
 ) -> Source:
     """The part's images in the order of files and rows. Raises Refused as `facts` does."""
     files, first = _files(root, path, part), _files(root, path, "train")[0]
     columns = find_columns(first, label)
     how = _how(size, resize)
     origin = f"parquet {part} in {files[0].parent}, {columns.image} and {columns.label}, {how}"
-    return ParquetRows(origin, _shape(first, columns, size), files, columns, how)
+    return ParquetRows(origin, _shape(first, columns, size, channels), files, columns, how)
 
 
 def _files(root: Path, path: str, part: Part) -> list[Path]:
     if not path:
         raise Refused(
             "parquet.path: name the directory below the data directory that holds train-*.parquet and "
-            "test-*.parquet, for instance parquet: {path: cifar10-parquet}"
+            "test-*.parquet, for instance {name: parquet, path: cifar10-parquet}"
         )
     directory = Path(root).absolute() / path
+    if not directory.is_dir():
+        raise Refused(f"parquet: {directory} is missing; {_remedy(directory)}")
     prefixes = ("train",) if part == "train" else ("test", "validation")
     for prefix in prefixes:
         for folder in (directory, directory / "data"):
             if files := sorted(folder.glob(f"{prefix}-*.parquet")):
+                _refuse_missing_shards(files)
                 return files
     wanted = " or ".join(f"{prefix}-*.parquet" for prefix in prefixes)
-    raise Refused(
-        f"parquet: no {wanted} in {directory} or its data/; put the data set's Parquet files there, for instance with "
+    raise Refused(f"parquet: no {wanted} in {directory} or its data/; {_remedy(directory)}")
+
+
+def _remedy(directory: Path) -> str:
+    return (
+        "put the data set's Parquet files there, for instance with "
         f"`huggingface-cli download --repo-type dataset NAME --local-dir {directory}`"
     )
 
@@ -97,9 +118,19 @@ def _how(size: int, resize: Resize) -> Resize:
     return resize if size else "none"
 
 
-def _shape(file: Path, columns: Columns, size: int) -> tuple[int, int, int]:
-    channels, height, width = first_shape(file, columns)
-    return (channels, size, size) if size else (channels, height, width)
+def _refuse_missing_shards(files: list[Path]) -> None:
+    """Names like train-00000-of-00005.parquet say how many there must be."""
+    for file in files:
+        if found := SHARD.fullmatch(file.name):
+            wanted = [f"{found[1]}-{number:05d}-of-{found[2]}.parquet" for number in range(int(found[2]))]
+            names = {one.name for one in files}
+            if missing := next((name for name in wanted if name not in names), None):
+                raise Refused(f"parquet: {file.with_name(missing)} is missing beside {file.name}; fetch it too")
+
+
+def _shape(file: Path, columns: Columns, size: int, channels: int) -> tuple[int, int, int]:
+    stored, height, width = first_shape(file, columns)
+    return (channels or stored, size, size) if size else (channels or stored, height, width)
 
 
 def _largest_label(files: list[Path], columns: Columns) -> int:

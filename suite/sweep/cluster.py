@@ -20,6 +20,7 @@ from ray.tune.search import Searcher
 
 from suite import provenance
 from suite.config import Resources
+from suite.datasets._cache import cache_directory
 from suite.records import FINISHED, Epoch, Record
 from suite.settings import Refused
 from suite.specs import Trial
@@ -153,13 +154,15 @@ def connect(address: str | None) -> None:
         ConnectionError: no Ray answers there.
     """
     os.environ.update(_QUIET)
+    cache = {"GRAFTBENCH_CACHE": str(cache_directory())} if "GRAFTBENCH_CACHE" in os.environ else {}
+    os.environ.update(cache)  # absolute, since Tune gives every worker a directory of its own
     # Ray's own logs stay in its session folder; the terminal belongs to the study.
     options = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if address is None:
         ray.init(include_dashboard=False, **options)
     else:
         commit = provenance.commit()  # workers may run from an installed copy without git
-        variables = {"GRAFTBENCH_COMMIT": commit.commit, "GRAFTBENCH_DIRTY": commit.dirty}
+        variables = {"GRAFTBENCH_COMMIT": commit.commit, "GRAFTBENCH_DIRTY": commit.dirty, **cache}
         ray.init(address=address, runtime_env={"env_vars": variables}, **options)
     for name in ("ray.tune", "ray.train", "ray"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # lost workers are in the records; the rest is noise

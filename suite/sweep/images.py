@@ -2,38 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
 from suite.datasets import Part
-from suite.datasets._cache import Decoded
+from suite.datasets._cache import Decoded, cache_directory
 from suite.library import PARTS, Dataset
 from suite.plan import Plan
 from suite.records import FINISHED, Record
 from suite.settings import Refused
 
+Result = TypeVar("Result")
 
-def prepare(plan: Plan, data: Path, finished: Iterable[Record], console: Console) -> None:
+
+def prepare(plan: Plan, data: Path, finished: Iterable[Record], console: Console) -> list[str]:
     """Every dataset that the plan trains on, decoded into this machine's cache where it isn't yet.
+
+    Returns:
+        a line for people about each dataset: where its images are read.
 
     Raises:
         Refused: files are missing or unusable, or they are not those that finished trials were trained on.
     """
     components = dict.fromkeys(planned.cell.dataset for planned in plan.runnable)
     datasets = [Dataset(component, data) for component in components]
-    for dataset in datasets:  # what is missing is said before anything is decoded
-        for part in PARTS:
-            dataset.source(part)
+    # What is missing is said before anything is decoded, and all that is wrong at once.
+    _all(lambda dataset, part: dataset.source(part), datasets)
+    wanted = plan.study.resources.residency
+    digests = _all(lambda dataset, part: _decoded(dataset, part, dataset.streamed(wanted), console).digest, datasets)
+    lines = []
     for dataset in datasets:
-        streamed = dataset.streamed(plan.study.resources.residency)
-        digests = {part: _decoded(dataset, part, streamed, console).digest for part in PARTS}
+        label = dataset.component.label
+        where = "streamed from their files" if dataset.streamed(wanted) else f"decoded in {cache_directory()}"
+        lines.append(f"{label}: {sum(map(dataset.examples, PARTS)):,} images, {where}")
         for record in finished:
-            if record.dataset == dataset.component.label and record.status in FINISHED:
-                _compare(record, digests)
+            if record.dataset == label and record.status in FINISHED:
+                _compare(record, {part: digests[dataset, part] for part in PARTS})
+    return lines
+
+
+def _all(action: Callable[[Dataset, Part], Result], datasets: Iterable[Dataset]) -> dict[tuple[Dataset, Part], Result]:
+    """Raises Refused with the sentences of all that are refused."""
+    results, refusals = {}, dict[str, None]()
+    for dataset in datasets:
+        for part in PARTS:
+            try:
+                results[dataset, part] = action(dataset, part)
+            except Refused as refusal:
+                refusals[str(refusal)] = None
+    if refusals:
+        raise Refused("\n".join(refusals))
+    return results
 
 
 def _decoded(dataset: Dataset, part: Part, streamed: bool, console: Console) -> Decoded:
@@ -52,6 +76,7 @@ def _compare(record: Record, digests: dict[Part, str]) -> None:
         if seen and seen != digests[part]:
             raise Refused(
                 f"{record.dataset}: its {part} images are not those that the study's finished trials were trained on "
-                f"({digests[part]}, and {seen} then); put the old files back, give the study a new name, or remove its "
-                "results with `graftbench clean --all`"
+                f"({digests[part]}, and {seen} then; another version of Pillow may decode differently too); put the "
+                "old files back and run `graftbench data warm`, give the study a new name, or remove its results with "
+                "`graftbench clean STUDY --all`"
             )

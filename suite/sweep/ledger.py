@@ -44,7 +44,7 @@ class Ledger:
         if changed:
             raise Refused(
                 f"{', '.join(changed)}: changed since {self.path} was started, and mixed results can't be compared: "
-                f"give the study a new name, or remove the old results with `graftbench clean --all`"
+                f"give the study a new name, or remove the old results with `graftbench clean STUDY --all`"
             )
 
     def check_owner(self) -> None:

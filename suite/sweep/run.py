@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from suite.config import Resources
 from suite.plan import Conditions, Plan
@@ -71,12 +72,13 @@ def run_study(plan: Plan, options: Options, console: Console) -> Outcome:
     ledger.check()
     check_store(uri)
     check_experiment(plan.study, uri)
-    if needs_training(plan, ledger):
-        prepare(plan, options.data, ledger.records().values(), console)
+    found = prepare(plan, options.data, ledger.records().values(), console) if needs_training(plan, ledger) else []
     with _ray(plan, ledger, options) as (resources, device):
         settled = replace(options, device=device)
         ledger.open()
         with ledger.locked(), _interruptible():
+            for line in found:
+                console.print(escape(line))
             return _run(plan, ledger, uri, settled, resources, console)
 
 

@@ -78,6 +78,7 @@ def _keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.malloc_trim(0)  # of what an earlier trial of this process kept: each one's peak is its own
 
 
 def resolve_device(name: str) -> torch.device:
