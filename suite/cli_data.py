@@ -91,14 +91,15 @@ def warm(
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Decode again what is decoded already.")] = False,
 ) -> None:
     """Decode a dataset into the cache now, so that no trial waits for it; accepts files that have changed."""
-    from suite.data import targets
+    from suite.data import residency, targets
     from suite.data import warm as warmed
 
+    lives = residency(target)
     for dataset in targets(target, given or [], data):
         changed: list[str] = []
         try:
             with _progress(dataset.label) as heard:
-                done = warmed(dataset, data, rebuild=rebuild, progress=heard, accepted=changed.append)
+                done = warmed(dataset, data, rebuild=rebuild, residency=lives, progress=heard, accepted=changed.append)
         finally:  # also where the other part is refused
             show(escape(f"accepted: {what}") for what in dict.fromkeys(changed))
         show([escape(f"{dataset.label}: {_warmed(done)}")])

@@ -45,6 +45,11 @@ def targets(target: str, given: list[str], root: Path) -> list[Component]:
     return [axis.component for axis in refuse_repeats(same)]
 
 
+def residency(target: str) -> str:
+    """Where trials will want the images to live: as the study file says."""
+    return load_study(Path(target)).resources.residency if target.endswith((".yaml", ".yml")) else "auto"
+
+
 def _one(target: str, given: list[str], root: Path) -> Component:
     label = re.fullmatch(r"(\w+)\((.*)\)", target)
     name, inner = label.groups() if label else (target, "")
@@ -250,13 +255,20 @@ class Warmed:
 
 
 def warm(
-    component: Component, root: Path, *, rebuild: bool, progress: Progress, accepted: Callable[[str], None]
+    component: Component,
+    root: Path,
+    *,
+    progress: Progress,
+    accepted: Callable[[str], None],
+    rebuild: bool = False,
+    residency: str = "auto",
 ) -> Warmed:
     """Both parts in the cache, decoded where they aren't or their files have changed.
 
     Args:
-        rebuild: decode again whatever is there.
         accepted: is told which file has changed since it was decoded.
+        rebuild: decode again whatever is there.
+        residency: of a study; images that its trials would stream aren't kept.
 
     Raises:
         Refused: for one part or for both, a line each.
@@ -269,9 +281,10 @@ def warm(
         progress(done, of)
 
     dataset, refused = Dataset(component, root), dict[str, None]()
+    keep = not dataset.streamed(residency)
     for part in PARTS:
         try:
-            count += _decoded(dataset, part, rebuild, heard, accepted)
+            count += _decoded(dataset, part, keep, rebuild, heard, accepted)
             entry = entry_path(dataset.source(part), dataset.entry_name(part))
             entries += [entry] if entry else []
         except Refused as refusal:
@@ -282,9 +295,10 @@ def warm(
     return Warmed(count, sum(map(bytes_in, entries)), seconds, tuple(entries))
 
 
-def _decoded(dataset: Dataset, part: Part, rebuild: bool, progress: Progress, accepted: Callable[[str], None]) -> int:
+def _decoded(
+    dataset: Dataset, part: Part, keep: bool, rebuild: bool, progress: Progress, accepted: Callable[[str], None]
+) -> int:
     """How many images the part has, now that they are in the cache."""
-    keep = not dataset.streamed()  # images that trials would stream anyway aren't kept
     try:
         return len(dataset.decoded(part, keep_images=keep, rebuild=rebuild, progress=progress).labels)
     except Changed as change:

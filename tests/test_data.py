@@ -743,6 +743,15 @@ def test_a_part_too_large_keeps_no_images(graftbench: Command, root: Path, monke
     assert "decoded already" in graftbench("warm", *BIRDS).out and graftbench("verify", *BIRDS).code == 0
 
 
+def test_a_study_that_streams_keeps_no_images(graftbench: Command, root: Path) -> None:
+    write_photos(root / "birds")
+    study = write_study(root.parent, [{"name": "folder", "path": "birds", "size": 8}])
+    streaming = root.parent / "streaming.yaml"
+    streaming.write_text(Path(study).read_text() + "\nresources: {residency: stream}\n")
+    assert graftbench("warm", str(streaming)).code == 0 and not list((root.parent / "cache").glob("*/images.npy"))
+    assert graftbench("warm", study).code == 0 and len(list((root.parent / "cache").glob("*/images.npy"))) == 2
+
+
 def test_a_study_file_stands_for_all_its_datasets(graftbench: Command, root: Path) -> None:
     write_photos(root / "birds")
     study = write_study(
