@@ -214,7 +214,8 @@ def test_list_has_decoded_copies_of_any_settings(graftbench: Command, root: Path
     write_photos(root / "birds")
     assert graftbench("warm", *BIRDS).code == graftbench("warm", "digits").code == 0
     cache = root.parent / "cache"
-    shutil.copytree(next(cache.glob("digits-test-*")), cache / "digits-test-0.building")
+    built = next(found for found in cache.glob("digits-test-*") if found.is_dir())
+    shutil.copytree(built, cache / "digits-test-0.building")
     answer = graftbench("list", "--json")
     copies = json.loads(answer.out)["copies"]
     assert [re.sub("-[0-9a-f]+$", "", Path(copy["folder"]).name) for copy in copies] == [
