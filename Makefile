@@ -15,7 +15,7 @@ demo: $(READY)  ## the whole path on real images in a few minutes: sweep, record
 test: lint types imports tests  ## what CI runs
 
 test-all: lint types imports  ## the slow tests too
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -28,7 +28,7 @@ imports: $(READY)
 	$(BIN)/lint-imports
 
 tests: $(READY)
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadgroup
 
 bench: $(READY)  ## the measurements that the README quotes
 	$(BIN)/python benchmarks/sweep_overhead.py

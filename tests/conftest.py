@@ -8,6 +8,15 @@ from pathlib import Path
 
 import pytest
 
+RAY = {"test_address", "test_sweep"}  # one Ray at a time: they start, find, count and kill it
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests run in one process (pytest-xdist), so that its fixtures are made once."""
+    for item in items:
+        name = item.path.stem
+        item.add_marker(pytest.mark.xdist_group("ray" if name in RAY else name))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
