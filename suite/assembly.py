@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from suite import registry, settings
+from suite import grafting, registry, settings
 from suite.datasets import Facts, Part, _splits
 from suite.datasets._cache import Decoded
 from suite.datasets._images import Unreadable
 from suite.datasets._source import Images, Source
-from suite.layers.model import Graft
+from suite.layers.model import Backbone, Graft
 from suite.library import Dataset
 from suite.settings import Refused
-from suite.specs import Cell, Settings, Streams, Trial, split_stream
+from suite.specs import Cell, Component, Settings, Streams, Trial, parts, split_stream
 from suite.training.cost import Costs, costs
 from suite.training.data import Examples, Scaling, TrainingData
 from suite.training.execution import seeded
@@ -40,8 +40,8 @@ def assemble(
 ) -> Graft:
     """The cell's network for images of `shape`. The caller's random generator is left as it was.
 
-    The backbone is drawn wholly from stream `init`, what the variant adds from `init/<variant>`: all cells of a
-    group start from the same backbone. Hyperparameters `variant.setting` override the variant's settings.
+    The backbone is drawn wholly from stream `init`, what each part of the variant adds from `init/<part>`: all cells
+    of a group start from the same backbone. Hyperparameters `variant.setting` override the variant's settings.
 
     Args:
         streams: None builds on the meta device: shapes and no numbers, for planning.
@@ -49,16 +49,34 @@ def assemble(
     Raises:
         Refused: an illegal setting, or a pair that can't be served.
     """
-    backbones, variants = registry.load("backbone", cell.backbone.name), registry.load("variant", cell.variant.name)
-    body = settings.resolve(backbones.SETTINGS, dict(cell.backbone.settings), cell.backbone.name)
     given = {**dict(cell.variant.settings), **_searched(cell.variant.name, hyperparameters)}
-    extension = settings.resolve(variants.SETTINGS, given, cell.variant.name)
+
+    def stream(name: str) -> AbstractContextManager[None]:
+        return seeded(streams.seed_of(name) if streams else 0)
+
     with torch.device("meta") if streams is None else nullcontext():
-        with seeded(streams.seed_of("init") if streams else 0):
-            backbone = backbones.build(shape, classes, **body)
-        with seeded(streams.seed_of(f"init/{cell.variant.name}") if streams else 0):
-            graft: Graft = variants.apply(backbone, **extension)
-    return graft
+        with stream("init"):
+            backbone = build_backbone(cell.backbone, shape, classes)
+        return grafting.apply(backbone, cell.variant.name, given, lambda part: stream(f"init/{part}"))
+
+
+def build_backbone(component: Component, shape: tuple[int, int, int], classes: int) -> Backbone:
+    """The backbone for images of `shape`; knows its shape, and how to become wider.
+
+    Raises:
+        Refused: an illegal setting or shape.
+    """
+    module = registry.load("backbone", component.name)
+    values = settings.resolve(module.SETTINGS, dict(component.settings), component.name)
+
+    def build(**changes: Any) -> Backbone:
+        backbone: Backbone = module.build(shape, classes, **{**values, **changes})
+        backbone.input_shape = shape
+        return backbone
+
+    backbone = build()
+    backbone.rebuild = build if "width" in values else None
+    return backbone
 
 
 @functools.lru_cache(maxsize=1024)
@@ -75,10 +93,10 @@ def _searched(variant: str, hyperparameters: Settings) -> dict[str, Any]:
     found = {}
     for name, value in hyperparameters:
         owner, dot, knob = name.partition(".")
-        if dot and owner != variant:
+        if dot and owner not in parts(variant):
             raise Refused(f"{name}: the cell's variant is {variant}, so this hyperparameter would do nothing")
         if dot:
-            found[knob] = value
+            found[knob if owner == variant else name] = value
     return found
 
 

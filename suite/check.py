@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from suite import registry
+from suite import grafting, registry
 from suite.assembly import assemble, cell_costs, input_shape
 from suite.datasets import Facts
 from suite.library import Dataset
@@ -44,7 +44,7 @@ def check(plan: Plan, data: Path, *, strict: bool = False) -> Plan:
     spaces = {name: _checked_space(name, space) for name, space in study.search.space.items()}
     _check_searched_knobs(plan, spaces, stored.values())
     cells = (replace(planned, cell=_with(same, planned.cell)) for planned in plan.cells)
-    costed = [_costed(planned, spaces, facts[planned.cell.dataset]) for planned in cells]
+    costed = [_costed(plan, planned, spaces, facts[planned.cell.dataset]) for planned in cells]
     checked = with_cells(plan, _searchable(costed, facts))
     _refuse_hopeless(checked, strict)
     return checked
@@ -57,8 +57,16 @@ def missing(plan: Plan, data: Path) -> dict[str, str]:
 
 
 def _canonical(kind: registry.Kind, axis: Axis) -> Axis:
-    declared: Mapping[str, Setting] = registry.load(kind, axis.component.name).SETTINGS
-    return Axis(axis.where, canonical(declared, axis.component, axis.where))
+    component = axis.component
+    try:
+        if kind == "variant":
+            component = replace(component, name=grafting.canonical_name(component.name))
+            declared: Mapping[str, Setting] = grafting.declared(component.name)
+        else:
+            declared = registry.load(kind, component.name).SETTINGS
+    except Refused as refusal:
+        raise Refused(f"{axis.where}: {refusal}") from refusal
+    return Axis(axis.where, canonical(declared, component, axis.where))
 
 
 def _facts(axis: Axis, recipe: recipes.Recipe, data: Path) -> Facts:
@@ -89,7 +97,7 @@ def _with(same: Mapping[registry.Kind, Mapping[Component, Axis]], cell: Cell) ->
 
 def _checked_space(name: str, space: Space) -> Space:
     variant, dot, knob = name.partition(".")
-    declared = registry.load("variant", variant).SETTINGS if dot else recipes.KNOBS
+    declared = grafting.declared(variant) if dot else recipes.KNOBS
     where = f"search.space.{name}"
     if dot and knob not in declared:
         raise Refused(f"{where}: {variant} has no setting {knob!r}; it has: {', '.join(sorted(declared)) or 'none'}")
@@ -105,14 +113,30 @@ def _checked_space(name: str, space: Space) -> Space:
     return replace(space, integer=whole)
 
 
-def _costed(planned: PlannedCell, spaces: Mapping[str, Space], facts: Facts) -> PlannedCell:
+def _costed(plan: Plan, planned: PlannedCell, spaces: Mapping[str, Space], facts: Facts) -> PlannedCell:
     cell = planned.cell
     space = tuple((name, spaces[name]) for name, _ in planned.space)
     try:
+        fixed = _fixed(plan, cell)
         cost = cell_costs(cell, facts.shape, facts.classes)
     except Refused as refusal:
         return PlannedCell(cell, space, refused=str(refusal))
-    return PlannedCell(cell, space, None, cost.parameters, cost.macs, cost.inference_macs)
+    searched = tuple(item for item in space if item[0] not in dict(fixed))
+    return PlannedCell(cell, searched, fixed, None, cost.parameters, cost.macs, cost.inference_macs)
+
+
+def _fixed(plan: Plan, cell: Cell) -> Settings:
+    """The recipe knobs that the cell's variant sets, and sets to something else than the study's recipe does.
+
+    Raises:
+        Refused: they are illegal together with the recipe.
+    """
+    changes = grafting.recipe_changes(cell.variant.name, dict(cell.variant.settings))
+    epochs = changes.pop("epochs", plan.epochs)
+    recipe = recipes.resolve(plan.recipe, freeze(changes))
+    if recipe.random_resized_crop != recipes.resolve(plan.recipe).random_resized_crop:
+        raise Refused(f"{cell.variant.label}: a group's cells see images of one size; leave random_resized_crop out")
+    return freeze({**changes, **({"epochs": epochs} if epochs != plan.epochs else {})})
 
 
 def _check_searched_knobs(plan: Plan, spaces: Mapping[str, Space], facts: Iterable[Facts]) -> None:
@@ -141,7 +165,7 @@ def _searchable(cells: Iterable[PlannedCell], facts: Mapping[Component, Facts]) 
         refusal = found[planned.cell]
         if refusal and refusal[0] not in served:
             raise Refused(refusal[1])
-        yield PlannedCell(planned.cell, planned.space, refused=refusal[1]) if refusal else planned
+        yield PlannedCell(planned.cell, planned.space, planned.fixed, refusal[1]) if refusal else planned
 
 
 def _variant_refusal(planned: PlannedCell, facts: Facts) -> tuple[str, str] | None:

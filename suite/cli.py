@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,10 +16,23 @@ from rich.markup import escape
 
 from suite import cli_data
 from suite.settings import Refused
-from suite.terminal import DEFAULT_DATA, DONE, INTERRUPTED, REFUSED, SOME_FAILED, Data, Json, console, show, write_json
+from suite.terminal import (
+    DEFAULT_DATA,
+    DONE,
+    INTERRUPTED,
+    REFUSED,
+    SOME_FAILED,
+    Data,
+    Json,
+    Profile,
+    console,
+    show,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from suite.plan import Plan
+    from suite.sweep.run import Options, Outcome
 
 app = typer.Typer(
     name="graftbench",
@@ -37,21 +52,31 @@ StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, 
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse the whole study when any pair in it is refused.")]
 
 
-def _checked(study: Path, data: Path, strict: bool = False) -> Plan:
+def _checked(study: Path, data: Path, profile: str = "", strict: bool = False) -> Plan:
     """The checked plan of a study file. A wrong file is refused before the check imports torch."""
     from suite.config import load_study
     from suite.plan import make_plan
 
-    planned = make_plan(load_study(study))
+    loaded = load_study(study, profile)
+    make_plan(loaded)
     from suite.check import check
+    from suite.stand_ins import with_stand_ins
+
+    planned = make_plan(with_stand_ins(loaded, data))
 
     return check(planned, data, strict=strict)
 
 
 @app.command()
-def plan(study: StudyFile, data: Data = DEFAULT_DATA, as_json: Json = False, strict: Strict = False) -> None:
+def plan(
+    study: StudyFile,
+    profile: Profile = "",
+    data: Data = DEFAULT_DATA,
+    as_json: Json = False,
+    strict: Strict = False,
+) -> None:
     """Show what a study amounts to: its cells, parameters, MACs, refusals and number of trials. Trains nothing."""
-    checked = _checked(study, data, strict)
+    checked = _checked(study, data, profile, strict)
     from suite.check import missing
     from suite.show import plan_as_dict, plan_tables
 
@@ -60,12 +85,13 @@ def plan(study: StudyFile, data: Data = DEFAULT_DATA, as_json: Json = False, str
         write_json({**plan_as_dict(checked), "missing": lacking})
         return
     warnings = [f"[yellow]missing[/] {escape(label)}: {escape(what)}" for label, what in lacking.items()]
-    show([*plan_tables(checked), *warnings, f"run it: graftbench run {escape(str(study))}"])
+    show([*plan_tables(checked), *warnings, f"run it: graftbench run {_again(study, profile)}"])
 
 
 @app.command()
 def run(
     study: StudyFile,
+    profile: Profile = "",
     data: Data = DEFAULT_DATA,
     local: Annotated[bool, typer.Option("--local", help="One trial at a time in this process, without Ray.")] = False,
     address: Annotated[
@@ -79,27 +105,86 @@ def run(
         raise Refused("--local and --address contradict each other: leave one out")
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise Refused(f"--device: must be auto, cpu, cuda or cuda:N, not {device!r}")
-    checked = _checked(study, data, strict)
+    checked = _checked(study, data, profile, strict)
     from suite.show import outcome_lines
-    from suite.sweep.run import Options, run_study
+    from suite.sweep.run import Options
+
+    outcome = _trained(checked, Options(data, local, address, device), f"run {_again(study, profile)}")
+    show(outcome_lines(checked, outcome, _again(study, profile)))
+    raise typer.Exit(SOME_FAILED if outcome.failed or outcome.tracking_trouble else DONE)
+
+
+def _trained(checked: Plan, options: Options, again: str) -> Outcome:
+    """Runs what is missing of a plan; `again`: the command that resumes it."""
+    from suite.sweep.run import run_study
     from suite.training.execution import resolve_device
 
-    if address is None:  # trials run on this machine
-        resolve_device(device)
+    if options.address is None:  # trials run on this machine
+        resolve_device(options.device)
     try:
-        outcome = run_study(checked, Options(data, local, address, device), console())
+        return run_study(checked, options, console())
     except KeyboardInterrupt:
-        again = f"graftbench run {escape(str(study))}"
-        show([f"interrupted; finished trials are kept, and the rest resumes with: {again}"])
+        show([f"interrupted; finished trials are kept, and the rest resumes with: graftbench {again}"])
         raise typer.Exit(INTERRUPTED) from None
-    show(outcome_lines(checked, outcome, study))
+
+
+@app.command()
+def reproduce(
+    table: Annotated[str | None, typer.Argument(help="A published table, e.g. sire-table-4; none: list them.")] = None,
+    profile: Profile = "",
+    data: Data = DEFAULT_DATA,
+    local: Annotated[bool, typer.Option("--local", help="One trial at a time in this process, without Ray.")] = False,
+    check_parameters: Annotated[
+        bool, typer.Option("--check-parameters", help="Only compare parameter counts; trains nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Redraw a published table: plan and run its study, then print the paper's figures beside ours."""
+    from suite import cli_reproduce
+
+    if table is None:
+        show([cli_reproduce.listing(), "redraw one: graftbench reproduce TABLE [--profile quick]"])
+        return
+    published = cli_reproduce.published(table)
+    if check_parameters:
+        rows = cli_reproduce.parameter_rows(published)
+        if as_json:
+            write_json(rows)
+        else:
+            show(cli_reproduce.parameter_table(rows))
+        return
+    study = cli_reproduce.study_file(table)
+    checked = _checked(study, data, profile)
+    from suite.show import outcome_lines, plan_tables
+    from suite.sweep.run import Options
+
+    if not as_json:
+        show(plan_tables(checked))
+    again = f"reproduce {table}" + (f" --profile {shlex.quote(profile)}" if profile else "")
+    outcome = _trained(checked, Options(data, local, None, "auto"), again)
+    records = _collect(study, profile)
+    from analysis.report import write_report
+    from analysis.reproduction import reproduce as compare
+    from analysis.reproduction import to_markdown
+    from analysis.select import load
+
+    found = load(records)
+    text, folder = to_markdown(published, found), records.parent / "report"
+    written = write_report(records, folder)
+    (folder / f"{table}.md").write_text(text, encoding="utf-8")
+    if as_json:
+        write_json([dataclasses.asdict(row) for row in compare(published, found)])
+    else:
+        sys.stdout.write(text)
+        show(outcome_lines(checked, outcome, _again(study, profile)))
+        show([f"this table: {escape(str(folder / table))}.md; report: {escape(str(written))}"])
     raise typer.Exit(SOME_FAILED if outcome.failed or outcome.tracking_trouble else DONE)
 
 
 @app.command()
-def status(study: StudyFile, data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
+def status(study: StudyFile, profile: Profile = "", data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
     """Show how far a study is: per cell, its trials by status. Reads the storage only; safe during a run."""
-    checked = _checked(study, data)
+    checked = _checked(study, data, profile)
     from suite.show import status_table
     from suite.sweep.status import study_status
 
@@ -131,11 +216,12 @@ def trial(
 @app.command()
 def leaderboard(
     study: StudyFile,
+    profile: Profile = "",
     as_json: Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
 ) -> None:
     """Rank a study's cells by test error, with verdicts, intervals and cost."""
-    records = _collect(study)
+    records = _collect(study, profile)
     from analysis.leaderboard import leaderboard as rank
     from analysis.leaderboard import to_markdown, to_text
     from analysis.select import load
@@ -150,22 +236,28 @@ def leaderboard(
 @app.command()
 def report(
     study: StudyFile,
+    profile: Profile = "",
     out: Annotated[Path | None, typer.Option(help="Folder of the report; default: <storage>/report.")] = None,
 ) -> None:
     """Write a self-contained report.html and leaderboard.md: verdicts, tables, figures, failures, provenance."""
-    records = _collect(study)
+    records = _collect(study, profile)
     from analysis.report import write_report
 
     written = write_report(records, out or records.parent / "report")
     show([f"report: {escape(str(written))}"])
 
 
-def _collect(study: Path) -> Path:
+def _again(study: Path, profile: str) -> str:
+    """The study as it was named on the command line, for commands that can be copied."""
+    return escape(shlex.quote(str(study)) + (f" --profile {shlex.quote(profile)}" if profile else ""))
+
+
+def _collect(study: Path, profile: str) -> Path:
     """The study's records as Parquet, fresh from its MLflow store."""
     from suite.config import load_study
     from suite.tracking.store import check_store, tracking_uri
 
-    loaded = load_study(study)
+    loaded = load_study(study, profile)
     uri = tracking_uri(loaded)
     check_store(uri)
     from analysis.collect import StudyNotFoundError, collect
@@ -173,12 +265,13 @@ def _collect(study: Path) -> Path:
     try:
         return collect(uri, loaded.study, loaded.storage_path / "records")
     except StudyNotFoundError as error:
-        raise Refused(f"{str(error).rstrip('.')}; `graftbench run {study}` makes results") from error
+        raise Refused(f"{str(error).rstrip('.')}; `graftbench run {_again(study, profile)}` makes results") from error
 
 
 @app.command()
 def ui(
     study: StudyFile,
+    profile: Profile = "",
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
 ) -> None:
     """Open the MLflow UI on the study's store: every trial, curve, parameter and artifact. Ctrl-C ends it."""
@@ -186,7 +279,7 @@ def ui(
     from suite.tracking.server import serve
     from suite.tracking.store import check_store, tracking_uri
 
-    uri = tracking_uri(load_study(study))
+    uri = tracking_uri(load_study(study, profile))
     check_store(uri)
     serve(uri, port, console())
 
@@ -212,6 +305,7 @@ def doctor(
 @app.command()
 def clean(
     study: StudyFile,
+    profile: Profile = "",
     everything: Annotated[
         bool,
         typer.Option(
@@ -225,7 +319,7 @@ def clean(
     from suite.config import load_study
     from suite.sweep.clean import remove_checkpoints, remove_study
 
-    loaded = load_study(study)
+    loaded = load_study(study, profile)
     if not everything:
         show([escape(remove_checkpoints(loaded))])
         return

@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from suite.profiles import apply_profile
 from suite.settings import Refused, did_you_mean, one_of
 from suite.specs import BASELINE, Space
 
@@ -133,6 +134,7 @@ class Study(Section):
 
     study: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=80)]
     description: str = ""
+    reproduces: list[str] = []  # ids of published tables (analysis/published) that its results stand beside
     datasets: Annotated[list[Entry], Field(min_length=1)]
     backbones: Annotated[list[Entry], Field(min_length=1)]
     variants: Annotated[list[Entry], Field(min_length=1)]
@@ -148,6 +150,9 @@ class Study(Section):
     keep: Literal["best", "none"] = "best"
     tracking: Place | None = None  # default: MLFLOW_TRACKING_URI, else sqlite:///runs/mlflow.db
     storage: Place | None = None  # default: runs/<study>
+    profile: str = ""  # the profile in force; set on the command line
+    stand_ins: dict[str, list[Entry]] = {}  # of a profile: what to take for a dataset whose files are not there
+    stands_for: dict[str, str] = {}  # the stand-ins that were taken, by label; nobody writes it
 
     @field_validator("variants")
     @classmethod
@@ -167,8 +172,9 @@ class Study(Section):
         return self.model_dump(mode="json", include=fixed, exclude_defaults=True)
 
 
-def load_study(path: Path) -> Study:
-    """
+def load_study(path: Path, profile: str = "") -> Study:
+    """The study of a file, in one of its profiles if named.
+
     Raises:
         Refused: the file is missing, is no YAML, or breaks a rule; one sentence with the key's path.
     """
@@ -184,12 +190,12 @@ def load_study(path: Path) -> Study:
     except ValueError as error:  # a date like 2024-13-01
         raise Refused(f"{path}: not valid YAML: {error}") from error
     try:
-        return parse_study(data)
+        return parse_study(data, profile)
     except Refused as refusal:
         raise Refused(f"{path}: {refusal}") from None
 
 
-def parse_study(data: Any) -> Study:
+def parse_study(data: Any, profile: str = "") -> Study:
     """
     Raises:
         Refused: the data breaks a rule; one sentence with the key's path.
@@ -197,7 +203,7 @@ def parse_study(data: Any) -> Study:
     if not isinstance(data, Mapping):
         raise Refused("a study is a mapping of keys; start with `study: NAME`")
     try:
-        study = Study.model_validate(data)
+        study = Study.model_validate(apply_profile(data, profile))
     except ValidationError as error:
         raise Refused(_sentence(error)) from None
     if not study.search.trials and (study.search.space or study.search.asha):

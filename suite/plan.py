@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -9,7 +10,7 @@ from typing import Literal
 from suite import registry
 from suite.config import Entry, Study, grid
 from suite.settings import Refused, did_you_mean
-from suite.specs import Cell, Component, Settings, Space, Stage, Trial, first_draw, freeze
+from suite.specs import Cell, Component, Settings, Space, Stage, Trial, first_draw, freeze, parts
 from suite.training import recipes
 
 # Searching these would give cells unequal budgets (a batch also decides the steps) or move the yardstick.
@@ -31,12 +32,14 @@ class PlannedCell:
 
     Attributes:
         space: what its search may choose, by name; a setting that the study fixes is not in it.
+        fixed: recipe knobs that its variant sets for its cells, instead of the study's recipe; set by the check.
         refused: why the pair can't be served; its trials become `skipped` records.
         parameters, macs, inference_macs: as `suite.training.cost` counts; None before the check, or when refused.
     """
 
     cell: Cell
     space: tuple[tuple[str, Space], ...] = ()
+    fixed: Settings = ()
     refused: str | None = None
     parameters: int | None = None
     macs: int | None = None
@@ -77,16 +80,26 @@ class Plan:
         seeds = range(self.study.seeds)
         return [self._trial(cell, "confirm", seed, self.epochs, chosen, conditions) for seed in seeds]
 
+    def fixed(self, cell: Cell) -> Settings:
+        """The recipe knobs that the cell's variant sets."""
+        return self._fixed.get(cell, ())
+
+    @functools.cached_property
+    def _fixed(self) -> dict[Cell, Settings]:
+        return {planned.cell: planned.fixed for planned in self.cells if planned.fixed}
+
     def _trial(
         self, cell: Cell, stage: Stage, seed: int, epochs: int, chosen: Settings, conditions: Conditions
     ) -> Trial:
+        fixed = dict(self.fixed(cell))
+        own_epochs = fixed.pop("epochs", self.epochs)  # unequal to the baseline's: the audit will say so
         return Trial(
             cell=cell,
             recipe=self.recipe,
             stage=stage,
             seed=seed,
-            epochs=epochs,
-            hyperparameters=chosen,
+            epochs=epochs if own_epochs == self.epochs else own_epochs,
+            hyperparameters=freeze({**dict(chosen), **fixed}),
             split_seed=self.study.split_seed,
             resplit=self.study.resplit,
             precision=conditions.precision,
@@ -171,7 +184,7 @@ def refuse_repeats(axes: list[Axis]) -> list[Axis]:
 
 
 def _check_space_names(study: Study) -> None:
-    variants = {entry.name for entry in study.variants}
+    variants = {part for entry in study.variants for part in parts(entry.name)}
     knobs = [name for name in recipes.KNOBS if name not in _NOT_SEARCHABLE]
     for name in study.search.space:
         where = f"search.space.{name}"
@@ -201,11 +214,13 @@ def _refuse_unused(study: Study, spaces: Iterable[tuple[tuple[str, Space], ...]]
 
 
 def _space_of(study: Study, cell: Cell) -> tuple[tuple[str, Space], ...]:
-    fixed = {f"{cell.variant.name}.{name}" for name, _ in cell.variant.settings}
+    variant = cell.variant
+    owners = parts(variant.name)
+    fixed = {name if "." in name else f"{variant.name}.{name}" for name, _ in variant.settings}
     return tuple(
         (name, space)
         for name, space in sorted(study.search.space.items())
-        if name not in fixed and ("." not in name or name.startswith(f"{cell.variant.name}."))
+        if name not in fixed and ("." not in name or name.partition(".")[0] in owners)
     )
 
 

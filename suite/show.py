@@ -18,6 +18,7 @@ from suite.plan import Plan
 from suite.specs import BASELINE, settings_label
 
 if TYPE_CHECKING:
+    from suite.config import Study
     from suite.sweep.run import Outcome
 
 
@@ -39,13 +40,21 @@ def plan_as_dict(plan: Plan) -> dict[str, Any]:
         }
         for planned in plan.cells
     ]
-    return {"study": plan.study.study, "cells": cells, "trials": plan.trials}
+    study = plan.study
+    return {
+        "study": study.study,
+        "profile": study.profile or None,
+        "stands_for": study.stands_for,
+        "cells": cells,
+        "trials": plan.trials,
+    }
 
 
 def plan_tables(plan: Plan) -> Iterator[Table | str]:
     """The plan for a terminal."""
     study = plan.study
     yield f"[bold]{study.study}[/]" + (f": {escape(study.description)}" if study.description else "")
+    yield from profile_lines(plan.study)
     yield f"recipe {plan.recipe.label}: {plan.epochs} epochs, batch {plan.batch}"
     yield from _search_line(plan)
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -77,6 +86,14 @@ def plan_tables(plan: Plan) -> Iterator[Table | str]:
         + (f"; {refused} cells refused" if refused else "")
         + f"; {comparisons} comparisons with {BASELINE}"
     )
+
+
+def profile_lines(study: Study) -> Iterator[str]:
+    """What sets a profile's figures apart from the study's own."""
+    if study.profile:
+        yield f"[yellow]profile {escape(study.profile)}[/]: a smaller version; its figures are not those of the study"
+    for taken, dataset in study.stands_for.items():
+        yield f"[yellow]stand-in[/]: {escape(taken)} instead of {escape(dataset)}, whose files are not there"
 
 
 def _search_line(plan: Plan) -> Iterator[str]:
@@ -116,8 +133,8 @@ def _counts(by_status: Mapping[str, int]) -> str:
     return ", ".join(f"{number} {status}" for status, number in by_status.items()) or "none yet"
 
 
-def outcome_lines(plan: Plan, outcome: Outcome, study: Path) -> Iterator[str]:
-    """What a run says at its end."""
+def outcome_lines(plan: Plan, outcome: Outcome, study: str) -> Iterator[str]:
+    """What a run says at its end; `study` as it was named on the command line."""
     by_status: Counter[str] = Counter(record.status for record in outcome.records.values())
     counts = ", ".join(f"{by_status[status]} {status}" for status in records.STATUSES if by_status[status])
     if outcome.trained:
@@ -133,8 +150,7 @@ def outcome_lines(plan: Plan, outcome: Outcome, study: Path) -> Iterator[str]:
             f"[yellow]MLflow stopped taking records[/] ({escape(outcome.tracking_trouble)}); nothing is lost: the same "
             f"command writes them from {escape(str(plan.study.storage_path))}"
         )
-    file = escape(str(study))
-    yield f"next: graftbench leaderboard {file}, graftbench report {file}, graftbench ui {file}"
+    yield f"next: graftbench leaderboard {study}, graftbench report {study}, graftbench ui {study}"
 
 
 def trial_lines(folder: Path) -> Iterator[str]:

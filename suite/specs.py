@@ -20,6 +20,11 @@ Stage = Literal["search", "confirm"]
 BASELINE = "baseline"
 
 
+def parts(variant: str) -> tuple[str, ...]:
+    """The variants that a composition joins: `sire+squeeze_excite` is `sire` and `squeeze_excite`."""
+    return tuple(variant.split("+"))
+
+
 def freeze(settings: Mapping[str, Any]) -> Settings:
     """A mapping as a hashable value: sorted by name, lists as tuples."""
     return tuple((name, _frozen(settings[name])) for name in sorted(settings))

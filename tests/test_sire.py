@@ -80,7 +80,7 @@ def _wired(components: str) -> tuple[Any, Any, dict[str, tuple[Tensor, Tensor]],
     mirrors = model.decoders["2"].mirrors
     modules: dict[str, nn.Module] = {}
     for stage, mirror in zip((2, 1), mirrors, strict=True):
-        modules |= {f"T{stage}b": mirror.steps[0][0], f"T{stage}a": mirror.steps[1][0]}
+        modules |= {f"T{stage}b": mirror.steps[0].step[0], f"T{stage}a": mirror.steps[1].step[0]}
         modules |= {f"step{stage}b": mirror.steps[0], f"step{stage}a": mirror.steps[1]}
         body = model.backbone.stages[stage - 1].body
         modules |= {f"norm{stage}a": body[0].norm, f"norm{stage}b": body[1].norm}
@@ -124,7 +124,7 @@ def test_an_empty_body_does_not_skip_the_image() -> None:
     backbone = Backbone([Stage(nn.Identity(), convolution, in_channels=3, out_channels=3)], nn.Flatten())
     model: Any = sire.apply(backbone, components="SI").model
     upsampled = functional.interpolate(convolution(images()), size=(16, 16), mode="nearest")
-    assert torch.equal(model.reconstruct(images())[0], model.decoders["1"].mirrors[0].steps[0](upsampled))
+    assert torch.equal(model.reconstruct(images())[0], model.decoders["1"].mirrors[0].steps[0].step(upsampled))
 
 
 def test_generic_body_is_added_to_the_upsampled_map_where_shapes_match() -> None:
@@ -132,7 +132,7 @@ def test_generic_body_is_added_to_the_upsampled_map_where_shapes_match() -> None
     pooled = Stage(body, nn.MaxPool2d(2), in_channels=3, out_channels=5)
     strided = Stage(nn.Conv2d(5, 6, 1), nn.Conv2d(6, 7, 3, 2, 1), in_channels=5, out_channels=7)
     model: Any = sire.apply(Backbone([pooled, strided], nn.Flatten()), components="SI").model
-    seen = _recorded(model, {f"T{i}": model.decoders[str(i)].mirrors[0].steps[0] for i in (1, 2)})
+    seen = _recorded(model, {f"T{i}": model.decoders[str(i)].mirrors[0].steps[0].step for i in (1, 2)})
     pictures = model.reconstruct(images())
     mapped = body(images())
     upsampled = functional.interpolate(pooled(images()), size=(16, 16), mode="nearest")

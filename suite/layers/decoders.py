@@ -1,6 +1,8 @@
 """SIRe's interlaced auto-encoders: a decoder per downsampling step, and the encoder pass that feeds them.
 
-One rule serves every backbone (methods.md, section 1). For the paper's base CNN it is the paper's own mirror.
+One rule serves every backbone (methods.md, section 1): each stage is run backwards, layer by layer where the layers'
+own mirrors are known (`suite.layers.mirrors`), else by one transposed convolution per k x k convolution. For the
+paper's base CNN that is the paper's own mirror.
 """
 
 from __future__ import annotations
@@ -11,7 +13,16 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from suite.layers.model import ConvUnit, Stage, kernel_convolutions, pad_channels
+from suite.layers.mirrors import (
+    ConvolutionMirror,
+    Skips,
+    drawing,
+    is_known,
+    mirror_of,
+    trace_layer,
+    transposed,
+)
+from suite.layers.model import Auxiliary, ConvUnit, Stage, kernel_convolutions, pad_channels
 
 
 @dataclass
@@ -21,12 +32,12 @@ class StageTrace:
     Attributes:
         size: (height, width) of the stage's input map.
         output: the stage's output map.
-        skips: what S adds to the input of each transposed convolution, in their order; None: nothing.
+        skips: what S adds in each of the mirror's steps, in their order; missing or None: nothing.
     """
 
     size: tuple[int, int]
     output: Tensor
-    skips: list[Tensor | None]
+    skips: list[Skips]
 
 
 def conv_units(stage: Stage) -> list[ConvUnit]:
@@ -45,69 +56,108 @@ def takes_residual(stage: Stage) -> bool:
 def trace_stage(stage: Stage, x: Tensor, *, residual: bool, skips: bool) -> StageTrace:
     """Run an encoder stage, with Re's residual and with S's skips kept where they are asked for."""
     size = (x.shape[-2], x.shape[-1])
-    units = conv_units(stage)
-    if units:
-        out, outputs = _run_units(units, x, residual=residual and takes_residual(stage), skips=skips)
-        kept = _aligned(stage, units, outputs)
+    kept: list[Skips]
+    if residual and takes_residual(stage):
+        out, kept = _run_units(conv_units(stage), x)
+    elif skips and _has_own_mirrors(stage):
+        out, kept = _run_layers(stage, x)
     else:
         out = stage.body(x)
         # An empty body hands on its input: at the first stage that is the image, which is never added.
-        kept = [out if skips and out is not x else None]
-    return StageTrace(size, stage.downsample(out), kept)
+        kept = [[out if out is not x else None]]
+    if _has_own_mirrors(stage):
+        kept = [[] for _ in _convolving(stage.downsample)] + kept  # nothing pairs with the downsampling's own
+    return StageTrace(size, stage.downsample(out), kept if skips else [])
 
 
-def _run_units(units: list[ConvUnit], x: Tensor, *, residual: bool, skips: bool) -> tuple[Tensor, list[Tensor]]:
-    """The body's output, and every unit's own output: after its activation, without Re's sum."""
+def _run_units(units: list[ConvUnit], x: Tensor) -> tuple[Tensor, list[Skips]]:
+    """The body's output with Re's sum, and every unit's own output, after its activation and without the sum."""
     outputs: list[Tensor] = []
-    plain = units[:-2] if residual else units
-    for unit in plain:
+    for unit in units[:-2]:
         x = unit(x)
         outputs.append(x)
-    if residual:
-        first = units[-2](x)
-        before = units[-1].before_activation(first)
-        out = units[-1].activation(before + pad_channels(x, before.shape[1]))
-        # After `out`, so that an in-place activation can't change what the residual is added to.
-        outputs += [first, units[-1].activation(before)] if skips else []
-        x = out
-    return x, outputs if skips else []
+    first = units[-2](x)
+    before = units[-1].before_activation(first)
+    out: Tensor = units[-1].activation(before + pad_channels(x, before.shape[1]))
+    # After `out`, so that an in-place activation can't change what the residual is added to.
+    outputs += [first, units[-1].activation(before)]
+    return out, [[output] for output in outputs[::-1]]
 
 
-def _aligned(stage: Stage, units: list[ConvUnit], outputs: list[Tensor]) -> list[Tensor | None]:
-    """Unit outputs in the order of the transposed convolutions that mirror them, those of the downsampling first."""
-    mirrored = [output for unit, output in zip(units, outputs, strict=False) if kernel_convolutions(unit)]
-    unpaired: list[Tensor | None] = [None] * len(kernel_convolutions(stage.downsample))
-    return unpaired + mirrored[::-1]
+def _run_layers(stage: Stage, x: Tensor) -> tuple[Tensor, list[Skips]]:
+    kept: list[Skips] = []
+    convolving = _convolving(stage.body)
+    for layer in _layers(stage.body):
+        if layer in convolving:
+            x, own = trace_layer(layer, x)
+            kept.append(own)
+        else:
+            x = layer(x)
+    return x, kept[::-1]
+
+
+def _layers(module: nn.Module) -> list[nn.Module]:
+    """What a module runs one after the other, Sequentials taken apart."""
+    if not isinstance(module, nn.Sequential):
+        return [module]
+    return [layer for child in module for layer in _layers(child)]
+
+
+def _convolving(module: nn.Module) -> list[nn.Module]:
+    """The layers that hold convolutions, in forward order; auxiliary classifiers are no part of the way."""
+    ways = [layer for layer in _layers(module) if not isinstance(layer, Auxiliary)]
+    return [layer for layer in ways if any(isinstance(inner, nn.Conv2d) for inner in layer.modules())]
+
+
+def _has_own_mirrors(stage: Stage) -> bool:
+    """Whether the stage convolves, and every layer that does has a mirror of its own.
+
+    A bare convolution has one in the downsampling alone: in the body, S would add its output before the activation.
+    """
+    body, downsampling = _convolving(stage.body), _convolving(stage.downsample)
+    own = all(is_known(layer) for layer in body)
+    return bool(body + downsampling) and own and all(is_known(x) or isinstance(x, nn.Conv2d) for x in downsampling)
 
 
 class Mirror(nn.Module):
     """One stage backwards: (batch, out, h, w) -> (batch, in, *size).
 
-    Nearest upsampling to the size of the stage's input (a learned one would break Table 3's counts), then one 3 x 3
-    transposed convolution per k x k convolution of the stage, at least one. All keep the stage's width except the
-    last, which goes to the stage's input width. Batch-norm and ReLU follow each, but not the one that draws the image.
+    Nearest upsampling to the size of the stage's input (a learned one would break Table 3's counts), then the layers'
+    own mirrors. A stage of other layers, or of none, gets one 3 x 3 transposed convolution per k x k convolution, at
+    least one; all keep the stage's width except the last, which goes to the stage's input width. Batch-norm and ReLU
+    follow each convolution, but not the one that draws the image.
     """
 
     def __init__(self, stage: Stage, *, draws_image: bool) -> None:
         super().__init__()
-        count = max(1, len(kernel_convolutions(stage)))
-        widths = [stage.out_channels] * count + [stage.in_channels]
-        steps = [_step(widths[i], widths[i + 1], linear=draws_image and i == count - 1) for i in range(count)]
+        steps = _own_mirrors(stage) if _has_own_mirrors(stage) else _generic_mirrors(stage)
+        if draws_image:
+            steps[-1:] = _drawing_instead(steps[-1], stage.in_channels)
         self.steps = nn.ModuleList(steps)
 
-    def forward(self, x: Tensor, size: tuple[int, int], skips: Sequence[Tensor | None]) -> Tensor:
+    def forward(self, x: Tensor, size: tuple[int, int], skips: Sequence[Skips]) -> Tensor:
         x = functional.interpolate(x, size=size, mode="nearest")
         for position, step in enumerate(self.steps):
-            skip = skips[position] if position < len(skips) else None
-            if skip is not None and skip.shape == x.shape:
-                x = x + skip
-            x = step(x)
+            x = step(x, skips[position] if position < len(skips) else ())
         return x
 
 
-def _step(channels: int, out: int, *, linear: bool) -> nn.Sequential:
-    transposed = nn.ConvTranspose2d(channels, out, 3, padding=1)
-    return nn.Sequential(transposed) if linear else nn.Sequential(transposed, nn.BatchNorm2d(out), nn.ReLU())
+def _own_mirrors(stage: Stage) -> list[nn.Module]:
+    return [mirror_of(layer) for layer in (_convolving(stage.body) + _convolving(stage.downsample))[::-1]]
+
+
+def _generic_mirrors(stage: Stage) -> list[nn.Module]:
+    layers = _convolving(stage.body) + _convolving(stage.downsample)
+    count = max(1, sum(len(kernel_convolutions(layer)) for layer in layers))
+    widths = [stage.out_channels] * count + [stage.in_channels]
+    return [ConvolutionMirror(transposed(widths[i], widths[i + 1])) for i in range(count)]
+
+
+def _drawing_instead(last: nn.Module, channels: int) -> list[nn.Module]:
+    """The mirror's last step without norm and activation; after a block, one more convolution draws."""
+    if isinstance(last, ConvolutionMirror):
+        return [ConvolutionMirror(drawing(last.channels, channels))]
+    return [last, ConvolutionMirror(drawing(channels, channels))]
 
 
 class Decoder(nn.Module):

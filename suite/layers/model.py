@@ -50,6 +50,57 @@ class ConvUnit(nn.Module):
         return out
 
 
+class Residual(nn.Module):
+    """activation(branch(x) + shortcut(x)): a residual block, before or after activation (He et al. 2016a, 2016b).
+
+    Attributes:
+        branch: a Sequential that ends with what is added.
+        shortcut: Identity, or a projection where shape changes.
+        activation: after the sum; Identity in a pre-activation block.
+    """
+
+    def __init__(
+        self, branch: nn.Sequential, shortcut: nn.Module | None = None, activation: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.branch = branch
+        self.shortcut = shortcut or nn.Identity()
+        self.activation = activation or nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.activation(self.branch(x) + self.shortcut(x))
+        return out
+
+
+class PoolingConv2d(nn.Conv2d):
+    """A convolution whose stride belongs to the network's downsampling even where it is 1 (DiffStride's stem)."""
+
+
+class Auxiliary(nn.Module):
+    """A further classifier on an inner map (GoogLeNet). Hands its input on; in training mode it keeps its logits
+    until `Backbone.classify` takes them.
+
+    Attributes:
+        weight: of its cross-entropy in the loss.
+    """
+
+    def __init__(self, head: nn.Module, weight: float) -> None:
+        super().__init__()
+        self.head = head
+        self.weight = weight
+        self._logits: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self._logits.append(self.head(x))
+        return x
+
+    def take(self) -> list[tuple[Tensor, float]]:
+        """The logits since the last call. Several passes through the features (image_gradient) share the weight."""
+        taken, self._logits = self._logits, []
+        return [(logits, self.weight / len(taken)) for logits in taken]
+
+
 class Stage(nn.Module):
     """A run of layers that ends at a downsampling step.
 
@@ -77,10 +128,16 @@ class Stage(nn.Module):
 class Backbone(nn.Module):
     """A classifier cut where extensions attach: `prepare` -> `stages` -> `tail` -> `head`.
 
+    A model around a backbone calls these parts in its own way, and ends with `classify`. What a variant can change is
+    found by class: `ConvUnit`, `Residual`, `PoolingConv2d`, `Auxiliary`, torch's own convolutions, pools and norms.
+
     Attributes:
         stages: each ends at a downsampling step.
         tail: feature layers after the last downsampling step (Identity when there are none).
         head: the classifier, from the feature map to the logits (its flattening and pooling included).
+        report: gives further scalars to log in training, such as a layer's learned strides; variants append.
+        input_shape: (channels, height, width) of the images that it was built for; set by whoever assembles.
+        rebuild: the backbone again with another width, `rebuild(width=0.5)`; None where it has no such setting.
     """
 
     def __init__(self, stages: list[Stage], head: nn.Module, tail: nn.Module | None = None) -> None:
@@ -88,6 +145,9 @@ class Backbone(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.tail = tail or nn.Identity()
         self.head = head
+        self.report: list[Callable[[], dict[str, Tensor]]] = []
+        self.input_shape: tuple[int, int, int] | None = None
+        self.rebuild: Callable[..., Backbone] | None = None
 
     def prepare(self, images: Tensor) -> Tensor:
         """The network's input from normalised images (padding, for instance); default: as they are."""
@@ -100,9 +160,19 @@ class Backbone(nn.Module):
         out: Tensor = self.tail(inputs)
         return out
 
+    def classify(self, features: Tensor, inputs: Tensor) -> ModelOutput:
+        """The output for a feature map of `inputs`; in training mode with auxiliary logits and reported scalars."""
+        return self.output(self.head(features), inputs)
+
+    def output(self, logits: Tensor, inputs: Tensor) -> ModelOutput:
+        """As `classify`, for logits that are made already."""
+        auxiliary = [pair for module in self.modules() if isinstance(module, Auxiliary) for pair in module.take()]
+        scalars = {name: value for told in self.report for name, value in told().items()} if self.training else {}
+        return ModelOutput(logits, auxiliary_logits=auxiliary, inputs=inputs, scalars=scalars)
+
     def forward(self, images: Tensor) -> ModelOutput:
         inputs = self.prepare(images)
-        return ModelOutput(self.head(self.features(inputs)), inputs=inputs)
+        return self.classify(self.features(inputs), inputs)
 
 
 class Graft(NamedTuple):
@@ -113,11 +183,16 @@ class Graft(NamedTuple):
             computes what classification needs and no more.
         extra_loss: scalar to add to the cross-entropy of one training batch, or None.
         cross_entropy_scale: factor on the cross-entropy.
+        initialise: called once with the first training batch's inputs, on the device, before the first step of a
+            new trial (data-dependent initialisation); it may change weights in place.
+        after_step: called after every optimiser step (projections of parameters).
     """
 
     model: nn.Module
     extra_loss: Callable[[ModelOutput], Tensor] | None = None
     cross_entropy_scale: float = 1.0
+    initialise: Callable[[Tensor], None] | None = None
+    after_step: Callable[[], None] | None = None
 
 
 def parameter_count(model: nn.Module) -> int:

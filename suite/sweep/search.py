@@ -81,7 +81,8 @@ class CellSearch:
 
     def _ask(self, index: int, fixed: Settings | None) -> Settings:
         if fixed is not None:
-            self._optuna.enqueue_trial(dict(fixed))
+            searched = {name: value for name, value in fixed if name in self._distributions}
+            self._optuna.enqueue_trial(searched)
         optuna_trial = self._optuna.ask(self._distributions)
         self._open[index] = optuna_trial
         return freeze(optuna_trial.params)

@@ -194,7 +194,8 @@ def describe(plan: Plan) -> dict[str, Any]:
         "alpha": study.statistics.alpha,
         "seeds": study.seeds,
         "search_trials": study.search.trials,
-        "profile": None,
+        "profile": study.profile or None,
+        "stands_for": study.stands_for,
         "cells": [
             {
                 "dataset": planned.cell.dataset.label,

@@ -58,8 +58,10 @@ class Augmentation:
             clipped at the border (DeVries & Taylor, arXiv 1708.04552).
         mixup: alpha of Beta(alpha, alpha) (Zhang et al., arXiv 1710.09412); as torchvision v2.MixUp, one draw per
             batch, an image's partner is the one before it.
+        augment: False turns all of it off; training images are then cropped at their centre, as the others.
     """
 
+    augment: bool = True
     flip: bool = False
     pad: int = 0
     random_resized_crop: int = 0
@@ -69,7 +71,9 @@ class Augmentation:
     @classmethod
     def of(cls, recipe: Recipe) -> Augmentation:
         """What a recipe's settings of the same names ask for."""
-        return cls(**{field.name: getattr(recipe, field.name) for field in fields(cls)})
+        if recipe.augment:
+            return cls(**{field.name: getattr(recipe, field.name) for field in fields(cls)})
+        return cls(augment=False, random_resized_crop=recipe.random_resized_crop)
 
     def __post_init__(self) -> None:
         for name in ("pad", "random_resized_crop", "cutout"):
@@ -95,7 +99,7 @@ class Augmentation:
         columns = {
             "flips": (torch.rand(count, generator=stream("augmentation")) < 0.5) if self.flip else None,
             "offsets": _places(count, (2 * self.pad + 1,) * 2, stream("augmentation/crop")) if self.pad else None,
-            "boxes": crop_boxes(count, size, stream("augmentation/resized_crop")) if self.random_resized_crop else None,
+            "boxes": self._boxes(count, size, stream("augmentation/resized_crop")),
             "centres": _places(count, self.output_size(size), stream("augmentation/cutout")) if self.cutout else None,
         }
         batches = math.ceil(count / batch)
@@ -108,6 +112,12 @@ class Augmentation:
             Draws(**{name: parts[number] for name, parts in split.items()}, share=shares[number])
             for number in range(batches)
         ]
+
+    def _boxes(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Tensor | None:
+        side = self.random_resized_crop
+        if side and not self.augment:
+            return torch.tensor([(size[0] - side) // 2, (size[1] - side) // 2, side, side]).expand(count, 4)
+        return crop_boxes(count, size, generator) if side else None
 
     def images(self, images: Tensor, draws: Draws) -> Tensor:
         """uint8 images (n, channels, height, width), cropped, then flipped."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch._dynamo  # torch.optim imports it at its first step: seconds that would be timed as training
@@ -69,8 +70,11 @@ class _Sums:
 
 
 def build_optimizer(recipe: Recipe, model: nn.Module, device: torch.device) -> torch.optim.Optimizer:
-    """The recipe's optimiser over all trainable parameters; the rate is set at every epoch."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    """The recipe's optimiser over all trainable parameters; the rate is set at every epoch.
+
+    A layer class names in `undecayed` its parameters that no penalty should touch (DiffStride's strides).
+    """
+    parameters = _groups(recipe, model)
     fused = device.type == "cpu" or None  # one pass over the weights; on CUDA torch's default is as fast
     if recipe.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
@@ -82,6 +86,23 @@ def build_optimizer(recipe: Recipe, model: nn.Module, device: torch.device) -> t
         weight_decay=recipe.weight_decay,
         fused=fused,
     )
+
+
+def _groups(recipe: Recipe, model: nn.Module) -> list[dict[str, Any]]:
+    """Parameters by their weight decay, in the model's order; empty groups are left out."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    spared = {
+        getattr(layer, name) for layer in model.modules() for name in _undecayed(layer)
+    }  # tensors are hashed by identity
+    if recipe.decay == "weights":
+        spared |= {parameter for parameter in trained if parameter.dim() < 2}
+    decayed, rest = [p for p in trained if p not in spared], [p for p in trained if p in spared]
+    groups = ({"params": decayed}, {"params": rest, "weight_decay": 0.0})
+    return [group for group in groups if group["params"]]
+
+
+def _undecayed(layer: nn.Module) -> tuple[str, ...]:
+    return getattr(type(layer), "undecayed", ())
 
 
 def train_epoch(
@@ -112,6 +133,8 @@ def train_epoch(
             data, augmentation, batch=batch, streams=streams, epoch=epoch, memory_format=execution.memory_format
         )
         for step, whole in enumerate(batches, start=1):
+            if epoch == step == 1 and graft.initialise is not None:
+                graft.initialise(whole.inputs)
             _train_step(graft, optimizer, whole, data.scaling, execution, sums)
             if step % _CHECK_EVERY == 0:
                 _check_finite(sums.means()["loss"], epoch)
@@ -147,6 +170,8 @@ def _train_step(
         (loss if len(parts) == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
         _log(sums, loss, output, part.labels, scaling)
     optimizer.step()
+    if graft.after_step is not None:
+        graft.after_step()
 
 
 def _loss(graft: Graft, output: ModelOutput, part: Batch) -> Tensor:

@@ -6,6 +6,7 @@ No torch here: planning reads this file.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from suite.settings import Refused, Setting, did_you_mean
 from suite.specs import Component, Settings, freeze
 
 Optimizer = Literal["sgd", "adam"]
-Schedule = Literal["constant", "step"]
+Schedule = Literal["constant", "step", "cosine"]
 Selection = Literal["validation_error", "validation_top5", "validation_loss", "last", "train_error"]
 
 
@@ -24,7 +25,10 @@ class Recipe:
     """A training protocol: everything of a training run that is neither data nor network.
 
     Attributes:
+        decay: what weight_decay applies to; `weights` leaves out biases and normalisation (one-dimensional parameters).
         milestones: fractions of the budget after which the learning rate is multiplied by `factor` (`step` only).
+        warmup: fraction of the budget over which the rate rises linearly to `lr`.
+        augment: False treats training images as the others, without draws.
         epochs: the budget when a study names none; a trial's own `epochs` rules.
         random_resized_crop, pad, flip, cutout, mixup: of training images, see `suite.training.augment`; the other
             images are cropped at their centre to `random_resized_crop`.
@@ -38,11 +42,14 @@ class Recipe:
     momentum: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0
+    decay: Literal["all", "weights"] = "all"
     schedule: Schedule = "constant"
     milestones: tuple[float, ...] = ()
     factor: float = 0.1
+    warmup: float = 0.0
     epochs: int = 1
     batch: int = 64
+    augment: bool = True
     random_resized_crop: int = 0
     pad: int = 0
     flip: bool = False
@@ -69,11 +76,18 @@ KNOBS: dict[str, Setting] = {
     "momentum": Setting(0.0, "momentum (sgd only)", low=0.0, high=1.0),
     "nesterov": Setting(False, "Nesterov's form of momentum (sgd only)"),
     "weight_decay": Setting(0.0, "L2 penalty on all parameters, as torch's optimisers apply it", low=0.0),
-    "schedule": Setting("constant", "how the learning rate moves", choices=("constant", "step")),
+    "decay": Setting(
+        "all", "what the penalty applies to; weights: not to biases and normalisation", choices=("all", "weights")
+    ),
+    "schedule": Setting("constant", "how the learning rate moves", choices=("constant", "step", "cosine")),
     "milestones": Setting((), "fractions of the budget after which the rate drops (step only)", parse=_milestones),
     "factor": Setting(0.1, "what the rate is multiplied by at a milestone (step only)", low=0.0, high=1.0),
+    "warmup": Setting(
+        0.0, "fraction of the budget over which the rate rises linearly (not with constant)", low=0.0, high=0.5
+    ),
     "epochs": Setting(1, "budget in epochs when the study names none", low=1),
     "batch": Setting(64, "images per optimiser step", low=2),
+    "augment": Setting(True, "false: no random change of training images; they are treated as the others"),
     "flip": Setting(False, "random left-right flip of training images"),
     "pad": Setting(0, "zeros around training images, from which a random crop restores their size; 0: off", low=0),
     "random_resized_crop": Setting(
@@ -110,12 +124,48 @@ RECIPES: dict[str, Recipe] = {
     "sire_1280": dataclasses.replace(_SIRE, epochs=5, train_limit=1280, schedule="constant", milestones=()),
     # Ours: papers/image-gradients.md names no optimiser, rate, batch or epochs.
     "gradient": Recipe(optimizer="adam", lr=1e-3, epochs=30, batch=128),
+    # papers/diffstride-spectral-hybrid.md, section 4: the four rates and 200 epochs; equal quarters, momentum and
+    # batch are ours.
+    "hybrid": Recipe(
+        lr=0.1, momentum=0.9, schedule="step", milestones=(0.25, 0.5, 0.75), factor=0.1, epochs=200, batch=128
+    ),
+    # papers/cifar10-cnn-project.md, section 3: the base network, and the improved one.
+    "cnn_base": Recipe(lr=1e-3, momentum=0.9, epochs=10, batch=128, selection="last"),
+    "cnn_improved": Recipe(
+        lr=2e-4,
+        momentum=0.9,
+        weight_decay=4e-3,
+        decay="weights",
+        schedule="step",
+        milestones=(0.8,),
+        factor=0.1,
+        epochs=20,
+        batch=128,
+        selection="validation_loss",
+    ),
+    # Ours (methods.md, section 5): 0.1 per 256 images, cosine after 5 epochs of warm-up.
+    "imagenet": Recipe(
+        lr=0.1,
+        momentum=0.9,
+        weight_decay=1e-4,
+        schedule="cosine",
+        warmup=5 / 90,
+        epochs=90,
+        batch=256,
+        random_resized_crop=224,
+        flip=True,
+        selection="validation_top5",
+    ),
 }
 
 # A knob without effect is refused rather than ignored: (knob, value) -> knobs that then do nothing.
-_IDLE: dict[tuple[str, str], frozenset[str]] = {
+_AUGMENTING = frozenset({"flip", "pad", "cutout", "mixup"})
+_IDLE: dict[tuple[str, Any], frozenset[str]] = {
     ("optimizer", "adam"): frozenset({"momentum", "nesterov"}),
-    ("schedule", "constant"): frozenset({"milestones", "factor"}),
+    ("schedule", "constant"): frozenset({"milestones", "factor", "warmup"}),
+    ("schedule", "cosine"): frozenset({"milestones", "factor"}),
+    ("augment", False): _AUGMENTING,
+    ("weight_decay", 0.0): frozenset({"decay"}),
 }
 
 
@@ -143,7 +193,7 @@ def _refuse_idle(recipe: Recipe, given: Mapping[str, Any]) -> None:
     for (knob, value), idle in _IDLE.items():
         named = sorted(idle & set(given))
         if getattr(recipe, knob) == value and named:
-            raise Refused(f"recipe.{named[0]}: does nothing with {knob} {value}; leave it out")
+            raise Refused(f"recipe.{named[0]}: does nothing with {knob} {str(value).lower()}; leave it out")
     if recipe.optimizer == "sgd" and recipe.nesterov and recipe.momentum == 0:
         raise Refused("recipe.nesterov: needs a momentum above 0; set nesterov: false too")
     if recipe.pad and recipe.random_resized_crop:
@@ -172,6 +222,12 @@ def learning_rate(recipe: Recipe, epoch: int, epochs: int) -> float:
     """
     if recipe.schedule == "constant":
         return recipe.lr
+    rising = round(recipe.warmup * epochs)
+    if epoch <= rising:
+        return recipe.lr * epoch / (rising + 1)
+    if recipe.schedule == "cosine":
+        done = (epoch - 1 - rising) / (epochs - rising)
+        return recipe.lr * (1 + math.cos(math.pi * done)) / 2
     # Rounded because 0.7 * 10 is a hair above 7, which would delay a drop by an epoch.
     drops = sum(epoch - 1 >= round(fraction * epochs, 9) for fraction in recipe.milestones)
     return float(recipe.lr * recipe.factor**drops)

@@ -91,11 +91,11 @@ class Sire(nn.Module):
         inputs = self.backbone.prepare(images)
         decode = self.training and len(self.decoders) > 0
         features, traces = self._encode(inputs, skips=decode and self.skips)
-        output = ModelOutput(self.backbone.head(self.backbone.tail(features)), inputs=inputs)
+        output = self.backbone.classify(self.backbone.tail(features), inputs)
         if decode:
             output.reconstructions = self._decode(traces)
             errors = zip(self.decoders, output.reconstructions, strict=True)
-            output.scalars = {f"reconstruction_mse_{i}": _error(image.detach(), inputs) for i, image in errors}
+            output.scalars |= {f"reconstruction_mse_{i}": _error(image.detach(), inputs) for i, image in errors}
         return output
 
     @torch.no_grad()

@@ -1,0 +1,123 @@
+"""`graftbench reproduce`: which study redraws a published table, and its parameter counts beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from suite.settings import Refused
+
+if TYPE_CHECKING:
+    from analysis.publications import PublishedRow, PublishedTable
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+IMAGENET_SHAPE, IMAGENET_CLASSES = (3, 224, 224), 1000  # of the printed counts, whatever the dataset (sire.yaml)
+
+
+def published(table: str) -> PublishedTable:
+    """
+    Raises:
+        Refused: no such table.
+    """
+    from analysis.publications import load_table
+
+    try:
+        return load_table(table)
+    except LookupError as error:
+        raise Refused(f"{str(error).rstrip('.')}; `graftbench reproduce` lists them") from error
+
+
+def studies() -> dict[str, Path]:
+    """The study file of every published table that has one."""
+    from suite.config import load_study
+
+    return {table: path for path in sorted(CONFIGS.glob("*.yaml")) for table in load_study(path).reproduces}
+
+
+def study_file(table: str) -> Path:
+    """
+    Raises:
+        Refused: no study file names the table.
+    """
+    found = studies().get(table)
+    if found is None:
+        raise Refused(f"{table}: no study in {CONFIGS} redraws it; `graftbench reproduce` lists those that do")
+    return found
+
+
+def listing() -> Table:
+    """Every published table, and its study."""
+    from analysis.publications import load_table, tables
+
+    files = studies()
+    shown = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("table", "printed as", "study"):
+        shown.add_column(name, overflow="fold")
+    for name in tables():
+        study = files[name].name if name in files else ""
+        shown.add_row(name, load_table(name).place, study)
+    return shown
+
+
+def parameter_rows(table: PublishedTable) -> list[dict[str, Any]]:
+    """Per row with a printed count: published, ours, the difference, and an explanation where there is one.
+
+    Counts of backbones with a `stem` are those of its imagenet form with 1000 classes; the others' those of the
+    dataset. Nothing is trained.
+    """
+    return [_parameters(table, row) for row in table.rows if row.parameters_printed and row.cell is not None]
+
+
+def _parameters(table: PublishedTable, row: PublishedRow) -> dict[str, Any]:
+    from dataclasses import replace
+
+    from suite import registry
+    from suite.assembly import cell_costs
+    from suite.library import Dataset
+    from suite.specs import Component, freeze
+
+    assert row.cell is not None
+    cell, facts = row.cell, Dataset(row.cell.dataset, Path()).facts
+    shape, classes = facts.shape, facts.classes
+    if "stem" in registry.load("backbone", cell.backbone.name).SETTINGS:
+        imagenet = Component(cell.backbone.name, freeze({**dict(cell.backbone.settings), "stem": "imagenet"}))
+        cell, shape, classes = replace(cell, backbone=imagenet), IMAGENET_SHAPE, IMAGENET_CLASSES
+    ours = cell_costs(cell, shape, classes).parameters
+    printed = float(row.parameters_printed.removesuffix("M"))
+    return {
+        "row": row.row,
+        "cell": cell.label,
+        "published": row.parameters_printed,
+        "ours": ours,
+        "difference_millions": round(ours / 1e6 - printed, 3),
+        "agrees": _agreement(row.parameters_printed, ours),
+        "explanation": "; ".join(row.remarks),
+    }
+
+
+def _agreement(printed: str, ours: int) -> str:
+    """How the printed count follows from ours: `truncated`, `rounded`, or `no`."""
+    places = len(printed.removesuffix("M").partition(".")[2])
+    unit = 10 ** (6 - places)
+    digits = round(float(printed.removesuffix("M")) * 10**places)
+    if ours // unit == digits:
+        return "truncated"
+    return "rounded" if round(ours / unit) == digits else "no"
+
+
+def parameter_table(rows: list[dict[str, Any]]) -> Iterator[Table | str]:
+    """The check for a terminal."""
+    shown = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("row", "published", "ours", "difference", "agrees", "explanation"):
+        shown.add_column(
+            name, overflow="fold", justify="right" if name in {"published", "ours", "difference"} else "left"
+        )
+    for row in rows:
+        cells = (row["row"], row["published"], f"{row['ours']:,}", f"{row['difference_millions']:+.2f} M")
+        shown.add_row(*map(escape, cells), row["agrees"], escape(row["explanation"]))
+    yield shown
+    yield f"{sum(row['agrees'] != 'no' for row in rows)} of {len(rows)} printed counts follow from ours"

@@ -1,0 +1,238 @@
+"""The operations that shrink a backbone's map, found and given a pool of another kind in their place.
+
+What counts, in the backbone's stages and tail: convolutions with a stride above 1, every `PoolingConv2d`, and max and
+average pools with a stride above 1. Found by running the backbone once on the meta device (shapes and no numbers).
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from suite.layers.model import Backbone, PoolingConv2d
+from suite.layers.spectral import DiffStride, FixedSpectralPool, HartleyPool
+from suite.layers.surgery import follow
+from suite.settings import Refused, Setting
+
+Pair = tuple[float, float]
+
+POSITION = Setting(
+    "pre_norm",
+    "where a pool at the end stands; pre_norm: before the last BN-ReLU; pre_gap: before global average pooling, as the "
+    "paper draws it, where it changes nothing",
+    choices=("pre_norm", "pre_gap"),
+)
+END_STRIDE = 2.0  # of a pool at the end; the paper gives none (methods.md, section 3)
+SPECTRAL = (DiffStride, FixedSpectralPool, HartleyPool)
+_NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
+_POOL, _END = "pool", "end"  # children of a convolution and of the tail
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one pool goes: an operation, or several on parallel branches whose input maps have one size.
+
+    Attributes:
+        operations: names of the modules in the backbone, in forward order.
+        strides: (vertical, horizontal) of the operations.
+    """
+
+    operations: tuple[str, ...]
+    strides: Pair
+
+
+class _Call(NamedTuple):
+    """One operation's part in a forward pass; `before` and `after` are the autograd nodes of its input and output."""
+
+    name: str
+    size: tuple[int, ...]
+    strides: Pair
+    before: Any
+    after: Any
+
+
+class _Reached(NamedTuple):
+    """A pool that a forward pass reached, and the shorter side of its map."""
+
+    name: str
+    pool: nn.Module
+    side: int
+
+    def refusal(self, reason: str) -> str:
+        """What the pool says of the map, with the remedy; follows a variant's name."""
+        if isinstance(self.pool, DiffStride):
+            return (
+                f".smoothness: at {self.name}, {reason}; set it above 0 and below {self.side}, or choose larger images"
+            )
+        return f": at {self.name}, {reason}; choose larger images"
+
+
+def places(backbone: Backbone, owner: str) -> list[Place]:
+    """Where the backbone shrinks its map, in forward order; operations that have a spectral pool are left out.
+
+    Raises:
+        Refused: there are none.
+        ValueError: nobody has set the backbone's `input_shape`.
+    """
+    probe, images = _on_meta(backbone)
+    calls: dict[str, _Call] = {}
+    for name, module in probe.named_modules():
+        if name.startswith(("stages.", "tail.")) and _shrinks(module):
+            module.register_forward_hook(partial(_record, calls, name))
+    probe.features(probe.prepare(images))
+    groups: list[list[_Call]] = []
+    for call in calls.values():
+        upstream = _ancestors(call.before)
+        beside = (group for group in groups if all(_parallel(call, upstream, other) for other in group))
+        mates = next(beside, None)
+        if mates is None:
+            groups.append([call])
+        else:
+            mates.append(call)
+    if not groups:
+        raise Refused(f"{owner}: no layer of this backbone shrinks its map (any more); choose another backbone")
+    return [Place(tuple(call.name for call in group), group[0].strides) for group in groups]
+
+
+def fill(backbone: Backbone, place: Place, pool: nn.Module) -> None:
+    """Puts the pool at the place, in the backbone itself: one instance for all of its operations.
+
+    A convolution keeps its names and weights, takes stride 1 and zero padding that keeps the size of its map (for a
+    k x k kernel k - 1 in all, the odd one behind), and hands its output through the pool, its child `pool`. A pool is
+    replaced.
+    """
+    for name in place.operations:
+        operation = backbone.get_submodule(name)
+        if isinstance(operation, nn.Conv2d):
+            operation.stride, operation.padding = (1, 1), "same"
+            follow(operation, _POOL, pool)
+            continue
+        aliases = [other for other, module in backbone.named_modules(remove_duplicate=False) if module is operation]
+        for alias in aliases:
+            backbone.set_submodule(alias, pool)
+
+
+def fill_end(backbone: Backbone, pool: nn.Module, position: str, owner: str) -> None:
+    """Puts the pool behind the last feature layers, in the backbone itself, as the tail's child `end`.
+
+    `pre_norm`: before the tail's final normalisation and activation, which pre-activation networks have. `pre_gap`:
+    behind them, directly before the classifier.
+
+    Raises:
+        Refused: `pre_norm`, and the tail ends with no normalisation.
+    """
+    if position == "pre_norm":
+        layers = list(backbone.tail.named_children()) if isinstance(backbone.tail, nn.Sequential) else []
+        cut = _final_norm([layer for _, layer in layers])
+        if cut is None:
+            raise Refused(
+                f"{owner}.position: pre_norm stands before a final normalisation, and this backbone's tail ends with "
+                "none; set position to pre_gap, or choose a pre-activation network"
+            )
+        backbone.tail = nn.Sequential(OrderedDict([*layers[:cut], (_END, pool), *layers[cut:]]))
+        return
+    warnings.warn(
+        f"{owner}.position: pre_gap puts a linear layer directly before the classifier; where that begins with a "
+        "global mean, spectral pooling changes nothing and a DiffStride's strides get no gradient, for both only "
+        "rescale the mean; pre_norm avoids this",
+        stacklevel=2,
+    )
+    if isinstance(backbone.tail, nn.Sequential):
+        backbone.tail.add_module(_END, pool)
+    else:
+        follow(backbone.tail, _END, pool)
+
+
+def _final_norm(layers: list[nn.Module]) -> int | None:
+    """Position of the normalisation that the layers end with, an activation at most behind it; None: there is none."""
+    for position in range(len(layers) - 1, max(len(layers) - 3, -1), -1):
+        last = layers[position]
+        first = last[0] if isinstance(last, nn.Sequential) and 1 <= len(last) <= 2 else last
+        if isinstance(first, _NORMS):
+            return position
+        if any(True for _ in last.parameters()):
+            return None
+    return None
+
+
+def refuse_unfit(backbone: Backbone, owner: str) -> None:
+    """Runs the backbone with its new pools once, on the meta device.
+
+    Raises:
+        Refused: a map is too small for its pool, parallel branches differ in size, or the classifier takes maps of
+            another size.
+    """
+    probe, images = _on_meta(backbone)
+    reached: list[_Reached] = []
+    for name, module in probe.named_modules():
+        if isinstance(module, SPECTRAL):
+            module.register_forward_pre_hook(partial(_reach, reached, name))
+    try:
+        features = probe.features(probe.prepare(images))
+    except ValueError as error:
+        raise Refused(f"{owner}{reached[-1].refusal(str(error))}") from error
+    except RuntimeError as error:
+        raise Refused(
+            f"{owner}: after {reached[-1].name} the maps of parallel branches differ in size, for one of them shrinks "
+            "its map without a layer of its own (as in torchvision's Inception-v3); choose another backbone"
+        ) from error
+    try:
+        probe.head(features)
+    except RuntimeError as error:
+        size = "x".join(str(side) for side in features.shape[-2:])
+        raise Refused(
+            f"{owner}: the last map becomes {size}, and this backbone's classifier takes one size alone; choose a "
+            "backbone that averages its map before the dense layers"
+        ) from error
+
+
+def _on_meta(backbone: Backbone) -> tuple[Backbone, Tensor]:
+    """A copy without numbers, in evaluation mode, and one image; the graph of its forward pass is recorded."""
+    if backbone.input_shape is None:
+        raise ValueError("the backbone's input_shape is not set; suite.assembly.build_backbone does that")
+    probe = copy.deepcopy(backbone).to("meta").eval()
+    return probe, torch.empty(1, *backbone.input_shape, device="meta", requires_grad=True)
+
+
+def _shrinks(module: nn.Module) -> bool:
+    if any(isinstance(child, SPECTRAL) for child in module.children()):
+        return False
+    if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+        return isinstance(module, PoolingConv2d) or max(_pair(module.stride)) > 1
+    return False
+
+
+def _record(calls: dict[str, _Call], name: str, module: Any, args: tuple[Tensor, ...], output: Tensor) -> None:
+    size, strides = tuple(args[0].shape[-2:]), _pair(module.stride)
+    calls.setdefault(name, _Call(name, size, strides, args[0].grad_fn, output.grad_fn))
+
+
+def _reach(reached: list[_Reached], name: str, pool: nn.Module, args: tuple[Tensor, ...]) -> None:
+    reached.append(_Reached(name, pool, min(args[0].shape[-2:])))
+
+
+def _parallel(call: _Call, upstream: set[Any], other: _Call) -> bool:
+    return other.after not in upstream and (call.size, call.strides) == (other.size, other.strides)
+
+
+def _ancestors(node: Any) -> set[Any]:
+    """The autograd nodes that a tensor was computed through, its own included."""
+    found: set[Any] = set()
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            waiting += [before for before, _ in node.next_functions]
+    return found
+
+
+def _pair(stride: Any) -> Pair:
+    return (float(stride), float(stride)) if isinstance(stride, int) else (float(stride[0]), float(stride[1]))

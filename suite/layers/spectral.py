@@ -1,0 +1,234 @@
+"""Pooling in the frequency domain: DiffStride with learned strides, fixed spectral pooling, Hartley pooling.
+
+Definitions: reference/diffstride.md, measured against the original implementation (google-research/diffstride) and
+pinned by the golden vectors in tests/golden. All layers take and return (batch, channels, height, width) in the
+input's own dtype and memory format; the transforms run in float32, in float64 for float64 input. Gradients are
+first-order: a second derivative raises.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from suite.layers._spectrum import Band, hartley_crop, resample
+
+Pair = tuple[float, float]
+
+
+class DiffStride(nn.Module):
+    """Spectral pooling whose strides are learned (Riad et al., ICLR 2022; reference/diffstride.md, section 1).
+
+    Height and width shrink to about size / stride + 2 * smoothness (32 px at stride 2: 24), the width always to an
+    even number. There is no rescaling: a constant c becomes c * H * W / (h * w). Reading the strides makes a GPU wait
+    once per forward; on the meta device they have no value and the initial ones give the shape.
+
+    Args:
+        strides: initial strides (vertical, horizontal), or one number for both; at least 1.
+        smoothness: R, the width of the mask's ramp in bins; the input has to be larger than it.
+        cropping: False keeps the size and only masks.
+        shared: one trained stride for both axes.
+        lower, upper: limits of the strides used. `project_strides` holds the parameter to them.
+
+    Attributes:
+        strides: parameter (2,), or (1,) when shared; the layer itself never writes to it.
+        effective_strides: what the last forward used: not below size / (size - R), within the limits.
+        map_size: (height, width) of the last forward's input; None before the first.
+        undecayed: names its strides to whoever builds an optimiser: weight decay would pull them to 0.
+
+    Raises:
+        ValueError: an illegal argument; in the forward, an input that isn't larger than R.
+    """
+
+    undecayed = ("strides",)
+
+    def __init__(
+        self,
+        strides: float | Pair,
+        smoothness: float = 4.0,
+        cropping: bool = True,
+        shared: bool = False,
+        lower: float = 1.0,
+        upper: float | None = None,
+    ) -> None:
+        super().__init__()
+        initial = _checked_strides("DiffStride", strides)
+        if shared and initial[0] != initial[1]:
+            raise ValueError(f"DiffStride: a shared stride needs equal initial values, got {initial}")
+        if not 0 < smoothness < math.inf:
+            raise ValueError(f"DiffStride: smoothness has to be a positive number, got {smoothness}")
+        if not 1 <= lower < math.inf:
+            raise ValueError(f"DiffStride: the lower limit of a stride has to be at least 1, got {lower}")
+        if upper is not None and not upper >= lower:
+            raise ValueError(f"DiffStride: the upper limit {upper} is below the lower limit {lower}")
+        self.shared = shared
+        self.smoothness = float(smoothness)
+        self.cropping = cropping
+        self.lower = float(lower)
+        self.upper = None if upper is None else float(upper)
+        self.initial_strides = initial
+        self.effective_strides = initial
+        self.map_size: tuple[int, int] | None = None
+        self.strides = nn.Parameter(torch.tensor(initial[:1] if shared else initial))
+
+    def strides_for(self, height: int, width: int) -> Tensor:
+        """(2,): the strides used on a map of this size, differentiable (a complexity penalty wants that)."""
+        return self._within_limits(self.strides, height, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        image = _full_precision("DiffStride", x)
+        height, width = image.shape[-2:]
+        if min(height, width) <= self.smoothness or width < 2:
+            raise ValueError(
+                f"DiffStride: a {height}x{width} map is too small, both sides have to be larger than the smoothness "
+                f"{self.smoothness:g} and the width at least 2"
+            )
+        self.map_size = (height, width)
+        used = self.strides_for(height, width)
+        reach = self._reach(used, height, width)
+        self.effective_strides, reached = self._on_the_host(used, reach, height, width)
+        band = self._band(reached, height, width)
+        odd = height % 2
+        rows = torch.cat([torch.arange(band.top) + odd, torch.arange(band.bottom - 1, -1, -1)]).to(reach)
+        columns = torch.arange(band.columns).to(reach)
+        row_mask, column_mask = self._mask(reach[0], rows), self._mask(reach[1], columns)
+        return _like(resample(image, band, row_mask.to(image.dtype), column_mask.to(image.dtype)), x)
+
+    def _within_limits(self, strides: Tensor, height: int, width: int) -> Tensor:
+        strides = strides.to(torch.promote_types(strides.dtype, torch.float32))
+        minimum = torch.tensor([size / (size - self.smoothness) for size in (height, width)]).to(strides)
+        if self.shared:
+            strides, minimum = strides.expand(2), minimum.max().expand(2)
+        # Straight through: the original writes the minimum into its variable, so the gradient doesn't see it.
+        raised = minimum + (strides - strides.detach())
+        return _clip(torch.where(strides < minimum, raised, strides), self.lower, self.upper)
+
+    def _reach(self, used: Tensor, height: int, width: int) -> Tensor:
+        """(2,): R + T, the positions at which the masks of rows and columns reach 0."""
+        half = _clip(torch.tensor([height, width]).to(used) / used, 2.0) / 2
+        return self.smoothness + (half + torch.tensor([0, 1]).to(used))
+
+    def _on_the_host(self, used: Tensor, reach: Tensor, height: int, width: int) -> tuple[Pair, Pair]:
+        """Strides and reach as numbers."""
+        if used.device.type == "meta":
+            with torch.device("cpu"):
+                initial = torch.tensor(self.initial_strides[: len(self.strides)])
+                used = self._within_limits(initial, height, width)
+                reach = self._reach(used, height, width)
+        vertical, horizontal, rows, columns = torch.cat([used, reach]).tolist()
+        return (vertical, horizontal), (rows, columns)
+
+    def _band(self, reach: Pair, height: int, width: int) -> Band:
+        """The bins where the mask is above 0; with NaN strides all of them, so that the loss shows the NaN."""
+        kept = [math.ceil(r) if self.cropping and math.isfinite(r) else height + width for r in reach]
+        odd = height % 2
+        top, bottom = min(height // 2, kept[0] - odd), min(height // 2 + odd, kept[0])
+        columns = min(width // 2 + 1, kept[1])
+        return Band(top, bottom, columns, 2 * (columns - 1))
+
+    def _mask(self, reach: Tensor, positions: Tensor) -> Tensor:
+        return _clip((reach - positions) / self.smoothness, 0.0, 1.0)
+
+    def extra_repr(self) -> str:
+        limits = f"lower={self.lower:g}, upper={self.upper}"
+        shared = len(self.strides) == 1
+        return f"{self.initial_strides}, smoothness={self.smoothness:g}, cropping={self.cropping}, {shared=}, {limits}"
+
+
+def project_strides(model: nn.Module) -> None:
+    """Moves every learned stride back into its layer's limits; belongs after each optimiser step."""
+    for layer in model.modules():
+        if isinstance(layer, DiffStride):
+            with torch.no_grad():
+                layer.strides.clamp_(layer.lower, layer.upper)
+
+
+class FixedSpectralPool(nn.Module):
+    """Fourier cropping (Rippel et al. 2015; reference/diffstride.md, section 2). Nothing is trained or rescaled.
+
+    (batch, channels, H, W) -> height floor(H / stride) made even downward, width floor(W / stride), both at least 2.
+
+    Args:
+        strides: (vertical, horizontal), or one number for both; at least 1.
+
+    Raises:
+        ValueError: an illegal argument; in the forward, a side below 2.
+    """
+
+    def __init__(self, strides: float | Pair) -> None:
+        super().__init__()
+        self.strides = _checked_strides("FixedSpectralPool", strides)
+
+    def forward(self, x: Tensor) -> Tensor:
+        image = _full_precision("FixedSpectralPool", x)
+        height, width = image.shape[-2:]
+        if min(height, width) < 2:
+            raise ValueError(f"FixedSpectralPool: a {height}x{width} map is too small, both sides have to be 2 or more")
+        half = max(int(height / self.strides[0]) // 2, 1)
+        out_width = max(int(width / self.strides[1]), 2)
+        if (2 * half, out_width) == (height, width):
+            return x
+        return _like(resample(image, Band(half, half, out_width // 2 + 1, out_width)), x)
+
+    def extra_repr(self) -> str:
+        return f"{self.strides}"
+
+
+class HartleyPool(nn.Module):
+    """Cropping of the two-dimensional Hartley transform (Zhang and Ma 2020; reference/diffstride.md, section 3).
+
+    (batch, channels, H, W) -> (batch, channels, floor(H / stride), floor(W / stride)). Constants and the spatial mean
+    are kept. Nothing is trained.
+
+    Args:
+        strides: (vertical, horizontal), or one number for both; at least 1.
+
+    Raises:
+        ValueError: an illegal argument; in the forward, a side below its stride.
+    """
+
+    def __init__(self, strides: float | Pair) -> None:
+        super().__init__()
+        self.strides = _checked_strides("HartleyPool", strides)
+
+    def forward(self, x: Tensor) -> Tensor:
+        image = _full_precision("HartleyPool", x)
+        height, width = image.shape[-2:]
+        size = (int(height / self.strides[0]), int(width / self.strides[1]))
+        if min(size) < 1:
+            raise ValueError(f"HartleyPool: a {height}x{width} map is too small to shrink {self.strides} times")
+        if size == (height, width):
+            return x
+        return _like(hartley_crop(image, size), x)
+
+    def extra_repr(self) -> str:
+        return f"{self.strides}"
+
+
+def _clip(x: Tensor, low: float, high: float | None = None) -> Tensor:
+    """Clipping that passes the gradient at equality, where integer strides sit; torch.clamp of torch 2.14 stops it."""
+    high = math.inf if high is None else high
+    return torch.where((x < low) | (x > high), x.detach().clamp(low, high), x)
+
+
+def _checked_strides(layer: str, strides: float | Pair) -> Pair:
+    pair = (strides, strides) if isinstance(strides, (int, float)) else tuple(strides)
+    if len(pair) != 2 or not all(1 <= stride < math.inf for stride in pair):
+        raise ValueError(f"{layer}: strides have to be one or two numbers of at least 1, got {strides}")
+    return float(pair[0]), float(pair[1])
+
+
+def _full_precision(layer: str, x: Tensor) -> Tensor:
+    """What the transforms read: float32 or float64, contiguous."""
+    if x.dim() != 4 or not x.is_floating_point():
+        raise ValueError(
+            f"{layer}: takes a floating-point (batch, channels, height, width), got {x.dtype} {tuple(x.shape)}"
+        )
+    return x.to(torch.promote_types(x.dtype, torch.float32), memory_format=torch.contiguous_format)
+
+
+def _like(y: Tensor, x: Tensor) -> Tensor:
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return y.to(x.dtype, memory_format=torch.channels_last if last else torch.contiguous_format)

@@ -1,0 +1,22 @@
+"""The backbone without its auxiliary classifiers (Szegedy et al. 2015, section 5)."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from suite.layers.model import Auxiliary, Backbone, Graft
+from suite.layers.surgery import replace
+from suite.settings import Refused, Setting
+
+SETTINGS: dict[str, Setting] = {}
+
+
+def apply(backbone: Backbone) -> Graft:
+    """Every auxiliary classifier taken out, with its parameters and its term of the loss.
+
+    Raises:
+        Refused: there is none.
+    """
+    if not replace(backbone, Auxiliary, lambda _: nn.Identity()):
+        raise Refused("no_aux: this backbone has no auxiliary classifiers to take out; leave the variant out")
+    return Graft(backbone)

@@ -1,0 +1,58 @@
+"""A changed training protocol: does it help this backbone? The network is the baseline's."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from suite.layers.model import Backbone, Graft
+from suite.settings import Refused, Setting
+from suite.training.recipes import KNOBS
+
+CHANGEABLE = (
+    "optimizer",
+    "lr",
+    "momentum",
+    "nesterov",
+    "weight_decay",
+    "decay",
+    "schedule",
+    "milestones",
+    "factor",
+    "warmup",
+    "epochs",
+    "batch",
+    "flip",
+    "pad",
+    "cutout",
+    "mixup",
+    "selection",
+)
+
+
+def _parse(knob: Setting, given: Any) -> Any:
+    return None if given is None else knob.value(given)
+
+
+def _optional(knob: Setting) -> Setting:
+    """The knob, with the study's own value as its default."""
+    return Setting(None, f"{knob.doc}; left out: as in the study's recipe", parse=partial(_parse, knob))
+
+
+SETTINGS = {name: _optional(KNOBS[name]) for name in CHANGEABLE}
+
+
+def recipe(**settings: Any) -> dict[str, Any]:
+    """Knobs that the variant's cells train with instead of the study's."""
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def apply(backbone: Backbone, **settings: Any) -> Graft:
+    """The backbone itself.
+
+    Raises:
+        Refused: no knob is changed, so the variant would be the baseline.
+    """
+    if not recipe(**settings):
+        raise Refused(f"training: changes nothing; name at least one knob of {', '.join(CHANGEABLE)}")
+    return Graft(backbone)

@@ -1,0 +1,84 @@
+"""The parameter-matched control: the baseline widened until it has as many parameters as another variant.
+
+A gain that a wider baseline shows too is a gain of size, not of the extension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+
+from suite import grafting
+from suite.layers.model import Backbone, Graft, parameter_count
+from suite.settings import Refused, Setting
+from suite.specs import parts
+
+RESTARTS = True  # other shapes can't start from the baseline's values
+ALONE = True  # it builds another backbone, which would undo what other variants did to this one
+
+WITHIN = 0.01  # of the named variant's parameters (methods.md asks for 1 %)
+NARROWEST, WIDEST = 1 / 16, 16.0
+STEPS = 16  # halvings of that range: the last step is 0.0002 of the backbone's nominal width
+
+
+def parse_match(given: Any) -> str:
+    """A variant's name, or a composition in its canonical order. Raises ValueError with a sentence."""
+    if not isinstance(given, str) or {"baseline", "wide"} & set(parts(given)):
+        raise ValueError(f"must be another variant like sire, or several like sire+squeeze_excite, not {given!r}")
+    try:
+        return grafting.canonical_name(given)
+    except Refused as refusal:
+        raise ValueError(f"names no variant to match: {refusal}") from refusal
+
+
+SETTINGS = {
+    "match": Setting("sire", "variant, with its default settings, whose parameters are matched", parse=parse_match),
+}
+
+
+def apply(backbone: Backbone, *, match: str = "sire") -> Graft:
+    """The backbone built anew, wider; it draws from the global generator.
+
+    Raises:
+        Refused: the backbone has no width, the variant can't be served or adds no parameters, or no width comes
+            within 1 % of its count.
+    """
+    build = backbone.rebuild
+    if build is None:
+        raise Refused("wide: widens a backbone by its setting `width`, and this one has none; choose another backbone")
+    target = _matched_parameters(build, match)
+    if target <= parameter_count(backbone):
+        raise Refused(f"wide.match: {match} adds no parameters to this backbone, so the baseline is its own control")
+    width, reached = _nearest_width(build, target)
+    if abs(reached - target) > WITHIN * target:
+        raise Refused(
+            f"wide.match: no width has the {target:,} parameters of {match} within 1 %; the nearest, {width:.4g}, has "
+            f"{reached:,}; match another variant or choose another backbone"
+        )
+    wider = build(width=width)
+    wider.rebuild = partial(build, width=width)
+    return Graft(wider)
+
+
+def _matched_parameters(build: Callable[..., Backbone], match: str) -> int:
+    with torch.device("meta"):
+        try:
+            return parameter_count(grafting.apply(build(), match, {}).model)
+        except Refused as refusal:
+            raise Refused(f"wide.match: {match} can't be served here: {refusal}") from refusal
+
+
+def _nearest_width(build: Callable[..., Backbone], target: int) -> tuple[float, int]:
+    """The width whose parameters come nearest to the target, and their count; by bisection, without weights."""
+    low, high = NARROWEST, WIDEST
+    tried: dict[float, int] = {}
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        with torch.device("meta"):
+            tried[middle] = parameter_count(build(width=middle))
+        low, high = (middle, high) if tried[middle] < target else (low, middle)
+    width = min(tried, key=lambda tested: abs(tried[tested] - target))
+    return width, tried[width]
