@@ -32,23 +32,27 @@ _SEARCH: dict[str, Callable[[CellResults], object]] = {
 }
 
 
-def unequal(cell: CellResults, baseline: CellResults) -> list[str]:
-    """What differs between a cell and its baseline: `threads 4, baseline 2`; empty when the budgets are equal."""
+def unequal(cell: CellResults, baseline: CellResults, name: str = "baseline") -> list[str]:
+    """What differs between a cell and its baseline: `threads 4, baseline 2`; empty when the budgets are equal.
+
+    Args:
+        name: what the other cell is, for people.
+    """
     found = []
-    for name, value in _SEARCH.items():
+    for budget, value in _SEARCH.items():
         own, other = value(cell), value(baseline)
         if own != other:
-            found.append(f"{name} {own}, baseline {other}")
+            found.append(f"{budget} {own}, {name} {other}")
     for trials in (cell.search, baseline.search):
         if any(trial.test_reads for trial in trials):
             found.append("the search read the test set")
             break
     own_seeds, other_seeds = cell.by_seed(), baseline.by_seed()
-    for field, name in AUDITED.items():
+    for field, label in AUDITED.items():
         for seed in sorted(own_seeds.keys() & other_seeds.keys()):
             pair = own_seeds[seed], other_seeds[seed]
             if all(one.status == "completed" for one in pair) and _differ(*pair, field):
-                found.append(f"{name} {_value(pair[0], field)}, baseline {_value(pair[1], field)}")
+                found.append(f"{label} {_value(pair[0], field)}, {name} {_value(pair[1], field)}")
                 break  # one seed is enough to name it
     return found
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.audit import unequal
-from analysis.select import CellResults, Group, Records, groups
+from analysis.select import CellResults, Records, groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,21 +25,29 @@ class Pairs:
 def pairs(records: Records) -> list[Pairs]:
     """Every non-baseline cell of the study, in the order of the plan."""
     return [
-        _pair(cell, group, records.metric) for group in groups(records) for cell in group.cells if not cell.is_baseline
+        pair(cell, group.baseline, records.metric)
+        for group in groups(records)
+        for cell in group.cells
+        if not cell.is_baseline
     ]
 
 
-def _pair(cell: CellResults, group: Group, metric: str) -> Pairs:
-    """Pairs by seed; refused unless both sides have every seed and had the same budget."""
-    baseline = group.baseline
+def pair(cell: CellResults, baseline: CellResults | None, metric: str, name: str = "baseline") -> Pairs:
+    """Pairs by seed; refused unless both sides have every seed and had the same budget.
+
+    Args:
+        baseline: what the cell is compared with, another cell of its group; None: the records have none.
+        name: what that is, for people.
+    """
     if cell.refused:
         return Pairs(cell, problem=f"refused: {cell.refused}")
     if baseline is None:
-        return Pairs(cell, problem="this group has no baseline")
-    gaps = [text for text in (cell.gap(metric), _of_baseline(baseline.gap(metric))) if text]
+        return Pairs(cell, problem=f"this group has no {name}")
+    gap = baseline.gap(metric)
+    gaps = [text for text in (cell.gap(metric), f"{name}: {gap}" if gap else "") if text]
     if gaps:
         gaps.append("an average over unequal sets is refused")
-    problems = gaps + unequal(cell, baseline)
+    problems = gaps + unequal(cell, baseline, name)
     if problems:
         return Pairs(cell, problem="; ".join(problems))
     own, other = cell.errors(metric), baseline.errors(metric)
@@ -48,7 +56,3 @@ def _pair(cell: CellResults, group: Group, metric: str) -> Pairs:
     seeds = tuple(own)
     # rounded: 0.1 - 0.09 and 0.2 - 0.19 are the same difference
     return Pairs(cell, seeds, np.round([other[seed] - own[seed] for seed in seeds], 12))
-
-
-def _of_baseline(gap: str) -> str:
-    return f"baseline: {gap}" if gap else ""

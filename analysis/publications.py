@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from suite.specs import Cell, Component, freeze
+from suite.specs import BASELINE, Cell, Component, freeze
 
 Kind = Literal["results", "figure", "architecture", "confusion_matrix"]
 Unit = Literal["percent", "fraction"]
@@ -95,6 +95,7 @@ class PublishedTable:
         remarks: what contradicts itself, the text or other tables.
         classes, matrix: of a confusion matrix, images; one row per true class.
         columns, lines: of an architecture, text as printed.
+        reference: the variant whose row the others' gains are over.
     """
 
     id: str
@@ -112,6 +113,7 @@ class PublishedTable:
     matrix: tuple[tuple[int, ...], ...]
     columns: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
+    reference: Component
 
     def source(self, row: PublishedRow) -> str:
         """`sire, Table 4, row SIRe-VGG16`."""
@@ -288,9 +290,18 @@ def _table(data: Any, place: str, paper: Publication) -> PublishedTable:
         matrix=part.grid("matrix", int),
         columns=part.several("columns", str),
         lines=part.grid("lines", str),
+        reference=_reference(part),
     )
     _check_shape(table)
     return table
+
+
+def _reference(part: _Part) -> Component:
+    given = _Part(part.get("reference", dict, {"variant": BASELINE}), f"{part.place}, reference", "variant", "settings")
+    given.get("variant", str)
+    reference = given.component("variant", given.get("settings", dict, {}))
+    assert reference is not None
+    return reference
 
 
 def _rows(part: _Part, metrics: tuple[str, ...], unit: Unit | None) -> Iterator[PublishedRow]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from analysis import formats
-from analysis.leaderboard import leaderboard
+from analysis import formats, statistics
+from analysis.leaderboard import Row, leaderboard
+from analysis.pairs import pair
 from analysis.publications import PublishedRow, PublishedTable
-from analysis.select import Records
-from analysis.verdicts import Verdict, judge
+from analysis.select import Group, Records, groups
+from analysis.verdicts import LEAST, Verdict, judge
 from suite.specs import BASELINE, Component, settings_label
 
 _METRICS = {"test_top1_error": ("top1_error", "accuracy"), "test_top5_error": ("top5_error",)}
@@ -20,11 +21,14 @@ _METRICS = {"test_top1_error": ("top1_error", "accuracy"), "test_top5_error": ("
 class Reproduced:
     """One row. Errors and gains in percent and percentage points, positive where the variant is better.
 
+    Gains are over the table's `reference`: the baseline, unless the table says otherwise.
+
     Attributes:
-        published, published_gain: the printed error, and the printed baseline's minus it; None: not printed.
+        published, published_gain: the printed error, and the printed reference's minus it; None: not printed.
         ours, half_width: our mean test error and half its interval; None: not run, or over an unequal set of seeds.
-        gain, gain_half_width: our paired gain over our baseline.
+        gain, gain_half_width: our gain over our reference, paired by seed.
         outcome: reproduced, direction only, contradicted, not enough evidence, ... (`_outcome`).
+        reason: why the outcome is not comparable; else empty.
     """
 
     model: str
@@ -37,51 +41,60 @@ class Reproduced:
     gain_half_width: float | None = None
     seeds: int = 0
     outcome: str = "not run"
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Gain:
+    """Our gain over our reference: fractions, positive where the variant is better; None: not known."""
+
+    ruling: str  # a verdict's, in lower case
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
+
+
+_Gains = Callable[[Row], _Gain | None]  # of a row of our leaderboard; None: it is the reference itself
 
 
 def reproduce(table: PublishedTable, records: Records) -> list[Reproduced]:
     """The table's rows in its own order; rows that nothing here corresponds to keep their published values alone.
 
-    A cell of the records corresponds to a row when dataset, variant and its settings are the same, and the backbone's
-    name is; the backbone may have further settings (a profile's smaller width), which then show in `cell`.
+    A cell of the records corresponds to a row when its variant is the same, and its dataset and backbone are, which
+    may have further settings (a profile's smaller width) but for those by which the table's rows differ.
     """
-    verdicts = {_key(one): one for one in judge(records)}
-    board = leaderboard(records, list(verdicts.values()))
-    return [_row(table, row, board, verdicts, records) for row in table.rows]
+    verdicts = judge(records)
+    board = leaderboard(records, verdicts)
+    gains = _over_baseline(verdicts) if table.reference.name == BASELINE else _over_reference(table, records)
+    return [_row(table, row, board, gains, records) for row in table.rows]
 
 
-def _key(row: Verdict | Mapping[str, str]) -> tuple[str, str, str, str]:
-    if isinstance(row, Verdict):
-        return row.dataset, row.backbone, row.variant, row.settings
-    return row["dataset"], row["backbone"], row["variant"], row["settings"]
-
-
-def _row(
-    table: PublishedTable,
-    row: PublishedRow,
-    board: Sequence[Mapping[str, str]],
-    verdicts: Mapping[tuple[str, str, str, str], Verdict],
-    records: Records,
-) -> Reproduced:
+def _row(table: PublishedTable, row: PublishedRow, board: list[Row], gains: _Gains, records: Records) -> Reproduced:
     printed = _error(table, row, records.metric)
-    gain = _published_gain(table, row, printed, records.metric)
-    candidates = [ours for ours in board if _corresponds(row, ours, records.study.get("stands_for") or {})]
-    found = min(candidates, key=lambda ours: len(list(_settings(ours["backbone"]))), default=None)
-    if found is None:
-        known = "" if row.cell is not None else "not implemented here"
-        return Reproduced(model=row.row, cell="", published=printed, published_gain=gain, outcome=known or "not run")
-    verdict = verdicts.get(_key(found))
-    return Reproduced(
-        model=row.row,
-        cell=f"{found['dataset']} / {found['backbone']} / {found['label']}",
+    plain = Reproduced(
+        model=row.row if row.row == row.model else f"{row.row}: {row.model}",
+        cell="",
         published=printed,
-        published_gain=gain,
-        ours=_times100(found["mean_error"]),  # type: ignore[arg-type]
-        half_width=_times100(found["interval"]),  # type: ignore[arg-type]
-        gain=_times100(verdict.mean_difference) if verdict else None,
-        gain_half_width=_half(verdict),
-        seeds=int(found["seeds"]),
-        outcome=_outcome(verdict, gain),
+        published_gain=_published_gain(table, row, printed, records.metric),
+        outcome="not run" if row.cell is not None else "not implemented here",
+    )
+    candidates = [ours for ours in board if _corresponds(table, row, ours, records.study.get("stands_for") or {})]
+    found = min(candidates, key=_detail, default=None)
+    if found is None:
+        return plain
+    gain = gains(found)
+    unadjusted = ", unadjusted" if gain and table.reference.name != BASELINE else ""
+    return dataclasses.replace(
+        plain,
+        cell=f"{found['dataset']} / {found['backbone']} / {found['label']}",
+        ours=_times100(found["mean_error"]),
+        half_width=_times100(found["interval"]),
+        gain=_times100(gain.mean) if gain else None,
+        gain_half_width=_half(gain),
+        seeds=found["seeds"],
+        outcome=_outcome(table, gain, plain.published_gain) + unadjusted,
+        reason=gain.reason if gain and gain.ruling == "not comparable" else "",
     )
 
 
@@ -89,10 +102,13 @@ def _times100(value: float | None) -> float | None:
     return None if value is None else 100 * value
 
 
-def _half(verdict: Verdict | None) -> float | None:
-    if verdict is None or verdict.ci_high is None or verdict.mean_difference is None:
+def _half(gain: _Gain | None) -> float | None:
+    if gain is None or gain.high is None or gain.mean is None:
         return None
-    return 100 * (verdict.ci_high - verdict.mean_difference)
+    return 100 * (gain.high - gain.mean)
+
+
+# -- printed
 
 
 def _error(table: PublishedTable, row: PublishedRow, metric: str) -> float | None:
@@ -105,51 +121,121 @@ def _error(table: PublishedTable, row: PublishedRow, metric: str) -> float | Non
 
 
 def _published_gain(table: PublishedTable, row: PublishedRow, printed: float | None, metric: str) -> float | None:
-    """Against the row of the same dataset and backbone that is our baseline; None where the table has none."""
-    if printed is None or row.cell is None or row.cell.is_baseline:
+    """Over the reference's row of the same dataset and backbone; None where the table has none."""
+    if printed is None or row.cell is None or row.variant == table.reference:
         return None
     for other in table.rows:
-        if other.cell is not None and other.cell.is_baseline and other.cell.group == row.cell.group:
-            baseline = _error(table, other, metric)
-            return None if baseline is None else round(baseline - printed, 10)
+        if other.cell is not None and other.variant == table.reference and other.cell.group == row.cell.group:
+            reference = _error(table, other, metric)
+            return None if reference is None else round(reference - printed, 10)
     return None
 
 
-def _corresponds(row: PublishedRow, ours: Mapping[str, str], stands_for: Mapping[str, str]) -> bool:
+# -- which cell of ours
+
+
+def _corresponds(table: PublishedTable, row: PublishedRow, ours: Row, stands_for: Mapping[str, str]) -> bool:
     cell = row.cell
-    if cell is None:
+    if cell is None or not _is(ours, cell.variant):
         return False
     dataset = stands_for.get(ours["dataset"], ours["dataset"])
-    same_dataset = dataset == cell.dataset.label
-    same_variant = (ours["variant"], ours["settings"]) == (cell.variant.name, settings_label(cell.variant.settings))
-    return same_dataset and same_variant and _holds(ours["backbone"], cell.backbone)
+    datasets, backbones = ([getattr(one, kind) for one in table.rows] for kind in ("dataset", "backbone"))
+    return _serves(dataset, cell.dataset, datasets) and _serves(ours["backbone"], cell.backbone, backbones)
 
 
-def _holds(label: str, backbone: Component) -> bool:
-    match = re.fullmatch(r"([^(]+)(?:\((.*)\))?", label)
-    assert match is not None
-    return match[1] == backbone.name and set(_settings(backbone.label)) <= set(_settings(label))
+def _is(ours: Row, variant: Component) -> bool:
+    return (ours["variant"], ours["settings"]) == (variant.name, settings_label(variant.settings))
 
 
-def _settings(label: str) -> Iterator[str]:
-    inner = label.partition("(")[2].removesuffix(")")
-    return filter(None, inner.split(", "))
+def _serves(label: str, wanted: Component, others: list[Component | None]) -> bool:
+    """Whether `label` is the wanted component, with further settings at most by which the table's rows don't differ."""
+    name, ours = _parts(label)
+    _, own = _parts(wanted.label)
+    telling = {key for other in others if other is not None for key, _ in other.settings}
+    return name == wanted.name and all(own.get(key) == ours.get(key) for key in telling | own.keys())
 
 
-def _outcome(verdict: Verdict | None, published: float | None) -> str:
-    """What our verdict says of the printed gain (percentage points)."""
-    if verdict is None:
-        return BASELINE
-    if verdict.verdict not in ("HELPS", "HURTS"):
-        return verdict.verdict.lower()
+def _parts(label: str) -> tuple[str, dict[str, str]]:
+    """`base_cnn(dropout=0.2, width=0.25)` as its name and its settings."""
+    name, _, inner = label.partition("(")
+    settings = (setting.partition("=") for setting in inner.removesuffix(")").split(", ") if setting)
+    return name, {key: value for key, _, value in settings}
+
+
+def _detail(ours: Row) -> int:
+    """How many settings dataset and backbone have: the fewest are nearest to the paper."""
+    return sum(len(_parts(ours[kind])[1]) for kind in ("dataset", "backbone"))
+
+
+# -- gains
+
+
+def _over_baseline(verdicts: list[Verdict]) -> _Gains:
+    """The verdicts' own."""
+    known = {(one.dataset, one.backbone, one.variant, one.settings): one for one in verdicts}
+
+    def gain(ours: Row) -> _Gain | None:
+        one = known.get((ours["dataset"], ours["backbone"], ours["variant"], ours["settings"]))
+        if one is None:
+            return None
+        ruling = one.verdict.lower()
+        return _Gain(ruling=ruling, mean=one.mean_difference, low=one.ci_low, high=one.ci_high, reason=one.reason)
+
+    return gain
+
+
+def _over_reference(table: PublishedTable, records: Records) -> _Gains:
+    """Pairs with the reference's cell: the same audit and interval as a verdict's, without a correction for many."""
+    known = {(group.dataset, group.backbone): group for group in groups(records)}
+
+    def gain(ours: Row) -> _Gain | None:
+        if _is(ours, table.reference):
+            return None
+        return _paired(ours, known[ours["dataset"], ours["backbone"]], table.reference, records)
+
+    return gain
+
+
+def _paired(ours: Row, group: Group, reference: Component, records: Records) -> _Gain:
+    wanted = settings_label(reference.settings)
+    other = next((cell for cell in group.cells if (cell.variant, cell.settings) == (reference.name, wanted)), None)
+    own = next(cell for cell in group.cells if (cell.variant, cell.settings) == (ours["variant"], ours["settings"]))
+    found = pair(own, other, records.metric, reference.label)
+    if found.problem:
+        return _Gain(ruling="not comparable", reason=found.problem)
+    differences = found.differences
+    mean = float(differences.mean())
+    if len(differences) < LEAST:
+        return _Gain(ruling="single run", mean=mean)
+    if statistics.all_zero(differences):
+        return _Gain(ruling="equivalent", mean=0.0, low=0.0, high=0.0)
+    if statistics.constant(differences):  # no spread, no interval
+        low = high = None
+        seen = statistics.sign_flip(differences) < records.alpha
+    else:
+        interval = statistics.paired_t(differences, records.alpha)
+        low, high = interval.low, interval.high
+        seen = not low <= 0.0 <= high
+    ruling = ("helps" if mean > 0 else "hurts") if seen else "not enough evidence"
+    return _Gain(ruling=ruling, mean=mean, low=low, high=high)
+
+
+def _outcome(table: PublishedTable, gain: _Gain | None, published: float | None) -> str:
+    """What our gain says of the printed one (percentage points)."""
+    if gain is None:
+        return BASELINE if table.reference.name == BASELINE else "reference"
+    if gain.ruling not in {"helps", "hurts"}:
+        return gain.ruling
     if published is None:
-        return f"{verdict.verdict.lower()}; no printed gain"
-    assert verdict.mean_difference is not None and verdict.ci_low is not None and verdict.ci_high is not None
-    if published * verdict.mean_difference <= 0:
+        return f"{gain.ruling}; no printed gain"
+    assert gain.mean is not None
+    if published * gain.mean <= 0:
         return "contradicted"
-    inside = 100 * verdict.ci_low <= published <= 100 * verdict.ci_high
-    return "reproduced" if inside else "direction only"
+    low, high = (gain.mean if bound is None else bound for bound in (gain.low, gain.high))
+    return "reproduced" if 100 * low <= published <= 100 * high else "direction only"
 
+
+# -- for people
 
 _COLUMNS = ("row", "published %", "ours %", "published gain", "our gain", "seeds", "outcome")
 
@@ -160,24 +246,36 @@ def to_markdown(table: PublishedTable, records: Records) -> str:
     lines = [f"# {table.paper.name}, {table.place}: published and ours", "", *_caption(table, records), ""]
     lines += ["| " + " | ".join(_COLUMNS) + " |", "|:--|--:|--:|--:|--:|--:|:--|"]
     lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
-    settings = [f"- {row.model}: {row.cell}" for row in rows if row.cell]
+    cells = [f"- {row.model}: {row.cell}" + (f" ({row.reason})" if row.reason else "") for row in rows if row.cell]
     remarks = [f"- {remark}" for remark in (*table.remarks, *table.paper.remarks)]
-    return "\n".join([*lines, "", "Our cells:", "", *settings, "", "Remarks on the paper:", "", *remarks, ""])
+    return "\n".join([*lines, "", "Our cells:", "", *cells, "", "Remarks on the paper:", "", *remarks, ""])
 
 
 def _caption(table: PublishedTable, records: Records) -> Iterator[str]:
+    """Sentences, each a paragraph of its own."""
+    sentences = []
     study = records.study
     if study.get("profile"):
-        yield f"**Profile {study['profile']}: not the paper's protocol; the figures can only show a direction.**"
-    for taken, dataset in (study.get("stands_for") or {}).items():
-        yield f"**{taken} stands in for {dataset}.**"
+        sentences.append(
+            f"**Profile {study['profile']}: not the paper's protocol; the figures can only show a direction.**"
+        )
+    sentences += [f"**{taken} stands in for {dataset}.**" for taken, dataset in (study.get("stands_for") or {}).items()]
     name = {"test_top1_error": "top-1", "test_top5_error": "top-5"}[records.metric]
-    yield (
-        f"Test {name} error; ours: mean ± half the {formats.level(records.alpha)} interval over seeds. Gains in "
-        "percentage points over the baseline, positive is better."
+    over = "the baseline" if table.reference.name == BASELINE else table.reference.label
+    interval = f"half the {formats.level(records.alpha)} interval"
+    sentences.append(
+        f"Test {name} error; ours: mean ± {interval} over seeds. Gains in percentage points over {over}, positive is "
+        "better."
     )
+    if table.reference.name != BASELINE:
+        sentences.append(
+            "Outcomes go by the t interval of one paired difference, unadjusted for how many there are; the study's "
+            "verdicts, which are, compare with its baseline."
+        )
     if table.not_comparable:
-        yield f"The published rows are not comparable with each other: {table.not_comparable}"
+        sentences.append(f"The published rows are not comparable with each other: {table.not_comparable}")
+    for number, sentence in enumerate(sentences):
+        yield from ("", sentence) if number else (sentence,)
 
 
 def _cells(row: Reproduced) -> tuple[str, ...]:

@@ -3,9 +3,10 @@
     python benchmarks/spectral.py [--threads 2] [--rounds 9] [--batch 128] [--channels 64] [--size 32] [--device cpu]
 
 Stride 2 on random maps, float32. Beside the layers: a strided 3x3 convolution of the same shape, rfft2 and irfft2
-with torch's own backward, and the four transforms of a DiffStride step (there and back at both sizes, kept bins only)
-with nothing between them and the whole batch at once: the layers go through it in steps that stay in the cache. All
-alternate in one process; medians over the rounds, after two that warm up. `--profile` shows where the time goes.
+with torch's own backward, and the floor: the four transforms of a DiffStride step (there and back at both sizes, kept
+bins only) with nothing between them, the whole batch at once and in parts that stay in the cache, as the layers take
+it. All alternate in one process; medians (and range) over the rounds, after two that warm up; then the best DiffStride
+over the best floor. `--profile` shows where the time goes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from suite.layers.spectral import DiffStride, FixedSpectralPool, HartleyPool
 from suite.training.execution import Execution, device_name, resolve_device
 
 WARM_UP = 2
+PART = 2**17  # pixels per thread
+FLOOR = "four transforms, in parts"
 
 
 def main() -> None:
@@ -38,7 +41,11 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     device = resolve_device(given.device)
     x = torch.randn(given.batch, given.channels, given.size, given.size, device=device)
-    pieces = {"rfft2 + irfft2, torch's backward": fourier_step(x), "four transforms, all at once": transforms(x)}
+    pieces = {
+        "rfft2 + irfft2, torch's backward": fourier_step(x),
+        "four transforms, all at once": transforms(x, x.numel()),
+        FLOOR: transforms(x, PART * given.threads),
+    }
     contestants = {**layers(x), **pieces}
     print(f"{device_name(device)}, {given.threads} threads, torch {torch.__version__}, {tuple(x.shape)}, stride 2")
     times: dict[str, list[float]] = {name: [] for name in contestants}
@@ -51,6 +58,7 @@ def main() -> None:
                 times[name].append(1000 * (time.perf_counter() - started))
     for name, values in times.items():
         print(f"{name:36}{statistics.median(values):7.1f} ms ({min(values):.1f} .. {max(values):.1f})")
+    print(f"DiffStride / floor: {min(times['DiffStride']) / min(times[FLOOR]):.2f}")
     if given.profile:
         with profile() as recorded:
             contestants["DiffStride"]()
@@ -84,17 +92,22 @@ def fourier_step(x: Tensor) -> Callable[[], None]:
     return training_step(lambda image: torch.fft.irfft2(torch.fft.rfft2(image)), x)
 
 
-def transforms(x: Tensor) -> Callable[[], None]:
+def transforms(x: Tensor, pixels: int) -> Callable[[], None]:
+    """The four transforms of a step, in parts of so many pixels of the input."""
     y = DiffStride(2.0)(x.cpu()).detach().to(x.device)
     size, kept = x.shape[-1], y.shape[-1] // 2 + 1
-    small = torch.fft.rfft2(y)
-    large = torch.fft.rfft2(x)[..., :kept].contiguous()
+    maps = max(1, pixels // size**2)
+    large_maps, small_maps = x.flatten(0, 1).split(maps), y.flatten(0, 1).split(maps)
+    large = [torch.fft.rfft2(part)[..., :kept].contiguous() for part in large_maps]
+    small = [torch.fft.rfft2(part) for part in small_maps]
 
     def step() -> None:
-        torch.fft.fft(torch.fft.rfft(x)[..., :kept], dim=-2)
-        torch.fft.irfft(torch.fft.ifft(small, dim=-2))
-        torch.fft.fft(torch.fft.rfft(y), dim=-2)
-        torch.fft.irfft(torch.fft.ifft(large, dim=-2), n=size)
+        for part, spectrum in zip(large_maps, small, strict=True):
+            torch.fft.fft(torch.fft.rfft(part)[..., :kept], dim=-2)
+            torch.fft.irfft(torch.fft.ifft(spectrum, dim=-2))
+        for part, spectrum in zip(small_maps, large, strict=True):
+            torch.fft.fft(torch.fft.rfft(part), dim=-2)
+            torch.fft.irfft(torch.fft.ifft(spectrum, dim=-2), n=size)
 
     return step
 

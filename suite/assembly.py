@@ -20,7 +20,7 @@ from suite.layers.model import Backbone, Graft
 from suite.library import Dataset
 from suite.settings import Refused
 from suite.specs import Cell, Component, Settings, Streams, Trial, parts, split_stream
-from suite.training.cost import Costs, costs
+from suite.training.cost import Costs, spent_costs
 from suite.training.data import Examples, Scaling, TrainingData
 from suite.training.execution import seeded
 from suite.training.feeds import Residency, choose, feed
@@ -86,7 +86,7 @@ def cell_costs(cell: Cell, shape: tuple[int, int, int], classes: int, hyperparam
     Raises:
         Refused: as `assemble`.
     """
-    return costs(assemble(cell, shape, classes, streams=None, hyperparameters=hyperparameters), shape)
+    return spent_costs(assemble(cell, shape, classes, streams=None, hyperparameters=hyperparameters), shape)
 
 
 def _searched(variant: str, hyperparameters: Settings) -> dict[str, Any]:

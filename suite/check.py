@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from suite import grafting, registry
-from suite.assembly import assemble, cell_costs, input_shape
+from suite.assembly import assemble, input_shape
+from suite.counting import Counted, count
 from suite.datasets import Facts
 from suite.library import Dataset
 from suite.plan import Axis, Plan, PlannedCell, axes, entries_by_kind, refuse_repeats, with_cells
@@ -43,8 +44,9 @@ def check(plan: Plan, data: Path, *, strict: bool = False) -> Plan:
     facts = {one: replace(known, shape=input_shape(known, recipe)) for one, known in stored.items()}
     spaces = {name: _checked_space(name, space) for name, space in study.search.space.items()}
     _check_searched_knobs(plan, spaces, stored.values())
-    cells = (replace(planned, cell=_with(same, planned.cell)) for planned in plan.cells)
-    costed = [_costed(plan, planned, spaces, facts[planned.cell.dataset]) for planned in cells]
+    cells = [replace(planned, cell=_with(same, planned.cell)) for planned in plan.cells]
+    counted = count((cell, facts[cell.dataset].shape, facts[cell.dataset].classes) for cell in (x.cell for x in cells))
+    costed = [_costed(plan, planned, spaces, counted[planned.cell]) for planned in cells]
     checked = with_cells(plan, _searchable(costed, facts))
     _refuse_hopeless(checked, strict)
     return checked
@@ -66,7 +68,7 @@ def _canonical(kind: registry.Kind, axis: Axis) -> Axis:
             declared = registry.load(kind, component.name).SETTINGS
     except Refused as refusal:
         raise Refused(f"{axis.where}: {refusal}") from refusal
-    return Axis(axis.where, canonical(declared, component, axis.where))
+    return replace(axis, component=canonical(declared, component, axis.where))
 
 
 def _facts(axis: Axis, recipe: recipes.Recipe, data: Path) -> Facts:
@@ -113,16 +115,25 @@ def _checked_space(name: str, space: Space) -> Space:
     return replace(space, integer=whole)
 
 
-def _costed(plan: Plan, planned: PlannedCell, spaces: Mapping[str, Space], facts: Facts) -> PlannedCell:
+def _costed(plan: Plan, planned: PlannedCell, spaces: Mapping[str, Space], counted: Counted) -> PlannedCell:
     cell = planned.cell
     space = tuple((name, spaces[name]) for name, _ in planned.space)
+    cost = counted.costs
+    if cost is None:
+        return PlannedCell(cell, space, refused=counted.refused)
     try:
         fixed = _fixed(plan, cell)
-        cost = cell_costs(cell, facts.shape, facts.classes)
     except Refused as refusal:
         return PlannedCell(cell, space, refused=str(refusal))
-    searched = tuple(item for item in space if item[0] not in dict(fixed))
-    return PlannedCell(cell, searched, fixed, None, cost.parameters, cost.macs, cost.inference_macs)
+    return PlannedCell(
+        cell,
+        space=tuple(item for item in space if item[0] not in dict(fixed)),
+        fixed=fixed,
+        parameters=cost.parameters,
+        macs=cost.macs,
+        inference_macs=cost.inference_macs,
+        warnings=counted.warnings,
+    )
 
 
 def _fixed(plan: Plan, cell: Cell) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 IMAGENET_SHAPE, IMAGENET_CLASSES = (3, 224, 224), 1000  # of the printed counts, whatever the dataset (sire.yaml)
+_PRINTED = re.compile(r"(\d+(?:\.\d+)?)(?:M| million)")
 
 
 def published(table: str) -> PublishedTable:
@@ -68,11 +70,19 @@ def parameter_rows(table: PublishedTable) -> list[dict[str, Any]]:
 
     Counts of backbones with a `stem` are those of its imagenet form with 1000 classes; the others' those of the
     dataset. Nothing is trained.
+
+    Raises:
+        Refused: the table prints none.
     """
-    return [_parameters(table, row) for row in table.rows if row.parameters_printed and row.cell is not None]
+    counts = ((row, _PRINTED.fullmatch(row.parameters_printed)) for row in table.rows if row.cell is not None)
+    found = [_parameters(row, match[1]) for row, match in counts if match]
+    if not found:
+        raise Refused(f"{table.id}: prints no parameter counts; leave --check-parameters out")
+    return found
 
 
-def _parameters(table: PublishedTable, row: PublishedRow) -> dict[str, Any]:
+def _parameters(row: PublishedRow, printed: str) -> dict[str, Any]:
+    """`printed`: in millions."""
     from dataclasses import replace
 
     from suite import registry
@@ -87,23 +97,22 @@ def _parameters(table: PublishedTable, row: PublishedRow) -> dict[str, Any]:
         imagenet = Component(cell.backbone.name, freeze({**dict(cell.backbone.settings), "stem": "imagenet"}))
         cell, shape, classes = replace(cell, backbone=imagenet), IMAGENET_SHAPE, IMAGENET_CLASSES
     ours = cell_costs(cell, shape, classes).parameters
-    printed = float(row.parameters_printed.removesuffix("M"))
     return {
         "row": row.row,
         "cell": cell.label,
         "published": row.parameters_printed,
         "ours": ours,
-        "difference_millions": round(ours / 1e6 - printed, 3),
-        "agrees": _agreement(row.parameters_printed, ours),
+        "difference_millions": round(ours / 1e6 - float(printed), 3),
+        "agrees": _agreement(printed, ours),
         "explanation": "; ".join(row.remarks),
     }
 
 
 def _agreement(printed: str, ours: int) -> str:
-    """How the printed count follows from ours: `truncated`, `rounded`, or `no`."""
-    places = len(printed.removesuffix("M").partition(".")[2])
+    """How the printed count, in millions, follows from ours: `truncated`, `rounded`, or `no`."""
+    places = len(printed.partition(".")[2])
     unit = 10 ** (6 - places)
-    digits = round(float(printed.removesuffix("M")) * 10**places)
+    digits = round(float(printed) * 10**places)
     if ours // unit == digits:
         return "truncated"
     return "rounded" if round(ours / unit) == digits else "no"

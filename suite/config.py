@@ -52,11 +52,15 @@ class Section(BaseModel):
 
 
 class Entry(Section):
-    """A component: `name`, or a mapping of `name` and its settings. A list of values expands to a grid."""
+    """A component: `name`, or a mapping of `name` and its settings. A list of values expands to a grid.
+
+    `backbones` restricts a variant to some of the study's backbones, by name (SIRe's lambda differs between them).
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
     __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_setting_value)]] = Field(init=False)
     name: str
+    backbones: list[str] = []
 
     @model_validator(mode="before")
     @classmethod
@@ -160,6 +164,20 @@ class Study(Section):
         if sum(entry.name == BASELINE for entry in variants) != 1:
             raise ValueError(f"must hold {BASELINE!r} exactly once, since every comparison is with it")
         return variants
+
+    @model_validator(mode="after")
+    def _known_backbones(self) -> Study:
+        names = {entry.name for entry in self.backbones}
+        for entry in (*self.datasets, *self.backbones, Entry(name=self.recipe.name, backbones=self.recipe.backbones)):
+            if entry.backbones:
+                raise ValueError(f"{entry.name}.backbones: only a variant can be restricted to some backbones")
+        for entry in self.variants:
+            if entry.name == BASELINE and entry.backbones:
+                raise ValueError(f"{BASELINE}.backbones: every backbone needs its baseline; leave it out")
+            for name in entry.backbones:
+                if name not in names:
+                    raise ValueError(f"{entry.name}.backbones: the study has no {name!r}{did_you_mean(name, names)}")
+        return self
 
     @property
     def storage_path(self) -> Path:

@@ -35,6 +35,7 @@ class PlannedCell:
         fixed: recipe knobs that its variant sets for its cells, instead of the study's recipe; set by the check.
         refused: why the pair can't be served; its trials become `skipped` records.
         parameters, macs, inference_macs: as `suite.training.cost` counts; None before the check, or when refused.
+        warnings: what its parts say of themselves, such as a setting that can do nothing.
     """
 
     cell: Cell
@@ -44,6 +45,7 @@ class PlannedCell:
     parameters: int | None = None
     macs: int | None = None
     inference_macs: int | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,10 +116,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class Axis:
-    """One entry of a study's list, expanded: where it stands in the file, and the component."""
+    """One entry of a study's list, expanded: where it stands in the file, and the component.
+
+    `backbones`: names of those that a variant is for; empty: all.
+    """
 
     where: str
     component: Component
+    backbones: tuple[str, ...] = ()
+
+    def serves(self, backbone: Component) -> bool:
+        return not self.backbones or backbone.name in self.backbones
 
 
 def axes(kind: registry.Kind, entries: Iterable[Entry]) -> Iterator[Axis]:
@@ -129,18 +138,20 @@ def axes(kind: registry.Kind, entries: Iterable[Entry]) -> Iterator[Axis]:
         where = f"{kind}s[{position}]"
         registry.check_name(kind, entry.name, where)
         for settings in grid(entry):
-            yield Axis(where, Component(entry.name, freeze(settings)))
+            yield Axis(where, Component(entry.name, freeze(settings)), tuple(entry.backbones))
 
 
 def make_plan(study: Study) -> Plan:
     """The plan as the file says it: names known, grid expanded, spaces assigned; nothing heavy imported.
 
     Raises:
-        Refused: an unknown name, a repeated entry, a space that no cell can use, or an ASHA that stops nothing.
+        Refused: an unknown name, a repeated entry, a stand-in for no dataset of the study, a space that no cell can
+            use, or an ASHA that stops nothing.
     """
     chosen = Component(study.recipe.name, freeze(study.recipe.settings))
     recipe = recipes.resolve(chosen)
     search_epochs = study.search.epochs or recipe.epochs
+    _check_stand_ins(study)
     _check_space_names(study)
     _check_grace(study, search_epochs)
     datasets, backbones, variants = (
@@ -151,6 +162,7 @@ def make_plan(study: Study) -> Plan:
         for dataset in datasets
         for backbone in backbones
         for variant in variants
+        if variant.serves(backbone.component)
     ]
     spaces = {cell: _space_of(study, cell) for cell in cells}
     _refuse_unused(study, spaces.values())
@@ -181,6 +193,15 @@ def refuse_repeats(axes: list[Axis]) -> list[Axis]:
             raise Refused(f"{axis.where}: {axis.component.label} stands twice; remove the repeated entry or value")
         seen.add(axis.component)
     return axes
+
+
+def _check_stand_ins(study: Study) -> None:
+    datasets = {entry.name for entry in study.datasets}
+    for name, entries in study.stand_ins.items():
+        if name not in datasets:
+            raise Refused(f"stand_ins.{name}: the study has no such dataset{did_you_mean(name, datasets)}")
+        for position, entry in enumerate(entries):
+            registry.check_name("dataset", entry.name, f"stand_ins.{name}[{position}]")
 
 
 def _check_space_names(study: Study) -> None:

@@ -1,7 +1,8 @@
 """Profiles: a study file's own smaller (or larger) versions of itself, `--profile quick`.
 
-A profile says what differs. Mappings are merged key by key; lists and values are replaced. Its study has a name of its
-own, so its trials, storage and results never mix with the full study's.
+A profile says what differs. Mappings are merged key by key; lists and values are replaced, and an empty value (`null`)
+takes a key away. Its study has a name and a storage of its own, so its trials and results never mix with the full
+study's.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ def apply_profile(data: Mapping[str, Any], profile: str) -> dict[str, Any]:
     if fixed:
         raise Refused(f"profiles.{profile}.{fixed[0]}: can't be set by a profile; leave it out")
     merged = _merged(own, given[profile])
-    return {**merged, "study": f"{own.get('study', '')}-{profile}", "profile": profile}
+    for key in {"study", "storage"} - set(given[profile]):
+        if isinstance(own.get(key), str) and own[key]:  # what is no name is refused as it stands
+            merged[key] = f"{own[key]}-{profile}"
+    return {**merged, "profile": profile}
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,4 +48,4 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
         if isinstance(change, Mapping) and isinstance(known, str):
             known = {"name": known}  # `recipe: sire` is short for `recipe: {name: sire}`
         merged[key] = _merged(known, change) if isinstance(change, Mapping) and isinstance(known, Mapping) else change
-    return merged
+    return {key: value for key, value in merged.items() if value is not None or key not in changes}

@@ -28,6 +28,7 @@ class Setting:
         low, high: inclusive range of a number.
         choices: the legal values, where they are few.
         parse: turns what the study says into the canonical value; raises ValueError with a sentence.
+        is_weight: it weighs a loss term, so that all positive numbers give one network.
     """
 
     default: Any
@@ -36,6 +37,7 @@ class Setting:
     high: float | None = None
     choices: tuple[Any, ...] = ()
     parse: Callable[[Any], Any] | None = None
+    is_weight: bool = False
 
     def value(self, given: Any) -> Any:
         """The canonical value of what a study says; raises ValueError with a sentence."""

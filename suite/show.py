@@ -37,6 +37,7 @@ def plan_as_dict(plan: Plan) -> dict[str, Any]:
             "search_trials": 0 if planned.refused else search,
             "confirm_trials": 0 if planned.refused else seeds,
             "refused": planned.refused,
+            "warnings": list(planned.warnings),
         }
         for planned in plan.cells
     ]
@@ -79,6 +80,8 @@ def plan_tables(plan: Plan) -> Iterator[Table | str]:
     for planned in plan.cells:
         if planned.refused:
             yield f"[yellow]refused[/] {escape(planned.cell.label)}: {escape(planned.refused)}"
+    for note in dict.fromkeys(note for planned in plan.cells for note in planned.warnings):
+        yield f"[yellow]note[/] {escape(note)}"
     refused = len(plan.cells) - len(plan.runnable)
     comparisons = sum(not planned.cell.is_baseline for planned in plan.runnable)
     yield (

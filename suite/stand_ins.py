@@ -4,43 +4,50 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from suite import registry
 from suite.config import Entry, Study, grid
 from suite.library import Dataset
-from suite.settings import Refused, did_you_mean
+from suite.settings import Refused, canonical
 from suite.specs import Component, freeze
 
 
 def with_stand_ins(study: Study, data: Path) -> Study:
     """The study with, for every dataset that isn't there, the first stand-in that is; `stands_for` says which.
 
-    A dataset stays where neither it nor a stand-in is found: the plan then says what it lacks.
+    A dataset stays where neither it nor a stand-in is found: the plan then says what it lacks. What the study has
+    already, itself or as another dataset's stand-in, stands in for nothing else.
 
     Raises:
-        Refused: stand-ins for a dataset that the study doesn't name.
+        Refused: an illegal setting of a stand-in.
     """
-    names = {entry.name for entry in study.datasets}
-    for name in study.stand_ins:
-        if name not in names:
-            raise Refused(f"stand_ins.{name}: the study has no such dataset{did_you_mean(name, names)}")
-    chosen = [_chosen(entry, study.stand_ins.get(entry.name, []), data) for entry in study.datasets]
-    taken = {
-        _label(after): _label(before)
-        for before, after in zip(study.datasets, chosen, strict=True)
-        if after is not before
-    }
-    return study.model_copy(update={"datasets": chosen, "stands_for": taken})
+    used = {one for index, entry in enumerate(study.datasets) for one in _components(entry, f"datasets[{index}]")}
+    chosen, taken = [], {}
+    for index, entry in enumerate(study.datasets):
+        own = _components(entry, f"datasets[{index}]")
+        offered = [
+            (one, _components(one, f"stand_ins.{entry.name}[{position}]"))
+            for position, one in enumerate(study.stand_ins.get(entry.name, []))
+        ]
+        after, found = entry, own
+        if not _there(own, data):
+            free = (pair for pair in offered if not used & set(pair[1]) and _there(pair[1], data))
+            after, found = next(free, (entry, own))
+        if after is not entry:
+            used |= set(found)
+            taken |= {one.label: own[0].label if len(own) == 1 else entry.name for one in found}
+        chosen.append(after)
+    return study.model_copy(update={"datasets": chosen, "stands_for": taken, "stand_ins": {}})
 
 
-def _chosen(entry: Entry, stand_ins: list[Entry], data: Path) -> Entry:
-    return next((one for one in (entry, *stand_ins) if _there(one, data)), entry)
+def _components(entry: Entry, where: str) -> list[Component]:
+    """What the entry expands to, as records name it."""
+    registry.check_name("dataset", entry.name, where)
+    declared = registry.load("dataset", entry.name).SETTINGS
+    return [canonical(declared, Component(entry.name, freeze(settings)), where) for settings in grid(entry)]
 
 
-def _there(entry: Entry, data: Path) -> bool:
+def _there(components: list[Component], data: Path) -> bool:
     try:
-        return all(not Dataset(Component(entry.name, freeze(one)), data).facts.missing for one in grid(entry))
-    except Refused:
+        return all(not Dataset(one, data).facts.missing for one in components)
+    except Refused:  # the facts of some are read from their files
         return False
-
-
-def _label(entry: Entry) -> str:
-    return Component(entry.name, freeze(entry.settings)).label

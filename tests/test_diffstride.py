@@ -130,6 +130,33 @@ class TestPlaces:
             ("stages.0.downsample.2",),
         ]
 
+    def test_branches_that_are_concatenated_share_too(self) -> None:
+        class Reduction(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.before = nn.Conv2d(3, 3, 1)
+                self.conv = nn.Conv2d(3, 1, 3, stride=2)
+                self.pool = nn.MaxPool2d(3, stride=2)
+
+            def forward(self, x: Tensor) -> Tensor:
+                return torch.cat([self.conv(self.before(x)), self.pool(x)], 1)
+
+        backbone = plain(Reduction())
+        assert [len(place.operations) for place in places(backbone, "test")] == [2]
+        block = diffstride.apply(backbone).model.get_submodule("stages.0.downsample.0")
+        assert block.pool is block.conv.pool and map_sizes(backbone) == [(16, 16)]
+
+    @pytest.mark.parametrize(
+        ("name", "size", "counts"),
+        [("resnet18", 32, [2, 2, 2]), ("resnet18", 224, [1, 1, 2, 2, 2]), ("googlenet", 224, [1] * 5)],
+    )
+    def test_backbones_in_forward_order(self, name: str, size: int, counts: list[int]) -> None:
+        with torch.device("meta"):
+            found = places(build_backbone(Component(name), (3, size, size), 10), "test")
+        assert [len(place.operations) for place in found] == counts
+        stages = [int(place.operations[0].split(".")[1]) for place in found]
+        assert stages == sorted(stages)
+
     def test_what_shrinks_nothing_is_no_place(self) -> None:
         steps = [nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(3, 1, 1), nn.AvgPool2d((2, 1)), nn.MaxPool2d(2)]
         found = places(plain(*steps), "test")

@@ -13,9 +13,9 @@ import yaml
 
 from analysis import publications
 from analysis.publications import PublishedRow, PublishedTable, load_table, parse, tables
-from suite import registry
+from suite import grafting, registry
 from suite.settings import canonical
-from suite.specs import Component, settings_label
+from suite.specs import Component, parts, settings_label
 from suite.training import recipes
 
 DATASETS = {"mnist", "fashion_mnist", "cifar10", "cifar100", "caltech256", "imagenet"}
@@ -62,7 +62,7 @@ def test_every_table_of_the_papers_is_there() -> None:
 def test_rows_speak_the_suites_vocabulary(pair: tuple[PublishedTable, PublishedRow]) -> None:
     _, one = pair
     for component, known in ((one.dataset, DATASETS), (one.backbone, BACKBONES), (one.variant, VARIANTS)):
-        assert component is None or component.name in known
+        assert component is None or set(parts(component.name)) <= known
     if one.recipe:
         assert recipes.canonical(one.recipe) == one.recipe
     assert (one.backbone is None) == (one.variant is None) == (one.cell is None)
@@ -73,8 +73,12 @@ def test_rows_are_named_as_records_are(pair: tuple[PublishedTable, PublishedRow]
     """Settings are legal, and none is our default."""
     kinds: list[tuple[registry.Kind, Component | None]] = [("backbone", pair[1].backbone), ("variant", pair[1].variant)]
     for kind, component in kinds:
-        if component and component.settings and component.name in registry.available(kind):
-            assert canonical(registry.load(kind, component.name).SETTINGS, component, component.name) == component
+        if component and set(parts(component.name)) <= set(registry.available(kind)):
+            if kind == "variant":
+                assert grafting.canonical_name(component.name) == component.name
+            is_variant = kind == "variant"
+            declared = grafting.declared(component.name) if is_variant else registry.load(kind, component.name).SETTINGS
+            assert canonical(declared, component, component.name) == component
 
 
 @pytest.mark.parametrize("pair", ROWS, ids=label)

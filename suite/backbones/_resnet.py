@@ -32,7 +32,7 @@ def build(
     small = takes_small_stem(stem, shape)
     require(name, shape, 5 if small else 17)
     planes = [scaled(full, width) for full in PLANES]
-    # Bottleneck halves nothing but at its 3x3 convolution: torchvision's "v1.5".
+    # torchvision's Bottleneck strides at its 3x3 convolution (v1.5), the paper's at its first 1x1.
     layers = _layers(block, depths, planes)
     outs = [out * block.expansion for out in planes]
     stages = [] if small else _imagenet_stem(shape[0], planes[0])

@@ -175,7 +175,7 @@ def _has_weights(module: nn.Module) -> bool:
 
 
 def _sequential(steps: list[Step]) -> nn.Sequential:
-    return sequential([(step.name, recognised(step.module)) for step in steps])
+    return sequential([layer for step in steps for layer in recognised(step.name, step.module)])
 
 
 def _check_size(backbone: Backbone, shape: tuple[int, int, int], owner: str, *, most: int, fixed: bool) -> None:

@@ -17,26 +17,26 @@ ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SiLU, nn.GE
 Named = tuple[str, nn.Module]
 
 
-def recognised(module: nn.Module) -> nn.Module:
-    """The module with its residual sums as `Residual`s, or as it is where it has none that can be told apart."""
+def recognised(name: str, module: nn.Module) -> list[Named]:
+    """A module as layers in a row, its residual sums as `Residual`s; as it is where it has none that can be told."""
     if isinstance(module, fx.GraphModule) or not list(module.children()):
-        return module
+        return [(name, module)]
     try:
-        named = [_recognised(module, segment) for segment in segments(module)]
+        layers = [layer for segment in segments(module) for layer in _recognised(module, segment)]
     except Uncuttable:
-        return module
-    if not any(isinstance(part, Residual) for _, new in named for part in new.modules()):
-        return module
-    layers = _closed(named)
-    return layers[0][1] if len(layers) == 1 else sequential(layers)
+        return [(name, module)]
+    if not any(isinstance(layer, Residual) for _, layer in layers):
+        return [(name, module)]
+    closed = _closed(layers)
+    return [(name, closed[0][1])] if len(closed) == 1 else [(f"{name}_{part}", layer) for part, layer in closed]
 
 
-def _recognised(module: nn.Module, segment: Segment) -> Named:
+def _recognised(module: nn.Module, segment: Segment) -> list[Named]:
     target = segment.call()
     if target is not None:
-        return target.replace(".", "_"), recognised(module.get_submodule(target))
+        return recognised(target.replace(".", "_"), module.get_submodule(target))
     residual = _residual(module, segment)
-    return ("residual", residual) if residual is not None else as_module(module, segment)
+    return [("residual", residual) if residual is not None else as_module(module, segment)]
 
 
 def _residual(module: nn.Module, segment: Segment) -> Residual | None:
@@ -58,7 +58,28 @@ def _residual(module: nn.Module, segment: Segment) -> Residual | None:
     # The branch runs first here; were both sides to draw random numbers, the order would matter.
     if any("Drop" in type(part).__name__ for _, side in shortcut for part in side.modules()):
         return None
-    return Residual(sequential(branch), sequential(shortcut) if shortcut else None)
+    return Residual(_row(_flat(branch)), _row(_flat(shortcut)) if shortcut else None)
+
+
+def _flat(layers: list[Named]) -> list[Named]:
+    """The layers with those that only call one after another taken apart, so that a branch shows its convolutions."""
+    flat: list[Named] = []
+    for name, module in layers:
+        calls = _calls(module)
+        parts = [(f"{name}_{call}".replace(".", "_"), module.get_submodule(call)) for call in calls]
+        flat += _flat(parts) if parts else [(name, module)]
+    return flat
+
+
+def _calls(module: nn.Module) -> list[str]:
+    """The submodules that a module's own forward pass calls one after another; none if it does anything else."""
+    if isinstance(module, fx.GraphModule) or not list(module.children()):
+        return []
+    try:
+        calls = [segment.call() for segment in segments(module)]
+    except Uncuttable:
+        return []
+    return [] if None in calls else [call for call in calls if call is not None]
 
 
 def _path(segment: Segment, value: object) -> list[fx.Node] | None:
@@ -87,9 +108,9 @@ def _closed(named: list[Named]) -> list[Named]:
 
 
 def sequential(layers: list[Named]) -> nn.Sequential:
-    """The layers in a row, identities left out, with each convolution, norm and activation in a row as a ConvUnit."""
+    """The layers in a row, each convolution, norm and activation that follow one another as a ConvUnit."""
     rest = [layer for layer in layers if not isinstance(layer[1], nn.Identity)]
-    row = nn.Sequential()
+    row: list[Named] = []
     while rest:
         name, module = rest.pop(0)
         if isinstance(module, nn.Conv2d):
@@ -97,6 +118,15 @@ def sequential(layers: list[Named]) -> nn.Sequential:
             after = rest[1:] if norm else rest
             if after and isinstance(after[0][1], ACTIVATIONS):
                 module, rest = ConvUnit(module, norm, after[0][1]), after[1:]
+        row.append((name, module))
+    return _row(row)
+
+
+def _row(layers: list[Named]) -> nn.Sequential:
+    row = nn.Sequential()
+    for name, module in layers:
+        if isinstance(module, nn.Identity):
+            continue
         while hasattr(row, name):  # a module called twice, or a name that Sequential has
             name += "_again"
         row.add_module(name, module)

@@ -48,9 +48,18 @@ def conv_units(stage: Stage) -> list[ConvUnit]:
 
 
 def takes_residual(stage: Stage) -> bool:
-    """Whether Re attaches: two last ConvUnits to span, and no channels lost (an identity can only be padded)."""
-    units = conv_units(stage)
-    return len(units) >= 2 and units[-1].conv.out_channels >= units[-2].conv.in_channels
+    """Whether Re attaches: two last ConvUnits that keep the map's size, and no channels lost (only padding adds)."""
+    last = conv_units(stage)[-2:]
+    if len(last) < 2 or last[1].conv.out_channels < last[0].conv.in_channels:
+        return False
+    return all(_keeps_size(unit.conv) for unit in last)
+
+
+def _keeps_size(conv: nn.Conv2d) -> bool:
+    if isinstance(conv.padding, str):
+        return conv.padding == "same"
+    around = zip(conv.padding, conv.kernel_size, conv.dilation, strict=True)
+    return set(conv.stride) == {1} and all(2 * pad == (side - 1) * dilation for pad, side, dilation in around)
 
 
 def trace_stage(stage: Stage, x: Tensor, *, residual: bool, skips: bool) -> StageTrace:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.googlenet import Inception
 
-from suite.layers.model import ConvUnit, Residual
+from suite.layers.model import ConvUnit, Residual, kernel_convolutions
 
 Skips = Sequence[Tensor | None]
 
@@ -47,7 +47,19 @@ def _convolution(layer: nn.Module) -> nn.Conv2d | None:
 
 def is_known(layer: nn.Module) -> bool:
     """Whether `mirror_of` knows the layer's own mirror."""
-    return isinstance(layer, ConvUnit | Residual | Inception)
+    return isinstance(layer, ConvUnit | Inception) or (isinstance(layer, Residual) and _is_chain(layer))
+
+
+def _is_chain(block: Residual) -> bool:
+    """Whether each of the branch's convolutions takes what the one before it gives, and no other layer holds any.
+
+    The 1 x 1 convolutions of a squeeze-and-excitation gate don't count.
+    """
+    convolutions = _branch_convolutions(block)
+    taken = [conv.in_channels for conv in convolutions[1:]]
+    given = [conv.out_channels for conv in convolutions[:-1]]
+    others = [layer for layer in block.branch if not isinstance(layer, nn.Conv2d)]
+    return bool(convolutions) and taken == given and not any(kernel_convolutions(layer) for layer in others)
 
 
 def mirror_of(layer: nn.Module) -> nn.Module:

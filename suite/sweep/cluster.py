@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -18,7 +19,7 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from suite import provenance
+from suite import provenance, registry
 from suite.config import Resources
 from suite.datasets._cache import cache_directory
 from suite.records import FINISHED, Epoch, Record
@@ -154,18 +155,28 @@ def connect(address: str | None) -> None:
         ConnectionError: no Ray answers there.
     """
     os.environ.update(_QUIET)
-    cache = {"GRAFTBENCH_CACHE": str(cache_directory())} if "GRAFTBENCH_CACHE" in os.environ else {}
-    os.environ.update(cache)  # absolute, since Tune gives every worker a directory of its own
+    folders = _folders()
+    os.environ.update(folders)
     # Ray's own logs stay in its session folder; the terminal belongs to the study.
     options = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if address is None:
         ray.init(include_dashboard=False, **options)
     else:
         commit = provenance.commit()  # workers may run from an installed copy without git
-        variables = {"GRAFTBENCH_COMMIT": commit.commit, "GRAFTBENCH_DIRTY": commit.dirty, **cache}
+        variables = {"GRAFTBENCH_COMMIT": commit.commit, "GRAFTBENCH_DIRTY": commit.dirty, **folders}
         ray.init(address=address, runtime_env={"env_vars": variables}, **options)
     for name in ("ray.tune", "ray.train", "ray"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # lost workers are in the records; the rest is noise
+
+
+def _folders() -> dict[str, str]:
+    """The variables that name folders, as workers need them: absolute, since Tune gives every worker its own directory.
+
+    An empty `GRAFTBENCH_PLUGINS` says that there are none: a running Ray may have been started with some.
+    """
+    plugins = (str(Path(part).absolute()) for part in os.environ.get(registry.PLUGINS, "").split(os.pathsep) if part)
+    cache = {"GRAFTBENCH_CACHE": str(cache_directory())} if "GRAFTBENCH_CACHE" in os.environ else {}
+    return {registry.PLUGINS: os.pathsep.join(plugins), **cache}
 
 
 def settled(resources: Resources, device: str) -> tuple[Resources, str]:

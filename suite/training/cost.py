@@ -6,11 +6,11 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from suite.layers.model import Graft, parameter_count
+from suite.layers.shapes import for_shapes
 
 _IMAGES = 2  # batch normalisation in training mode needs more than one value per channel
 
@@ -32,19 +32,17 @@ class Costs:
 
 def costs(graft: Graft, shape: tuple[int, int, int]) -> Costs:
     """Counts for images of `shape` (channels, height, width). The graft's own model is left as it was."""
-    model = copy.deepcopy(graft.model).to("meta")
-    for layer in model.modules():
-        if isinstance(layer, _BatchNorm):  # counts nothing, and takes 5 ms on the meta device: most of a plan's time
-            layer.forward = _handed_on  # type: ignore[method-assign,assignment]
+    return spent_costs(graft._replace(model=copy.deepcopy(graft.model).to("meta")), shape)
+
+
+def spent_costs(graft: Graft, shape: tuple[int, int, int]) -> Costs:
+    """As `costs`, of a graft on the meta device that is of no use afterwards: a third faster."""
+    model = for_shapes(graft.model)
     return Costs(
         parameters=parameter_count(graft.model),
         macs=_macs(model.train(), shape),
         inference_macs=_macs(model.eval(), shape),
     )
-
-
-def _handed_on(x: Tensor) -> Tensor:
-    return x
 
 
 def _macs(model: nn.Module, shape: tuple[int, int, int]) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -185,11 +185,20 @@ def resolve(component: Component, hyperparameters: Settings = ()) -> Recipe:
     given = {**settings, **searched}
     values = declared.resolve(KNOBS, given, "recipe")
     recipe = dataclasses.replace(base, **{name: values[name] for name in given})
-    _refuse_idle(recipe, given)
+    # A search or a variant that turns a knob's effect off may do so whatever the study says of that knob.
+    deciding = set(searched)
+    _refuse_idle(recipe, {name for name in given if name in searched or not _turned_off(recipe, name, deciding)})
     return recipe
 
 
-def _refuse_idle(recipe: Recipe, given: Mapping[str, Any]) -> None:
+def _turned_off(recipe: Recipe, name: str, deciding: Collection[str]) -> bool:
+    """Whether one of the `deciding` knobs leaves `name` without effect."""
+    return any(
+        name in idle and knob in deciding and getattr(recipe, knob) == value for (knob, value), idle in _IDLE.items()
+    )
+
+
+def _refuse_idle(recipe: Recipe, given: Collection[str]) -> None:
     for (knob, value), idle in _IDLE.items():
         named = sorted(idle & set(given))
         if getattr(recipe, knob) == value and named:

@@ -15,6 +15,8 @@ from suite.layers.decoders import Decoder, StageTrace, takes_residual, trace_sta
 from suite.layers.model import Backbone, Graft, ModelOutput, Stage
 from suite.settings import Refused, Setting, resolve
 
+WRAPS = True
+
 
 def parse_components(given: Any) -> str:
     """`SIRe` or a part of it, in that order. Raises ValueError with a sentence."""
@@ -63,6 +65,7 @@ SETTINGS = {
         "weight of the reconstruction error, a number or one per decoder (Table 2); needs I",
         low=0.0,
         parse=parse_lambda,
+        is_weight=True,
     ),
     "ce_scale": Setting(
         "plain",

@@ -5,6 +5,7 @@ A gain that a wider baseline shows too is a gain of size, not of the extension.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -21,7 +22,8 @@ ALONE = True  # it builds another backbone, which would undo what other variants
 
 WITHIN = 0.01  # of the named variant's parameters (methods.md asks for 1 %)
 NARROWEST, WIDEST = 1 / 16, 16.0
-STEPS = 16  # halvings of that range: the last step is 0.0002 of the backbone's nominal width
+CLOSE = 0.001  # near enough to stop looking
+STEPS = 16
 
 
 def parse_match(given: Any) -> str:
@@ -72,13 +74,18 @@ def _matched_parameters(build: Callable[..., Backbone], match: str) -> int:
 
 
 def _nearest_width(build: Callable[..., Backbone], target: int) -> tuple[float, int]:
-    """The width whose parameters come nearest to the target, and their count; by bisection, without weights."""
-    low, high = NARROWEST, WIDEST
-    tried: dict[float, int] = {}
+    """The width whose parameters come nearest to the target, and their count; found without weights.
+
+    Parameters grow with a power of the width between 1 and 2, so that a step by the square root never overshoots.
+    """
+    width, tried = 1.0, dict[float, int]()
     for _ in range(STEPS):
-        middle = (low + high) / 2
         with torch.device("meta"):
-            tried[middle] = parameter_count(build(width=middle))
-        low, high = (middle, high) if tried[middle] < target else (low, middle)
-    width = min(tried, key=lambda tested: abs(tried[tested] - target))
-    return width, tried[width]
+            tried[width] = parameter_count(build(width=width))
+        if abs(tried[width] - target) <= CLOSE * target:
+            break
+        width = min(max(width * math.sqrt(target / tried[width]), NARROWEST), WIDEST)
+        if width in tried:
+            break
+    nearest = min(tried, key=lambda tested: abs(tried[tested] - target))
+    return nearest, tried[nearest]
