@@ -84,7 +84,8 @@ def _row(table: PublishedTable, row: PublishedRow, board: list[Row], gains: _Gai
     if found is None:
         return plain
     gain = gains(found)
-    unadjusted = ", unadjusted" if gain and table.reference.name != BASELINE else ""
+    tested = gain is not None and gain.ruling not in {"single run", "not comparable"}
+    unadjusted = ", unadjusted" if tested and table.reference.name != BASELINE else ""
     return dataclasses.replace(
         plain,
         cell=f"{found['dataset']} / {found['backbone']} / {found['label']}",
@@ -232,7 +233,8 @@ def _outcome(table: PublishedTable, gain: _Gain | None, published: float | None)
     if published * gain.mean <= 0:
         return "contradicted"
     low, high = (gain.mean if bound is None else bound for bound in (gain.low, gain.high))
-    return "reproduced" if 100 * low <= published <= 100 * high else "direction only"
+    low, high = round(100 * low, 9), round(100 * high, 9)  # without spread both are the mean, rounding included
+    return "reproduced" if low <= published <= high else "direction only"
 
 
 # -- for people

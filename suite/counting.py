@@ -45,10 +45,11 @@ def _network(cell: Cell, shape: Shape, classes: int) -> tuple[object, ...]:
 
 
 def _structure(variant: Component) -> tuple[object, ...]:
+    """The variant without its positive weights; where it sets something else too, that they are set still counts."""
     declared = grafting.declared(variant.name)
-    weights = {name for name, spec in declared.items() if spec.is_weight}
-    alike = ((name, "positive" if name in weights and _positive(value) else value) for name, value in variant.settings)
-    return variant.name, *alike
+    weights = {name for name, value in variant.settings if declared[name].is_weight and _positive(value)}
+    others = tuple((name, value) for name, value in variant.settings if name not in weights)
+    return variant.name, others, tuple(sorted(weights)) if others else ()
 
 
 def _positive(value: object) -> bool:

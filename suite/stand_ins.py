@@ -21,7 +21,8 @@ def with_stand_ins(study: Study, data: Path) -> Study:
         Refused: an illegal setting of a stand-in.
     """
     used = {one for index, entry in enumerate(study.datasets) for one in _components(entry, f"datasets[{index}]")}
-    chosen, taken = [], {}
+    chosen: list[Entry] = []
+    taken: dict[str, str] = {}
     for index, entry in enumerate(study.datasets):
         own = _components(entry, f"datasets[{index}]")
         offered = [

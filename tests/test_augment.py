@@ -372,3 +372,27 @@ def test_normalised_has_the_bits_and_layout_of_the_plain_way(
     assert augment.normalised(images, mean, std, layout).stride() == expected.stride()
     torchvisions = reference.normalize(reference.to_dtype(images, scale=True), mean.flatten(), std.flatten())
     torch.testing.assert_close(found, torchvisions)
+
+
+# -- none
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 30), (19, 31)])
+def test_without_augmentation_training_images_are_cropped_as_the_others(size: tuple[int, int]) -> None:
+    """To the bit, odd borders included."""
+    recipe = Recipe(augment=False, random_resized_crop=16, flip=True, cutout=4, mixup=0.4)
+    plain = Augmentation.of(recipe)
+    [draws] = drawn(plain, count=6, size=size)
+    assert all(getattr(draws, name) is None for name in (*COLUMNS, "share"))
+    images = pictures(6, 3, *size)
+    assert torch.equal(plain.images(images, draws), augment.centre_crop(images, 16))
+    inputs = images.float()
+    assert plain.inputs(inputs, draws) is inputs
+    assert plain.output_size(size) == Augmentation.of(Recipe(random_resized_crop=16)).output_size(size) == (16, 16)
+
+
+def test_without_augmentation_and_crop_images_are_as_they_are() -> None:
+    plain = Augmentation.of(Recipe(augment=False, flip=True, pad=4))
+    images = pictures(6, 3, 8, 8)
+    [draws] = drawn(plain, count=6, size=(8, 8))
+    assert plain.images(images, draws) is images

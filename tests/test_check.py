@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,11 @@ from suite.check import _checked_space, check
 from suite.config import parse_study
 from suite.plan import Conditions, Plan, PlannedCell, make_plan
 from suite.settings import Refused, Setting
-from suite.specs import Space
+from suite.specs import Space, Trial
+from suite.sweep.conductor import Conductor
+from suite.sweep.search import CellSearch
+from suite.training.outcome import partial_record
+from suite.training.recipes import resolve
 from suite.variants import sire
 
 STUDY: dict[str, Any] = {
@@ -299,3 +304,152 @@ def test_a_space_that_the_images_cant_serve_is_refused() -> None:
     with pytest.raises(Refused, match=r"search\.space\.cutout: with cutout=40: recipe\.cutout: 40 pixels are too many"):
         checked(datasets=["mnist"], **search({"low": 8, "high": 40}, "cutout"))
     assert checked(datasets=["mnist"], **search({"low": 8, "high": 28}, "cutout")).runnable
+
+
+# -- variants that change the recipe, and compositions
+
+LOG = {"low": 1e-4, "high": 1e-2, "log": True}
+
+
+def trials_of(plan: Plan, label: str) -> list[Trial]:
+    """The first search trial and the confirm trials of a cell."""
+    planned = by_label(plan)[f"digits / gradient_cnn / {label}"]
+    chosen = plan.first_draws(planned, 0)
+    first = plan.search_trial(planned.cell, 0, chosen, Conditions())
+    return [first, *plan.confirm_trials(planned.cell, first.hyperparameters, Conditions())]
+
+
+def test_a_changed_recipe_is_in_every_trial_of_its_cell_alone() -> None:
+    search = {"trials": 2, "epochs": 3, "space": {"lr": LOG, "weight_decay": {"low": 0.0, "high": 0.1}}}
+    training = {"name": "training", "lr": 0.5, "schedule": "step", "milestones": [[0.5]]}
+    found = checked(variants=["baseline", training, "no_augmentation"], search=search)
+    plain = checked(search=search)
+    changed = trials_of(found, "training(lr=0.5, milestones=0.5, schedule=step)")
+    for trial in changed:
+        assert {"lr": 0.5, "schedule": "step", "milestones": (0.5,)}.items() <= dict(trial.hyperparameters).items()
+        assert trial.recipe == plain.recipe and resolve(trial.recipe, trial.hyperparameters).lr == 0.5
+        record = partial_record(trial, "failed", "made up")
+        assert "lr=0.5" in record.hyperparameters and "schedule=step" in record.hyperparameters
+    assert [trial.epochs for trial in changed] == [3, 30, 30]
+    for trial in trials_of(found, "no_augmentation"):
+        assert dict(trial.hyperparameters)["augment"] is False
+    assert [trial.key for trial in trials_of(found, "baseline")] == [
+        trial.key for trial in trials_of(plain, "baseline")
+    ], "the other cells, first draws included, are as without it"
+
+
+def test_a_searched_knob_that_a_cell_sets_is_searched_in_the_others_only() -> None:
+    training = {"name": "training", "lr": 0.5}
+    search = {"trials": 2, "space": {"lr": LOG, "weight_decay": {"low": 0.0, "high": 0.1}}}
+    found = checked(variants=["baseline", "sire", training], search=search)
+    assert [[name for name, _ in planned.space] for planned in found.cells] == [
+        ["lr", "weight_decay"],
+        ["lr", "weight_decay"],
+        ["weight_decay"],
+    ]
+    draws = [dict(found.first_draws(planned, 1)) for planned in found.cells]
+    assert len({draw["weight_decay"] for draw in draws}) == 1 and len({draw.get("lr") for draw in draws}) == 2
+
+
+def test_a_search_with_nothing_left_to_choose_still_gets_its_trials() -> None:
+    found = checked(variants=["baseline", {"name": "training", "lr": 0.5}], search={"trials": 3, "space": {"lr": LOG}})
+    search = CellSearch(found, found.cells[1], Conditions())
+    trials = [search.trial(index) for index in range(3)]
+    assert [dict(trial.hyperparameters) for trial in trials] == [{"lr": 0.5}] * 3
+    assert len({trial.key for trial in trials}) == 3
+
+
+def test_a_resumed_search_knows_trials_with_fixed_knobs() -> None:
+    search = {"trials": 4, "first_draws": 1, "space": {"lr": LOG, "weight_decay": {"low": 0.0, "high": 0.1}}}
+    found = checked(variants=["baseline", {"name": "training", "lr": 0.5, "epochs": 2}], search=search)
+    planned = found.cells[1]
+    straight = CellSearch(found, planned, Conditions())
+    first = straight.trial(0)
+    second = straight.trial(1)
+    record = partial_record(first, "completed", "", (), validation_top1_error=0.25)
+    straight.finish(0, record)
+    resumed = CellSearch(found, planned, Conditions())
+    resumed.replay(record, first)
+    resumed.adopt(second)
+    assert resumed.best() == first.hyperparameters == straight.best()
+    assert found.search_trial(planned.cell, 1, second.hyperparameters, Conditions()) == second
+    confirmed = found.confirm_trials(planned.cell, first.hyperparameters, Conditions())
+    assert {trial.epochs for trial in confirmed} == {2} == {first.epochs}
+    assert partial_record(confirmed[0], "failed", "made up").epochs == 2, "what the audit compares"
+    group = {planned.cell.group: Conditions()}
+    conductor = Conductor(found, group, {first.key: replace(record, trial=first.to_dict())}, [second])
+    handed = [conductor.next() for _ in range(2)]
+    assert second in handed and first not in handed
+
+
+def test_a_budget_that_equals_the_studys_is_no_change() -> None:
+    plan = checked(variants=["baseline", {"name": "training", "epochs": 30, "lr": 0.5}])
+    assert plan.fixed(plan.cells[1].cell) == (("lr", 0.5),)
+    assert {trial.epochs for trial in plan.confirm_trials(plan.cells[1].cell, (), Conditions())} == {30}
+
+
+@pytest.mark.parametrize(
+    ("variant", "sentence"),
+    [
+        ("training", "training: changes nothing; name at least one knob of optimizer, lr, momentum"),
+        ({"name": "training", "momentum": 0.9}, "recipe.momentum: does nothing with optimizer adam; leave it out"),
+        ({"name": "training", "schedule": "step"}, "recipe.schedule: step needs milestones"),
+    ],
+)
+def test_changes_that_cant_be_served_are_refused_pairs(variant: Any, sentence: str) -> None:
+    refused = checked(variants=["baseline", "sire", variant]).cells[2].refused
+    assert refused and refused.startswith(sentence)
+
+
+def test_no_augmentation_goes_with_a_recipe_that_says_how_it_augments() -> None:
+    plan = checked(variants=["baseline", "no_augmentation"], recipe={"name": "gradient", "flip": True, "pad": 2})
+    assert [planned.refused for planned in plan.cells] == [None, None]
+    assert plan.fixed(plan.cells[1].cell) == (("augment", False),)
+
+
+def test_compositions_are_one_cell_in_any_order() -> None:
+    one = checked(variants=["baseline", {"name": "sire+squeeze_excite", "sire.lambda": 0.3}])
+    other = checked(variants=["baseline", {"name": "squeeze_excite+sire", "sire.lambda": 0.3, "sire.decoders": "all"}])
+    assert keys(one) == keys(other)
+    assert one.cells[1].cell.variant.name == "squeeze_excite+sire"
+    with pytest.raises(Refused, match=r"^variants\[2\]: squeeze_excite\+sire stands twice"):
+        checked(variants=["baseline", "sire+squeeze_excite", "squeeze_excite+sire"])
+    alone = checked(variants=["baseline", "sire", "squeeze_excite", "sire+squeeze_excite"]).cells
+    assert alone[3].parameters == alone[1].parameters + alone[2].parameters - alone[0].parameters  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("variant", "sentence"),
+    [
+        ("sire+sire", "variants[1]: sire+sire: names a variant twice"),
+        ("sire+baseline", "variants[1]: sire+baseline: baseline composes with nothing"),
+        ("wide+sire", "variants[1]: wide+sire: wide composes with nothing"),
+        ("image_gradient+sire", "variants[1]: image_gradient+sire: image_gradient and sire both replace the forward"),
+        ({"name": "sire+squeeze_excite", "sire.lamda": 1}, "variants[1].sire.lamda: unknown setting; did you mean"),
+        ({"name": "sire+squeeze_excite", "lambda": 1}, "variants[1].lambda: unknown setting; did you mean"),
+    ],
+)
+def test_wrong_compositions_are_refused_by_their_path(variant: Any, sentence: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        checked(variants=["baseline", variant])
+    assert str(refusal.value).startswith(sentence)
+
+
+def test_a_space_of_a_part_serves_it_alone_and_composed() -> None:
+    space = {"sire.lambda": {"low": 0.1, "high": 0.4}}
+    found = checked(
+        variants=["baseline", "sire", "squeeze_excite+sire"], search={"trials": 1, "space": space, "epochs": 2}
+    )
+    assert [bool(planned.refused) for planned in found.cells] == [False] * 3
+    draws = [dict(found.first_draws(planned, 0)) for planned in found.cells]
+    assert draws[0] == {} and draws[1] == draws[2] and 0.1 <= draws[1]["sire.lambda"] <= 0.4
+
+
+def test_a_variant_for_some_backbones_stays_with_them() -> None:
+    restricted = {"name": "sire", "lambda": 0.2, "backbones": ["base_cnn"]}
+    found = checked(backbones=["gradient_cnn", {"name": "base_cnn", "width": 0.1}], variants=["baseline", restricted])
+    assert list(by_label(found)) == [
+        "digits / gradient_cnn / baseline",
+        "digits / base_cnn(width=0.1) / baseline",
+        "digits / base_cnn(width=0.1) / sire",
+    ]

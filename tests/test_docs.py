@@ -8,27 +8,35 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from suite import config, registry
+from suite.layers.model import parameter_count
 from suite.plan import make_plan
 from suite.records import COLUMNS, STATUSES, Epoch
+from suite.settings import Refused
 from suite.specs import Space
+from suite.stand_ins import with_stand_ins
+from suite.training import recipes
 from suite.training.recipes import KNOBS, RECIPES
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-KINDS: tuple[registry.Kind, ...] = ("dataset", "backbone", "variant")
+KINDS: tuple[registry.Kind, ...] = ("backbone", "variant")
+SLOW = {"inception_resnet_v2", "preact_resnet200", "senet154"}  # to cut: half a minute each
+ON_THE_COMMAND_LINE = {"profile", "stands_for"}  # of a study in memory; no file may hold them
 SECTIONS = (config.Study, config.Search, config.Asha, config.Resources, config.Statistics)
-PAGES = sorted(DOCS.glob("*.md"))
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 
 
 def page(name: str) -> str:
     return (DOCS / name).read_text()
 
 
-def blocks(text: str) -> list[str]:
-    return re.findall(r"^```yaml\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+def blocks(text: str, language: str = "yaml") -> list[str]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    return [body for kind, body in found if kind == language]
 
 
 def rows(text: str) -> list[list[str]]:
@@ -40,7 +48,7 @@ def rows(text: str) -> list[list[str]]:
 # -- study files
 
 
-STUDIES = blocks(page("study-files.md"))
+STUDIES = [*blocks(page("study-files.md")), *blocks(page("components.md"))]
 
 
 def study_of(text: str, folder: Path) -> config.Study:
@@ -80,6 +88,10 @@ def test_a_list_in_a_list_is_one_value(tmp_path: Path) -> None:
 def test_every_key_has_a_row(section: type[config.Section]) -> None:
     named = {row[0]: row for row in rows(page("study-files.md"))}
     for key, spec in section.model_fields.items():
+        if key in ON_THE_COMMAND_LINE:
+            with pytest.raises(Refused, match=f"^{key}: unknown key"):
+                config.parse_study({key: "x"})
+            continue
         assert key in named, key
         default = spec.default
         if isinstance(default, bool | int | float | str) and default != "":
@@ -104,29 +116,114 @@ def test_what_may_not_change() -> None:
     assert set(re.findall(r"\w+", said)) == set(study.identity())
 
 
+def test_profiles_are_studies_too(tmp_path: Path) -> None:
+    [text] = [text for text in STUDIES if "\nprofiles:" in text]
+    (tmp_path / "study.yaml").write_text(text)
+    quick = with_stand_ins(config.load_study(tmp_path / "study.yaml", "quick"), tmp_path)
+    assert quick.study == "sire-on-mnist-quick" and f"`{quick.study}`" in page("study-files.md")
+    assert quick.datasets[0].name == "digits" and quick.stands_for
+    assert recipes.resolve(make_plan(quick).recipe).epochs == 2
+    assert ("profiles" in {row[0] for row in rows(page("study-files.md"))}) and quick.seeds == 3
+
+
 def test_recipes_are_as_the_table_says() -> None:
     table = rows(page("study-files.md"))
     [heading] = [row for row in table if row[0] == "knob"]
     assert set(heading[1:-1]) == set(RECIPES)
+    assert {name for row in table for name in names(row[0])} >= set(RECIPES), "whose recipe it is"
     by_knob = {row[0]: row for row in table}
     for knob in KNOBS:
         for column, name in enumerate(heading[1:-1], start=1):
             value: Any = getattr(RECIPES[name], knob)
             said = yaml.safe_load(by_knob[knob][column])
-            assert said == (list(value) if isinstance(value, tuple) else value), (name, knob)
+            shown = float(f"{value:.4g}") if isinstance(value, float) else value
+            assert said == (list(value) if isinstance(value, tuple) else shown), (name, knob)
 
 
-def test_components_are_as_the_table_says() -> None:
-    """What the table names exists with that default; a new component need not stand in it."""
-    named = [row for row in rows(page("study-files.md")) if row[0] in KINDS]
-    assert named
-    for kind, name, setting, default, _ in named:
-        assert kind in KINDS
+# -- components
+
+
+def names(cell: str) -> list[str]:
+    return re.findall(r"[\w:]+", cell.replace("`", ""))
+
+
+def table_of(heading: str) -> list[list[str]]:
+    """Rows of the tables of components.md whose first column is headed so, the heading left out."""
+    lines, found = page("components.md").splitlines(), []
+    for start, line in enumerate(lines):
+        if line.startswith(f"| {heading} |"):
+            end = next(i for i in range(start, len(lines)) if not lines[i].startswith("|"))
+            found += rows("\n".join(lines[start + 2 : end]))
+    return found
+
+
+def built_for(name: str, side: int, classes: int) -> tuple[int, int] | None:
+    """Parameters and stages, or None where the images are too small."""
+    try:
+        with torch.device("meta"):
+            backbone = registry.load("backbone", name).build((3, side, side), classes)
+    except Refused:
+        return None
+    return parameter_count(backbone), len(backbone.stages)
+
+
+def own_names(kind: registry.Kind) -> list[str]:
+    """What this repository registers; a plug-in needs no row."""
+    return sorted(path.stem for path in (ROOT / "suite" / f"{kind}s").glob("[!_]*.py"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_component_has_a_row(kind: registry.Kind) -> None:
+    shown = [row[0] for row in table_of("name")]
+    assert sorted(shown) == sorted(name for each in KINDS for name in own_names(each)), kind
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, id=row[0], marks=pytest.mark.slow if row[0] in SLOW else ())
+        for row in table_of("name")
+        if row[0] in own_names("backbone")
+    ],
+)
+def test_sizes_of_backbones_are_as_the_table_says(row: list[str]) -> None:
+    name, _, large, small, least, stages = row
+    for (side, classes), count, steps in zip(((224, 1000), (32, 10)), (large, small), stages.split(" / "), strict=True):
+        found = built_for(name, side, classes)
+        assert (count, steps) == ((f"{found[0]:,}", str(found[1])) if found else ("–", "–"))
+    assert built_for(name, int(least), 10) and not built_for(name, int(least) - 1, 10)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_settings_are_as_the_table_says(kind: registry.Kind) -> None:
+    documented: dict[str, dict[str, Any]] = {}
+    for owners, settings, default, meaning in table_of(kind):
+        assert meaning
+        for owner in names(owners):
+            shown = {name: None if default == "–" else yaml.safe_load(default) for name in names(settings)}
+            assert not shown.keys() & documented.get(owner, {}).keys(), owner
+            documented.setdefault(owner, {}).update(shown)
+    for name in [*own_names(kind), *(["timm:resnet18"] if kind == "backbone" else [])]:
         declared = registry.load(kind, name).SETTINGS
-        if setting:
-            assert str(declared[setting].default) == default, (name, setting)
-        else:
-            assert not declared, name
+        defaults = {
+            key: list(spec.default) if isinstance(spec.default, tuple) else spec.default
+            for key, spec in declared.items()
+        }
+        assert documented.pop("timm:NAME" if ":" in name else name, {}) == defaults, name
+    assert not documented, "settings of no component"
+
+
+def test_the_map_of_the_tree_is_true() -> None:
+    [listing] = [block for block in blocks((ROOT / "README.md").read_text(), "") if block.startswith("configs/")]
+    named = set()
+    for line in listing.splitlines():
+        paths = re.split(r" {2,}", line)[0].split()
+        folder = Path(paths[0]).parent
+        named |= {paths[0].rstrip("/"), *(str(folder / path) for path in paths[1:])}
+    for path in named:
+        assert (ROOT / path).exists(), path
+    rooms = {f"suite/{path.name}" for path in (ROOT / "suite").iterdir() if not path.name.startswith("__")}
+    assert rooms <= named, rooms - named
 
 
 # -- records

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from suite.config import parse_study
-from suite.plan import Conditions, Plan, make_plan
+from suite.plan import Conditions, Plan, make_plan, with_cells
 from suite.settings import Refused
 from suite.specs import Component, freeze
 
@@ -103,6 +104,83 @@ def test_more_seeds_keep_the_keys_of_the_first() -> None:
     for planned in few.cells:
         keys = [trial.key for trial in few.confirm_trials(planned.cell, (), Conditions())]
         assert keys == [trial.key for trial in many.confirm_trials(planned.cell, (), Conditions())][:2]
+
+
+def test_a_variant_can_be_for_some_backbones_only() -> None:
+    """SIRe's lambda is 0.2, but 0.21 for ResNets."""
+    variants = [
+        "baseline",
+        {"name": "sire", "backbones": ["base_cnn"]},
+        {"name": "sire", "lambda": [0.21, 0.3], "backbones": ["gradient_cnn"]},
+        "image_gradient",
+    ]
+    labels = [f"{one.cell.backbone.label} {one.cell.variant.label}" for one in plan(variants=variants).cells[:11]]
+    assert labels == [
+        "base_cnn(width=0.25) baseline",
+        "base_cnn(width=0.25) sire",
+        "base_cnn(width=0.25) image_gradient",
+        "base_cnn(width=0.5) baseline",
+        "base_cnn(width=0.5) sire",
+        "base_cnn(width=0.5) image_gradient",
+        "gradient_cnn baseline",
+        "gradient_cnn sire(lambda=0.21)",
+        "gradient_cnn sire(lambda=0.3)",
+        "gradient_cnn image_gradient",
+        "base_cnn(width=0.25) baseline",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"variants": ["baseline", {"name": "sire", "backbones": ["base_cn"]}]},
+            "sire.backbones: the study has no 'base_cn'; did you mean 'base_cnn'?",
+        ),
+        (
+            {"variants": [{"name": "baseline", "backbones": ["base_cnn"]}]},
+            "baseline.backbones: every backbone needs its baseline; leave it out",
+        ),
+        (
+            {"datasets": [{"name": "digits", "backbones": ["base_cnn"]}]},
+            "digits.backbones: only a variant can be restricted to some backbones",
+        ),
+        ({"recipe": {"name": "gradient", "backbones": ["base_cnn"]}}, "gradient.backbones: only a variant can be"),
+    ],
+)
+def test_wrong_restrictions_are_refused(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        plan(**changes)
+    assert sentence in str(refusal.value)
+
+
+def test_a_composition_searches_the_settings_of_its_parts() -> None:
+    composed = {"name": "sire+squeeze_excite", "sire.lambda": 0.3}
+    space = dict.fromkeys(("lr", "sire.lambda", "squeeze_excite.reduction"), LR)
+    found = plan(variants=["baseline", "sire", composed], search={"trials": 1, "space": space})
+    names = {one.cell.variant.name: [name for name, _ in one.space] for one in found.cells}
+    assert names == {
+        "baseline": ["lr"],
+        "sire": ["lr", "sire.lambda"],
+        "sire+squeeze_excite": ["lr", "squeeze_excite.reduction"],
+    }
+
+
+def test_what_a_variant_sets_is_in_all_its_trials_and_in_no_others() -> None:
+    """As the check leaves the plan: `fixed` by cell."""
+    search = {"trials": 1, "space": {"lr": LR, "weight_decay": LR}}
+    plain = plan(variants=["baseline", "training"], search=search)
+    fixed = freeze({"lr": 0.5, "epochs": 3})
+    cells = [replace(one, fixed=() if one.cell.is_baseline else fixed) for one in plain.cells]
+    found, conditions = with_cells(plain, cells), Conditions()
+    baseline, training = (one.cell for one in cells[:2])
+    trials = [found.search_trial(training, 0, freeze({"weight_decay": 0.0}), conditions)]
+    trials += found.confirm_trials(training, freeze({"weight_decay": 0.0}), conditions)
+    assert all(dict(trial.hyperparameters) == {"lr": 0.5, "weight_decay": 0.0} for trial in trials)
+    assert {trial.epochs for trial in trials} == {3}, "its own budget, in both stages"
+    untouched = found.confirm_trials(baseline, (), conditions)
+    assert [trial.key for trial in untouched] == [trial.key for trial in plain.confirm_trials(baseline, (), conditions)]
+    assert all(not trial.hyperparameters and trial.epochs == 8 for trial in untouched)
 
 
 LR = {"low": 0.1, "high": 1}

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import functional as transforms
 
+from suite import registry
+from suite.assembly import assemble
 from suite.layers.model import Graft, ModelOutput
 from suite.settings import Refused
-from suite.specs import Streams
-from suite.training import checkpoint
+from suite.specs import Cell, Component, Streams, freeze
+from suite.training import checkpoint, cost
 from suite.training.augment import Augmentation
 from suite.training.cost import Costs, costs
 from suite.training.data import Batch, Examples, Scaling, TrainingData, trained_images, training_batches
@@ -329,6 +331,53 @@ def test_costs_count_the_decoder_in_training_only() -> None:
     assert graft.model.training and not graft.model.conv.weight.is_meta  # type: ignore[union-attr]
     with torch.device("meta"):
         assert costs(Graft(Net(decode=True)), SHAPE) == expected
+
+
+@pytest.mark.parametrize(
+    ("backbone", "variant", "shape"),
+    [
+        ("base_cnn", "sire", (3, 32, 32)),
+        ("cifar_cnn", "no_dropout", (3, 32, 32)),
+        ("gradient_cnn", "image_gradient", (1, 28, 28)),
+        ("preact_resnet18", "hybrid", (3, 32, 32)),
+        ("resnet18", "squeeze_excite+stochastic_depth", (3, 32, 32)),
+        ("googlenet", "sire", (3, 32, 32)),
+        ("densenet121", "tanh", (3, 32, 32)),
+        ("alexnet", "baseline", (3, 80, 80)),  # local response normalisation
+        ("timm:test_efficientnet", "sire", (3, 32, 32)),
+        ("timm:test_resnet", "squeeze_excite", (3, 32, 32)),
+    ],
+)
+def test_skipping_layers_that_keep_their_shape_changes_no_count(
+    backbone: str, variant: str, shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = registry.load("backbone", backbone)
+    narrow = freeze({"width": 0.25} if "width" in module.SETTINGS else {})
+    settings = freeze({"batch_norm": True, "dropout": 0.2} if backbone == "cifar_cnn" else {})
+    named = Cell(Component("digits"), Component(backbone, narrow + settings), Component(variant))
+    quick = costs(assemble(named, shape, 10, streams=None), shape)
+    monkeypatch.setattr(cost, "for_shapes", lambda model: model)
+    assert quick == costs(assemble(named, shape, 10, streams=None), shape)
+    assert quick.macs >= quick.inference_macs > 0
+
+
+def test_costs_leave_the_model_as_it_was() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2), nn.Tanh())
+    graft = Graft(Wrapped(model))
+    inputs = torch.randn(3, *SHAPE)
+    before = model(inputs)
+    costs(graft, SHAPE)
+    assert not any("forward" in vars(layer) for layer in model.modules())
+    assert torch.equal(model(inputs), before) and not before.is_meta
+
+
+class Wrapped(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> ModelOutput:
+        return ModelOutput(self.model(images))
 
 
 def test_checkpoints_are_whole_or_absent(tmp_path: Path) -> None:

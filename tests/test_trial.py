@@ -364,6 +364,75 @@ def test_what_cant_be_served_is_a_failure_with_its_sentence() -> None:
     assert record.status == "failed" and record.reason.startswith("Refused: sire.lambda: the cell's variant is plain")
 
 
+# -- what a variant hooks in
+
+
+@pytest.fixture
+def hooks(tiny: TinyData) -> list[tuple[str, int]]:
+    """Calls of a variant's `initialise`, with the batch's size, and of `after_step`."""
+    calls: list[tuple[str, int]] = []
+
+    def apply_hooked(backbone: Backbone) -> Graft:
+        return Graft(
+            backbone,
+            initialise=lambda images: calls.append(("initialise", len(images))),
+            after_step=lambda: calls.append(("after_step", 0)),
+        )
+
+    registry.load("variant", "plain").apply = apply_hooked
+    return calls
+
+
+def test_initialise_is_called_once_on_the_first_batch_and_after_step_after_every_step(
+    hooks: list[tuple[str, int]],
+) -> None:
+    assert run_trial(trial(epochs=2), place=place()).status == "completed"
+    assert hooks == [("initialise", 8)] + [("after_step", 0)] * 10  # 36 images in batches of 8, twice
+
+
+def test_initialise_sees_the_whole_batch_of_micro_batches(hooks: list[tuple[str, int]]) -> None:
+    run_trial(trial(epochs=1, micro_batch=2), place=place())
+    assert hooks == [("initialise", 8)] + [("after_step", 0)] * 5, "one step per batch"
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_resumed_trial_is_not_initialised_again(hooks: list[tuple[str, int]], tmp_path: Path, after: int) -> None:
+    interrupted(trial(epochs=3), tmp_path, after)
+    assert hooks == [("initialise", 8)] + [("after_step", 0)] * 5 * after
+    run_trial(trial(epochs=3), place=place(tmp_path))
+    assert hooks == [("initialise", 8)] + [("after_step", 0)] * 15
+
+
+def test_a_trial_that_was_killed_in_its_first_epoch_is_initialised_anew(
+    hooks: list[tuple[str, int]], tmp_path: Path
+) -> None:
+    TrialRun(trial(epochs=1), place(tmp_path))
+    assert hooks == [], "building draws no batch"
+    run_trial(trial(epochs=1), place=place(tmp_path))
+    assert hooks[0] == ("initialise", 8) and len(hooks) == 6
+
+
+def test_initial_weights_are_what_the_first_step_trains(hooks: list[tuple[str, int]]) -> None:
+    """Set to zero, all classes are alike: the first batch's loss is that of a guess."""
+
+    def apply_zeroed(backbone: Backbone) -> Graft:
+        head = backbone.head[-1]  # type: ignore[index]
+        return Graft(backbone, initialise=lambda images: [nn.init.zeros_(one) for one in head.parameters()] and None)
+
+    registry.load("variant", "plain").apply = apply_zeroed
+    record = run_trial(trial("plain", "search", epochs=1, recipe={"batch": 36}), place=place())
+    assert record.history[0].train_loss == pytest.approx(np.log(CLASSES), rel=1e-5)
+
+
+def test_a_changed_recipe_is_what_is_trained_and_recorded() -> None:
+    """What `training` and `no_augmentation` set stands among the hyperparameters."""
+    changed = freeze({"augment": False, "batch": 12, "lr": 0.01, "schedule": "constant"})
+    record = run_trial(trial(hyperparameters=changed), place=place())
+    assert record.status == "completed" and record.batch == 12
+    assert {epoch.learning_rate for epoch in record.history} == {0.01}
+    assert record.hyperparameters == "augment=False, batch=12, lr=0.01, schedule=constant"
+
+
 def test_ctrl_c_gets_through() -> None:
     def interrupt(_: Epoch) -> bool:
         raise KeyboardInterrupt

@@ -96,10 +96,11 @@ class Augmentation:
         Each operation has its own stream, so turning one on moves no other.
         """
         stream = partial(_generator, streams, epoch)
+        resized = self.augment and self.random_resized_crop
         columns = {
             "flips": (torch.rand(count, generator=stream("augmentation")) < 0.5) if self.flip else None,
             "offsets": _places(count, (2 * self.pad + 1,) * 2, stream("augmentation/crop")) if self.pad else None,
-            "boxes": self._boxes(count, size, stream("augmentation/resized_crop")),
+            "boxes": crop_boxes(count, size, stream("augmentation/resized_crop")) if resized else None,
             "centres": _places(count, self.output_size(size), stream("augmentation/cutout")) if self.cutout else None,
         }
         batches = math.ceil(count / batch)
@@ -113,18 +114,14 @@ class Augmentation:
             for number in range(batches)
         ]
 
-    def _boxes(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Tensor | None:
-        side = self.random_resized_crop
-        if side and not self.augment:
-            return torch.tensor([(size[0] - side) // 2, (size[1] - side) // 2, side, side]).expand(count, 4)
-        return crop_boxes(count, size, generator) if side else None
-
     def images(self, images: Tensor, draws: Draws) -> Tensor:
         """uint8 images (n, channels, height, width), cropped, then flipped."""
         if draws.offsets is not None:
             images = padded_crops(images, draws.offsets, self.pad)
         if draws.boxes is not None:
             images = resized_crops(images, draws.boxes, self.random_resized_crop)
+        elif self.random_resized_crop:  # no draws: not to be augmented
+            images = centre_crop(images, self.random_resized_crop)
         return images if draws.flips is None else mirrored(images, draws.flips)
 
     def inputs(self, inputs: Tensor, draws: Draws) -> Tensor:

@@ -185,22 +185,24 @@ def resolve(component: Component, hyperparameters: Settings = ()) -> Recipe:
     given = {**settings, **searched}
     values = declared.resolve(KNOBS, given, "recipe")
     recipe = dataclasses.replace(base, **{name: values[name] for name in given})
-    # A search or a variant that turns a knob's effect off may do so whatever the study says of that knob.
-    deciding = set(searched)
-    _refuse_idle(recipe, {name for name in given if name in searched or not _turned_off(recipe, name, deciding)})
+    # A search or a variant that takes a knob's effect away may do so whatever the study says of that knob.
+    _refuse_idle(recipe, {*searched, *(settings.keys() - idle(recipe, searched))})
     return recipe
 
 
-def _turned_off(recipe: Recipe, name: str, deciding: Collection[str]) -> bool:
-    """Whether one of the `deciding` knobs leaves `name` without effect."""
-    return any(
-        name in idle and knob in deciding and getattr(recipe, knob) == value for (knob, value), idle in _IDLE.items()
-    )
+def idle(recipe: Recipe, deciding: Collection[str]) -> set[str]:
+    """The knobs that do nothing because of one of the `deciding` ones."""
+    return {
+        name
+        for (knob, value), without_effect in _IDLE.items()
+        if knob in deciding and getattr(recipe, knob) == value
+        for name in without_effect
+    }
 
 
 def _refuse_idle(recipe: Recipe, given: Collection[str]) -> None:
-    for (knob, value), idle in _IDLE.items():
-        named = sorted(idle & set(given))
+    for (knob, value), without_effect in _IDLE.items():
+        named = sorted(without_effect & set(given))
         if getattr(recipe, knob) == value and named:
             raise Refused(f"recipe.{named[0]}: does nothing with {knob} {str(value).lower()}; leave it out")
     if recipe.optimizer == "sgd" and recipe.nesterov and recipe.momentum == 0:
