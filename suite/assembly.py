@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -66,17 +67,26 @@ def build_backbone(component: Component, shape: tuple[int, int, int], classes: i
     Raises:
         Refused: an illegal setting or shape.
     """
+    build = functools.partial(_built, component, shape, classes)
+    on_meta = torch.get_default_device().type == "meta"
+    backbone = copy.deepcopy(_template(component, shape, classes)) if on_meta else build()
+    if "width" in registry.load("backbone", component.name).SETTINGS:
+        backbone.rebuild = build
+    return backbone
+
+
+def _built(component: Component, shape: tuple[int, int, int], classes: int, **changes: Any) -> Backbone:
     module = registry.load("backbone", component.name)
     values = settings.resolve(module.SETTINGS, dict(component.settings), component.name)
-
-    def build(**changes: Any) -> Backbone:
-        backbone: Backbone = module.build(shape, classes, **{**values, **changes})
-        backbone.input_shape = shape
-        return backbone
-
-    backbone = build()
-    backbone.rebuild = build if "width" in values else None
+    backbone: Backbone = module.build(shape, classes, **{**values, **changes})
+    backbone.input_shape = shape
     return backbone
+
+
+@functools.lru_cache(maxsize=4)
+def _template(component: Component, shape: tuple[int, int, int], classes: int) -> Backbone:
+    """On the meta device, for copies: a network of timm takes a second to build and to cut, a plan wants ten."""
+    return _built(component, shape, classes)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -125,9 +125,11 @@ def _costed(plan: Plan, planned: PlannedCell, spaces: Mapping[str, Space], count
         fixed = _fixed(plan, cell)
     except Refused as refusal:
         return PlannedCell(cell, space, refused=str(refusal))
+    changed = {name: value for name, value in fixed if name != "epochs"}
+    settled = changed.keys() | recipes.idle(recipes.resolve(plan.recipe, freeze(changed)), changed)
     return PlannedCell(
         cell,
-        space=tuple(item for item in space if item[0] not in dict(fixed)),
+        space=tuple(item for item in space if item[0] not in settled),
         fixed=fixed,
         parameters=cost.parameters,
         macs=cost.macs,
@@ -145,8 +147,10 @@ def _fixed(plan: Plan, cell: Cell) -> Settings:
     changes = grafting.recipe_changes(cell.variant.name, dict(cell.variant.settings))
     epochs = changes.pop("epochs", plan.epochs)
     recipe = recipes.resolve(plan.recipe, freeze(changes))
-    if recipe.random_resized_crop != recipes.resolve(plan.recipe).random_resized_crop:
+    own = recipes.resolve(plan.recipe)
+    if recipe.random_resized_crop != own.random_resized_crop:
         raise Refused(f"{cell.variant.label}: a group's cells see images of one size; leave random_resized_crop out")
+    changes = {name: value for name, value in changes.items() if value != getattr(own, name)}
     return freeze({**changes, **({"epochs": epochs} if epochs != plan.epochs else {})})
 
 

@@ -114,15 +114,20 @@ def run(
     raise typer.Exit(SOME_FAILED if outcome.failed or outcome.tracking_trouble else DONE)
 
 
-def _trained(checked: Plan, options: Options, again: str) -> Outcome:
-    """Runs what is missing of a plan; `again`: the command that resumes it."""
+def _trained(checked: Plan, options: Options, again: str, *, stderr: bool = False) -> Outcome:
+    """Runs what is missing of a plan.
+
+    Args:
+        again: the command that resumes it.
+        stderr: where progress goes, so that stdout is JSON alone.
+    """
     from suite.sweep.run import run_study
     from suite.training.execution import resolve_device
 
     if options.address is None:  # trials run on this machine
         resolve_device(options.device)
     try:
-        return run_study(checked, options, console())
+        return run_study(checked, options, console(stderr=stderr))
     except KeyboardInterrupt:
         show([f"interrupted; finished trials are kept, and the rest resumes with: graftbench {again}"])
         raise typer.Exit(INTERRUPTED) from None
@@ -161,7 +166,7 @@ def reproduce(
     if not as_json:
         show(plan_tables(checked))
     again = f"reproduce {table}" + (f" --profile {shlex.quote(profile)}" if profile else "")
-    outcome = _trained(checked, Options(data, local, None, "auto"), again)
+    outcome = _trained(checked, Options(data, local, None, "auto"), again, stderr=as_json)
     records = _collect(study, profile)
     from analysis.report import write_report
     from analysis.reproduction import reproduce as compare

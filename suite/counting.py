@@ -63,7 +63,7 @@ def _each(networks: list[tuple[Cell, Shape, int]]) -> list[Counted]:
     # Forked: torch is imported already, and counting on the meta device starts no threads.
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(processes, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return list(pool.map(_counted, networks, chunksize=4))
+        return list(pool.map(_counted, networks, chunksize=8))
 
 
 def _counted(network: tuple[Cell, Shape, int]) -> Counted:

@@ -22,9 +22,9 @@ Profile = Annotated[str, typer.Option("--profile", help="A profile of the study 
 DEFAULT_DATA = Path("data")
 
 
-def console() -> Console:
-    width = None if sys.stdout.isatty() else 120
-    return Console(width=width, highlight=False)
+def console(*, stderr: bool = False) -> Console:
+    width = None if (sys.stderr if stderr else sys.stdout).isatty() else 120
+    return Console(width=width, highlight=False, stderr=stderr)
 
 
 def show(parts: Iterable[Table | str]) -> None:

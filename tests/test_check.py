@@ -453,3 +453,18 @@ def test_a_variant_for_some_backbones_stays_with_them() -> None:
         "digits / base_cnn(width=0.1) / baseline",
         "digits / base_cnn(width=0.1) / sire",
     ]
+
+
+def test_a_knob_that_a_variant_leaves_without_effect_is_not_searched_there() -> None:
+    """Every trial of the cell would be refused otherwise."""
+    variants = ["baseline", "no_augmentation", {"name": "training", "optimizer": "adam"}]
+    space = {"mixup": {"low": 0.1, "high": 1.0}, "momentum": {"low": 0.5, "high": 0.9}}
+    found = checked(recipe="sire", variants=variants, search={"trials": 1, "space": space})
+    assert [[name for name, _ in planned.space] for planned in found.cells] == [
+        ["mixup", "momentum"],
+        ["momentum"],
+        ["mixup"],
+    ]
+    for planned in found.cells:
+        trial = found.search_trial(planned.cell, 0, found.first_draws(planned, 0), Conditions())
+        assert resolve(trial.recipe, trial.hyperparameters)

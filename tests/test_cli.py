@@ -110,8 +110,10 @@ def test_plan_as_json(graftbench: Command, study_file: StudyFile, work: Path) ->
     )
     assert (answer.code, answer.err) == (0, "")
     plan = json.loads(answer.out)
-    assert list(plan) == ["study", "cells", "trials", "missing"] and plan["missing"] == {}
-    keys = "dataset backbone variant settings parameters macs inference_macs search_trials confirm_trials refused"
+    assert list(plan) == ["study", "profile", "stands_for", "cells", "trials", "missing"] and plan["missing"] == {}
+    keys = (
+        "dataset backbone variant settings parameters macs inference_macs search_trials confirm_trials refused warnings"
+    )
     assert all(list(cell) == keys.split() for cell in plan["cells"])
     assert [cell["variant"] for cell in plan["cells"]] == ["baseline", "sire", "sire", "sire"] * 2
     assert plan["cells"][1]["settings"] == {"lambda": 0.1}
@@ -169,7 +171,7 @@ def test_strict_refuses_the_whole_study(graftbench: Command, study_file: StudyFi
         ({"seds": 1}, ["seds: unknown key; did you mean 'seeds'?"]),
         ({"seeds": 0}, ["seeds: must be 1 or more, not 0"]),
         ({"datasets": ["digit"]}, ["datasets[0]: unknown dataset 'digit'; did you mean 'digits'?"]),
-        ({"backbones": ["resnet"]}, ["backbones[0]: unknown backbone 'resnet'; known: ", "base_cnn"]),
+        ({"backbones": ["qqq"]}, ["backbones[0]: unknown backbone 'qqq'; known: ", "base_cnn"]),
         ({"variants": ["baseline", {"name": "sire", "lamda": 1}]}, ["variants[1].lamda: unknown", "'lambda'"]),
         ({"variants": ["baseline", {"name": "sire", "lambda": -1}]}, ["variants[1].lambda: must be", "not -1"]),
         ({"recipe": {"name": "gradient", "lr": -1}}, ["recipe.lr: must be 0 or more, not -1"]),

@@ -90,6 +90,8 @@ class DiffStride(nn.Module):
         reach = self._reach(used, height, width)
         self.effective_strides, reached = self._on_the_host(used, reach, height, width)
         band = self._band(reached, height, width)
+        if x.is_meta:
+            return _empty(x, (band.top + band.bottom, band.width))
         odd = height % 2
         rows = torch.cat([torch.arange(band.top) + odd, torch.arange(band.bottom - 1, -1, -1)]).to(reach)
         columns = torch.arange(band.columns).to(reach)
@@ -170,6 +172,8 @@ class FixedSpectralPool(nn.Module):
         out_width = max(int(width / self.strides[1]), 2)
         if (2 * half, out_width) == (height, width):
             return x
+        if x.is_meta:
+            return _empty(x, (2 * half, out_width))
         return _like(resample(image, Band(half, half, out_width // 2 + 1, out_width)), x)
 
     def extra_repr(self) -> str:
@@ -201,10 +205,15 @@ class HartleyPool(nn.Module):
             raise ValueError(f"HartleyPool: a {height}x{width} map is too small to shrink {self.strides} times")
         if size == (height, width):
             return x
-        return _like(hartley_crop(image, size), x)
+        return _empty(x, size) if x.is_meta else _like(hartley_crop(image, size), x)
 
     def extra_repr(self) -> str:
         return f"{self.strides}"
+
+
+def _empty(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Of the output's shape, and x's successor in the graph: all that a plan wants, in a tenth of the time."""
+    return x[..., :1, :1].expand(*x.shape[:2], *size)
 
 
 def _clip(x: Tensor, low: float, high: float | None = None) -> Tensor:
