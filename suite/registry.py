@@ -20,6 +20,11 @@ Kind = Literal["dataset", "backbone", "variant"]
 
 PLUGINS = "GRAFTBENCH_PLUGINS"  # folders, separated as in PATH
 TIMM = "timm:"
+_MEMBERS: dict[Kind, tuple[str, ...]] = {
+    "dataset": ("SETTINGS", "facts", "source"),
+    "backbone": ("SETTINGS", "build"),
+    "variant": ("SETTINGS", "apply"),
+}
 
 
 def available(kind: Kind) -> list[str]:
@@ -93,5 +98,10 @@ def _plugin(kind: Kind, file: Path) -> Any:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[module_name]
-        raise Refused(f"{file}: can't be imported: {type(error).__name__}: {error}") from error
+        said = str(error).partition("\n")[0]
+        raise Refused(f"{file}: can't be imported: {type(error).__name__}: {said}") from error
+    lacking = [name for name in _MEMBERS[kind] if not hasattr(module, name)]
+    if lacking:
+        del sys.modules[module_name]
+        raise Refused(f"{file}: defines no {' and no '.join(lacking)}; docs/write-a-variant.md shows what a file needs")
     return module

@@ -207,6 +207,15 @@ def test_a_plug_in_that_fails_to_import_says_why(tmp_path: Path, monkeypatch: py
             registry.load("variant", "eca")
 
 
+def test_a_plug_in_without_its_parts_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write(tmp_path, variants_eca="def apply(backbone): ...", backbones_mine="SETTINGS = {}")
+    monkeypatch.setenv(registry.PLUGINS, str(folder))
+    with pytest.raises(Refused, match=r"variants/eca\.py: defines no SETTINGS; docs/write-a-variant\.md shows"):
+        registry.load("variant", "eca")
+    with pytest.raises(Refused, match=r"backbones/mine\.py: defines no build;"):
+        registry.load("backbone", "mine")
+
+
 # -- Ray
 
 

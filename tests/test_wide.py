@@ -65,7 +65,7 @@ def test_draws_from_the_global_generator_and_can_be_rebuilt() -> None:
 def test_says_why_it_cannot_match() -> None:
     with pytest.raises(Refused, match="wide: widens a backbone by its setting `width`"):
         wide.apply(small())
-    with pytest.raises(Refused, match="no_dropout adds no parameters to this backbone, so the baseline is its own"):
+    with pytest.raises(Refused, match="no_dropout adds no parameters to this backbone, or less than 1 %, so the"):
         wide.apply(rebuildable(small), match="no_dropout")
     with pytest.raises(Refused, match=r"wide.match: no_lrn can't be served here: no_lrn: "):
         wide.apply(rebuildable(small), match="no_lrn")

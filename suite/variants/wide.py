@@ -52,8 +52,11 @@ def apply(backbone: Backbone, *, match: str = "sire") -> Graft:
     if build is None:
         raise Refused("wide: widens a backbone by its setting `width`, and this one has none; choose another backbone")
     target = _matched_parameters(build, match)
-    if target <= parameter_count(backbone):
-        raise Refused(f"wide.match: {match} adds no parameters to this backbone, so the baseline is its own control")
+    if target <= (1 + WITHIN) * parameter_count(backbone):
+        raise Refused(
+            f"wide.match: {match} adds no parameters to this backbone, or less than 1 %, so the baseline is its own "
+            "control; leave wide out"
+        )
     width, reached = _nearest_width(build, target)
     if abs(reached - target) > WITHIN * target:
         raise Refused(
