@@ -14,11 +14,19 @@ from matplotlib.ticker import MaxNLocator
 from analysis.formats import points, shortened, size
 from analysis.select import CellResults, Group, Records
 from analysis.verdicts import Verdict
+from suite.records import TEST_CURVE
 
 BLACK, GREY, LIGHT = "#222222", "#6b6b6b", "#ececec"
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 RULING_COLOURS = {"HELPS": GREEN, "HURTS": VERMILION, "EQUIVALENT": BLUE}
 CURVES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)  # the baseline is black
+
+TEST_CURVE_METRIC = f"{TEST_CURVE}top1_error"
+_MEASURED = (
+    ("validation_top1_error", "validation top-1 error (%)"),
+    ("train_top1_error", "training top-1 error (%)"),
+    (TEST_CURVE_METRIC, "test top-1 error (%), chosen by nobody"),
+)
 
 STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -91,28 +99,38 @@ def _forest_row(axes: Any, place: int, one: Verdict) -> None:
 
 
 def learning_curves(records: Records, group: Group) -> list[str]:
-    """Validation top-1 error (%) by epoch: each cell's mean over confirm seeds, shaded from lowest to highest seed.
+    """Top-1 error (%) by epoch: each cell's mean over confirm seeds, shaded from lowest to highest seed.
 
-    One figure per six variants, the baseline in each; none when no confirm trial left epochs.
+    Of validation; where the recipe asked for a test curve, of training and test too. One figure per six variants, the
+    baseline in each; none when no confirm trial left epochs.
     """
-    curves = [(cell, curve) for cell in group.cells if len(curve := _curve(records, cell))]
+    keys = {trial.trial_key for cell in group.cells for trial in cell.confirm}
+    epochs = records.epochs
+    told = set(epochs.loc[epochs["trial_key"].isin(keys), "metric"].unique())
+    wanted = _MEASURED if TEST_CURVE_METRIC in told else _MEASURED[:1]
+    return [svg for metric, label in wanted for svg in _metric_curves(records, group, metric, label)]
+
+
+def _metric_curves(records: Records, group: Group, metric: str, label: str) -> list[str]:
+    curves = [(cell, curve) for cell in group.cells if len(curve := _curve(records, cell, metric))]
     own = [item for item in curves if item[0].is_baseline]
     others = [item for item in curves if not item[0].is_baseline]
     if not curves:
         return []
     chunks = [others[at : at + len(CURVES)] for at in range(0, len(others), len(CURVES))] or [[]]
-    return [_curves_figure(group, own, chunk, f"{group.dataset}{group.backbone}{n}") for n, chunk in enumerate(chunks)]
+    salt = f"{group.dataset}{group.backbone}{metric}"
+    return [_curves_figure(group, own, chunk, f"{salt}{n}", label) for n, chunk in enumerate(chunks)]
 
 
-def _curve(records: Records, cell: CellResults) -> Any:
+def _curve(records: Records, cell: CellResults, metric: str) -> Any:
     """Table of epoch by seed, in percent; an epoch that some seeds did not reach is left out of the mean."""
     keys = {trial.trial_key for trial in cell.confirm if trial.status == "completed"}
     epochs = records.epochs
-    rows = epochs[epochs["trial_key"].isin(keys) & (epochs["metric"] == "validation_top1_error")]
+    rows = epochs[epochs["trial_key"].isin(keys) & (epochs["metric"] == metric)]
     return 100 * rows.pivot_table(index="epoch", columns="trial_key", values="value").dropna()
 
 
-def _curves_figure(group: Group, own: list[Any], others: list[Any], salt: str) -> str:
+def _curves_figure(group: Group, own: list[Any], others: list[Any], salt: str, label: str) -> str:
     with mpl.rc_context({**STYLE, "svg.hashsalt": salt}):
         figure = Figure(figsize=(6.6, 3.1))
         figure.subplots_adjust(left=0.09, right=0.66, top=0.90, bottom=0.16)
@@ -125,7 +143,7 @@ def _curves_figure(group: Group, own: list[Any], others: list[Any], salt: str) -
             axes.fill_between(epochs, low, high, color=colour, alpha=0.12, lw=0)
             axes.plot(epochs, mean, color=colour, lw=1.6, marker="o" if len(epochs) == 1 else None, ms=4)
             ends.append((float(mean[-1]), cell.label, colour, float(epochs[-1])))
-        axes.set(xlabel="epoch", ylabel="validation top-1 error (%)")
+        axes.set(xlabel="epoch", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
         axes.margins(x=0.01)

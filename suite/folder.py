@@ -77,10 +77,14 @@ def conditions_of(directory: Path) -> dict[str, Any]:
     return found
 
 
-def count_test_read(directory: Path | None) -> int:
-    """How often this trial has read the test part, this time included; noted first, so that a kill can't hide it."""
+def count_test_read(directory: Path | None, drawn: int = 0) -> int:
+    """How often this trial has read the test part, this time included; noted first, so that a kill can't hide it.
+
+    Args:
+        drawn: reads for the test curve, this one included; counts where there is no directory to note them in.
+    """
     if directory is None:
-        return 1
+        return 1 + drawn
     with (directory / "test_reads").open("a+") as log:
         log.write("read\n")
         log.seek(0)

@@ -14,7 +14,9 @@ from suite.specs import Cell, Component, Settings, Space, Stage, Trial, first_dr
 from suite.training import recipes
 
 # Searching these would give cells unequal budgets (a batch also decides the steps) or move the yardstick.
-_NOT_SEARCHABLE = frozenset({"epochs", "batch", "train_limit", "validation", "selection", "random_resized_crop"})
+_NOT_SEARCHABLE = frozenset(
+    {"epochs", "batch", "train_limit", "validation", "selection", "random_resized_crop", "test_curve"}
+)
 
 
 @dataclass(frozen=True)

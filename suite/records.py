@@ -24,6 +24,7 @@ STATUSES: dict[str, str] = {
     "failed": "ended with an error; run again by the next `graftbench run`",
     "skipped": "never ran: refused, or nothing to run with; `reason` says which",
 }
+TEST_CURVE = "test_curve_"  # begins the scalars of an epoch's test figures; nothing chooses or ranks by them
 FINISHED: frozenset[str] = frozenset({"completed", "stopped", "diverged"})  # never trained again
 
 

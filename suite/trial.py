@@ -29,7 +29,7 @@ from suite.folder import (
     read_trial,
 )
 from suite.library import Dataset
-from suite.records import FINISHED, Epoch, Record, Status
+from suite.records import FINISHED, TEST_CURVE, Epoch, Record, Status
 from suite.settings import Refused
 from suite.specs import Streams, Trial
 from suite.training import predictions, recipes
@@ -99,7 +99,10 @@ class TrialRun:
         self._optimizer = build_optimizer(self._recipe, self._graft.model, device)
         # A search trial's weights are for people to look at; a confirm trial needs its best ones for the test.
         keeps_best = trial.stage == "confirm" or (place.keep == "best" and place.directory is not None)
-        self._checkpoints = Checkpoints(place.directory, trial.key, device, keeps_best=keeps_best)
+        self._draws_curve = self._recipe.test_curve and trial.stage == "confirm"
+        self._checkpoints = Checkpoints(
+            place.directory, trial.key, device, keeps_best=keeps_best, keeps_all=self._draws_curve
+        )
         self.history: tuple[Epoch, ...] = self._checkpoints.restore(self._graft.model, self._optimizer, self._best)
         self.resumed_epochs = len(self.history)
         if place.directory is not None:  # for whoever stops the trial from outside
@@ -146,11 +149,16 @@ class TrialRun:
         return epoch
 
     def finish(self, status: Status = "completed", reason: str = "") -> Record:
-        """The record, written too. A completed confirm trial reads the test part now, once, from its best epoch."""
-        measured = self._conditions() | self._performance()
+        """The record, written too. A completed confirm trial reads the test part now, once, from its best epoch.
+
+        With the recipe's `test_curve` it then reads it once more for every epoch, into the record's history alone.
+        """
+        measured, history = self._conditions() | self._performance(), self.history
         if status == "completed" and self.trial.stage == "confirm":
             measured |= self._test()
-        record = partial_record(self.trial, status, reason, self.history, **measured)
+            if self._draws_curve:
+                history, measured["test_reads"] = self._test_curve()
+        record = partial_record(self.trial, status, reason, history, **measured)
         if self._place.directory is not None:
             records.write(record, self._place.directory / "record.json")
         if status in FINISHED:
@@ -180,6 +188,20 @@ class TrialRun:
             "test_reads": reads,
             "test_examples": len(test),
         }
+
+    def _test_curve(self) -> tuple[tuple[Epoch, ...], int]:
+        """The history with each epoch's test figures among its scalars, and how often the test part was read."""
+        test, _ = load_test(self.trial, self._dataset, self._residency, self._execution.device)
+        drawn: list[Epoch] = []
+        reads = 0
+        for epoch in self.history:
+            reads = count_test_read(self._place.directory, drawn=len(drawn) + 1)
+            self._graft.model.load_state_dict(self._checkpoints.epoch_weights(epoch.epoch))
+            found = self._evaluate(test)
+            figures = {"loss": found.loss, "top1_error": found.top1_error, "top5_error": found.top5_error}
+            scalars = {f"{TEST_CURVE}{name}": value for name, value in figures.items()}
+            drawn.append(dataclasses.replace(epoch, scalars={**epoch.scalars, **scalars}))
+        return tuple(drawn), reads
 
     def _conditions(self) -> dict[str, Any]:
         """What is known before the first epoch."""

@@ -205,6 +205,34 @@ def test_without_a_directory_the_record_is_the_same_and_nothing_is_written(tmp_p
     assert not Path("nowhere").exists()
 
 
+CURVE = {"test_curve_loss", "test_curve_top1_error", "test_curve_top5_error"}
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_test_curve_is_drawn_after_training_from_each_epochs_weights(folder: bool, tmp_path: Path) -> None:
+    plain = run_trial(trial(), place=place())
+    told: list[Epoch] = []
+    drawn = run_trial(
+        trial(recipe={"test_curve": True}),
+        lambda epoch: not told.append(epoch),
+        place=place(tmp_path if folder else None),
+    )
+    assert all(not CURVE & set(epoch.scalars) for epoch in told), "nobody sees it while the trial runs"
+    assert all(set(epoch.scalars) >= CURVE for epoch in drawn.history) and drawn.test_reads == 1 + 4
+    assert len({epoch.scalars["test_curve_loss"] for epoch in drawn.history}) == 4
+    best = drawn.history[(drawn.best_epoch or 0) - 1].scalars
+    assert best["test_curve_loss"] == drawn.test_loss and best["test_curve_top1_error"] == drawn.test_top1_error
+    assert not list(tmp_path.glob("epoch-*.pt")), "a finished trial needs them no more"
+    same = {"best_epoch", "test_loss", "test_top1_error", "validation_loss"}
+    assert {name: getattr(drawn, name) for name in same} == {name: getattr(plain, name) for name in same}
+
+
+def test_a_search_trial_draws_no_test_curve(tmp_path: Path) -> None:
+    record = run_trial(trial(stage="search", recipe={"test_curve": True}), place=place(tmp_path))
+    assert record.test_reads == 0 and not any(CURVE & set(epoch.scalars) for epoch in record.history)
+    assert not list(tmp_path.glob("epoch-*.pt"))
+
+
 def test_keep_none_leaves_no_weights(tmp_path: Path) -> None:
     run_trial(trial(), place=place(tmp_path, keep="none"))
     assert not list(tmp_path.glob("*.pt"))
@@ -254,6 +282,7 @@ def interrupted(doomed: Trial, directory: Path, after: int) -> None:
         ("plain", {}),
         ("decoded", {"precision": "bf16", "channels_last": True, "micro_batch": 4}),
         ("plain", {"recipe": {"optimizer": "adam", "lr": 0.01}}),
+        ("plain", {"recipe": {"test_curve": True}}),
     ],
 )
 def test_interrupted_and_resumed_equals_straight_through_to_the_bit(

@@ -22,7 +22,7 @@ from mlflow.exceptions import MlflowException
 
 from suite import records
 from suite.plan import Plan
-from suite.records import COLUMNS, Epoch, Record
+from suite.records import COLUMNS, TEST_CURVE, Epoch, Record
 from suite.settings import Refused
 from suite.specs import Cell, Trial, settings_label
 from suite.training import recipes
@@ -254,6 +254,7 @@ class MlflowWriter:
         row = record.row()
         numbers = {name: row[name] for name, kind in COLUMNS.items() if kind is not str and row[name] is not None}
         final = [Metric(name, float(value), run.stamp, 0) for name, value in numbers.items()]
+        final += [metric for epoch in record.history for metric in _curve_metrics(epoch, run.stamp)]
         tags = [RunTag(name, str(row[name])[:_MAX_TAG]) for name, kind in COLUMNS.items() if kind is str]
         self._write(run, trial, record.history, final, tags)
         end = int(time.time() * 1000)
@@ -269,7 +270,17 @@ class MlflowWriter:
 
 def _metrics(epoch: Epoch) -> list[Metric]:
     stamp = int(time.time() * 1000)
-    return [Metric(f"epoch/{name}", value, stamp, epoch.epoch) for name, value in epoch.values().items()]
+    return [
+        Metric(f"epoch/{name}", value, stamp, epoch.epoch)
+        for name, value in epoch.values().items()
+        if not name.startswith(TEST_CURVE)
+    ]
+
+
+def _curve_metrics(epoch: Epoch, stamp: int) -> list[Metric]:
+    """The epoch's test figures, which are known when the trial has ended."""
+    known = epoch.values().items()
+    return [Metric(f"epoch/{name}", value, stamp, epoch.epoch) for name, value in known if name.startswith(TEST_CURVE)]
 
 
 def _batches(groups: Iterable[Sequence[Metric]]) -> list[list[Metric]]:

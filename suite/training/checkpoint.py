@@ -35,30 +35,37 @@ def load(path: Path, key: str, device: torch.device) -> dict[str, Any]:
 
 
 class Checkpoints:
-    """A trial's weights over time: last.pt after each epoch, best.pt of the best one.
+    """A trial's weights over time: last.pt after each epoch, best.pt of the best one, and epoch-<n>.pt of each.
 
-    Without a directory only the best weights are kept, in memory. `keeps_best=False` keeps none of them.
+    Without a directory they are kept in memory, and the last ones not at all. `keeps_best=False` keeps no best ones,
+    `keeps_all=False` none of each epoch.
     """
 
-    def __init__(self, directory: Path | None, key: str, device: torch.device, *, keeps_best: bool) -> None:
+    def __init__(
+        self, directory: Path | None, key: str, device: torch.device, *, keeps_best: bool, keeps_all: bool = False
+    ) -> None:
         self._directory = directory
         self._key = key
         self._device = device
         self._keeps_best = keeps_best
-        self._in_memory: dict[str, Any] = {}
+        self._keeps_all = keeps_all
+        self._in_memory: dict[str, dict[str, Any]] = {}
 
     def save(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, history: Sequence[Epoch], *, is_best: bool
     ) -> None:
-        """After an epoch. best.pt goes before last.pt: a kill between them repeats the epoch, bit for bit."""
+        """After an epoch. last.pt goes last: a kill before it repeats the epoch, bit for bit."""
         weights = model.state_dict()
-        if self._directory is None:
-            if is_best and self._keeps_best:
-                self._in_memory = {name: value.clone() for name, value in weights.items()}
-            return
+        best = ["best.pt"] if is_best and self._keeps_best else []
+        names = best + ([_epoch_file(len(history))] if self._keeps_all else [])
         state = {"key": self._key, "model": weights}
-        if is_best and self._keeps_best:
-            save({**state, "epoch": len(history)}, self._directory / "best.pt")
+        for name in names:
+            if self._directory is None:
+                self._in_memory[name] = {"model": {key: value.clone() for key, value in weights.items()}}
+            else:
+                save({**state, "epoch": len(history)}, self._directory / name)
+        if self._directory is None:
+            return
         epochs = [asdict(epoch) for epoch in history]
         save({**state, "optimizer": optimizer.state_dict(), "history": epochs}, self._directory / "last.pt")
 
@@ -76,20 +83,35 @@ class Checkpoints:
         # Killed between the two files, best.pt may be one epoch ahead; the repeated epoch writes it again.
         if self._keeps_best and self._load("best.pt").get("epoch") not in {best(history).epoch, len(history) + 1}:
             return ()
+        if self._keeps_all and not all(self._load(_epoch_file(epoch.epoch)) for epoch in history):
+            return ()
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         return history
 
     def best_weights(self) -> dict[str, Any]:
         """The best epoch's state_dict; call with `keeps_best` and after an epoch."""
-        weights: dict[str, Any] = self._in_memory if self._directory is None else self._load("best.pt")["model"]
+        weights: dict[str, Any] = self._load("best.pt")["model"]
+        return weights
+
+    def epoch_weights(self, epoch: int) -> dict[str, Any]:
+        """An epoch's state_dict; call with `keeps_all`, for an epoch that was trained."""
+        weights: dict[str, Any] = self._load(_epoch_file(epoch))["model"]
         return weights
 
     def clean(self, keep: Literal["best", "none"]) -> None:
         """What a finished trial needs no more goes."""
-        for name in ("last.pt",) if keep == "best" else ("last.pt", "best.pt"):
-            if self._directory is not None:
-                (self._directory / name).unlink(missing_ok=True)
+        if self._directory is None:
+            return
+        gone = ["last.pt", *([] if keep == "best" else ["best.pt"])]
+        for path in (*(self._directory / name for name in gone), *self._directory.glob("epoch-*.pt")):
+            path.unlink(missing_ok=True)
 
     def _load(self, name: str) -> dict[str, Any]:
-        return load(self._directory / name, self._key, self._device) if self._directory else {}
+        if self._directory is None:
+            return self._in_memory.get(name, {})
+        return load(self._directory / name, self._key, self._device)
+
+
+def _epoch_file(epoch: int) -> str:
+    return f"epoch-{epoch}.pt"

@@ -35,6 +35,8 @@ class Recipe:
         selection: the figure whose best epoch counts; ties go to the earliest epoch.
         train_limit: train on this many images only, the first of the training part in file order; 0: all.
         validation: training images held out; 0: as many as the dataset declares.
+        test_curve: confirm trials measure the test error of every epoch too, after training, from saved weights; no
+            choice sees it.
     """
 
     optimizer: Optimizer = "sgd"
@@ -58,6 +60,7 @@ class Recipe:
     selection: Selection = "validation_error"
     train_limit: int = 0
     validation: int = 0
+    test_curve: bool = False
 
 
 def _milestones(given: Any) -> tuple[float, ...]:
@@ -101,6 +104,9 @@ KNOBS: dict[str, Setting] = {
         choices=("validation_error", "validation_top5", "validation_loss", "last", "train_error"),
     ),
     "train_limit": Setting(0, "train on the first so many images of the training part; 0: all", low=0),
+    "test_curve": Setting(
+        False, "confirm trials: test error of every epoch too, after training; costs a test read each, chosen by never"
+    ),
     "validation": Setting(0, "training images held out; 0: as many as the dataset declares", low=0),
 }
 
