@@ -150,8 +150,13 @@ def _fixed(plan: Plan, cell: Cell) -> Settings:
     own = recipes.resolve(plan.recipe)
     if recipe.random_resized_crop != own.random_resized_crop:
         raise Refused(f"{cell.variant.label}: a group's cells see images of one size; leave random_resized_crop out")
-    changes = {name: value for name, value in changes.items() if value != getattr(own, name)}
-    return freeze({**changes, **({"epochs": epochs} if epochs != plan.epochs else {})})
+    named = {**changes, **({"epochs": epochs} if epochs != plan.epochs else {})}
+    if changes and all(value == getattr(own, name) for name, value in named.items()):
+        said = ", ".join(f"{name} {value}" for name, value in named.items())
+        raise Refused(f"{cell.variant.label}: changes nothing, the study's recipe has {said} already; leave it out")
+    if not changes.get("augment", True) and not any(getattr(own, name) for name in recipes.AUGMENTING):
+        raise Refused(f"{cell.variant.label}: the study's recipe augments nothing; leave it out, or name flip or pad")
+    return freeze(named)
 
 
 def _check_searched_knobs(plan: Plan, spaces: Mapping[str, Space], facts: Iterable[Facts]) -> None:

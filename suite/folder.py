@@ -77,15 +77,15 @@ def conditions_of(directory: Path) -> dict[str, Any]:
     return found
 
 
-def count_test_read(directory: Path | None, drawn: int = 0) -> int:
+def count_test_read(directory: Path | None, log_name: str = "test_reads") -> int:
     """How often this trial has read the test part, this time included; noted first, so that a kill can't hide it.
 
     Args:
-        drawn: reads for the test curve, this one included; counts where there is no directory to note them in.
+        log_name: `test_curve_reads` for the reads that draw the test curve.
     """
     if directory is None:
-        return 1 + drawn
-    with (directory / "test_reads").open("a+") as log:
+        return 1
+    with (directory / log_name).open("a+") as log:
         log.write("read\n")
         log.seek(0)
         return len(log.readlines())

@@ -96,13 +96,14 @@ class Plan:
         self, cell: Cell, stage: Stage, seed: int, epochs: int, chosen: Settings, conditions: Conditions
     ) -> Trial:
         fixed = dict(self.fixed(cell))
-        own_epochs = fixed.pop("epochs", self.epochs)  # unequal to the baseline's: the audit will say so
+        own_epochs = fixed.pop("epochs", epochs)
         return Trial(
             cell=cell,
             recipe=self.recipe,
             stage=stage,
             seed=seed,
-            epochs=epochs if own_epochs == self.epochs else own_epochs,
+            # Unequal to the baseline's, and the audit will say so; the searches stay equal.
+            epochs=own_epochs if stage == "confirm" else epochs,
             hyperparameters=freeze({**dict(chosen), **fixed}),
             split_seed=self.study.split_seed,
             resplit=self.study.resplit,

@@ -77,6 +77,7 @@ class Record:
     test_top1_error: float | None = None
     test_top5_error: float | None = None
     test_reads: int = 0
+    test_curve_reads: int = 0  # for the test curve alone, which nothing chooses or ranks by
     # data
     data: str = ""  # digest of the decoded training part, images and labels
     test_data: str = ""  # likewise of the test part, where it was read

@@ -157,7 +157,7 @@ class TrialRun:
         if status == "completed" and self.trial.stage == "confirm":
             measured |= self._test()
             if self._draws_curve:
-                history, measured["test_reads"] = self._test_curve()
+                history, measured["test_curve_reads"] = self._test_curve()
         record = partial_record(self.trial, status, reason, history, **measured)
         if self._place.directory is not None:
             records.write(record, self._place.directory / "record.json")
@@ -195,13 +195,18 @@ class TrialRun:
         drawn: list[Epoch] = []
         reads = 0
         for epoch in self.history:
-            reads = count_test_read(self._place.directory, drawn=len(drawn) + 1)
+            reads = max(reads + 1, count_test_read(self._place.directory, "test_curve_reads"))
             self._graft.model.load_state_dict(self._checkpoints.epoch_weights(epoch.epoch))
-            found = self._evaluate(test)
-            figures = {"loss": found.loss, "top1_error": found.top1_error, "top5_error": found.top5_error}
-            scalars = {f"{TEST_CURVE}{name}": value for name, value in figures.items()}
-            drawn.append(dataclasses.replace(epoch, scalars={**epoch.scalars, **scalars}))
+            drawn.append(dataclasses.replace(epoch, scalars={**epoch.scalars, **self._curve_figures(test)}))
         return tuple(drawn), reads
+
+    def _curve_figures(self, test: Examples) -> dict[str, float]:
+        try:
+            found = self._evaluate(test)
+        except Diverged:  # a point that is missing, not a trial that failed: validation was finite
+            return {}
+        figures = {"loss": found.loss, "top1_error": found.top1_error, "top5_error": found.top5_error}
+        return {f"{TEST_CURVE}{name}": value for name, value in figures.items()}
 
     def _conditions(self) -> dict[str, Any]:
         """What is known before the first epoch."""

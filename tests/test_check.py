@@ -322,8 +322,9 @@ def trials_of(plan: Plan, label: str) -> list[Trial]:
 def test_a_changed_recipe_is_in_every_trial_of_its_cell_alone() -> None:
     search = {"trials": 2, "epochs": 3, "space": {"lr": LOG, "weight_decay": {"low": 0.0, "high": 0.1}}}
     training = {"name": "training", "lr": 0.5, "schedule": "step", "milestones": [[0.5]]}
-    found = checked(variants=["baseline", training, "no_augmentation"], search=search)
-    plain = checked(search=search)
+    recipe = {"name": "gradient", "epochs": 30, "flip": True}
+    found = checked(variants=["baseline", training, "no_augmentation"], search=search, recipe=recipe)
+    plain = checked(search=search, recipe=recipe)
     changed = trials_of(found, "training(lr=0.5, milestones=0.5, schedule=step)")
     for trial in changed:
         assert {"lr": 0.5, "schedule": "step", "milestones": (0.5,)}.items() <= dict(trial.hyperparameters).items()
@@ -374,7 +375,7 @@ def test_a_resumed_search_knows_trials_with_fixed_knobs() -> None:
     assert resumed.best() == first.hyperparameters == straight.best()
     assert found.search_trial(planned.cell, 1, second.hyperparameters, Conditions()) == second
     confirmed = found.confirm_trials(planned.cell, first.hyperparameters, Conditions())
-    assert {trial.epochs for trial in confirmed} == {2} == {first.epochs}
+    assert {trial.epochs for trial in confirmed} == {2} and first.epochs == found.search_epochs
     assert partial_record(confirmed[0], "failed", "made up").epochs == 2, "what the audit compares"
     group = {planned.cell.group: Conditions()}
     conductor = Conductor(found, group, {first.key: replace(record, trial=first.to_dict())}, [second])
@@ -394,11 +395,24 @@ def test_a_budget_that_equals_the_studys_is_no_change() -> None:
         ("training", "training: changes nothing; name at least one knob of optimizer, lr, momentum"),
         ({"name": "training", "momentum": 0.9}, "recipe.momentum: does nothing with optimizer adam; leave it out"),
         ({"name": "training", "schedule": "step"}, "recipe.schedule: step needs milestones"),
+        (
+            {"name": "training", "lr": 0.001},
+            "training(lr=0.001): changes nothing, the study's recipe has lr 0.001 already",
+        ),
+        ("no_augmentation", "no_augmentation: the study's recipe augments nothing; leave it out"),
     ],
 )
 def test_changes_that_cant_be_served_are_refused_pairs(variant: Any, sentence: str) -> None:
     refused = checked(variants=["baseline", "sire", variant]).cells[2].refused
     assert refused and refused.startswith(sentence)
+
+
+def test_a_knob_that_a_cell_names_is_never_searched_there() -> None:
+    """Not even where it names the recipe's own value: the cell's label says it."""
+    training = {"name": "training", "lr": 0.001, "weight_decay": 0.1}
+    plan = checked(variants=["baseline", training], search={"trials": 1, "space": {"lr": LOG}})
+    assert [[name for name, _ in planned.space] for planned in plan.cells] == [["lr"], []]
+    assert dict(plan.fixed(plan.cells[1].cell)) == {"lr": 0.001, "weight_decay": 0.1}
 
 
 def test_no_augmentation_goes_with_a_recipe_that_says_how_it_augments() -> None:
@@ -457,7 +471,7 @@ def test_a_variant_for_some_backbones_stays_with_them() -> None:
 
 def test_a_knob_that_a_variant_leaves_without_effect_is_not_searched_there() -> None:
     """Every trial of the cell would be refused otherwise."""
-    variants = ["baseline", "no_augmentation", {"name": "training", "optimizer": "adam"}]
+    variants = ["baseline", "no_augmentation", {"name": "training", "optimizer": "adam", "flip": True}]
     space = {"mixup": {"low": 0.1, "high": 1.0}, "momentum": {"low": 0.5, "high": 0.9}}
     found = checked(recipe="sire", variants=variants, search={"trials": 1, "space": space})
     assert [[name for name, _ in planned.space] for planned in found.cells] == [

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from suite import grafting
+from suite.assembly import assemble
 from suite.backbones import base_cnn
 from suite.layers.model import Auxiliary, Backbone, ConvUnit, Residual, Stage
 from suite.settings import Refused
+from suite.specs import Cell, Component, Streams, freeze
 from suite.variants import lsuv
 
 
@@ -160,3 +162,19 @@ def test_a_layer_that_runs_twice_is_scaled_where_it_runs_first() -> None:
     graft.initialise(images())
     first, second = output_variances(backbone, images())
     assert abs(first - 1) < 0.011 < abs(second - 1)
+
+
+@pytest.mark.parametrize("variant", ["diffstride+lsuv", "lsuv+spectral"])
+def test_a_spectral_pool_behind_a_layer_stays_behind_it(variant: str) -> None:
+    cell = Cell(Component("cifar10"), Component("preact_resnet18", freeze({"width": 0.125})), Component(variant))
+    graft = assemble(cell, (3, 32, 32), 10, streams=Streams("search", 0))
+    batch = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    assert graft.initialise is not None
+    graft.initialise(batch)
+    found: list[float] = []
+    for layer in layers(graft.model):
+        layer.register_forward_hook(
+            lambda _, __, out: found.append(float(out.detach().var(correction=0))), prepend=True
+        )
+    graft.model.train()(batch)
+    assert len(found) == len(layers(graft.model)) and all(abs(variance - 1) < 0.11 for variance in found)

@@ -9,11 +9,12 @@ import pytest
 import yaml
 
 from analysis.publications import load_table
-from suite.config import Study, load_study, parse_study
+from suite.config import Study, grid, load_study, parse_study
+from suite.library import Dataset
 from suite.plan import make_plan
 from suite.profiles import apply_profile
 from suite.settings import Refused
-from suite.specs import BASELINE
+from suite.specs import BASELINE, Component, freeze
 from suite.stand_ins import with_stand_ins
 from suite.sweep.ledger import Ledger
 
@@ -127,6 +128,15 @@ def test_every_study_file_plans_in_every_profile(path: Path, profile: str) -> No
     groups = {planned.cell.group for planned in plan.cells}
     assert len(groups) == sum(planned.cell.variant.name == BASELINE for planned in plan.cells)
     assert study.study.endswith(f"-{profile}" if profile else path.stem.replace("_", "-"))
+
+
+@pytest.mark.parametrize(("path", "profile"), EVERY, ids=lambda part: getattr(part, "stem", part) or "full")
+def test_every_stand_in_of_every_study_file_is_legal(path: Path, profile: str) -> None:
+    study = load_study(path, profile)
+    for stand_ins in study.stand_ins.values():
+        for entry in stand_ins:
+            for settings in grid(entry):
+                Dataset(Component(entry.name, freeze(settings)), Path("nowhere"))._resolved  # noqa: B018
 
 
 def test_every_table_is_redrawn_by_one_study_at_most() -> None:

@@ -218,7 +218,10 @@ def test_a_test_curve_is_drawn_after_training_from_each_epochs_weights(folder: b
         place=place(tmp_path if folder else None),
     )
     assert all(not CURVE & set(epoch.scalars) for epoch in told), "nobody sees it while the trial runs"
-    assert all(set(epoch.scalars) >= CURVE for epoch in drawn.history) and drawn.test_reads == 1 + 4
+    assert all(set(epoch.scalars) >= CURVE for epoch in drawn.history) and (
+        drawn.test_reads,
+        drawn.test_curve_reads,
+    ) == (1, 4)
     assert len({epoch.scalars["test_curve_loss"] for epoch in drawn.history}) == 4
     best = drawn.history[(drawn.best_epoch or 0) - 1].scalars
     assert best["test_curve_loss"] == drawn.test_loss and best["test_curve_top1_error"] == drawn.test_top1_error

@@ -67,7 +67,7 @@ def trace_stage(stage: Stage, x: Tensor, *, residual: bool, skips: bool) -> Stag
     size = (x.shape[-2], x.shape[-1])
     kept: list[Skips]
     if residual and takes_residual(stage):
-        out, kept = _run_units(conv_units(stage), x)
+        out, kept = _run_units(conv_units(stage), x, skips=skips)
     elif skips and _has_own_mirrors(stage):
         out, kept = _run_layers(stage, x)
     else:
@@ -79,7 +79,7 @@ def trace_stage(stage: Stage, x: Tensor, *, residual: bool, skips: bool) -> Stag
     return StageTrace(size, stage.downsample(out), kept if skips else [])
 
 
-def _run_units(units: list[ConvUnit], x: Tensor) -> tuple[Tensor, list[Skips]]:
+def _run_units(units: list[ConvUnit], x: Tensor, *, skips: bool) -> tuple[Tensor, list[Skips]]:
     """The body's output with Re's sum, and every unit's own output, after its activation and without the sum."""
     outputs: list[Tensor] = []
     for unit in units[:-2]:
@@ -89,7 +89,7 @@ def _run_units(units: list[ConvUnit], x: Tensor) -> tuple[Tensor, list[Skips]]:
     before = units[-1].before_activation(first)
     out: Tensor = units[-1].activation(before + pad_channels(x, before.shape[1]))
     # After `out`, so that an in-place activation can't change what the residual is added to.
-    outputs += [first, units[-1].activation(before)]
+    outputs += [first, units[-1].activation(before)] if skips else []
     return out, [[output] for output in outputs[::-1]]
 
 

@@ -11,6 +11,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models.googlenet import Inception
 
 from suite.layers.model import ConvUnit, Residual, kernel_convolutions
@@ -108,10 +109,14 @@ class ResidualMirror(nn.Module):
         convolutions = _branch_convolutions(block)[::-1]
         ends = [False] * (len(convolutions) - 1) + [True]
         self.steps = nn.ModuleList(
-            _backwards(conv, activated=not end) for conv, end in zip(convolutions, ends, strict=True)
+            _backwards(conv, normalised=_holds_norm(block), activated=not end)
+            for conv, end in zip(convolutions, ends, strict=True)
         )
         out, back = convolutions[0].out_channels, convolutions[-1].in_channels
-        self.shortcut = nn.Identity() if out == back else transposed(out, back, 1, activated=False)
+        normalised = _holds_norm(block)
+        self.shortcut = (
+            nn.Identity() if out == back else transposed(out, back, 1, normalised=normalised, activated=False)
+        )
         self.activation = nn.ReLU()
 
     def forward(self, x: Tensor, skips: Skips) -> Tensor:
@@ -165,7 +170,11 @@ def _backwards(conv: nn.Conv2d, *, normalised: bool = True, activated: bool = Tr
 
 def _is_normalised(layer: nn.Module) -> bool:
     """A unit without normalisation is mirrored without (VGG); a bare convolution's stands elsewhere."""
-    return not (isinstance(layer, ConvUnit) and isinstance(layer.norm, nn.Identity))
+    return not isinstance(layer, ConvUnit) or _holds_norm(layer)
+
+
+def _holds_norm(layer: nn.Module) -> bool:
+    return any(isinstance(inner, _BatchNorm | nn.GroupNorm) for inner in layer.modules())
 
 
 def _branch_convolutions(block: Residual) -> list[nn.Conv2d]:
@@ -195,7 +204,7 @@ def _units(branch: nn.Module) -> list[ConvUnit]:
 
 
 def _trace_inception(block: Inception, x: Tensor) -> tuple[Tensor, list[Tensor | None]]:
-    """The block's output, and each branch's inner maps, the last first."""
+    """The block's output, and each branch's inner map (a branch has two convolutions at most)."""
     inner: list[Tensor] = []
     hooks = [
         unit.register_forward_hook(lambda _, __, out: inner.append(out))

@@ -166,9 +166,12 @@ class Backbone(nn.Module):
 
     def output(self, logits: Tensor, inputs: Tensor) -> ModelOutput:
         """As `classify`, for logits that are made already."""
-        auxiliary = [pair for module in self.modules() if isinstance(module, Auxiliary) for pair in module.take()]
         scalars = {name: value for told in self.report for name, value in told().items()} if self.training else {}
-        return ModelOutput(logits, auxiliary_logits=auxiliary, inputs=inputs, scalars=scalars)
+        return ModelOutput(logits, auxiliary_logits=self.take_auxiliary(), inputs=inputs, scalars=scalars)
+
+    def take_auxiliary(self) -> list[tuple[Tensor, float]]:
+        """The logits that inner classifiers have kept, with their weights; they keep them no longer."""
+        return [pair for module in self.modules() if isinstance(module, Auxiliary) for pair in module.take()]
 
     def forward(self, images: Tensor) -> ModelOutput:
         inputs = self.prepare(images)

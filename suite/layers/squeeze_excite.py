@@ -9,7 +9,7 @@ from torchvision.models.googlenet import Inception
 from torchvision.models.inception import InceptionA, InceptionB, InceptionC, InceptionD, InceptionE
 from torchvision.ops import SqueezeExcitation
 
-from suite.layers.model import Backbone, ConvUnit
+from suite.layers.model import Backbone, ConvUnit, kernel_convolutions
 from suite.layers.surgery import features, follow, output_channels, residuals
 
 INCEPTIONS = (Inception, InceptionA, InceptionB, InceptionC, InceptionD, InceptionE)
@@ -29,7 +29,7 @@ def insert(backbone: Backbone, reduction: int) -> int:
     """
     blocks = residuals(backbone)
     inceptions = [module for module in features(backbone) if isinstance(module, INCEPTIONS)]
-    units = [] if blocks or inceptions else [module for module in features(backbone) if isinstance(module, ConvUnit)]
+    units = [] if blocks or inceptions else _all_units(backbone)
     for block in blocks:
         block.branch.append(_gate(output_channels(block.branch), reduction))
     for inception in inceptions:
@@ -37,6 +37,15 @@ def insert(backbone: Backbone, reduction: int) -> int:
     for unit in units:
         unit.activation = nn.Sequential(unit.activation, _gate(unit.conv.out_channels, reduction))
     return len(blocks) + len(inceptions) + len(units)
+
+
+def _all_units(backbone: Backbone) -> list[ConvUnit]:
+    """The convolution units, where they hold every k x k convolution of the features; else none."""
+    parts = list(features(backbone))
+    units = [module for module in parts if isinstance(module, ConvUnit)]
+    inside = {conv for unit in units for conv in kernel_convolutions(unit)}
+    whole = {conv for part in parts for conv in kernel_convolutions(part)}
+    return units if inside == whole else []
 
 
 def _gate(channels: int, reduction: int) -> nn.Module:

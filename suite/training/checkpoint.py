@@ -83,7 +83,7 @@ class Checkpoints:
         # Killed between the two files, best.pt may be one epoch ahead; the repeated epoch writes it again.
         if self._keeps_best and self._load("best.pt").get("epoch") not in {best(history).epoch, len(history) + 1}:
             return ()
-        if self._keeps_all and not all(self._load(_epoch_file(epoch.epoch)) for epoch in history):
+        if self._keeps_all and not all(self._has(_epoch_file(epoch.epoch)) for epoch in history):
             return ()
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
@@ -106,6 +106,9 @@ class Checkpoints:
         gone = ["last.pt", *([] if keep == "best" else ["best.pt"])]
         for path in (*(self._directory / name for name in gone), *self._directory.glob("epoch-*.pt")):
             path.unlink(missing_ok=True)
+
+    def _has(self, name: str) -> bool:
+        return self._directory is not None and (self._directory / name).is_file()
 
     def _load(self, name: str) -> dict[str, Any]:
         if self._directory is None:

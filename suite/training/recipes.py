@@ -165,12 +165,12 @@ RECIPES: dict[str, Recipe] = {
 }
 
 # A knob without effect is refused rather than ignored: (knob, value) -> knobs that then do nothing.
-_AUGMENTING = frozenset({"flip", "pad", "cutout", "mixup"})
+AUGMENTING = frozenset({"flip", "pad", "cutout", "mixup"})
 _IDLE: dict[tuple[str, Any], frozenset[str]] = {
     ("optimizer", "adam"): frozenset({"momentum", "nesterov"}),
     ("schedule", "constant"): frozenset({"milestones", "factor", "warmup"}),
     ("schedule", "cosine"): frozenset({"milestones", "factor"}),
-    ("augment", False): _AUGMENTING,
+    ("augment", False): AUGMENTING,
     ("weight_decay", 0.0): frozenset({"decay"}),
 }
 

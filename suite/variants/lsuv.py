@@ -66,7 +66,8 @@ def scale_to_unit_variance(
         done.add(layer)
         return output
 
-    hooks = [layer.register_forward_hook(scale) for layer in layers]
+    # First of all hooks: a spectral pool is one too, and takes the layer's output after it.
+    hooks = [layer.register_forward_hook(scale, prepend=True) for layer in layers]
     try:
         # In full precision: autocast would go on with the copy of a weight that it made before the weight was scaled.
         with _batch_statistics(backbone), torch.autocast(images.device.type, enabled=False):

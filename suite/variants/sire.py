@@ -105,6 +105,7 @@ class Sire(nn.Module):
     def reconstruct(self, images: Tensor) -> list[Tensor]:
         """Every decoder's picture of the prepared input, shallowest first; for figures, in evaluation mode too."""
         _, traces = self._encode(self.backbone.prepare(images), skips=self.skips)
+        self.backbone.take_auxiliary()  # nobody wants them here
         return self._decode(traces)
 
     def _encode(self, x: Tensor, *, skips: bool) -> tuple[Tensor, list[StageTrace]]:
