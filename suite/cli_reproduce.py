@@ -20,6 +20,14 @@ IMAGENET_SHAPE, IMAGENET_CLASSES = (3, 224, 224), 1000  # of the printed counts,
 _PRINTED = re.compile(r"(\d+(?:\.\d+)?)(?:M| million)")
 
 
+_WITHOUT = {
+    "results": "what it measured is not defined well enough to be run",
+    "figure": "prints no values",
+    "architecture": "networks, not results",
+    "confusion_matrix": "the table of the same paper has its network",
+}
+
+
 def published(table: str) -> PublishedTable:
     """
     Raises:
@@ -54,14 +62,18 @@ def study_file(table: str) -> Path:
 def listing() -> Table:
     """Every published table, and its study."""
     from analysis.publications import load_table, tables
+    from suite.config import load_study
 
     files = studies()
     shown = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("table", "printed as", "study"):
+    for name in ("table", "printed as", "study", "its question"):
         shown.add_column(name, overflow="fold")
     for name in tables():
-        study = files[name].name if name in files else ""
-        shown.add_row(name, load_table(name).place, study)
+        table = load_table(name)
+        if name in files:
+            shown.add_row(name, table.place, files[name].name, escape(load_study(files[name]).description))
+        else:
+            shown.add_row(name, table.place, "[dim]none[/]", f"[dim]{_WITHOUT[table.kind]}[/]")
     return shown
 
 
@@ -100,6 +112,7 @@ def _parameters(row: PublishedRow, printed: str) -> dict[str, Any]:
     return {
         "row": row.row,
         "cell": cell.label,
+        "counted_for": f"{' x '.join(map(str, shape))}, {classes} classes",
         "published": row.parameters_printed,
         "ours": ours,
         "difference_millions": round(ours / 1e6 - float(printed), 3),
@@ -121,12 +134,19 @@ def _agreement(printed: str, ours: int) -> str:
 def parameter_table(rows: list[dict[str, Any]]) -> Iterator[Table | str]:
     """The check for a terminal."""
     shown = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("row", "published", "ours", "difference", "agrees", "explanation"):
+    for name in ("row", "counted for", "published", "ours", "difference", "follows", "explanation"):
         shown.add_column(
             name, overflow="fold", justify="right" if name in {"published", "ours", "difference"} else "left"
         )
     for row in rows:
-        cells = (row["row"], row["published"], f"{row['ours']:,}", f"{row['difference_millions']:+.2f} M")
-        shown.add_row(*map(escape, cells), row["agrees"], escape(row["explanation"]))
+        cells = (
+            row["row"],
+            row["counted_for"],
+            row["published"],
+            f"{row['ours']:,}",
+            f"{row['difference_millions']:+.2f} M",
+        )
+        follows = "no" if row["agrees"] == "no" else f"yes, {row['agrees']}"
+        shown.add_row(*map(escape, cells), follows, escape(row["explanation"]))
     yield shown
     yield f"{sum(row['agrees'] != 'no' for row in rows)} of {len(rows)} printed counts follow from ours"

@@ -90,12 +90,35 @@ def apply(
     Raises:
         Refused: a part can't serve the backbone or its settings.
     """
-    whole = Graft(backbone)
+    whole, before = Graft(backbone), list[str]()
     for name, own in _by_part(canonical_name(variant), settings).items():
         assert isinstance(whole.model, Backbone), "only the last part may wrap"
-        with stream(name):
-            whole = _joined(whole, registry.load("variant", name).apply(whole.model, **own))
+        try:
+            with stream(name):
+                whole = _joined(whole, _applied(registry.load("variant", name), whole.model, own))
+        except Refused as refusal:
+            if before:  # what it misses may have been there
+                raise Refused(f"{refusal} (in {variant}, where {' and '.join(before)} came first)") from refusal
+            raise
+        before.append(name)
     return whole
+
+
+def _applied(module: Any, backbone: Backbone, settings: Mapping[str, Any]) -> Graft:
+    """What the variant makes of the backbone; a plug-in's mistakes are refusals that name its file."""
+    if not registry.is_plugin(module):
+        graft: Graft = module.apply(backbone, **settings)
+        return graft
+    try:
+        made = module.apply(backbone, **settings)
+    except Refused:
+        raise
+    except Exception as error:
+        said = str(error).partition("\n")[0]
+        raise Refused(f"{module.__file__}: apply fails: {type(error).__name__}: {said}") from error
+    if not isinstance(made, Graft):
+        raise Refused(f"{module.__file__}: apply must return a suite.layers.model.Graft, not {type(made).__name__}")
+    return made
 
 
 def _by_part(variant: str, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

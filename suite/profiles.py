@@ -29,6 +29,8 @@ def apply_profile(data: Mapping[str, Any], profile: str) -> dict[str, Any]:
         raise Refused("stand_ins: belongs to a profile alone; name it under profiles")
     if not profile:
         return own
+    if not given:
+        raise Refused(f"profiles: the study has none, so no {profile!r}; leave --profile out")
     if profile not in given:
         raise Refused(f"profiles: has no {profile!r}{did_you_mean(profile, given)}")
     fixed = sorted({"study", "profile", "profiles", "stands_for"} & set(given[profile]))

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from suite.settings import Refused, did_you_mean
+from suite.settings import Refused, Setting, did_you_mean
 from suite.specs import parts
 
 Kind = Literal["dataset", "backbone", "variant"]
@@ -104,4 +104,15 @@ def _plugin(kind: Kind, file: Path) -> Any:
     if lacking:
         del sys.modules[module_name]
         raise Refused(f"{file}: defines no {' and no '.join(lacking)}; docs/write-a-variant.md shows what a file needs")
+    wrong = [name for name, spec in module.SETTINGS.items() if not isinstance(spec, Setting)]
+    if wrong:
+        del sys.modules[module_name]
+        raise Refused(
+            f"{file}: SETTINGS[{wrong[0]!r}] must be a suite.settings.Setting, not {module.SETTINGS[wrong[0]]!r}"
+        )
     return module
+
+
+def is_plugin(module: Any) -> bool:
+    """Whether a component's module comes from a plug-in folder."""
+    return str(getattr(module, "__name__", "")).startswith("graftbench_plugins.")

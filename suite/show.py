@@ -84,10 +84,11 @@ def plan_tables(plan: Plan) -> Iterator[Table | str]:
         yield f"[yellow]note[/] {escape(note)}"
     refused = len(plan.cells) - len(plan.runnable)
     comparisons = sum(not planned.cell.is_baseline for planned in plan.runnable)
+    cells = _plural(len(plan.runnable), "cell")
     yield (
-        f"{plan.trials} trials: {len(plan.runnable)} cells x ({study.search.trials} search + {study.seeds} confirm)"
-        + (f"; {refused} cells refused" if refused else "")
-        + f"; {comparisons} comparisons with {BASELINE}"
+        f"{plan.trials} trials: {cells} x ({study.search.trials} search + {study.seeds} confirm)"
+        + (f"; {_plural(refused, 'cell')} refused" if refused else "")
+        + f"; {_plural(comparisons, 'comparison')} with {BASELINE}"
     )
 
 
@@ -106,6 +107,10 @@ def _search_line(plan: Plan) -> Iterator[str]:
     asha = f", ASHA from epoch {search.asha.grace} by {search.asha.reduction}" if search.asha else ""
     over = f"over {', '.join(search.space)} ({search.sampler}{asha})"
     yield f"search {search.trials} trials a cell {over}, then {plan.study.seeds} paired confirm seeds"
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _si(value: int | None) -> str:

@@ -136,7 +136,7 @@ def test_plan_as_a_table(graftbench: Command, study_file: StudyFile, work: Path)
     assert "search 3 trials a cell over lr (tpe), then 2 paired confirm seeds" in answer.out
     assert re.search(r"gradient_cnn +baseline +17,146 +26\.2 k +26\.2 k +5\n", answer.out)
     assert "refused digits / gradient_cnn / sire(decoders=4): sire.decoders: 4 out of range; this" in answer.out
-    assert "15 trials: 3 cells x (3 search + 2 confirm); 1 cells refused; 1 comparisons with baseline" in answer.out
+    assert "15 trials: 3 cells x (3 search + 2 confirm); 1 cell refused; 1 comparison with baseline" in answer.out
     assert f"run it: graftbench run {path}\n" in answer.out, "a command that can be copied, however long"
     assert contents(work) == {}
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from suite import grafting
 from suite.assembly import assemble
+from suite.backbones import resnet18
 from suite.layers.model import Backbone, Graft, ModelOutput, Stage
 from suite.settings import Refused, canonical
 from suite.specs import Cell, Component, Streams, Trial, freeze
@@ -201,3 +202,9 @@ def test_what_parts_bring_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     whole.initialise(torch.zeros(1))
     whole.after_step()
     assert calls == ["a starts", "b starts", "a steps", "b steps"]
+
+
+def test_a_part_that_finds_nothing_left_says_what_came_first() -> None:
+    backbone = resnet18.build((3, 32, 32), 10, width=0.125)
+    with pytest.raises(Refused, match=r"names none .* \(in stochastic_depth\+no_skip, where no_skip came first\)"):
+        grafting.apply(backbone, "stochastic_depth+no_skip", {})

@@ -216,6 +216,30 @@ def test_a_plug_in_without_its_parts_says_which(tmp_path: Path, monkeypatch: pyt
         registry.load("backbone", "mine")
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return None", "apply must return a suite.layers.model.Graft, not NoneType"),
+        ("return backbone", "apply must return a suite.layers.model.Graft, not BaseCNN"),
+        ("return 1 / 0", "apply fails: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_plug_in_whose_apply_is_wrong_is_refused(
+    body: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(tmp_path, variants_eca=f"SETTINGS = {{}}\n\ndef apply(backbone):\n    {body}\n")
+    monkeypatch.setenv(registry.PLUGINS, str(folder))
+    with pytest.raises(Refused, match=rf"variants/eca\.py: {re.escape(said)}"):
+        assemble(Cell(Component("digits"), Component("base_cnn"), Component("eca")), (1, 16, 16), 10, streams=None)
+
+
+def test_a_plug_ins_settings_must_be_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write(tmp_path, variants_eca="SETTINGS = {'a': 3}\n\ndef apply(backbone, a): ...")
+    monkeypatch.setenv(registry.PLUGINS, str(folder))
+    with pytest.raises(Refused, match=r"SETTINGS\['a'\] must be a suite\.settings\.Setting, not 3"):
+        registry.load("variant", "eca")
+
+
 # -- Ray
 
 

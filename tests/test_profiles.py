@@ -92,7 +92,7 @@ def test_records_of_a_profile_never_mix_with_the_studys(tmp_path: Path, monkeypa
     [
         (quick({}), "quik", "profiles: has no 'quik'; did you mean 'quick'?"),
         (quick({}), "full", "profiles: has no 'full'; known: quick"),
-        (STUDY, "quick", "profiles: has no 'quick'; it has none"),
+        (STUDY, "quick", "profiles: the study has none, so no 'quick'; leave --profile out"),
         (quick({"study": "mine"}), "quick", "profiles.quick.study: can't be set by a profile; leave it out"),
         (quick({"profiles": {}}), "quick", "profiles.quick.profiles: can't be set by a profile"),
         (quick({"stands_for": {}}), "quick", "profiles.quick.stands_for: can't be set by a profile"),
