@@ -220,7 +220,7 @@ def test_a_plug_in_without_its_parts_says_which(tmp_path: Path, monkeypatch: pyt
     ("body", "said"),
     [
         ("return None", "apply must return a suite.layers.model.Graft, not NoneType"),
-        ("return backbone", "apply must return a suite.layers.model.Graft, not BaseCNN"),
+        ("return backbone", "apply must return a suite.layers.model.Graft, not PaddedBackbone"),
         ("return 1 / 0", "apply fails: ZeroDivisionError: division by zero"),
     ],
 )
