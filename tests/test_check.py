@@ -85,7 +85,7 @@ def test_a_refused_pair_leaves_the_rest() -> None:
         ({"variants": ["baseline", TOO_DEEP]}, "no variant is left to compare: digits / gradient_cnn / sire(decoders="),
         (
             {"datasets": [{"name": "digits", "size": 8}], "backbones": ["base_cnn"]},
-            "digits(size=8) / base_cnn / baseline: base_cnn: halves its map four times and needs images of at least 16",
+            "digits(size=8) / base_cnn / baseline: base_cnn: needs images of at least 16 x 16 pixels, not 8 x 8",
         ),
         (
             {"variants": ["baseline", "sire", TOO_DEEP], "strict": True},
