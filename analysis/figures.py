@@ -25,7 +25,7 @@ TEST_CURVE_METRIC = f"{TEST_CURVE}top1_error"
 _MEASURED = (
     ("validation_top1_error", "validation top-1 error (%)"),
     ("train_top1_error", "training top-1 error (%)"),
-    (TEST_CURVE_METRIC, "test top-1 error (%), chosen by nobody"),
+    (TEST_CURVE_METRIC, "test top-1 error (%), selects nothing"),
 )
 
 STYLE: dict[str, Any] = {
