@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from suite import grafting
 from suite.assembly import assemble
@@ -23,6 +24,7 @@ from suite.registry import Kind, available, load
 from suite.settings import Refused, canonical
 from suite.specs import BASELINE, Cell, Component, Streams, freeze, hashed
 from suite.training.augment import Augmentation
+from suite.training.cost import costs
 from suite.training.data import Examples, Scaling, TrainingData
 from suite.training.execution import Execution
 from suite.training.loop import build_optimizer, train_epoch
@@ -157,6 +159,22 @@ def test_variant_trains_two_steps_and_evaluates(backbone: str, variant: str) -> 
         evaluated = graft.model.eval()(batch(shape))
     assert evaluated.logits.shape == (4, 10) and evaluated.logits.isfinite().all()
     assert evaluated.reconstructions == [] and evaluated.auxiliary_logits == []
+
+
+@pytest.mark.parametrize(("backbone", "variant"), pairs())
+def test_costs_are_those_of_both_passes(backbone: str, variant: str) -> None:
+    """Counted without the shortcuts that make a plan fast."""
+    try:
+        graft = assemble(cell(backbone, variant), smallest(backbone), 10, streams=None)
+    except Refused as refusal:
+        pytest.skip(f"refused: {refusal}")
+    counted = []
+    for training in (True, False):
+        images = torch.empty(2, *smallest(backbone), device="meta")
+        with torch.no_grad(), torch.device("meta"), FlopCounterMode(display=False) as counter:
+            graft.model.train(training)(images)
+        counted.append(counter.get_total_flops() // 4)
+    assert [costs(graft, smallest(backbone)).macs, costs(graft, smallest(backbone)).inference_macs] == counted
 
 
 @pytest.mark.parametrize(("backbone", "variant"), pairs())

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from suite.layers.model import Graft, parameter_count
+from suite.layers.model import Auxiliary, Backbone, Graft, parameter_count
 from suite.layers.shapes import for_shapes
 
 _IMAGES = 2  # batch normalisation in training mode needs more than one value per channel
@@ -38,11 +38,21 @@ def costs(graft: Graft, shape: tuple[int, int, int]) -> Costs:
 def spent_costs(graft: Graft, shape: tuple[int, int, int]) -> Costs:
     """As `costs`, of a graft on the meta device that is of no use afterwards: a third faster."""
     model = for_shapes(graft.model)
+    macs = _macs(model.train(), shape)
     return Costs(
-        parameters=parameter_count(graft.model),
-        macs=_macs(model.train(), shape),
-        inference_macs=_macs(model.eval(), shape),
+        parameters=parameter_count(model),
+        macs=macs,
+        inference_macs=_macs(model.eval(), shape) if _has_training_parts(model) else macs,
     )
+
+
+def _has_training_parts(model: nn.Module) -> bool:
+    """Whether training computes what inference doesn't: a model around a backbone may, in one only `Auxiliary` does.
+
+    (The contract of suite/variants; tests/test_components.py holds every pair to it.)
+    """
+    inner = any(isinstance(layer, Auxiliary) for layer in model.modules())
+    return inner or not isinstance(model, Backbone)
 
 
 def _macs(model: nn.Module, shape: tuple[int, int, int]) -> int:

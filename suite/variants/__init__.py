@@ -6,6 +6,8 @@
   backbone or a combination of settings that it can't serve.
 
 A variant that only changes the backbone returns it in the Graft, modified in place, so that variants compose with `+`.
+A layer of a backbone that multiplies in training only is an `Auxiliary`.
+
 Further constants and functions, where they hold:
 
 - `WRAPS = True`: it replaces the forward pass (`backbone.classify` at its end), so it is the last of a composition;
