@@ -272,7 +272,8 @@ def test_a_broken_dataset_file_hides_no_other(
 
 
 def test_a_dataset_file_that_cant_be_imported_hides_no_other(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "available", lambda kind: ["absent", "digits"])  # as if absent.py were there
+    folder = ROOT / "suite/datasets"  # as if absent.py were there
+    monkeypatch.setattr(registry, "_files", lambda kind: {name: folder / f"{name}.py" for name in ("absent", "digits")})
     found = {one.dataset: one for one in data.listing(root)}
     absent = found["absent"]
     assert (absent.state, found["digits"].state) == ("unusable", "found")
@@ -881,7 +882,7 @@ def test_the_pages_dataset_file_works(
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "suite.datasets.bloodmnist", module)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(registry, "available", lambda kind: ["bloodmnist"])
+    monkeypatch.setattr(registry, "_files", lambda kind: {"bloodmnist": ROOT / "suite/datasets/bloodmnist.py"})
     assert sum(module.EXAMPLES.values()) == 17_092 == 11_959 + 1_712 + 3_421, "Yang et al. 2023, table 2"
     sizes = {"train": 5, "val": 2, "test": 3}
     arrays = {f"{part}_images": np.full((n, 28, 28, 3), n, np.uint8) for part, n in sizes.items()}
