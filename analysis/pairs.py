@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.audit import unequal
-from analysis.select import CellResults, Records, groups
+from analysis.select import CellResults, Group, Records
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,13 +23,10 @@ class Pairs:
     problem: str = ""
 
 
-def pairs(records: Records) -> list[Pairs]:
+def pairs(records: Records, arranged: Sequence[Group]) -> list[Pairs]:
     """Every non-baseline cell of the study, in the order of the plan."""
     return [
-        pair(cell, group.baseline, records.metric)
-        for group in groups(records)
-        for cell in group.cells
-        if not cell.is_baseline
+        pair(cell, group.baseline, records.metric) for group in arranged for cell in group.cells if not cell.is_baseline
     ]
 
 

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from analysis import audit, figures, formats, leaderboard
 from analysis.select import CellResults, Group, Records, groups, load, records_of
-from analysis.verdicts import RULINGS, Ruling, Verdict, judge, tally
+from analysis.verdicts import Ruling, Verdict, judge, tally
 from suite.records import STATUSES, Record
 
 _LEADS: dict[Ruling, str] = {
@@ -93,7 +93,7 @@ def headline(verdicts: Sequence[Verdict]) -> str:
     if not verdicts:
         return "No variant was compared with a baseline."
     counted = tally(verdicts)
-    unknown = sum(counted.get(ruling, 0) for ruling in RULINGS[3:5])
+    unknown = sum(counted.get(ruling, 0) for ruling in ("NOT ENOUGH EVIDENCE", "SINGLE RUN"))
     parts = [
         (counted.get("HELPS", 0), "helps", "help"),
         (counted.get("HURTS", 0), "hurts", "hurt"),

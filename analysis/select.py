@@ -46,8 +46,8 @@ class Records:
 
     @property
     def alpha(self) -> float:
-        """Chance of any false HELPS or HURTS in the study."""
-        return float(self.study.get("alpha", 0.05))
+        """Chance of any false HELPS or HURTS at one look: the study's alpha, split evenly over its planned looks."""
+        return float(self.study.get("alpha", 0.05)) / int(self.study.get("looks", 1))
 
     @property
     def rope(self) -> float:
@@ -236,7 +236,7 @@ def _cell(
         name[3],
         refused=refused or None,
         in_family=in_family and (name in planned or not refused),
-        expected=tuple(sorted(seen | set(range(int(study.get("seeds", 0)))))),
+        expected=tuple(sorted(seen | set(range(int(planned.get(name, {}).get("seeds", study.get("seeds", 0))))))),
         searches=int(study.get("search_trials", 0)),
         search=tuple(record for record in stage("search") if record.status != "skipped"),
         confirm=tuple(record for record in stage("confirm") if record.status != "skipped"),

@@ -14,16 +14,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from analysis import statistics
 from analysis.formats import interval, level, p_is, percent, plural, points, size
 from analysis.pairs import Pairs, pairs
-from analysis.select import Records, load
+from analysis.select import Group, Records, groups, load
 from analysis.statistics import Differences
 
-Ruling = Literal["HELPS", "HURTS", "EQUIVALENT", "NOT ENOUGH EVIDENCE", "NOT COMPARABLE", "SINGLE RUN"]
-RULINGS: tuple[Ruling, ...] = ("HELPS", "HURTS", "EQUIVALENT", "NOT ENOUGH EVIDENCE", "SINGLE RUN", "NOT COMPARABLE")
+Ruling = Literal["HELPS", "HURTS", "MIXED", "EQUIVALENT", "NOT ENOUGH EVIDENCE", "SINGLE RUN", "NOT COMPARABLE"]
+RULINGS: tuple[Ruling, ...] = get_args(Ruling)  # MIXED: of a variant, never of a cell
 
 LEAST = 3  # seeds below which there is no test
 WITH_EQUIVALENCE = 4
@@ -57,6 +57,8 @@ class Verdict:
     bootstrap: tuple[float, float] | None = None  # from 10 seeds on
     probability_better: tuple[float, float, float] | None = None  # value, low, high; from 10 seeds on
     differences: tuple[tuple[int, float], ...] = ()  # (seed, d) for figures
+    seed_correlation: float | None = None  # of baseline's and variant's errors over the seeds: what pairing gains
+    warnings: tuple[str, ...] = ()  # what a reader must know of the pair, such as networks that learned nothing
 
     @property
     def label(self) -> str:
@@ -72,9 +74,13 @@ class _Terms:
     family: int
 
 
-def judge(records: Records) -> list[Verdict]:
-    """A verdict for every non-baseline cell of the study, in the order of the plan."""
-    compared = pairs(records)
+def judge(records: Records, arranged: Sequence[Group] | None = None) -> list[Verdict]:
+    """A verdict for every non-baseline cell of the study, in the order of the plan.
+
+    Args:
+        arranged: `select.groups(records)`, where the caller has it already.
+    """
+    compared = pairs(records, groups(records) if arranged is None else arranged)
     p_values = {index: _raw_p(one.differences) for index, one in enumerate(compared) if len(one.seeds) >= LEAST}
     family = [index for index, one in enumerate(compared) if one.cell.in_family]
     corrected = statistics.holm([p_values.get(index, 1.0) for index in family], records.alpha)

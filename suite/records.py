@@ -76,6 +76,7 @@ class Record:
     test_loss: float | None = None  # test figures: confirm stage only
     test_top1_error: float | None = None
     test_top5_error: float | None = None
+    majority_error: float | None = None  # top-1, of always answering the test part's commonest class
     test_reads: int = 0
     test_curve_reads: int = 0  # for the test curve alone, which nothing chooses or ranks by
     # data

@@ -185,6 +185,7 @@ class TrialRun:
             "test_loss": result.loss,
             "test_top1_error": result.top1_error,
             "test_top5_error": result.top5_error,
+            "majority_error": 1 - int(test.labels.bincount().max()) / len(test),
             "test_reads": reads,
             "test_examples": len(test),
         }
