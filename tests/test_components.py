@@ -27,7 +27,7 @@ from suite.training.augment import Augmentation
 from suite.training.cost import costs
 from suite.training.data import Examples, Scaling, TrainingData
 from suite.training.execution import Execution
-from suite.training.loop import build_optimizer, train_epoch
+from suite.training.loop import Diverged, TrainingFigures, build_optimizer, train_epoch
 from suite.training.recipes import Recipe
 
 KINDS: tuple[Kind, ...] = ("dataset", "backbone", "variant")
@@ -35,6 +35,8 @@ COMPONENTS = [(kind, name) for kind in KINDS for name in available(kind)]
 SIDES = (8, 16, 28, 32, 48, 64, 75, 80, 96, 128, 224)
 # Too large for every run: their pairs, and most of the others', train in `make test-all`.
 LARGE = {"inception_resnet_v2", "preact_resnet200", "resnet152", "senet154"}
+# torchvision draws Inception-v3's weights for batch norm (sd 0.1 at any fan-in): without it, activations overflow.
+DIVERGES = {("inception_v3", "no_batch_norm")}
 EVERY = 8  # of the other pairs, one in so many trains in every run, chosen by hash
 
 
@@ -139,18 +141,25 @@ def test_variant_trains_two_steps_and_evaluates(backbone: str, variant: str) -> 
     data = TrainingData(examples, examples, Scaling.of((0.5,) * 3, (0.25,) * 3, torch.device("cpu")))
     recipe = Recipe(lr=1e-3, momentum=0.9, batch=4)
     before = {name: value.clone() for name, value in graft.model.named_parameters()}
-    trained = train_epoch(
-        graft,
-        build_optimizer(recipe, graft.model, torch.device("cpu")),
-        data,
-        Execution(torch.device("cpu")),
-        Augmentation.of(recipe),
-        batch=4,
-        streams=Streams("search", 0),
-        epoch=1,
-        learning_rate=1e-3,
-    )
-    assert math.isfinite(trained.loss)
+
+    def train() -> TrainingFigures:
+        return train_epoch(
+            graft,
+            build_optimizer(recipe, graft.model, torch.device("cpu")),
+            data,
+            Execution(torch.device("cpu")),
+            Augmentation.of(recipe),
+            batch=4,
+            streams=Streams("search", 0),
+            epoch=1,
+            learning_rate=1e-3,
+        )
+
+    if (backbone, variant) in DIVERGES:
+        with pytest.raises(Diverged):
+            train()
+        return
+    assert math.isfinite(train().loss)
     after = dict(graft.model.named_parameters())
     still = [name for name, value in before.items() if value.requires_grad and after[name].grad is None]
     assert still == [], "parameters that nothing trains"
