@@ -1,8 +1,9 @@
 """MLflow in, Parquet out: the only file of the analysis that knows MLflow.
 
-A database is read by SQL (one pass, read-only), a server through its REST calls; both give the same files:
+A database is read by SQL (one read-only snapshot), a server through its REST calls; both give the same files:
 `trials.parquet` (the columns of `suite.records.COLUMNS`, then `run_id`, `started` and `ended` in milliseconds since
-1970), `epochs.parquet` (`EPOCH_COLUMNS`), `predictions/<trial_key>.parquet` and `study.json`.
+1970), `epochs/` (Parquet files of `EPOCH_COLUMNS`), `predictions/<trial_key>.parquet`, `study.json`, and
+`manifest.json`, which says what was seen: the next time only runs that have changed since are read.
 """
 
 from __future__ import annotations
@@ -10,218 +11,194 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import math
 import os
 import re
-import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.request import url2pathname
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from suite.records import COLUMNS, EPOCH_COLUMNS, FINISHED
+from analysis import parts
+from analysis.manifest import Manifest, locked
+from analysis.runs import Run, number
+from analysis.update import Source, update
 
 log = logging.getLogger(__name__)
 
+DEFAULT_URI = "sqlite:///runs/mlflow.db"
 STUDY_TAG = "graftbench.study"
 EPOCH_PREFIX = "epoch/"
-RUNNING = "running"  # a row whose trial has not ended, or whose driver died: as good as missing
-_INFINITE = 1.797e308  # MLflow stores +-inf as the largest double
-_ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+_SECONDS = 5  # for a server to answer at all
 
 
 class StudyNotFoundError(LookupError):
-    """No such study (or no such store) at a tracking URI; the message is one sentence for people."""
+    """No such study, or no store that can be read, at a tracking URI; the message is one sentence for people."""
 
 
-@dataclass
-class Run:
-    """One MLflow run of a trial. `epochs` holds (metric, epoch, timestamp, value)."""
+def collect(tracking_uri: str, study: str, out: Path, full: bool = False) -> Path:
+    """Bring the records of `study` under `out` up to date, whole or not at all, and return `out`.
 
-    run_id: str
-    status: str
-    started: int | None
-    ended: int | None
-    artifact_uri: str
-    tags: dict[str, str] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-    epochs: list[tuple[str, int, int, float]] = field(default_factory=list)
-
-
-def collect(tracking_uri: str, study: str, out: Path) -> Path:
-    """Write the records of `study` under `out` and return `out`. Each file is replaced whole or not at all.
+    Args:
+        full: read every run again, whatever the manifest says.
 
     Raises:
-        StudyNotFoundError: the store or the study is not there; the message names the studies that are.
+        StudyNotFoundError: the store or the study is not there, or can't be read; the message says what to do.
     """
-    from_server = tracking_uri.startswith(("http://", "https://"))
-    tags, runs = (_read_server if from_server else _read_database)(tracking_uri, study)
-    plan, kept = _study_of(tags, study, tracking_uri), _one_per_key(runs)
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".collecting-", dir=out) as name:
-        fresh = Path(name)
-        pq.write_table(_trials_table(kept), fresh / "trials.parquet")
-        pq.write_table(_epochs_table(kept), fresh / "epochs.parquet")
-        (fresh / "predictions").mkdir()
-        _fetch_predictions(kept, tracking_uri, fresh / "predictions")
-        (fresh / "study.json").write_text(json.dumps(plan, indent=1) + "\n")
-        shutil.rmtree(out / "predictions", ignore_errors=True)
-        for path in sorted(fresh.iterdir()):
-            path.replace(out / path.name)
+    with _opened(tracking_uri, study) as source:
+        plan = _study_of(source.tags, study, tracking_uri)
+        out.mkdir(parents=True, exist_ok=True)
+        now = datetime.now(UTC).isoformat("T", "seconds")
+        head = Manifest(study, shown(tracking_uri), source.experiment_id, now)
+        with locked(out):
+            update(source, plan, out, head, full)
     return out
 
 
-def _study_of(tags: dict[str, str], study: str, uri: str) -> dict[str, Any]:
+def _study_of(tags: Mapping[str, str], study: str, uri: str) -> dict[str, Any]:
     """The study's tag; one longer than MLflow's limit of 20,000 characters goes on in `graftbench.study.1`, `.2`..."""
     if STUDY_TAG not in tags:
-        raise StudyNotFoundError(f"Experiment {study!r} at {_shown(uri)} was not written by Graftbench.")
-    parts, index = [tags[STUDY_TAG]], 1
+        raise StudyNotFoundError(f"Experiment {study!r} at {shown(uri)} was not written by Graftbench.")
+    texts, index = [tags[STUDY_TAG]], 1
     while f"{STUDY_TAG}.{index}" in tags:
-        parts.append(tags[f"{STUDY_TAG}.{index}"])
+        texts.append(tags[f"{STUDY_TAG}.{index}"])
         index += 1
-    plan: dict[str, Any] = json.loads("".join(parts))
+    plan: dict[str, Any] = json.loads("".join(texts))
     return plan
 
 
-def _shown(uri: str) -> str:
-    """The URI without its password."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri)
+def shown(uri: str) -> str:
+    """The URI without its password, one of a server without the user either."""
+    if uri.startswith(("http://", "https://")):
+        return re.sub(r"://[^/]*@", "://", uri)
+    uri = re.sub(r"(://[^/:@]*):.*@", r"\1@", uri)
+    return re.sub(r"([?&])password=[^&]*&?", r"\1", uri).rstrip("?&")
 
 
 def _not_found(study: str, uri: str, known: Iterable[str]) -> StudyNotFoundError:
     names = ", ".join(sorted(known)) or "none"
-    return StudyNotFoundError(f"No study {study!r} at {_shown(uri)}; studies there: {names}.")
+    return StudyNotFoundError(f"No study {study!r} at {shown(uri)}; studies there: {names}.")
 
 
-# --- rows
-
-
-def _one_per_key(runs: Iterable[Run]) -> list[Run]:
-    """One run per trial key: the finished one, else the latest. Runs that have no key yet are all kept."""
-
-    def rank(run: Run) -> tuple[bool, int, str]:
-        return run.tags.get("status") in FINISHED, run.started or 0, run.run_id
-
-    best: dict[str, Run] = {}
-    for run in sorted(runs, key=rank):
-        best[run.tags.get("trial_key") or run.run_id] = run
-    return sorted(best.values(), key=lambda run: (run.started or 0, run.run_id))
-
-
-def _row(run: Run) -> dict[str, Any]:
-    """A trial's columns from tags (text) and metrics (numbers). A run that left no status is running, or failed."""
-    row: dict[str, Any] = {"run_id": run.run_id, "started": run.started, "ended": run.ended}
-    for name, kind in COLUMNS.items():
-        if kind is str:
-            row[name] = run.tags.get(name, "")
-        else:
-            value = run.metrics.get(name)
-            row[name] = value if value is None or kind is float else int(value)
-    if row["seed"] is None and run.tags.get("seed", "").isdigit():  # interrupted before its metrics were written
-        row["seed"] = int(run.tags["seed"])
-    if not row["status"]:
-        alive = run.status in ("RUNNING", "SCHEDULED")
-        row["status"] = RUNNING if alive else "failed"
-        row["reason"] = "interrupted, or still running" if alive else f"its run ended as {run.status} without a record"
-    return row
-
-
-def _trials_table(runs: list[Run]) -> pa.Table:
-    own = [("run_id", pa.string()), ("started", pa.int64()), ("ended", pa.int64())]
-    schema = pa.schema([(name, _ARROW[kind]) for name, kind in COLUMNS.items()] + own)
-    return pa.Table.from_pylist([_row(run) for run in runs], schema=schema)
-
-
-def _epochs_table(runs: list[Run]) -> pa.Table:
-    """Long table of epochs. A step written twice (a resumed trial) counts once, as it was written last."""
-    schema = pa.schema([(name, _ARROW[kind]) for name, kind in EPOCH_COLUMNS.items()])
-    columns: dict[str, list[Any]] = {name: [] for name in EPOCH_COLUMNS}
-    for run in runs:
-        last = {(metric, epoch): value for metric, epoch, _, value in sorted(run.epochs, key=lambda item: item[:3])}
-        for (metric, epoch), value in last.items():
-            columns["trial_key"].append(run.tags.get("trial_key", ""))
-            columns["epoch"].append(epoch)
-            columns["metric"].append(metric)
-            columns["value"].append(value)
-    return pa.table(columns, schema=schema)
-
-
-def _number(value: float, is_nan: bool = False) -> float:
-    if is_nan or math.isnan(value):
-        return math.nan
-    return math.copysign(math.inf, value) if abs(value) >= _INFINITE else float(value)
+@contextmanager
+def _opened(uri: str, study: str) -> Iterator[Source]:
+    if uri.startswith(("http://", "https://")):
+        with _server_errors(uri):
+            yield _Server(uri, study)
+    elif re.match(r"(sqlite|postgresql|mysql|mssql)(\+\w+)?://", uri):
+        with _connection(uri) as connection:
+            yield _Database(connection, uri, study)
+    else:
+        raise StudyNotFoundError(f"{shown(uri)!r} is no tracking store: give sqlite:///, postgresql:// or http(s)://.")
 
 
 # --- a database, by SQL
 
-_OF_STUDY = "FROM runs r JOIN tags k ON k.run_uuid = r.run_uuid AND k.key = 'kind' AND k.value = 'trial'"
-_WHERE = "WHERE r.experiment_id = :experiment AND r.lifecycle_stage = 'active'"
-_RUNS = f"SELECT r.run_uuid, r.status, r.start_time, r.end_time, r.artifact_uri {_OF_STUDY} {_WHERE}"
-_TAGS = f"SELECT t.run_uuid, t.key, t.value {_OF_STUDY} JOIN tags t ON t.run_uuid = r.run_uuid {_WHERE}"
-_METRICS = (
-    f"SELECT m.run_uuid, m.key, m.value, m.is_nan {_OF_STUDY} JOIN latest_metrics m ON m.run_uuid = r.run_uuid {_WHERE}"
+_RUNS = """
+    SELECT r.run_uuid, r.status, r.start_time, r.end_time, r.artifact_uri FROM runs r
+    JOIN tags k ON k.run_uuid = r.run_uuid AND k.key = 'kind' AND k.value = 'trial'
+    WHERE r.experiment_id = :experiment AND r.lifecycle_stage = 'active'
+"""
+_TAGS = "SELECT run_uuid, key, value FROM tags WHERE run_uuid IN :runs"
+_VALUE = "CASE WHEN is_nan = '1' THEN NULL ELSE value END"  # so written it is true in SQLite and in PostgreSQL
+_METRICS = f"SELECT run_uuid, key, {_VALUE} FROM latest_metrics WHERE run_uuid IN :runs AND key NOT LIKE 'epoch/%'"
+_EPOCHS = "FROM metrics WHERE run_uuid IN :runs AND key LIKE 'epoch/%'"
+_GROUPS = (
+    f"SELECT run_uuid, key, COUNT(*), COUNT(DISTINCT step) {_EPOCHS} GROUP BY run_uuid, key ORDER BY run_uuid, key"
 )
-_EPOCHS = (
-    f"SELECT m.run_uuid, m.key, m.step, m.timestamp, m.value, m.is_nan {_OF_STUDY} "
-    f"JOIN metrics m ON m.run_uuid = r.run_uuid {_WHERE} AND m.key LIKE 'epoch/%'"
-)
+_POINTS = f"SELECT step, {_VALUE} {_EPOCHS} ORDER BY run_uuid, key, step"  # MLflow's index has this order
 
 
-def _engine(uri: str) -> Any:
-    """A read-only engine. SQLite is opened so by the driver, PostgreSQL by the transaction (one snapshot for all)."""
+@contextmanager
+def _connection(uri: str) -> Iterator[Any]:
+    """Read-only. SQLite is opened so by the driver, PostgreSQL by the transaction (one snapshot for all)."""
     import sqlalchemy
 
-    url = sqlalchemy.make_url(uri)
-    if url.get_backend_name() == "sqlite":
-        path = Path(url.database or "")
-        if not path.is_file():
-            raise StudyNotFoundError(f"No tracking database at {uri}.")
-        return sqlalchemy.create_engine(f"sqlite:///file:{path.resolve()}?mode=ro&uri=true")
-    if url.get_backend_name() == "postgresql":
-        return sqlalchemy.create_engine(
-            url, isolation_level="REPEATABLE READ", execution_options={"postgresql_readonly": True}
-        )
-    return sqlalchemy.create_engine(url)
-
-
-def _read_database(uri: str, study: str) -> tuple[dict[str, str], list[Run]]:
-    import sqlalchemy
-
-    if not re.match(r"(sqlite|postgresql|mysql|mssql)(\+\w+)?://", uri):
-        raise StudyNotFoundError(f"{_shown(uri)!r} is no tracking store: give sqlite:///, postgresql:// or http(s)://.")
-    engine = _engine(uri)
+    try:
+        url = sqlalchemy.make_url(uri)
+        options: dict[str, Any] = {}
+        if url.get_backend_name() == "sqlite":
+            path = Path(url.database or "")
+            if not path.is_file():
+                raise StudyNotFoundError(f"No tracking database at {uri}.")
+            url = sqlalchemy.make_url(
+                f"sqlite:///file:{path.resolve().as_uri().removeprefix('file://')}?mode=ro&uri=true"
+            )
+        elif url.get_backend_name() == "postgresql":
+            options = {"isolation_level": "REPEATABLE READ", "execution_options": {"postgresql_readonly": True}}
+            options["connect_args"] = {"connect_timeout": _SECONDS}
+        engine = sqlalchemy.create_engine(url, **options)
+    except (sqlalchemy.exc.ArgumentError, ValueError) as error:  # not shown: it may hold a password
+        raise StudyNotFoundError("Not the address of a database: write postgresql://USER@HOST/NAME.") from error
+    except ImportError as error:
+        raise StudyNotFoundError(f"The database's driver is not installed ({error}): pip install it.") from error
     try:
         with engine.connect() as connection:
-
-            def rows(statement: str, **values: Any) -> Iterator[Any]:
-                return iter(connection.execute(sqlalchemy.text(statement), values))
-
-            active = "FROM experiments e WHERE e.lifecycle_stage = 'active'"
-            names = {name: number for number, name in rows(f"SELECT e.experiment_id, e.name {active}")}
-            if study not in names:
-                tagged = f"e.experiment_id IN (SELECT experiment_id FROM experiment_tags WHERE key = '{STUDY_TAG}')"
-                raise _not_found(study, uri, [name for (name,) in rows(f"SELECT e.name {active} AND {tagged}")])
-            number = names[study]
-            found = rows("SELECT key, value FROM experiment_tags WHERE experiment_id = :experiment", experiment=number)
-            tags: dict[str, str] = {key: value or "" for key, value in found}
-            runs = {row[0]: Run(*row) for row in rows(_RUNS, experiment=number)}
-            for run_id, key, value in rows(_TAGS, experiment=number):
-                runs[run_id].tags[key] = value or ""
-            for run_id, key, value, is_nan in rows(_METRICS, experiment=number):
-                runs[run_id].metrics[key] = _number(value, is_nan)
-            for run_id, key, step, timestamp, value, is_nan in rows(_EPOCHS, experiment=number):
-                name = key.removeprefix(EPOCH_PREFIX)
-                runs[run_id].epochs.append((name, step, timestamp, _number(value, is_nan)))
+            yield connection
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        raise StudyNotFoundError(
+            f"The tracking database {shown(uri)} can't be read ({reason}): check its address and login, and that "
+            "MLflow wrote it."
+        ) from error
     finally:
         engine.dispose()
-    return tags, list(runs.values())
+
+
+class _Database:
+    def __init__(self, connection: Any, uri: str, study: str) -> None:
+        self._connection, self._uri = connection, uri
+        active = "FROM experiments e WHERE e.lifecycle_stage = 'active'"
+        names = {name: key for key, name in self._rows(f"SELECT e.experiment_id, e.name {active}")}
+        if study not in names:
+            tagged = f"e.experiment_id IN (SELECT experiment_id FROM experiment_tags WHERE key = '{STUDY_TAG}')"
+            raise _not_found(study, uri, [name for (name,) in self._rows(f"SELECT e.name {active} AND {tagged}")])
+        self._experiment = names[study]
+        self.experiment_id = str(self._experiment)
+        found = self._rows("SELECT key, value FROM experiment_tags WHERE experiment_id = :one", one=self._experiment)
+        self.tags: dict[str, str] = {key: value or "" for key, value in found}
+
+    def runs(self) -> list[Run]:
+        return [Run(*row) for row in self._rows(_RUNS, experiment=self._experiment)]
+
+    def fill(self, runs: Sequence[Run]) -> None:
+        known = {run.run_id: run for run in runs}
+        for start in range(0, len(runs), parts.RUNS):
+            some = [run.run_id for run in runs[start : start + parts.RUNS]]
+            for run_id, key, value in self._rows(_TAGS, runs=some):
+                known[run_id].tags[key] = value or ""
+            for run_id, key, value in self._rows(_METRICS, runs=some):
+                known[run_id].metrics[key] = number(value)
+
+    def histories(self, runs: Sequence[Run]) -> pa.Table:
+        keys = {run.run_id: run.trial_key for run in runs}
+        found = self._rows(_GROUPS, runs=list(keys))
+        twice = any(points != steps for *_, points, steps in found)
+        groups = [(keys[run_id], key.removeprefix(EPOCH_PREFIX), points) for run_id, key, points, _ in found]
+        rows = self._rows(f"{_POINTS}, timestamp" if twice else _POINTS, runs=list(keys))
+        return parts.table(groups, np.fromiter(rows, parts.POINT, len(rows)))
+
+    def predictions(self, run: Run) -> bytes | None:
+        return _predictions(run, self._uri)
+
+    def _rows(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
+        """The driver's own tuples: rows of SQLAlchemy take several times as long."""
+        import sqlalchemy
+
+        text = sqlalchemy.text(statement)
+        if "runs" in values:
+            text = text.bindparams(sqlalchemy.bindparam("runs", expanding=True))
+        result = self._connection.execute(text, values)
+        rows: list[tuple[Any, ...]] = result.cursor.fetchall()
+        result.close()
+        return rows
 
 
 # --- a server, by REST
@@ -229,83 +206,128 @@ def _read_database(uri: str, study: str) -> tuple[dict[str, str], list[Run]]:
 
 def _mlflow() -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # an analysis tells nobody that it ran
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
     return mlflow
 
 
-def _read_server(uri: str, study: str) -> tuple[dict[str, str], list[Run]]:
-    client = _mlflow().MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name(study)
-    if experiment is None or experiment.lifecycle_stage != "active":
-        raise _not_found(study, uri, [item.name for item in client.search_experiments() if STUDY_TAG in item.tags])
-    runs, token = [], None
-    while True:
-        filters = {"filter_string": "tags.kind = 'trial'", "max_results": 1000, "page_token": token}
-        page = client.search_runs([experiment.experiment_id], **filters)
-        runs += [_run_of(item) for item in page]
-        token = page.token
-        if not token:
-            break
-    jobs = [(run, key) for run in runs for key in run.metrics if key.startswith(EPOCH_PREFIX)]
-    with ThreadPoolExecutor(8) as pool:  # one call per run and metric is all that REST offers: 19 ms each
-        histories = pool.map(lambda job: client.get_metric_history(job[0].run_id, job[1]), jobs)
-        for (run, key), history in zip(jobs, histories, strict=True):
-            name = key.removeprefix(EPOCH_PREFIX)
-            run.epochs += [(name, item.step, item.timestamp, _number(item.value)) for item in history]
-    return dict(experiment.tags), runs
+@contextmanager
+def _server_errors(uri: str) -> Iterator[None]:
+    """Trouble with a server as a sentence; one that doesn't answer is noticed before MLflow's minutes of retries."""
+    import requests
+
+    mlflow, insecure = _mlflow(), os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() == "true"
+    login = (
+        "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_TOKEN) to one that may read it"
+    )
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=_SECONDS, verify=not insecure)
+        yield
+    except mlflow.exceptions.MlflowException as error:
+        text = str(error)
+        if error.get_http_status_code() in (401, 403) or re.search(r"error code 40[13]|status code 40[13]", text):
+            raise StudyNotFoundError(f"The MLflow server at {shown(uri)} refuses the login: {login}.") from error
+        raise StudyNotFoundError(
+            f"The MLflow server at {shown(uri)} can't be read ({text.splitlines()[0]})."
+        ) from error
+    except requests.RequestException as error:
+        raise StudyNotFoundError(
+            f"No MLflow server answers at {shown(uri)} ({type(error).__name__}): check the address, or start it."
+        ) from error
 
 
-def _run_of(item: Any) -> Run:
-    info, metrics = item.info, {key: _number(value) for key, value in item.data.metrics.items()}
-    own = Run(info.run_id, info.status, info.start_time, info.end_time, info.artifact_uri)
-    own.tags, own.metrics = dict(item.data.tags), metrics
-    return own
+class _Server:
+    def __init__(self, uri: str, study: str) -> None:
+        self._client, self._uri = _mlflow().MlflowClient(tracking_uri=uri), uri
+        experiment = self._client.get_experiment_by_name(study)
+        if experiment is None or experiment.lifecycle_stage != "active":
+            known = [item.name for item in self._client.search_experiments() if STUDY_TAG in item.tags]
+            raise _not_found(study, uri, known)
+        self.experiment_id = str(experiment.experiment_id)
+        self.tags: dict[str, str] = dict(experiment.tags)
+        self._data: dict[str, Any] = {}  # of the runs, by id: it comes with them
+
+    def runs(self) -> list[Run]:
+        found, token = [], None
+        while True:
+            filters = {"filter_string": "tags.kind = 'trial'", "max_results": 1000, "page_token": token}
+            page = self._client.search_runs([self.experiment_id], **filters)
+            for item in page:
+                info = item.info
+                found.append(Run(info.run_id, info.status, info.start_time, info.end_time, info.artifact_uri))
+                self._data[info.run_id] = item.data
+            token = page.token
+            if not token:
+                return found
+
+    def fill(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            data = self._data[run.run_id]
+            run.tags, run.metrics = dict(data.tags), {key: number(value) for key, value in data.metrics.items()}
+
+    def histories(self, runs: Sequence[Run]) -> pa.Table:
+        jobs = [(run, key) for run in runs for key in run.metrics if key.startswith(EPOCH_PREFIX)]
+
+        def read(job: tuple[Run, str]) -> list[tuple[int, float]]:
+            history = self._client.get_metric_history(job[0].run_id, job[1])
+            return [(item.step, item.value) for item in sorted(history, key=lambda item: (item.step, item.timestamp))]
+
+        with ThreadPoolExecutor(8) as pool:  # one call per run and metric is all that REST offers: 19 ms each
+            found = list(pool.map(read, jobs))
+        groups = [
+            (run.trial_key, key.removeprefix(EPOCH_PREFIX), len(points))
+            for (run, key), points in zip(jobs, found, strict=True)
+        ]
+        points = [point for points in found for point in points]
+        return parts.table(groups, np.fromiter(points, parts.POINT, len(points)))
+
+    def predictions(self, run: Run) -> bytes | None:
+        return _predictions(run, self._uri)
 
 
 # --- artifacts
 
 
-def _fetch_predictions(runs: list[Run], uri: str, folder: Path) -> None:
-    """Predictions of the completed confirm trials. One that is not there is logged, for the verdicts don't need it."""
-    wanted = [run for run in runs if run.tags.get("stage") == "confirm" and run.tags.get("status") == "completed"]
-    lacking = [run.tags["trial_key"] for run in wanted if not _fetch(run, uri, folder)]
-    if lacking:
-        log.warning("no predictions from %d of %d confirm trials: %s", len(lacking), len(wanted), ", ".join(lacking))
-
-
-def _fetch(run: Run, uri: str, folder: Path) -> bool:
-    key = run.tags.get("trial_key", "")
-    if not re.fullmatch(r"[0-9A-Za-z_-]+", key):  # it becomes a file name
-        return False
-    target, source = folder / f"{key}.parquet", f"{run.artifact_uri}/predictions.parquet"
+def _predictions(run: Run, uri: str) -> bytes | None:
+    source = f"{run.artifact_uri}/predictions.parquet"
     if "://" not in source or source.startswith("file://"):
         local = Path(url2pathname(source.removeprefix("file://")) if source.startswith("file://") else source)
-        if not local.is_file():
-            return False
-        shutil.copyfile(local, target)
-        return True
+        return local.read_bytes() if local.is_file() else None
     mlflow = _mlflow()
     try:
-        with tempfile.TemporaryDirectory(dir=folder) as name:
+        with tempfile.TemporaryDirectory() as name:
             got = mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=name, tracking_uri=uri)
-            Path(got).replace(target)
+            return Path(got).read_bytes()
     except (mlflow.exceptions.MlflowException, OSError) as error:
         log.debug("%s: %s", source, error)
-        return False
-    return True
+        return None
 
 
 def main(arguments: list[str] | None = None) -> int:
     """`python -m analysis.collect`; exit code 2 when the study is not there."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.collect", description="MLflow records to Parquet.")
-    parser.add_argument("study", help="the study's name")
-    parser.add_argument("--tracking-uri", default="sqlite:///runs/mlflow.db", help="sqlite:///, postgresql://, http://")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.collect",
+        description="Bring the records of a study from MLflow into a folder of Parquet files, which the other scripts "
+        "(analysis.verdicts, analysis.leaderboard, analysis.report) read. Run again, it reads what has changed.",
+        epilog="A server that asks for a login gets MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+        "MLFLOW_TRACKING_TOKEN. Exit code 2: nothing was collected, and one sentence says why.",
+    )
+    parser.add_argument("study", help="the study's name, which is that of its MLflow experiment")
+    parser.add_argument(
+        "--tracking-uri",
+        default=os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI,
+        help="sqlite:///PATH, postgresql://USER@HOST/NAME or http(s)://SERVER; default: MLFLOW_TRACKING_URI, "
+        f"else {DEFAULT_URI}",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--full", action="store_true", help="read every run again, not only what has changed")
     options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        sys.stdout.write(f"{collect(options.tracking_uri, options.study, options.out)}\n")
-    except StudyNotFoundError as error:
+        sys.stdout.write(f"{collect(options.tracking_uri, options.study, options.out, options.full)}\n")
+    except (StudyNotFoundError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     return 0

@@ -8,14 +8,30 @@ from collections.abc import Iterable
 NONE = "–"
 
 
-def percent(fraction: float | None) -> str:
+def percent(fraction: float | None, decimals: int = 2) -> str:
     """`8.31` for 0.0831, without the sign %."""
-    return NONE if fraction is None else f"{100 * fraction:.2f}"
+    return NONE if fraction is None else f"{_rounded(fraction, decimals):.{decimals}f}"
 
 
-def points(fraction: float | None) -> str:
-    """`+0.31` percentage points, without the unit."""
-    return NONE if fraction is None else f"{100 * fraction + 0.0:+.2f}"
+def points(fraction: float | None, decimals: int = 2) -> str:
+    """`+0.31` percentage points, without the unit; what rounds to zero is `+0.00`."""
+    return NONE if fraction is None else f"{_rounded(fraction, decimals):+.{decimals}f}"
+
+
+def _rounded(fraction: float, decimals: int) -> float:
+    """In percent; adding 0.0 turns -0.0 into 0.0."""
+    return round(100 * fraction, decimals) + 0.0
+
+
+def decimals(halves: Iterable[float | None]) -> int:
+    """How many decimals of a percent a table's figures are worth: the middle half-width (fraction) has two digits.
+
+    One number for the whole table, that its columns can be read down; 1 to 3, and 2 where no half-width is known.
+    """
+    known = sorted(half for half in halves if half is not None and 0 < half < math.inf)
+    if not known:
+        return 2
+    return min(3, max(1, 1 - math.floor(math.log10(100 * known[len(known) // 2]))))
 
 
 def size(fraction: float) -> str:
@@ -23,9 +39,9 @@ def size(fraction: float) -> str:
     return f"{100 * fraction:.2g}" if fraction < 0.1 else f"{100 * fraction:.0f}"
 
 
-def interval(low: float | None, high: float | None) -> str:
+def interval(low: float | None, high: float | None, decimals: int = 2) -> str:
     """`-0.30 .. +0.90`, in percentage points."""
-    return NONE if low is None or high is None else f"{points(low)} .. {points(high)}"
+    return NONE if low is None or high is None else f"{points(low, decimals)} .. {points(high, decimals)}"
 
 
 def level(alpha: float) -> str:
@@ -34,10 +50,10 @@ def level(alpha: float) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """`0.012`, `< 0.0001`."""
+    """`0.012`, `< 0.0001`; `0.0496` has a third digit, for two would read as 0.05."""
     if p is None:
         return NONE
-    return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
+    return "< 0.0001" if p < 0.0001 else f"{p:.{3 if 0.0495 <= p < 0.0505 else 2}g}"
 
 
 def p_is(p: float | None) -> str:
@@ -57,10 +73,13 @@ def count(number: float | None) -> str:
     """`1.23 M`: three digits and k, M or G."""
     if number is None:
         return NONE
-    for factor, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if number >= factor:
-            return f"{number / factor:.3g}{unit}"
-    return f"{number:.0f}"
+    if not math.isfinite(number):
+        return str(number)
+    if number < 999.5:
+        return f"{number:.0f}"
+    digits = float(f"{number:.3g}")  # rounded first: 999,999 is 1 M, not 1000 k
+    factor, unit = next(pair for pair in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if digits >= pair[0])
+    return f"{digits / factor:.0f} {unit}" if digits >= 100 * factor else f"{digits / factor:.3g} {unit}"
 
 
 def seconds(number: float | None) -> str:
@@ -68,6 +87,14 @@ def seconds(number: float | None) -> str:
     if number is None or not math.isfinite(number):
         return NONE
     return f"{number:.1f}" if number < 10 else f"{number:.0f}"
+
+
+def hours(number: float | None) -> str:
+    """Hours for a number of seconds: `0.021`, `3.4`, `153`."""
+    if number is None or not math.isfinite(number):
+        return NONE
+    spent = number / 3600
+    return f"{spent:.0f}" if spent >= 99.5 else f"{spent:.2g}"
 
 
 def plural(number: int, noun: str) -> str:

@@ -4,147 +4,109 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import statistics as stdlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from scipy import stats
+from analysis import formats, latex, rendering
+from analysis.findings import Findings
+from analysis.select import Records, load
+from analysis.standings import Row, standings
+from analysis.tables import EMPTY, Column, Table, Value, slug, without_empty
 
-from analysis import formats, statistics
-from analysis.select import CellResults, Records, groups, load
-from analysis.verdicts import LEAST, Verdict, judge
-
-Row = dict[str, Any]
-_COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
-    ("#", lambda row: str(row["rank"] or formats.NONE)),
-    ("backbone", lambda row: row["backbone"]),
-    ("variant", lambda row: row["label"]),
-    ("error %", lambda row: error_text(row)),
-    ("vs baseline, pp", lambda row: difference_text(row)),
-    ("verdict", lambda row: row["verdict"]),
-    ("seeds", lambda row: seeds_text(row)),
-    ("params", lambda row: formats.count(row["parameters"])),
-    ("MACs", lambda row: formats.count(row["macs"])),
-    ("inference MACs", lambda row: formats.count(row["inference_macs"])),
-    ("train s", lambda row: formats.seconds(row["train_seconds"])),
+COLUMNS = (
+    Column("rank", "#", numeric=True),
+    Column("backbone", "backbone"),
+    Column("variant", "variant"),
+    Column("error", "error %", numeric=True),
+    Column("difference", "vs baseline, pp", numeric=True),
+    Column("verdict", "verdict"),
+    Column("seeds", "seeds", numeric=True),
+    Column("decoders", "decoders", numeric=True),
+    Column("parameters", "params", numeric=True),
+    Column("macs", "MACs", numeric=True),
+    Column("inference_macs", "inference MACs", numeric=True),
+    Column("train_seconds", "train s", numeric=True),
 )
-_NUMBERS = frozenset({"#", "seeds", "params", "MACs", "inference MACs", "train s"})
 
 
-def leaderboard(records: Records, verdicts: Sequence[Verdict] | None = None) -> list[Row]:
-    """Rows of plain JSON values, best first within each dataset; errors and differences are fractions.
-
-    `rank` is None, and the row stands last, for a cell whose mean would be over another set of seeds, or whose budget
-    differs from its baseline's. `bold`: not distinguishable from the best of its dataset (see `_mark_best`).
-    """
-    ruled = {_name(one): one for one in (judge(records) if verdicts is None else verdicts)}
-    rows: list[Row] = []
-    by_dataset: dict[str, list[tuple[Row, CellResults]]] = {}
-    for group in groups(records):
-        for cell in group.cells:
-            by_dataset.setdefault(group.dataset, []).append((_row(cell, ruled.get(_name(cell)), records), cell))
-    for board in by_dataset.values():
-        board.sort(key=lambda item: (not item[0]["comparable"], item[0]["mean_error"] is None, item[0]["mean_error"]))
-        for rank, (row, _) in enumerate((item for item in board if item[0]["comparable"]), 1):
-            row["rank"] = rank
-        _mark_best([item for item in board if item[0]["comparable"]], records)
-        rows += [row for row, _ in board]
-    return rows
+def to_json(findings: Findings) -> list[Row]:
+    """Plain JSON values, as `analysis.standings` says."""
+    return standings(findings)
 
 
-def _name(cell: CellResults | Verdict) -> tuple[str, str, str, str]:
-    return cell.dataset, cell.backbone, cell.variant, cell.settings
+def boards(findings: Findings) -> dict[str, list[Row]]:
+    """The rows by dataset."""
+    found: dict[str, list[Row]] = {}
+    for row in standings(findings):
+        found.setdefault(row["dataset"], []).append(row)
+    return found
 
 
-def _row(cell: CellResults, verdict: Verdict | None, records: Records) -> Row:
-    errors, gap = list(cell.errors(records.metric).values()), cell.gap(records.metric)
-    full = bool(errors) and not gap
-    refused_pair = verdict is not None and verdict.verdict == "NOT COMPARABLE"
-    half = None
-    if full and len(errors) >= LEAST:
-        deviation = stdlib.stdev(errors)
-        half = float(stats.t.ppf(1 - records.alpha / 2, len(errors) - 1)) * deviation / math.sqrt(len(errors))
-    return {
-        "study": records.study.get("study", ""),
-        "profile": records.study.get("profile"),
-        "metric": records.metric,
-        "dataset": cell.dataset,
-        "backbone": cell.backbone,
-        "variant": cell.variant,
-        "settings": cell.settings,
-        "label": cell.label,
-        "rank": None,
-        "comparable": full and not refused_pair,
-        "bold": False,
-        "mean_error": stdlib.fmean(errors) if full else None,
-        "interval": half,
-        "difference": verdict.mean_difference if verdict else None,
-        "ci_low": verdict.ci_low if verdict else None,
-        "ci_high": verdict.ci_high if verdict else None,
-        "verdict": verdict.verdict if verdict else ("baseline" if full else "baseline, incomplete"),
-        "reason": verdict.reason if verdict else gap,
-        "seeds": len(errors),
-        "seeds_expected": len(cell.expected),
-        "parameters": _count(cell, "parameters"),
-        "macs": _count(cell, "macs"),
-        "inference_macs": _count(cell, "inference_macs"),
-        "train_seconds": _train_seconds(cell),
-    }
+def tables(findings: Findings) -> list[Table]:
+    """One per dataset."""
+    return [_table(findings.records, dataset, board) for dataset, board in boards(findings).items()]
 
 
-def _count(cell: CellResults, field: str) -> int | None:
-    """A count, from any trial of the cell that has it, completed confirm trials first; None when none has it."""
-    trials = [*sorted(cell.confirm, key=lambda trial: trial.status != "completed"), *cell.search]
-    return next((value for value in (getattr(trial, field) for trial in trials) if value is not None), None)
+def _table(records: Records, dataset: str, board: Sequence[Row]) -> Table:
+    digits = decimals(board)
+    columns, rows = without_empty(COLUMNS, [_values(row, digits) for row in board], frozenset({"decoders"}))
+    return Table(
+        id=f"leaderboard-{slug(dataset)}",
+        title=f"Leaderboard: {dataset}",
+        caption=caption(records),
+        columns=columns,
+        rows=rows,
+        notes=tuple(_notes(board)),
+    )
 
 
-def _train_seconds(cell: CellResults) -> float | None:
-    """Mean over the cell's confirm trials that measured it, diverged ones too."""
-    found = [trial.train_seconds for trial in cell.confirm if trial.train_seconds is not None]
-    return stdlib.fmean(found) if found else None
+def _values(row: Row, digits: int) -> tuple[Value, ...]:
+    return (
+        Value(str(row["rank"] or formats.NONE), row["rank"]),
+        Value(row["backbone"]),
+        Value(row["label"]),
+        error_value(row, digits),
+        difference_value(row, digits),
+        Value(row["verdict"]),
+        Value(seeds_text(row), row["seeds"]),
+        Value(str(row["decoders"] or formats.NONE), row["decoders"]),
+        *(Value(formats.count(row[name]), row[name]) for name in ("parameters", "macs", "inference_macs")),
+        Value(formats.seconds(row["train_seconds"]), row["train_seconds"]),
+    )
 
 
-def _mark_best(board: list[tuple[Row, CellResults]], records: Records) -> None:
-    """Bold the best of a dataset, and every cell that paired tests can't tell from it.
-
-    Paired t per cell on the seeds, Holm-adjusted over the dataset; sign-flip where all differences are one value. Below
-    3 seeds nothing can be told apart, so nothing is bold. The best was picked on these numbers: bold is a reading aid,
-    the verdicts are the tests.
-    """
-    if not board or len(board[0][1].errors(records.metric)) < LEAST:
-        return
-    best = board[0][1].errors(records.metric)
-    paired, p_values = [], []
-    for row, cell in board[1:]:
-        errors = cell.errors(records.metric)
-        if errors.keys() != best.keys():
-            continue
-        differences = np.round([errors[seed] - best[seed] for seed in best], 12)
-        alike, flat = statistics.all_zero(differences), statistics.constant(differences)
-        flip = statistics.sign_flip(differences) if flat and not alike else 1.0
-        paired.append(row)
-        p_values.append(flip if flat else statistics.paired_t(differences).p_value)
-    board[0][0]["bold"] = True
-    for row, p in zip(paired, statistics.holm(p_values, records.alpha), strict=True):
-        row["bold"] = p >= records.alpha
+def decimals(board: Sequence[Row]) -> int:
+    """Decimals of a percent that these rows are worth, by the narrower of their intervals: mostly the difference's."""
+    differences = [None if row["ci_low"] is None else (row["ci_high"] - row["ci_low"]) / 2 for row in board]
+    narrow = [half for half in differences if half] or [row["interval"] for row in board]
+    return formats.decimals(narrow)
 
 
-def error_text(row: Row) -> str:
-    """`8.31 ± 0.42`."""
-    half = f" ± {formats.percent(row['interval'])}" if row["interval"] is not None else ""
-    return formats.percent(row["mean_error"]) + half
+def error_value(row: Row, digits: int = 2) -> Value:
+    """`8.31 ± 0.42`; bold as the row is."""
+    mean, half = row["mean_error"], row["interval"]
+    if mean is None:
+        return EMPTY
+    low, high = (None, None) if half is None else (mean - half, mean + half)
+    return Value(error_text(row, digits), mean, row["bold"], runs=tuple(row["runs"]), low=low, high=high)
 
 
-def difference_text(row: Row) -> str:
-    """`+0.84 [+0.31 .. +1.37]`, positive when better than the baseline."""
+def difference_value(row: Row, digits: int = 2) -> Value:
+    """`+0.84`, its interval as detail; positive when better than the baseline."""
     if row["difference"] is None:
-        return formats.NONE
+        return EMPTY
     low, high = row["ci_low"], row["ci_high"]
-    return formats.points(row["difference"]) + (f" [{formats.interval(low, high)}]" if low is not None else "")
+    between = "" if low is None else f"[{formats.interval(low, high, digits)}]"
+    runs = (*row["runs"], *row["baseline_runs"])
+    text = formats.points(row["difference"], digits)
+    return Value(text, row["difference"], detail=between, runs=runs, low=low, high=high)
+
+
+def error_text(row: Row, digits: int = 2) -> str:
+    """`8.31 ± 0.42`."""
+    half = f" ± {formats.percent(row['interval'], digits)}" if row["interval"] is not None else ""
+    return formats.percent(row["mean_error"], digits) + half
 
 
 def seeds_text(row: Row) -> str:
@@ -155,11 +117,16 @@ def seeds_text(row: Row) -> str:
 
 def caption(records: Records) -> str:
     """What the numbers are, in one line."""
-    name = {"top1": "top-1", "top5": "top-5"}[records.study.get("metric", "top1")]
     return (
-        f"Test {name} error, mean ± half the {formats.level(records.alpha)} interval over seeds. Against the baseline: "
-        "paired difference in percentage points, positive is better. Bold: not distinguishable from the best."
+        f"Test {metric_name(records)} error, mean ± half the {formats.level(records.alpha)} interval over seeds. "
+        "Against the baseline: paired difference in percentage points, positive is better. Bold: not distinguishable "
+        "from the best."
     )
+
+
+def metric_name(records: Records) -> str:
+    """`top-1`."""
+    return {"top1": "top-1", "top5": "top-5"}[records.study.get("metric", "top1")]
 
 
 def title(records: Records) -> str:
@@ -168,69 +135,57 @@ def title(records: Records) -> str:
     return f"Leaderboard of {records.study.get('study', '')}" + (f" [profile: {profile}]" if profile else "")
 
 
-def _boards(records: Records) -> dict[str, list[Row]]:
-    boards: dict[str, list[Row]] = {}
-    for row in leaderboard(records):
-        boards.setdefault(row["dataset"], []).append(row)
-    return boards
-
-
 def _notes(board: Sequence[Row]) -> list[str]:
-    """Why rows have no rank."""
-    return [f"{row['backbone']} / {row['label']}: {row['reason']}" for row in board if not row["comparable"]]
+    """Why rows have no rank, and what a reader must know of others."""
+    told = []
+    for row in board:
+        said = [] if row["comparable"] else [row["reason"] or "no test error"]
+        told += [f"{row['backbone']} / {row['label']}: {sentence}" for sentence in (*said, *row["warnings"])]
+    return told
 
 
-def to_markdown(records: Records) -> str:
+def to_markdown(findings: Findings) -> str:
     """The leaderboard as GitHub Markdown, in percent and percentage points."""
-    lines = [f"# {_escaped(title(records))}", "", caption(records), ""]
-    for dataset, board in _boards(records).items():
-        lines += [f"## {_escaped(dataset)}", "", "| " + " | ".join(name for name, _ in _COLUMNS) + " |"]
-        lines.append("|" + "|".join("--:" if name in _NUMBERS else ":--" for name, _ in _COLUMNS) + "|")
-        for row in board:
-            cells = [_escaped(value(row)) for _, value in _COLUMNS]
-            if row["bold"]:
-                cells[3] = f"**{cells[3]}**"
-            lines.append("| " + " | ".join(cells) + " |")
-        notes = [f"- {_escaped(note)}" for note in _notes(board)]
-        lines += ["", *notes, ""] if notes else [""]
-    return "\n".join(lines).rstrip() + "\n"
+    heading = f"# {rendering.markdown(title(findings.records))}\n\n"
+    return heading + "\n".join(map(rendering.to_markdown, tables(findings))).rstrip() + "\n"
 
 
-def _escaped(text: str) -> str:
-    """Names are data: no HTML, no table bars, no emphasis."""
-    for character in "\\`*_|[]":
-        text = text.replace(character, "\\" + character)
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-_TERMINAL: tuple[tuple[str, Callable[[Row], str]], ...] = (
-    *_COLUMNS[:3],
-    ("error %", lambda row: error_text(row) + (" *" if row["bold"] else "  ")),
-    ("gain, pp", lambda row: _gain_text(row)),
-    *_COLUMNS[5:8],
-    ("MACs", lambda row: formats.count(row["inference_macs"])),  # training MACs: in the Markdown and the JSON
-    _COLUMNS[10],
+_TERMINAL: tuple[tuple[str, Callable[[Row, int], str]], ...] = (
+    ("#", lambda row, _: str(row["rank"] or formats.NONE)),
+    ("backbone", lambda row, _: row["backbone"]),
+    ("variant", lambda row, _: row["label"]),
+    ("error %", lambda row, digits: error_text(row, digits) + (" *" if row["bold"] else "  ")),
+    ("gain, pp", lambda row, digits: _gain_text(row, digits)),
+    ("verdict", lambda row, _: row["verdict"]),
+    ("seeds", lambda row, _: seeds_text(row)),
+    ("params", lambda row, _: formats.count(row["parameters"])),
+    ("MACs", lambda row, _: formats.count(row["inference_macs"])),  # training MACs: in the tables and the JSON
+    ("train s", lambda row, _: formats.seconds(row["train_seconds"])),
 )
+_TO_THE_RIGHT = frozenset({"#", "error %", "gain, pp", "seeds", "params", "MACs", "train s"})
 
 
-def _gain_text(row: Row) -> str:
+def _gain_text(row: Row, digits: int) -> str:
     """`+0.84 ± 0.53` over the baseline: the t interval is symmetric."""
     if row["difference"] is None or row["ci_high"] is None:
-        return formats.points(row["difference"])
-    return f"{formats.points(row['difference'])} ± {formats.percent(row['ci_high'] - row['difference'])}"
+        return formats.points(row["difference"], digits)
+    half = formats.percent(row["ci_high"] - row["difference"], digits)
+    return f"{formats.points(row['difference'], digits)} ± {half}"
 
 
-def to_text(records: Records, width: int = 118) -> str:
+def to_text(findings: Findings, width: int = 118) -> str:
     """The leaderboard for a terminal of `width` columns; `*` marks what is bold elsewhere. Long names are shortened."""
-    metric = caption(records).split(",")[0]
+    records = findings.records
     lines = [
         title(records),
-        f"{metric}, mean ± half the {formats.level(records.alpha)} interval; gain: paired, positive",
+        f"Test {metric_name(records)} error, mean ± half the {formats.level(records.alpha)} interval; gain: paired, "
+        "positive",
     ]
     lines += ["is better than the baseline; MACs: at inference; *: not distinguishable from the best. Intervals are"]
     lines += ["of one comparison; verdicts count how many there are (Holm).", ""]
-    for dataset, board in _boards(records).items():
-        table = [[name for name, _ in _TERMINAL], *([value(row) for _, value in _TERMINAL] for row in board)]
+    for dataset, board in boards(findings).items():
+        digits = decimals(board)
+        table = [[name for name, _ in _TERMINAL], *([value(row, digits) for _, value in _TERMINAL] for row in board)]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         excess = sum(widths) + 2 * (len(widths) - 1) - width
         for index, least in ((2, 24), (1, 12), (2, 10)):  # variants, then backbones, then both give way
@@ -244,20 +199,44 @@ def to_text(records: Records, width: int = 118) -> str:
 
 def _fitted(text: str, width: int, column: str) -> str:
     text = formats.shortened(text, width)
-    return text.rjust(width) if column in _NUMBERS else text.ljust(width)
+    return text.rjust(width) if column in _TO_THE_RIGHT else text.ljust(width)
+
+
+_FORMS: dict[str, Callable[[Findings], str]] = {
+    "text": to_text,
+    "markdown": to_markdown,
+    "latex": lambda findings: "\n".join(map(latex.to_latex, tables(findings))),
+    "csv": lambda findings: rendering.to_csv(joined(findings)),
+    "json": lambda findings: json.dumps(to_json(findings), indent=1) + "\n",
+    "html": lambda findings: "".join(rendering.to_html(one, links=lambda _: None) for one in tables(findings)),
+}
+
+
+def joined(findings: Findings) -> Table:
+    """All datasets in one table, with a column that names them: one header for a spreadsheet."""
+    found = boards(findings)
+    rows = [
+        (Value(dataset), *_values(row, digits))
+        for dataset, board in found.items()
+        for digits in [decimals(board)]
+        for row in board
+    ]
+    columns = (Column("dataset", "dataset"), *COLUMNS)
+    return Table("leaderboard", title(findings.records), caption(findings.records), columns, tuple(rows))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """`python -m analysis.leaderboard`."""
+    """`python -m analysis.leaderboard`; exit code 2 when the records can't be used."""
     parser = argparse.ArgumentParser(prog="python -m analysis.leaderboard", description="The leaderboard of a study.")
-    parser.add_argument("records", type=Path, help="folder that analysis.collect wrote")
-    parser.add_argument("--format", choices=("text", "markdown", "json"), default="text")
+    parser.add_argument("--records", type=Path, required=True, metavar="DIR", help="folder of records")
+    parser.add_argument("--format", choices=tuple(_FORMS), default="text")
     options = parser.parse_args(arguments)
-    records = load(options.records)
-    if options.format == "json":
-        sys.stdout.write(json.dumps(leaderboard(records), indent=1) + "\n")
-    else:
-        sys.stdout.write((to_text if options.format == "text" else to_markdown)(records))
+    try:
+        findings = Findings(load(options.records))
+        sys.stdout.write(_FORMS[options.format](findings))
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     return 0
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from analysis import formats, statistics
-from analysis.leaderboard import Row, leaderboard
+from analysis import statistics
+from analysis.findings import Findings
 from analysis.pairs import pair
 from analysis.publications import PublishedRow, PublishedTable
-from analysis.select import Group, Records, groups
-from analysis.verdicts import LEAST, Verdict, judge
+from analysis.select import Group, Records
+from analysis.standings import Row, place, standings
+from analysis.statistics import LEAST
 from suite.specs import BASELINE, Component, settings_label
 
 _METRICS = {"test_top1_error": ("top1_error", "accuracy"), "test_top5_error": ("top5_error",)}
@@ -27,6 +28,8 @@ class Reproduced:
         published, published_gain: the printed error, and the printed reference's minus it; None: not printed.
         ours, half_width: our mean test error and half its interval; None: not run, or over an unequal set of seeds.
         gain, gain_half_width: our gain over our reference, paired by seed.
+        gain_interval: its t interval, where there is one.
+        runs: MLflow runs behind ours.
         outcome: reproduced, direction only, contradicted, not enough evidence, ... (`_outcome`).
         reason: why the outcome is not comparable; else empty.
     """
@@ -39,7 +42,9 @@ class Reproduced:
     half_width: float | None = None
     gain: float | None = None
     gain_half_width: float | None = None
+    gain_interval: tuple[float, float] | None = None
     seeds: int = 0
+    runs: tuple[str, ...] = ()
     outcome: str = "not run"
     reason: str = ""
 
@@ -58,22 +63,21 @@ class _Gain:
 _Gains = Callable[[Row], _Gain | None]  # of a row of our leaderboard; None: it is the reference itself
 
 
-def reproduce(table: PublishedTable, records: Records) -> list[Reproduced]:
+def reproduce(table: PublishedTable, findings: Findings) -> list[Reproduced]:
     """The table's rows in its own order; rows that nothing here corresponds to keep their published values alone.
 
     A cell of the records corresponds to a row when its variant is the same, and its dataset and backbone are, which
     may have further settings (a profile's smaller width) but for those by which the table's rows differ.
     """
-    verdicts = judge(records)
-    board = leaderboard(records, verdicts)
-    gains = _over_baseline(verdicts) if table.reference.name == BASELINE else _over_reference(table, records)
-    return [_row(table, row, board, gains, records) for row in table.rows]
+    board = standings(findings)
+    gains = _over_baseline(findings) if table.reference.name == BASELINE else _over_reference(table, findings)
+    return [_row(table, row, board, gains, findings.records) for row in table.rows]
 
 
 def _row(table: PublishedTable, row: PublishedRow, board: list[Row], gains: _Gains, records: Records) -> Reproduced:
     printed = _error(table, row, records.metric)
     plain = Reproduced(
-        model=row.row if row.row == row.model else f"{row.row}: {row.model}",
+        model=row_name(table, row),
         cell="",
         published=printed,
         published_gain=_published_gain(table, row, printed, records.metric),
@@ -93,10 +97,19 @@ def _row(table: PublishedTable, row: PublishedRow, board: list[Row], gains: _Gai
         half_width=_times100(found["interval"]),
         gain=_times100(gain.mean) if gain else None,
         gain_half_width=_half(gain),
+        gain_interval=_interval(gain),
         seeds=found["seeds"],
+        runs=tuple(found["runs"]),
         outcome=_outcome(table, gain, plain.published_gain) + unadjusted,
         reason=gain.reason if gain and gain.ruling == "not comparable" else "",
     )
+
+
+def row_name(table: PublishedTable, row: PublishedRow) -> str:
+    """The row as printed; with its lambda where another row is printed alike."""
+    name = row.row if row.row == row.model else f"{row.row}: {row.model}"
+    alike = sum((other.row, other.model) == (row.row, row.model) for other in table.rows)
+    return name if alike == 1 or row.weight is None else f"{name}, λ {row.weight:g}"
 
 
 def _times100(value: float | None) -> float | None:
@@ -107,6 +120,10 @@ def _half(gain: _Gain | None) -> float | None:
     if gain is None or gain.high is None or gain.mean is None:
         return None
     return 100 * (gain.high - gain.mean)
+
+
+def _interval(gain: _Gain | None) -> tuple[float, float] | None:
+    return None if gain is None or gain.low is None or gain.high is None else (100 * gain.low, 100 * gain.high)
 
 
 # -- printed
@@ -171,12 +188,11 @@ def _detail(ours: Row) -> int:
 # -- gains
 
 
-def _over_baseline(verdicts: list[Verdict]) -> _Gains:
+def _over_baseline(findings: Findings) -> _Gains:
     """The verdicts' own."""
-    known = {(one.dataset, one.backbone, one.variant, one.settings): one for one in verdicts}
 
     def gain(ours: Row) -> _Gain | None:
-        one = known.get((ours["dataset"], ours["backbone"], ours["variant"], ours["settings"]))
+        one = findings.by_cell.get(place(ours))
         if one is None:
             return None
         ruling = one.verdict.lower()
@@ -185,14 +201,14 @@ def _over_baseline(verdicts: list[Verdict]) -> _Gains:
     return gain
 
 
-def _over_reference(table: PublishedTable, records: Records) -> _Gains:
+def _over_reference(table: PublishedTable, findings: Findings) -> _Gains:
     """Pairs with the reference's cell: the same audit and interval as a verdict's, without a correction for many."""
-    known = {(group.dataset, group.backbone): group for group in groups(records)}
+    known = {(group.dataset, group.backbone): group for group in findings.groups}
 
     def gain(ours: Row) -> _Gain | None:
         if _is(ours, table.reference):
             return None
-        return _paired(ours, known[ours["dataset"], ours["backbone"]], table.reference, records)
+        return _paired(ours, known[ours["dataset"], ours["backbone"]], table.reference, findings.records)
 
     return gain
 
@@ -235,65 +251,3 @@ def _outcome(table: PublishedTable, gain: _Gain | None, published: float | None)
     low, high = (gain.mean if bound is None else bound for bound in (gain.low, gain.high))
     low, high = round(100 * low, 9), round(100 * high, 9)  # without spread both are the mean, rounding included
     return "reproduced" if low <= published <= high else "direction only"
-
-
-# -- for people
-
-_COLUMNS = ("row", "published %", "ours %", "published gain", "our gain", "seeds", "outcome")
-
-
-def to_markdown(table: PublishedTable, records: Records) -> str:
-    """The comparison as GitHub Markdown, with what must be known to read it."""
-    rows = reproduce(table, records)
-    lines = [f"# {table.paper.name}, {table.place}: published and ours", "", *_caption(table, records), ""]
-    lines += ["| " + " | ".join(_COLUMNS) + " |", "|:--|--:|--:|--:|--:|--:|:--|"]
-    lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
-    cells = [f"- {row.model}: {row.cell}" + (f" ({row.reason})" if row.reason else "") for row in rows if row.cell]
-    remarks = [f"- {remark}" for remark in (*table.remarks, *table.paper.remarks)]
-    return "\n".join([*lines, "", "Our cells:", "", *cells, "", "Remarks on the paper:", "", *remarks, ""])
-
-
-def _caption(table: PublishedTable, records: Records) -> Iterator[str]:
-    """Sentences, each a paragraph of its own."""
-    sentences = []
-    study = records.study
-    if study.get("profile"):
-        sentences.append(
-            f"**Profile {study['profile']}: not the paper's protocol; the figures can only show a direction.**"
-        )
-    sentences += [f"**{taken} stands in for {dataset}.**" for taken, dataset in (study.get("stands_for") or {}).items()]
-    name = {"test_top1_error": "top-1", "test_top5_error": "top-5"}[records.metric]
-    over = "the baseline" if table.reference.name == BASELINE else table.reference.label
-    interval = f"half the {formats.level(records.alpha)} interval"
-    sentences.append(
-        f"Test {name} error; ours: mean ± {interval} over seeds. Gains in percentage points over {over}, positive is "
-        "better."
-    )
-    if table.reference.name != BASELINE:
-        sentences.append(
-            "Outcomes go by the t interval of one paired difference, unadjusted for how many there are; the study's "
-            "verdicts, which are, compare with its baseline."
-        )
-    if table.not_comparable:
-        sentences.append(f"The published rows are not comparable with each other: {table.not_comparable}")
-    for number, sentence in enumerate(sentences):
-        yield from ("", sentence) if number else (sentence,)
-
-
-def _cells(row: Reproduced) -> tuple[str, ...]:
-    return (
-        row.model,
-        _number(row.published),
-        _number(row.ours, row.half_width),
-        _number(row.published_gain, sign=True),
-        _number(row.gain, row.gain_half_width, sign=True),
-        str(row.seeds) if row.seeds else formats.NONE,
-        row.outcome,
-    )
-
-
-def _number(value: float | None, half: float | None = None, *, sign: bool = False) -> str:
-    if value is None:
-        return formats.NONE
-    text = f"{value:+.2f}" if sign else f"{value:.2f}"
-    return text if half is None else f"{text} ± {half:.2f}"

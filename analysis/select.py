@@ -1,14 +1,15 @@
 """The records of one study, arranged as groups of cells. Nothing vanishes: what did not finish keeps its row.
 
-Reads what `analysis.collect` wrote: `trials.parquet`, `epochs.parquet`, `study.json`.
+Reads what `analysis.collect` wrote, checked against its manifest, or results from elsewhere.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis import checks, manifest, parts, runs
 from analysis.formats import plural, ranges
 from suite.records import COLUMNS, Record
 from suite.specs import BASELINE
 
 METRICS = {"top1": "test_top1_error", "top5": "test_top5_error"}
+_ATTEMPTS = 3  # to read a folder while it is being collected
 CELL = ["dataset", "backbone", "variant", "settings"]
 # What must be one thing per cell and stage. A cell run again under another protocol (an edited study) counts with its
 # latest one alone; the earlier rows are listed as superseded.
@@ -32,12 +35,21 @@ _PROTOCOL = {
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """Trials (one row each), epochs (long) and the study's plan. `superseded`: rows of an earlier protocol."""
+    """Trials (one row each), epochs (long) and the study's plan.
+
+    Attributes:
+        superseded: rows of an earlier protocol.
+        source: where they are from, as far as that is known: `tracking_uri` (without password), `experiment_id`,
+            `collected` (UTC, ISO 8601); `files` of results from elsewhere.
+        problems: what could not be used and why, what was taken for granted; sentences for people.
+    """
 
     trials: pd.DataFrame
     epochs: pd.DataFrame
     study: Mapping[str, Any]
     superseded: pd.DataFrame
+    source: Mapping[str, Any] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
     @property
     def metric(self) -> str:
@@ -85,9 +97,17 @@ class CellResults:
         """The confirm trials by seed, whatever their status."""
         return {record.seed: record for record in self.confirm}
 
+    @property
+    def doubtful(self) -> frozenset[int]:
+        """Confirm seeds with several trials of which nothing says which counts."""
+        counted = Counter(record.seed for record in self.confirm)
+        return frozenset(seed for seed, number in counted.items() if number > 1)
+
     def errors(self, metric: str) -> dict[int, float]:
-        """Test error (fraction) by seed, of the completed confirm trials."""
-        found = {record.seed: getattr(record, metric) for record in self.confirm if record.status == "completed"}
+        """Test error (fraction) by seed, of the completed confirm trials; a doubtful seed has none."""
+        doubtful = self.doubtful
+        done = (one for one in self.confirm if one.status == "completed" and one.seed not in doubtful)
+        found = {record.seed: getattr(record, metric) for record in done}
         return {seed: error for seed, error in sorted(found.items()) if error is not None and math.isfinite(error)}
 
     def gap(self, metric: str) -> str:
@@ -97,7 +117,7 @@ class CellResults:
         """
         if self.refused:
             return f"refused: {self.refused}"
-        present, seeds = self.errors(metric), self.by_seed()
+        present, seeds, doubtful = self.errors(metric), self.by_seed(), self.doubtful
         absent = [seed for seed in self.expected if seed not in present]
         if not absent:
             return ""
@@ -105,7 +125,8 @@ class CellResults:
             return f"no confirm trial: all {plural(len(self.search), 'search trial')} diverged"
         kinds: dict[str, list[int]] = {}
         for seed in absent:
-            kinds.setdefault(_absence(seeds.get(seed)), []).append(seed)
+            kind = "with different results" if seed in doubtful else _absence(seeds.get(seed))
+            kinds.setdefault(kind, []).append(seed)
         return "; ".join(
             f"{len(where)} of {plural(len(self.expected), 'seed')} {kind} ({ranges(where)})"
             for kind, where in kinds.items()
@@ -128,20 +149,51 @@ class Group:
     cells: tuple[CellResults, ...]  # the baseline too, in the order of the plan
 
 
-def load(records_dir: Path) -> Records:
-    """The records that `analysis.collect` wrote under `records_dir`.
+def load(path: Path) -> Records:
+    """The records that `analysis.collect` wrote to a folder, or results from elsewhere (`analysis.foreign`).
+
+    Args:
+        path: a folder; of results from elsewhere also a single Parquet or CSV file.
 
     Raises:
-        FileNotFoundError: a file is missing; the message names it.
-        ValueError: a column of the schema is missing.
+        FileNotFoundError: there are none.
+        ValueError: a file is cut short, changed since it was collected, lacks a column or has one of the wrong type;
+            or an error is no fraction. The message names it and says what to do.
     """
-    for name in ("study.json", "trials.parquet", "epochs.parquet"):
-        if not (records_dir / name).is_file():
-            raise FileNotFoundError(f"No {name} in {records_dir}: collect the study's records first.")
-    types = {pa.int64(): pd.Int64Dtype()}
-    tables = [pq.read_table(records_dir / name) for name in ("trials.parquet", "epochs.parquet")]
-    trials, epochs = (table.to_pandas(types_mapper=types.get) for table in tables)
-    return arrange(trials, epochs, json.loads((records_dir / "study.json").read_text()))
+    if not path.exists():
+        raise FileNotFoundError(f"No records at {path}: there is no such file or folder.")
+    for attempt in range(_ATTEMPTS):
+        found = manifest.read(path) if path.is_dir() else None
+        if found is None:
+            from analysis import foreign  # it builds on this module
+
+            return foreign.load(path)
+        try:
+            return _collected(path, found)
+        except (manifest.DamagedError, FileNotFoundError):  # a collector at work may have just moved the file
+            if attempt + 1 == _ATTEMPTS:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _collected(folder: Path, found: manifest.Manifest) -> Records:
+    files = manifest.verify(folder, found)
+    for name in ("trials.parquet", "study.json"):
+        if name not in files:
+            raise manifest.DamagedError(f"{folder / manifest.NAME} names no {name}: {manifest.REMEDY}.")
+    table = pq.read_table(files["trials.parquet"])
+    checks.check_columns(str(folder / "trials.parquet"), table.schema, runs.SCHEMA, manifest.REMEDY)
+    stored = [file for name, file in files.items() if name.startswith(f"{parts.FOLDER}/")]
+    for file in stored:
+        checks.check_columns(str(file), pq.read_schema(file), parts.SCHEMA, manifest.REMEDY)
+    trials = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+    study = checks.check_study(json.loads(files["study.json"].read_text()), str(folder / "study.json"))
+    names = checks.trial_names(trials)
+    checks.check_fractions(trials, names)
+    trials, problems = checks.without_infinities(trials, METRICS[str(study.get("metric", "top1"))], names)
+    records = arrange(trials, parts.read(stored).to_pandas(), study)
+    source = {"tracking_uri": found.tracking, "experiment_id": found.experiment_id, "collected": found.collected}
+    return replace(records, source=source, problems=(*problems, *records.problems))
 
 
 _WITHOUT_END = ("skipped", "running")
@@ -150,7 +202,9 @@ _WITHOUT_END = ("skipped", "running")
 def arrange(trials: pd.DataFrame, epochs: pd.DataFrame, study: Mapping[str, Any]) -> Records:
     """Records from tables already in memory; sets aside the rows of superseded protocols.
 
-    A `skipped` or unfinished confirm row whose cell and seed has a result is dropped: it tells of another pass.
+    Only rows that say when they `started` supersede or are superseded: without that nothing says which of two counts,
+    and a seed that has both is a gap of its cell. A `skipped` or unfinished confirm row whose cell and seed has a
+    result is dropped: it tells of another pass.
 
     Raises:
         ValueError: a column of the schema is missing.
@@ -158,11 +212,18 @@ def arrange(trials: pd.DataFrame, epochs: pd.DataFrame, study: Mapping[str, Any]
     lacking = sorted(set(COLUMNS) - set(trials.columns))
     if lacking:
         raise ValueError(f"The trials lack the columns {', '.join(lacking)}.")
-    ordered = trials.sort_values("started", kind="stable", na_position="first") if "started" in trials else trials
+    ordered = trials.iloc[:0]
+    if "started" in trials:
+        ordered = trials[trials["started"].notna()].sort_values("started", kind="stable")
     stale = {index for stage in _PROTOCOL for index in _stale(ordered, stage)}
     aside = trials.index.isin(stale)
     current = trials[~aside]
-    return Records(current[~_ran_after_all(current)], epochs, dict(study), trials[aside])
+    again = _ran_after_all(current)
+    problems: tuple[str, ...] = ()
+    if again.any():
+        some = plural(int(again.sum()), "skipped or unfinished trial")
+        problems = (f"{some} not used, for another pass has a result of the seed.",)
+    return Records(current[~again], epochs, dict(study), trials[aside], problems=problems)
 
 
 def _ran_after_all(trials: pd.DataFrame) -> pd.Series:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.select import Records, arrange
-from suite.records import COLUMNS, EPOCH_COLUMNS
+from analysis.select import Group, Records, arrange
+from suite.records import COLUMNS, EPOCH_COLUMNS, Record
 from suite.specs import BASELINE
 
 _DTYPES = {int: "Int64", float: "float64"}
@@ -25,6 +26,35 @@ def study(errors: Errors, dataset: str = "digits", backbone: str = "cnn", **chan
     rows = trial_rows(errors, dataset, backbone)
     seeds = max((len(values) for values in errors.values()), default=0)
     return records(rows, [cell_of(name, dataset, backbone) for name in errors], **{"seeds": seeds, **changes})
+
+
+def studies(errors: Mapping[tuple[str, str], Errors], **changes: Any) -> Records:
+    """A study of several groups: errors by dataset and backbone."""
+    rows = [row for place, cells in errors.items() for row in trial_rows(cells, *place)]
+    seeds = max((len(values) for cells in errors.values() for values in cells.values()), default=0)
+    cells = [cell_of(name, *place) for place, own in errors.items() for name in own]
+    return records(rows, cells, **{"seeds": seeds, **changes})
+
+
+def with_errors(arranged: Sequence[Group], errors: NDArray[np.float64]) -> list[Group]:
+    """The same groups with other top-1 test errors: simulated studies by the hundred, without a table for each.
+
+    Args:
+        errors: groups x cells x seeds, in the order of the groups, of their cells and of the seeds.
+    """
+    redrawn = []
+    for group, by_cell in zip(arranged, errors.tolist(), strict=True):
+        cells = tuple(
+            replace(cell, confirm=tuple(map(_with_error, cell.confirm, own)))
+            for cell, own in zip(group.cells, by_cell, strict=True)
+        )
+        baseline = next((cell for cell in cells if cell.is_baseline), None)
+        redrawn.append(replace(group, baseline=baseline, cells=cells))
+    return redrawn
+
+
+def _with_error(trial: Record, error: float) -> Record:
+    return replace(trial, test_top1_error=error)
 
 
 def records(rows: Sequence[Mapping[str, Any]], cells: Sequence[Mapping[str, Any]], **changes: Any) -> Records:
@@ -78,7 +108,7 @@ def _row(cell: Mapping[str, str], stage: str, seed: int, own: Mapping[str, Any])
     size = 1_000_000 if cell["variant"] == BASELINE else 1_100_000
     cost = {"parameters": size, "macs": 40 * size, "inference_macs": 40_000_000, "train_seconds": 12.5}
     budget = {"epochs": 10, "epochs_run": 10, "batch": 64, "threads": 2, "test_examples": 360}
-    data = {"data": "4ab2", "test_data": "77e0", "split": "5f1d"}
+    data = {"data": "4ab2", "test_data": "77e0", "split": "5f1d", "majority_error": 0.9}
     host = {"precision": "float32", "memory_format": "contiguous", "device_kind": "cpu", "device": "a CPU", "host": "h"}
     made = {"started": 0, "ended": 1, "git_commit": "abc"}
     return row | dict(cell) | facts | cost | budget | data | host | made | dict(own)

@@ -14,23 +14,21 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from analysis import statistics
-from analysis.formats import interval, level, p_is, percent, plural, points, size
+from analysis import reasons, statistics
+from analysis.formats import NONE, interval, level, plural, points, size
 from analysis.pairs import Pairs, pairs
+from analysis.reasons import Terms
 from analysis.select import Group, Records, groups, load
-from analysis.statistics import Differences
+from analysis.statistics import BY_SIGN_FLIP, LEAST, WITH_EQUIVALENCE, WITH_SIGN_FLIP, Differences
+
+if TYPE_CHECKING:
+    from analysis.across import VariantVerdict
+    from analysis.findings import Findings
 
 Ruling = Literal["HELPS", "HURTS", "MIXED", "EQUIVALENT", "NOT ENOUGH EVIDENCE", "SINGLE RUN", "NOT COMPARABLE"]
 RULINGS: tuple[Ruling, ...] = get_args(Ruling)  # MIXED: of a variant, never of a cell
-
-LEAST = 3  # seeds below which there is no test
-WITH_EQUIVALENCE = 4
-WITH_SIGN_FLIP = 6  # 2/2^6 = 0.031: the first n at which a sign-flip test can agree at 0.05
-BY_SIGN_FLIP = 10
-BY_PROBABILITY = 29  # Bouthillier et al. 2021: P(variant better) >= 0.75 can be told from 0.5 from here on
-WORTH_HAVING = 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,19 +57,11 @@ class Verdict:
     differences: tuple[tuple[int, float], ...] = ()  # (seed, d) for figures
     seed_correlation: float | None = None  # of baseline's and variant's errors over the seeds: what pairing gains
     warnings: tuple[str, ...] = ()  # what a reader must know of the pair, such as networks that learned nothing
+    learned: bool = True  # False: baseline or variant is no better than always answering the commonest class
 
     @property
     def label(self) -> str:
         return f"{self.variant} ({self.settings})" if self.settings else self.variant
-
-
-@dataclass(frozen=True)
-class _Terms:
-    """What the study fixed before the run, and the size of its family."""
-
-    alpha: float
-    rope: float
-    family: int
 
 
 def judge(records: Records, arranged: Sequence[Group] | None = None) -> list[Verdict]:
@@ -85,7 +75,7 @@ def judge(records: Records, arranged: Sequence[Group] | None = None) -> list[Ver
     family = [index for index, one in enumerate(compared) if one.cell.in_family]
     corrected = statistics.holm([p_values.get(index, 1.0) for index in family], records.alpha)
     adjusted = dict(zip(family, corrected, strict=True))
-    terms = _Terms(records.alpha, records.rope, len(family))
+    terms = Terms.of(records, len(family))
     return [
         _verdict(one, p_values[index], adjusted[index], terms) if index in p_values else _untested(one)
         for index, one in enumerate(compared)
@@ -103,7 +93,7 @@ def _raw_p(differences: Differences) -> float:
 
 def _plain(one: Pairs, verdict: Ruling, reason: str) -> Verdict:
     """A verdict with what is known before any test."""
-    cell, known = one.cell, len(one.seeds) > 0
+    cell, known, taught = one.cell, len(one.seeds) > 0, _learned_nothing(one)
     return Verdict(
         dataset=cell.dataset,
         backbone=cell.backbone,
@@ -113,56 +103,71 @@ def _plain(one: Pairs, verdict: Ruling, reason: str) -> Verdict:
         mean_difference=float(one.differences.mean()) if known else None,
         wins=int((one.differences > 0).sum()) if known else None,
         differences=tuple(zip(one.seeds, map(float, one.differences), strict=True)),
+        seed_correlation=statistics.correlation(one.errors, one.errors + one.differences) if known else None,
+        warnings=tuple(text for text, _ in taught.values() if text),
+        learned=not any(nothing for _, nothing in taught.values()),
         verdict=verdict,
         reason=reason,
     )
+
+
+def _learned_nothing(one: Pairs) -> dict[str, tuple[str, bool]]:
+    """By name of the two sides; see `reasons.learned_nothing`."""
+    sides = {one.name: one.baseline, one.cell.label: one.cell}
+    return {name: reasons.learned_nothing(cell, name) for name, cell in sides.items() if cell is not None}
 
 
 def _untested(one: Pairs) -> Verdict:
     if one.problem:
         return _plain(one, "NOT COMPARABLE", one.problem)
     seeds = plural(len(one.seeds), "seed")
-    return _plain(one, "SINGLE RUN", f"{seeds}: no test and no interval; a verdict takes {LEAST} or more")
+    return _plain(one, "SINGLE RUN", f"{seeds}: no test and no interval; a verdict takes {LEAST} seeds or more")
 
 
-def _verdict(one: Pairs, p: float, p_adjusted: float, terms: _Terms) -> Verdict:
+def _verdict(one: Pairs, p: float, p_adjusted: float, terms: Terms) -> Verdict:
     """The verdict on a cell with at least 3 pairs."""
-    differences = one.differences
-    if statistics.all_zero(differences):
-        same = _plain(one, "EQUIVALENT", f"identical in every seed ({len(one.seeds)})")
-        return dataclasses.replace(same, p_value=p, p_adjusted=p_adjusted, ci_low=0.0, ci_high=0.0, test="identity")
+    differences, nothing = (
+        one.differences,
+        [name for name, (_, all_of_it) in _learned_nothing(one).items() if all_of_it],
+    )
     facts = dataclasses.replace(_plain(one, "NOT ENOUGH EVIDENCE", ""), p_value=p, p_adjusted=p_adjusted)
-    if statistics.constant(differences):
-        return _without_spread(facts, terms)
-    return _rule(_measured(facts, differences, terms), differences, terms)
+    impossible = statistics.unattainable(facts.seeds, terms.family, terms.alpha, terms.looks)
+    if impossible:
+        facts = dataclasses.replace(facts, warnings=(*facts.warnings, impossible))
+    if statistics.all_zero(differences):
+        same = f"identical in every seed ({facts.seeds})"
+        ruled = dataclasses.replace(facts, verdict="EQUIVALENT", reason=same, ci_low=0.0, ci_high=0.0, test="identity")
+    elif statistics.constant(differences):
+        ruled = _without_spread(facts, terms)
+    else:
+        ruled = _rule(_measured(facts, differences, terms), differences, terms)
+    if ruled.verdict == "EQUIVALENT" and nothing:
+        return dataclasses.replace(ruled, reason=ruled.reason + reasons.nothing_to_say(nothing))
+    return ruled
 
 
-def _without_spread(facts: Verdict, terms: _Terms) -> Verdict:
+def _without_spread(facts: Verdict, terms: Terms) -> Verdict:
     """The same non-zero difference in every seed: no spread for a t test, so the exact sign-flip test alone decides.
 
     A t statistic would be infinite here, and on a small test set such a run of equal differences comes by chance.
     """
-    mean = facts.mean_difference or 0.0
-    text = f"{points(mean)} pp in each of {facts.seeds} seeds, so the t test has no spread to go by"
-    facts = dataclasses.replace(facts, test="sign-flip")
-    if (facts.p_adjusted or 0.0) < terms.alpha:
-        text += f"; sign-flip, Holm-adjusted {p_is(facts.p_adjusted)}"
-        small = "; too small to matter" if abs(mean) < terms.rope else ""
-        return dataclasses.replace(facts, verdict="HELPS" if mean > 0 else "HURTS", reason=text + small)
-    enough = statistics.seeds_for_sign_flip(terms.family, terms.alpha)
-    more = f"; {plural(enough - facts.seeds, 'more seed')} could" if enough > facts.seeds else ""
+    decided = facts.p_adjusted is not None and facts.p_adjusted < terms.alpha
+    direction: Ruling = "HELPS" if (facts.mean_difference or 0.0) > 0 else "HURTS"
     return dataclasses.replace(
-        facts, reason=f"{text}; {facts.seeds} seeds cannot decide by sign-flip ({p_is(facts.p_value)}){more}"
+        facts,
+        test="sign-flip",
+        verdict=direction if decided else facts.verdict,
+        reason=reasons.without_spread(facts, decided, terms),
     )
 
 
-def _measured(facts: Verdict, differences: Differences, terms: _Terms) -> Verdict:
+def _measured(facts: Verdict, differences: Differences, terms: Terms) -> Verdict:
     """Intervals, power and equivalence. Power is at alpha over the family: Holm's first and hardest step."""
     t_test = statistics.paired_t(differences, terms.alpha)
     strict = terms.alpha / terms.family
     seeds, needed = facts.seeds, statistics.seeds_to_see(terms.rope, differences, strict)
-    if needed is not None and needed >= BY_SIGN_FLIP:
-        needed = max(needed, statistics.seeds_for_sign_flip(terms.family, terms.alpha))
+    while needed is not None and not statistics.attainable(needed, terms.family, terms.alpha, terms.looks):
+        needed = needed + 1 if needed < statistics.MOST_SEEDS else None
     equivalence = None
     if seeds >= WITH_EQUIVALENCE and terms.rope >= 2 * statistics.spread(differences):
         equivalence = statistics.equivalence(differences, terms.rope)
@@ -190,59 +195,15 @@ def _test_name(seeds: int) -> str:
     return "sign-flip" if seeds <= statistics.EXACT_UP_TO else "sign-flip (Monte Carlo)"
 
 
-def _rule(facts: Verdict, differences: Differences, terms: _Terms) -> Verdict:
+def _rule(facts: Verdict, differences: Differences, terms: Terms) -> Verdict:
     """HELPS or HURTS before EQUIVALENT; else NOT ENOUGH EVIDENCE, with what would be enough."""
-    mean, low, high = facts.mean_difference or 0.0, facts.ci_low or 0.0, facts.ci_high or 0.0
-    between = f"{level(terms.alpha)} CI {interval(low, high)} pp"
-    objection = _objection(facts, differences, terms)
+    objection = reasons.objection(facts, differences, terms)
     if objection is None:
-        tests = f"{facts.test}, Holm-adjusted {p_is(facts.p_adjusted)}, {facts.seeds} seeds"
-        direction = "lower" if mean > 0 else "higher"
-        reason = f"error {percent(abs(mean))} pp {direction} than the baseline's; {between} ({tests})"
-        if max(abs(low), abs(high)) < terms.rope:
-            reason += f"; too small to matter (within ±{size(terms.rope)} pp)"
-        return dataclasses.replace(facts, verdict="HELPS" if mean > 0 else "HURTS", reason=reason)
+        direction: Ruling = "HELPS" if (facts.mean_difference or 0.0) > 0 else "HURTS"
+        return dataclasses.replace(facts, verdict=direction, reason=reasons.found(facts, terms))
     if facts.equivalence_p is not None and facts.equivalence_p < terms.alpha:
-        within = f"within ±{size(terms.rope)} pp of the baseline (TOST {p_is(facts.equivalence_p)})"
-        return dataclasses.replace(facts, verdict="EQUIVALENT", reason=f"{within}; {between}, {facts.seeds} seeds")
-    wins = f"{facts.wins}/{facts.seeds} wins; " if facts.seeds < WITH_EQUIVALENCE else ""
-    return dataclasses.replace(facts, reason=f"{between}; {wins}{objection}{_enough(facts, terms)}")
-
-
-def _objection(facts: Verdict, differences: Differences, terms: _Terms) -> str | None:
-    """Why the cell is neither HELPS nor HURTS, as a part of a sentence ('' when the interval says it); None: it is."""
-    low, high = facts.ci_low or 0.0, facts.ci_high or 0.0
-    if low <= 0.0 <= high:
-        return ""
-    if facts.p_adjusted is None or facts.p_adjusted >= terms.alpha:
-        if facts.p_value is not None and facts.p_value >= terms.alpha:
-            return f"the {facts.test} test has {p_is(facts.p_value)}; "
-        return f"{p_is(facts.p_adjusted)} after Holm's correction for {plural(terms.family, 'cell')}; "
-    if WITH_SIGN_FLIP <= facts.seeds < BY_SIGN_FLIP:
-        flip = statistics.sign_flip(differences)
-        if flip >= terms.alpha:
-            return f"the exact sign-flip test does not agree ({p_is(flip)}); "
-    if facts.seeds >= BY_PROBABILITY and facts.probability_better is not None:
-        better, least, most = facts.probability_better
-        if (facts.mean_difference or 0.0) < 0:
-            better, least = 1 - better, 1 - most
-        if better < WORTH_HAVING or least <= 0.5:
-            return f"it decides only {100 * better:.0f} % of the seeds, {100 * WORTH_HAVING:.0f} % are asked for; "
-    return None
-
-
-def _enough(facts: Verdict, terms: _Terms) -> str:
-    """`5 seeds can only see >= 0.8 pp; 7 more seeds would see 0.5 pp`."""
-    seeds, rope = facts.seeds, size(terms.rope)
-    sees = f"{seeds} seeds can only see >= {size(facts.smallest_effect or 0.0)} pp"
-    least = statistics.seeds_for_sign_flip(terms.family, terms.alpha)
-    if BY_SIGN_FLIP <= seeds < least:
-        return f"{seeds} seeds cannot decide by sign-flip over {terms.family} cells, {least} can"
-    if facts.seeds_needed is None:
-        return f"{sees}; more than {statistics.MOST_SEEDS} seeds would be needed to see {rope} pp"
-    if facts.seeds_needed > seeds:
-        return f"{sees}; {plural(facts.seeds_needed - seeds, 'more seed')} would see {rope} pp"
-    return f"{seeds} seeds see >= {size(facts.smallest_effect or 0.0)} pp"
+        return dataclasses.replace(facts, verdict="EQUIVALENT", reason=reasons.equivalent(facts, terms))
+    return dataclasses.replace(facts, reason=reasons.undecided(facts, objection, terms))
 
 
 def tally(verdicts: Sequence[Verdict]) -> dict[Ruling, int]:
@@ -251,12 +212,68 @@ def tally(verdicts: Sequence[Verdict]) -> dict[Ruling, int]:
     return {ruling: number for ruling, number in counted.items() if number}
 
 
+def to_json(findings: Findings) -> list[dict[str, Any]]:
+    """One object per cell; errors and differences as fractions, positive when the variant is better."""
+    return [dataclasses.asdict(one) for one in findings.verdicts]
+
+
+def to_text(findings: Findings) -> str:
+    """The verdicts on cells, then those on variants across datasets, for a terminal; each with its reason below."""
+    records = findings.records
+    family = sum(cell.in_family for group in findings.groups for cell in group.cells)
+    lines = [
+        f"{reasons.alpha_in_words(records)}, corrected for {plural(family, 'cell')} (Holm); "
+        f"too small to matter: within ±{size(records.rope)} pp; a positive difference means that the variant is better"
+    ]
+    rows = [(f"{one.dataset} / {one.backbone}", one.label, plural(one.seeds, "seed"), one) for one in findings.verdicts]
+    backbones = list(dict.fromkeys(group.backbone for group in findings.groups))
+    every = backbones[0] if len(backbones) == 1 else "all backbones"
+    across = [
+        (one.backbone or every, one.label, plural(len(one.datasets), "dataset"), one) for one in findings.variants
+    ]
+    for heading, block in (("Cells", rows), ("Variants across datasets", across)):
+        if block:
+            lines += ["", heading, *_lines(block, records.alpha)]
+    return "\n".join(lines)
+
+
+def _lines(rows: Sequence[tuple[str, str, str, Verdict | VariantVerdict]], alpha: float) -> list[str]:
+    places, labels, counts = (
+        max(map(len, column)) for column in zip(*((row[0], row[1], row[2]) for row in rows), strict=True)
+    )
+    widest = max(len(row[3].verdict) for row in rows)
+    lines = []
+    for place, label, count, one in rows:
+        shown = f"{points(one.mean_difference)} pp" if one.mean_difference is not None else NONE
+        between = f"  {level(alpha)} CI {interval(one.ci_low, one.ci_high)}" if one.ci_low is not None else ""
+        head = (
+            f"  {place:<{places}}  {label:<{labels}}  {one.verdict:<{widest}}  {count:>{counts}}  {shown:>9}{between}"
+        )
+        lines += [head.rstrip(), f"      {one.reason}", *(f"      note: {text}" for text in one.warnings)]
+    return lines
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """`python -m analysis.verdicts`: the verdicts as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.verdicts", description="Verdicts of a study, as JSON.")
-    parser.add_argument("records", type=Path, help="folder that analysis.collect wrote")
-    verdicts = judge(load(parser.parse_args(arguments).records))
-    sys.stdout.write(json.dumps([dataclasses.asdict(one) for one in verdicts], indent=1) + "\n")
+    """`python -m analysis.verdicts`: the verdicts of collected records, as text or as JSON."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.verdicts",
+        description="What the results of a study allow to say, cell by cell, and why. Reads a folder of records alone.",
+    )
+    parser.add_argument("folder", nargs="?", type=Path, help="folder of records, as analysis.collect writes it")
+    parser.add_argument("--records", type=Path, metavar="DIR", help="the same, by name")
+    parser.add_argument("--json", action="store_true", help="one object per cell; fractions, positive: variant better")
+    given = parser.parse_args(arguments)
+    if (given.folder is None) == (given.records is None):
+        parser.error("name one folder of records: DIR or --records DIR")
+    from analysis.findings import Findings  # it imports this module
+
+    try:
+        findings = Findings(load(given.folder or given.records))
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    text = json.dumps(to_json(findings), indent=1, allow_nan=False) if given.json else to_text(findings)
+    sys.stdout.write(text + "\n")
     return 0
 
 

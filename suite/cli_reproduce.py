@@ -1,16 +1,21 @@
-"""`graftbench reproduce`: which study redraws a published table, and its parameter counts beside ours."""
+"""`graftbench reproduce`: which study redraws a published table, its figures beside ours, and its parameter counts."""
 
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.markup import escape
 from rich.table import Table
 
+from suite.cli_shared import again, checked_plan, collected, train
 from suite.settings import Refused
+from suite.terminal import DEFAULT_DATA, DONE, SOME_FAILED, Data, Json, Profile, show, write_json
 
 if TYPE_CHECKING:
     from analysis.publications import PublishedRow, PublishedTable
@@ -26,6 +31,60 @@ _WITHOUT = {
     "architecture": "networks, not results",
     "confusion_matrix": "the table of the same paper has its network",
 }
+
+
+def reproduce(
+    table: Annotated[str | None, typer.Argument(help="A published table, e.g. sire-table-4; none: list them.")] = None,
+    profile: Profile = "",
+    data: Data = DEFAULT_DATA,
+    local: Annotated[bool, typer.Option("--local", help="One trial at a time in this process, without Ray.")] = False,
+    check_parameters: Annotated[
+        bool, typer.Option("--check-parameters", help="Only compare parameter counts; trains nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Redraw a published table: plan and run its study, then print the paper's figures beside ours."""
+    if table is None:
+        show([listing(), "redraw one: graftbench reproduce TABLE [--profile quick]"])
+        return
+    found = published(table)
+    if check_parameters:
+        rows = parameter_rows(found)
+        if as_json:
+            write_json(rows)
+        else:
+            show(parameter_table(rows))
+        return
+    _redraw(found, profile, data, local=local, as_json=as_json)
+
+
+def _redraw(table: PublishedTable, profile: str, data: Path, *, local: bool, as_json: bool) -> None:
+    study = study_file(table.id)
+    checked = checked_plan(study, data, profile)
+    from suite.show import outcome_lines, plan_tables
+    from suite.sweep.run import Options
+
+    if not as_json:
+        show(plan_tables(checked))
+    command = f"reproduce {table.id}" + (f" --profile {shlex.quote(profile)}" if profile else "")
+    outcome = train(checked, Options(data, local, None, "auto"), command, stderr=as_json)
+    records = collected(study, profile)
+    from analysis.findings import Findings
+    from analysis.published_tables import to_json, to_markdown
+    from analysis.report import write_report
+    from analysis.select import load
+
+    findings, folder = Findings(load(records)), records.parent / "report"
+    text = to_markdown(table, findings)
+    written = write_report(records, folder)
+    (folder / f"{table.id}.md").write_text(text, encoding="utf-8")
+    if as_json:
+        write_json(to_json(table, findings))
+    else:
+        sys.stdout.write(text)
+        show(outcome_lines(checked, outcome, again(study, profile)))
+        show([f"this table: {escape(str(folder / table.id))}.md; report: {escape(str(written))}"])
+    raise typer.Exit(SOME_FAILED if outcome.failed or outcome.tracking_trouble else DONE)
 
 
 def published(table: str) -> PublishedTable:

@@ -131,6 +131,8 @@ class Statistics(Section):
     metric: Literal["top1", "top5"] = "top1"
     rope: Annotated[Number, Field(gt=0, lt=100)] = 0.5  # percentage points that are too small to matter
     alpha: Annotated[Number, Field(gt=0, lt=0.5)] = 0.05
+    looks: Positive = 1  # at the data, in all; alpha is split evenly over them
+    most_seeds: Annotated[Whole, Field(ge=3)] = 30  # a topup adds confirm seeds up to here
 
 
 class Study(Section):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -51,6 +51,24 @@ class PlannedCell:
 
 
 @dataclass(frozen=True)
+class Look:
+    """One look at a study's results.
+
+    Attributes:
+        seeds: how many confirm seeds every group had, or shall have, at this look, by the group's label.
+        detect: the difference in percentage points that `topup` added seeds to see; None: the seeds of the study file.
+    """
+
+    seeds: Mapping[str, int]
+    detect: float | None = None
+
+
+def group_label(cell: Cell) -> str:
+    """The name of a cell's group in files and messages."""
+    return f"{cell.dataset.label} / {cell.backbone.label}"
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a study amounts to.
 
@@ -58,6 +76,7 @@ class Plan:
         recipe: with the study's overrides, defaults left out.
         epochs, search_epochs: budget of a confirm and of a search trial.
         batch: images per training step.
+        looks: at its results so far, the first run's included; what they added is part of the plan.
     """
 
     study: Study
@@ -66,6 +85,7 @@ class Plan:
     search_epochs: int
     batch: int
     cells: tuple[PlannedCell, ...]
+    looks: tuple[Look, ...] = ()
 
     @property
     def runnable(self) -> tuple[PlannedCell, ...]:
@@ -74,14 +94,26 @@ class Plan:
     @property
     def trials(self) -> int:
         """How many trainings the plan asks for."""
-        return len(self.runnable) * (self.study.search.trials + self.study.seeds)
+        return sum(self.study.search.trials + self.seeds_of(planned.cell) for planned in self.runnable)
+
+    def seeds_of(self, cell: Cell) -> int:
+        """Confirm seeds of a cell: the study's, or what a topup raised its group's to."""
+        return max(self.study.seeds, self._topped_up.get(group_label(cell), 0)) if self._topped_up else self.study.seeds
+
+    @functools.cached_property
+    def _topped_up(self) -> dict[str, int]:
+        raised: dict[str, int] = {}
+        for look in self.looks:
+            if look.detect is not None:
+                raised |= look.seeds
+        return raised
 
     def search_trial(self, cell: Cell, index: int, chosen: Settings, conditions: Conditions) -> Trial:
         return self._trial(cell, "search", index, self.search_epochs, chosen, conditions)
 
     def confirm_trials(self, cell: Cell, chosen: Settings, conditions: Conditions) -> list[Trial]:
         """One per confirm seed, all with the hyperparameters that the cell's search chose."""
-        seeds = range(self.study.seeds)
+        seeds = range(self.seeds_of(cell))
         return [self._trial(cell, "confirm", seed, self.epochs, chosen, conditions) for seed in seeds]
 
     def fixed(self, cell: Cell) -> Settings:

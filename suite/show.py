@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def plan_as_dict(plan: Plan) -> dict[str, Any]:
     """The plan as `plan --json` prints it; parameters and MACs are null for a refused cell."""
-    search, seeds = plan.study.search.trials, plan.study.seeds
+    search = plan.study.search.trials
     cells = [
         {
             "dataset": planned.cell.dataset.label,
@@ -35,7 +35,7 @@ def plan_as_dict(plan: Plan) -> dict[str, Any]:
             "macs": planned.macs,
             "inference_macs": planned.inference_macs,
             "search_trials": 0 if planned.refused else search,
-            "confirm_trials": 0 if planned.refused else seeds,
+            "confirm_trials": 0 if planned.refused else plan.seeds_of(planned.cell),
             "refused": planned.refused,
             "warnings": list(planned.warnings),
         }
@@ -74,7 +74,7 @@ def plan_tables(plan: Plan) -> Iterator[Table | str]:
         if planned.refused:
             table.add_row(*names, "[yellow]refused[/]", "", "", "0")
         else:
-            trials = str(study.search.trials + study.seeds)
+            trials = str(study.search.trials + plan.seeds_of(planned.cell))
             table.add_row(*names, f"{planned.parameters:,}", _si(planned.macs), _si(planned.inference_macs), trials)
     yield table
     for planned in plan.cells:
@@ -86,7 +86,7 @@ def plan_tables(plan: Plan) -> Iterator[Table | str]:
     comparisons = sum(not planned.cell.is_baseline for planned in plan.runnable)
     cells = _plural(len(plan.runnable), "cell")
     yield (
-        f"{plan.trials} trials: {cells} x ({study.search.trials} search + {study.seeds} confirm)"
+        f"{plan.trials} trials: {cells} x ({study.search.trials} search + {_seeds(plan)} confirm)"
         + (f"; {_plural(refused, 'cell')} refused" if refused else "")
         + f"; {_plural(comparisons, 'comparison')} with {BASELINE}"
     )
@@ -106,7 +106,13 @@ def _search_line(plan: Plan) -> Iterator[str]:
         return
     asha = f", ASHA from epoch {search.asha.grace} by {search.asha.reduction}" if search.asha else ""
     over = f"over {', '.join(search.space)} ({search.sampler}{asha})"
-    yield f"search {search.trials} trials a cell {over}, then {plan.study.seeds} paired confirm seeds"
+    yield f"search {search.trials} trials a cell {over}, then {_seeds(plan)} paired confirm seeds"
+
+
+def _seeds(plan: Plan) -> str:
+    """`5`, or `5 to 12` where some groups were topped up."""
+    found = {plan.seeds_of(planned.cell) for planned in plan.runnable} or {plan.study.seeds}
+    return str(min(found)) if len(found) == 1 else f"{min(found)} to {max(found)}"
 
 
 def _plural(number: int, noun: str) -> str:

@@ -1,4 +1,7 @@
-"""Collecting from a real MLflow store: by SQL from SQLite, by REST from a server over the same file."""
+"""Collecting from a real MLflow store: by SQL from SQLite, by REST from a server over the same file.
+
+What happens to a folder that was collected before is in test_collect_again.py, PostgreSQL in test_collect_postgres.py.
+"""
 
 import json
 import math
@@ -17,7 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.collect import StudyNotFoundError, collect
+from analysis import parts
+from analysis.collect import StudyNotFoundError, collect, main, shown
 from analysis.select import load
 from analysis.verdicts import judge
 from suite.records import COLUMNS
@@ -138,9 +142,16 @@ def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
     raise TimeoutError(address)
 
 
+def epochs_in(folder: Path) -> pd.DataFrame:
+    """The long table of epochs, in one order."""
+    table = parts.read((folder / "epochs").iterdir()).to_pandas().astype({"trial_key": str, "metric": str})
+    return table.sort_values(["trial_key", "metric", "epoch"], ignore_index=True)
+
+
 def test_files_and_types(by_sql: Path) -> None:
     assert sorted(path.name for path in by_sql.iterdir()) == [
-        "epochs.parquet",
+        "epochs",
+        "manifest.json",
         "predictions",
         "study.json",
         "trials.parquet",
@@ -165,7 +176,7 @@ def test_rows(by_sql: Path) -> None:
 
 
 def test_epochs_count_once(by_sql: Path) -> None:
-    epochs = pq.read_table(by_sql / "epochs.parquet").to_pandas()
+    epochs = epochs_in(by_sql)
     mine = epochs[(epochs["trial_key"] == "base0") & (epochs["metric"] == "train_loss")].sort_values("epoch")
     assert list(zip(mine["epoch"], mine["value"], strict=True)) == [(1, 0.45), (2, 0.4)]
 
@@ -183,23 +194,11 @@ def test_server_gives_the_same(store: Store, server: str, by_sql: Path, tmp_path
         .to_pandas()
         .equals(pq.read_table(by_sql / "trials.parquet").to_pandas())
     )
-    order = ["trial_key", "metric", "epoch"]
-    tables = [pd.read_parquet(folder / "epochs.parquet").sort_values(order) for folder in (by_sql, by_rest)]
-    pd.testing.assert_frame_equal(*(table.reset_index(drop=True) for table in tables))
+    pd.testing.assert_frame_equal(epochs_in(by_rest), epochs_in(by_sql))
     for name in ("study.json", *(f"predictions/{path.name}" for path in (by_sql / "predictions").iterdir())):
         assert (by_rest / name).read_bytes() == (by_sql / name).read_bytes()
     with pytest.raises(StudyNotFoundError, match=r"No study 'other' at http://.*studies there: demo\."):
         collect(server, "other", tmp_path / "none")
-
-
-def test_again_replaces_and_leaves_other_files_alone(store: Store, tmp_path: Path) -> None:
-    (tmp_path / "report.html").write_text("mine")
-    collect(store.uri, "demo", tmp_path)
-    (tmp_path / "predictions" / "stale.parquet").write_text("")
-    collect(store.uri, "demo", tmp_path)
-    assert not (tmp_path / "predictions" / "stale.parquet").exists()
-    assert (tmp_path / "report.html").read_text() == "mine"
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_what_is_not_there_is_named(store: Store, tmp_path: Path) -> None:
@@ -222,3 +221,157 @@ def test_long_study_goes_on_in_further_tags(store: Store, tmp_path: Path) -> Non
     out = collect(store.uri, "long", tmp_path / "out")
     assert json.loads((out / "study.json").read_text()) == STUDY
     assert load(out).trials.empty
+
+
+def test_the_manifest_says_what_was_collected(store: Store, by_sql: Path) -> None:
+    said = json.loads((by_sql / "manifest.json").read_text())
+    assert (said["schema"], said["study"], said["tracking"]) == (1, "demo", store.uri)
+    assert said["experiment_id"] == store.experiment and said["collected"].endswith("+00:00")
+    assert len(said["runs"]) == 9  # the failed attempt of sire1 is known, though another run stands for its key
+    written = {path.relative_to(by_sql).as_posix() for path in by_sql.rglob("*") if path.is_file()}
+    assert set(said["files"]) == written - {"manifest.json"}
+    assert said["files"]["trials.parquet"]["rows"] == 8
+    source = load(by_sql).source
+    assert (source["tracking_uri"], source["experiment_id"]) == (store.uri, store.experiment)
+
+
+@pytest.mark.parametrize(
+    ("uri", "public"),
+    [
+        ("postgresql://me:se/cr:et@db:5432/x", "postgresql://me@db:5432/x"),
+        ("postgresql://db/x?user=me&password=secret&sslmode=require", "postgresql://db/x?user=me&sslmode=require"),
+        ("https://me:secret@tracking.example/mlflow", "https://tracking.example/mlflow"),
+        ("http://127.0.0.1:5000/a@b", "http://127.0.0.1:5000/a@b"),
+        ("sqlite:////a:b@c/mlflow.db", "sqlite:////a:b@c/mlflow.db"),
+    ],
+)
+def test_passwords_are_not_shown(uri: str, public: str) -> None:
+    assert shown(uri) == public
+
+
+class Gate:
+    """A server that asks for a login, and hands what passes to another one; it counts what was asked for."""
+
+    def __init__(self, behind: str) -> None:
+        import base64
+        import threading
+        import urllib.error
+        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+        asked = self.asked = []
+        wanted = "Basic " + base64.b64encode(b"me:right").decode()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(self.path.partition("?")[0])
+                if self.path != "/health" and self.headers.get("Authorization") != wanted:
+                    self.answer(401, b"You are not authenticated.")
+                    return
+                size = int(self.headers.get("Content-Length") or 0)
+                body = self.rfile.read(size) if size else None
+                kind = {"Content-Type": self.headers.get("Content-Type") or "text/plain"}
+                request = urllib.request.Request(behind + self.path, body, kind, method=self.command)
+                try:
+                    with urllib.request.urlopen(request, timeout=60) as reply:
+                        self.answer(reply.status, reply.read())
+                except urllib.error.HTTPError as error:
+                    self.answer(error.code, error.read())
+
+            do_POST = do_GET  # noqa: N815
+
+            def answer(self, status: int, body: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.uri = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def gate(server: str) -> Iterator[Gate]:
+    gate = Gate(server)
+    yield gate
+    gate.close()
+
+
+def test_a_server_with_login(gate: Gate, by_sql: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
+    with pytest.raises(StudyNotFoundError, match=r"refuses the login: set MLFLOW_TRACKING_USERNAME and .*PASSWORD"):
+        collect(gate.uri, "demo", tmp_path / "records")
+    assert not (tmp_path / "records").exists() and len(gate.asked) == 2  # no retry with a password that is wrong
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "right")
+    collect(gate.uri, "demo", tmp_path / "records")
+    pd.testing.assert_frame_equal(epochs_in(tmp_path / "records"), epochs_in(by_sql))
+    histories = [path for path in gate.asked if path.endswith("metrics/get-history")]
+    assert len(histories) == 16  # two metrics of the eight runs that count
+    del gate.asked[:]
+    collect(gate.uri, "demo", tmp_path / "records")
+    again = [path for path in gate.asked if path.endswith("metrics/get-history")]
+    assert len(again) == 2  # of the one run that has not ended
+
+
+def test_a_server_that_does_not_answer_is_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.collect._SECONDS", 0.3)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        address = f"http://me:secret@127.0.0.1:{silent.getsockname()[1]}"
+        for listens in (False, True):
+            if listens:
+                silent.listen()
+            with pytest.raises(StudyNotFoundError, match=r"No MLflow server answers at http://127") as raised:
+                collect(address, "demo", tmp_path / "out")
+            assert "secret" not in str(raised.value)
+
+
+def test_other_databases_are_named(tmp_path: Path) -> None:
+    (tmp_path / "other.db").write_bytes(b"no database, but long enough to look like one" * 100)
+    with pytest.raises(StudyNotFoundError, match=r"can't be read \(file is not a database\)"):
+        collect(f"sqlite:///{tmp_path}/other.db", "demo", tmp_path / "out")
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(StudyNotFoundError, match=r"no such table: experiments.*MLflow wrote it"):
+        collect(f"sqlite:///{tmp_path}/empty.db", "demo", tmp_path / "out")
+    with pytest.raises(StudyNotFoundError, match="Not the address of a database"):
+        collect("postgresql://me:secret@host:port/x", "demo", tmp_path / "out")
+
+
+def test_the_command(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
+    assert main(["demo", "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'out'}\n"
+    assert main(["other", "--out", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err.startswith("No study 'other' at")
+    (tmp_path / "file").touch()
+    assert main(["demo", "--out", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--out", "none"]) == 2
+    assert "No tracking database at sqlite:///runs/mlflow.db" in capsys.readouterr().err
+
+
+def test_collects_without_torch_and_ray(store: Store, tmp_path: Path) -> None:
+    """As on a laptop that has neither."""
+    block = "import sys; sys.modules.update(dict.fromkeys(['torch', 'torchvision', 'ray', 'timm', 'optuna']))"
+    code = f"{block}; from analysis.collect import main; sys.exit(main({['demo', '--out', str(tmp_path / 'out')]!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "MLFLOW_TRACKING_URI": store.uri},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert pq.read_metadata(tmp_path / "out" / "trials.parquet").num_rows == 8

@@ -217,4 +217,18 @@ def test_a_terminal_shows_the_table_live(clock: Clock) -> None:
     ("seconds", "text"), [(0, "0 s"), (89, "89 s"), (90, "2 min"), (5399, "90 min"), (5400, "1.5 h"), (86400, "24.0 h")]
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert progress._duration(seconds) == text
+    assert progress.duration(seconds) == text
+
+
+def test_a_tiny_cell_says_nothing_of_a_large_one(clock: Clock) -> None:
+    """The tiny one's seconds are overhead alone; by them the third cell would take 2,000 times as long."""
+    found = make_plan(parse_study(STUDY))
+    macs = (1000, 1_000_000, 2_000_000)
+    of = with_cells(found, tuple(replace(cell, macs=own) for cell, own in zip(found.cells, macs, strict=True)))
+    shown = Progress(of, quiet())
+    for cell in (0, 1):
+        told = trial(of, cell)
+        shown.started(told)
+        clock.now += 10.0 * (cell + 1)
+        shown.epoch(told, epoch(1, seconds=10.0 * (cell + 1)))
+    assert shown.seconds_left() == pytest.approx(23 * 10 + 23 * 20 + 24 * 40)

@@ -165,8 +165,11 @@ def test_a_table_is_redrawn_end_to_end(graftbench: Command, configs: Path, tmp_p
     assert [row["model"] for row in found] == [row.row for row in load_table("sire-table-5").rows]
     assert found[1]["outcome"] == "single run" and found[1]["seeds"] == 2
     written = (tmp_path / "runs" / "redrawn-quick" / "report" / "sire-table-5.md").read_text(encoding="utf-8")
-    assert "**Profile quick: not the paper's protocol" in written and "**digits stands in for mnist.**" in written
-    assert "- SIRe-CNN: digits / base_cnn(width=0.05) / sire" in written
+    assert "Profile quick: not the paper's protocol" in written and "digits stands in for mnist." in written
     [line] = [line for line in written.splitlines() if line.startswith("| SIRe-CNN |")]
-    assert "| 22.88 |" in line and "| +14.40 |" in line and line.endswith("| 2 | single run |")
+    assert (
+        "| 22.88 |" in line
+        and "| +14.40 |" in line
+        and line.endswith(r"| 2 | single run | digits / base\_cnn(width=0.05) / sire |")
+    )
     assert written.count("| not run |") == 10

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from analysis import synthetic
+from analysis.findings import Findings
 from analysis.formats import NONE
 from analysis.publications import PublishedTable, load_table, parse, tables
-from analysis.reproduction import Reproduced, reproduce, to_markdown
-from analysis.select import Records
+from analysis.published_tables import beside, to_json, to_markdown, to_table
+from analysis.reproduction import Reproduced, reproduce
 
 BASE = [0.300, 0.310, 0.305, 0.295, 0.302]
 NOISE = [0.0000, 0.0010, -0.0010, 0.0005, -0.0005]
@@ -46,8 +47,8 @@ def better(by: float, seeds: int = 5) -> list[float]:
     return [base - by / 100 - noise for base, noise in zip(BASE[:seeds], NOISE, strict=False)]
 
 
-def study(errors: dict[str, Any], dataset: str = "mnist", backbone: str = "base_cnn", **changes: Any) -> Records:
-    return synthetic.study(errors, dataset, backbone, **changes)
+def study(errors: dict[str, Any], dataset: str = "mnist", backbone: str = "base_cnn", **changes: Any) -> Findings:
+    return Findings(synthetic.study(errors, dataset, backbone, **changes))
 
 
 def rows(errors: dict[str, Any], table: PublishedTable | None = None, **changes: Any) -> dict[str, Reproduced]:
@@ -133,7 +134,7 @@ def test_of_several_cells_the_one_with_the_fewest_settings_is_taken() -> None:
         errors = {"baseline": BASE, "sire": better(by)}
         trials += synthetic.trial_rows(errors, "mnist", backbone)
         cells += [synthetic.cell_of(name, "mnist", backbone) for name in errors]
-    found = reproduce(made(), synthetic.records(trials, cells, seeds=5))
+    found = reproduce(made(), Findings(synthetic.records(trials, cells, seeds=5)))
     assert {row.cell.split(" / ")[1] for row in found if row.cell} == {"base_cnn"}
 
 
@@ -187,11 +188,11 @@ def test_a_gain_that_isnt_printed_is_only_ours() -> None:
 def test_an_unequal_budget_is_not_comparable(field: str, value: int, reason: str) -> None:
     trials = ended(synthetic.trial_rows({"baseline": BASE, "sire": better(2)}, "mnist", "base_cnn"), **{field: value})
     cells = [synthetic.cell_of(name, "mnist", "base_cnn") for name in ("baseline", "sire")]
-    records = synthetic.records(trials, cells, seeds=5)
+    records = Findings(synthetic.records(trials, cells, seeds=5))
     found = reproduce(made(), records)[1]
     assert (found.outcome, found.gain, found.reason) == ("not comparable", None, reason)
     assert found.ours is not None, "the figure itself is shown"
-    assert f"- SIRe: mnist / base_cnn / sire ({reason})" in to_markdown(made(), records)
+    assert f"\n- SIRe: {reason}\n" in to_markdown(made(), records)
 
 
 def test_changed_knobs_other_than_the_budget_stay_comparable() -> None:
@@ -199,7 +200,7 @@ def test_changed_knobs_other_than_the_budget_stay_comparable() -> None:
     trials = synthetic.trial_rows({"baseline": BASE, "sire": better(2)}, "mnist", "base_cnn")
     trials = ended(trials, hyperparameters="augment=False, schedule=constant")
     cells = [synthetic.cell_of(name, "mnist", "base_cnn") for name in ("baseline", "sire")]
-    assert reproduce(made(), synthetic.records(trials, cells, seeds=5))[1].outcome == "reproduced"
+    assert reproduce(made(), Findings(synthetic.records(trials, cells, seeds=5)))[1].outcome == "reproduced"
 
 
 # -- another reference than the baseline
@@ -244,7 +245,7 @@ def test_budgets_are_audited_against_the_reference() -> None:
     trials = ended(trials, epochs=5)
     cells = [synthetic.cell_of(name, "mnist", "base_cnn") for name in ("sire:lambda=0.5", "baseline")]
     table = made(OVER_STRONG)
-    found = reproduce(table, synthetic.records(trials, cells, seeds=5))[0]
+    found = reproduce(table, Findings(synthetic.records(trials, cells, seeds=5)))[0]
     assert found.outcome == "not comparable" and found.reason == "epochs 10, sire(lambda=0.5) 5"
 
 
@@ -266,6 +267,7 @@ def test_the_tables_that_name_a_reference() -> None:
             assert any(row.variant == table.reference for row in table.rows), name
     sire = reproduce(load_table("sire-table-2"), study({"baseline": BASE}))
     assert [row.published_gain for row in sire] == [None, 0.34, 6.06, -66.79, -66.79]
+    assert [row.model for row in sire[1:]] == [f"SIRe-CNN, λ {weight}" for weight in ("0.1", "0.2", "0.5", "1")]
 
 
 @pytest.mark.parametrize(
@@ -286,14 +288,40 @@ def test_a_wrong_reference_is_refused(reference: str, sentence: str) -> None:
 
 def test_markdown_says_what_must_be_known() -> None:
     text = to_markdown(made(), study({"baseline": BASE, "sire": better(2)}, profile="quick"))
-    assert "**Profile quick: not the paper's protocol; the figures can only show a direction.**" in text
+    assert "\n\n**Profile quick: not the paper's protocol; the figures can only show a direction.**\n\nTest" in text
     assert "Gains in percentage points over the baseline, positive is better." in text
     assert "unadjusted" not in text
     assert "\n| SIRe | 28.00 | 28.24 ± " in text and "| +2.00 | +2.00 ± " in text
-    assert f"\n| Absent | 20.00 | {NONE} | +10.00 | {NONE} | {NONE} | not run |" in text
-    assert "\n- of the table\n- of the paper\n" in text
+    assert f"\n| Absent | 20.00 | {NONE} | {NONE} | +10.00 | {NONE} | {NONE} | not run | {NONE} |" in text
+    assert text.endswith("\n- The paper's table: of the table\n- The paper: of the paper\n")
     lines = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(lines) == 7 and {line.count("|") for line in lines} == {8}
+    assert len(lines) == 7 and {line.count("|") for line in lines} == {10}
+
+
+def test_the_table_holds_fractions_and_ours_minus_published() -> None:
+    findings = study({"baseline": BASE, "sire": better(2)})
+    table, [_, ours, *_] = to_table(made(), findings), reproduce(made(), findings)
+    keys = [column.key for column in table.columns]
+    row = dict(zip(keys, table.rows[1], strict=True))
+    assert ours.ours is not None and ours.half_width is not None
+    assert row["published"].number == 0.28 and row["ours"].number == pytest.approx(ours.ours / 100)
+    assert row["difference"].number == pytest.approx((ours.ours - 28) / 100) and row["difference"].text == "+0.24"
+    assert row["ours"].low == pytest.approx((ours.ours - ours.half_width) / 100) and len(row["ours"].runs) == 5
+    gain = row["gain"]
+    assert gain.low is not None and gain.high is not None and gain.low < 0.02 < gain.high
+    assert [dict(zip(keys, other, strict=True))["row"].text for other in table.rows] == [
+        "Plain", "SIRe", "Strong", "Absent", "Other",
+    ]  # fmt: skip
+    assert to_json(made(), findings)[1]["outcome"] == row["outcome"].text == "reproduced"
+
+
+def test_the_tables_that_a_study_names_stand_beside_it_else_those_that_it_serves() -> None:
+    errors = {"baseline": BASE, "sire": better(2)}
+    named = study(errors, reproduces=["sire-table-4", "sire-table-1", "nothing-of-ours"])
+    assert [table.id for table in beside(named)] == ["published-sire-table-4", "published-sire-table-1"]
+    served = [table.id for table in beside(study(errors, "cifar100"))]
+    assert "published-sire-table-1" in served and "published-sire-table-8" not in served
+    assert beside(study({"baseline": BASE, "wide": BASE}, "digits", "cnn")) == []
 
 
 def test_markdown_says_that_another_references_outcomes_are_unadjusted() -> None:
@@ -319,7 +347,9 @@ def test_the_small_cnns_base_stands_beside_its_composed_cell() -> None:
     trials = synthetic.trial_rows({"baseline": BASE, composed: better(-6)}, "cifar10(validation=5000)", backbone)
     trials = [row | {"epochs": 5} if "+" in row["variant"] and row["stage"] == "confirm" else row for row in trials]
     cells = [synthetic.cell_of(name, "cifar10(validation=5000)", backbone) for name in ("baseline", composed)]
-    base, improved, *_ = reproduce(load_table("cifar10-cnn-project-table-1"), synthetic.records(trials, cells, seeds=5))
+    base, improved, *_ = reproduce(
+        load_table("cifar10-cnn-project-table-1"), Findings(synthetic.records(trials, cells, seeds=5))
+    )
     assert base.cell.endswith(f"no_batch_norm+no_dropout+training ({composed.partition(':')[2]})")
     assert base.outcome == "not comparable" and base.reason == "epochs 5, baseline 10"
     assert improved.outcome == "baseline" and improved.cell.endswith(" / baseline")

@@ -33,6 +33,29 @@ def test_sign_flip_monte_carlo_repeats() -> None:
     assert statistics.sign_flip(many) == pytest.approx(stats.ttest_1samp(many, 0).pvalue, abs=0.03)
 
 
+@pytest.mark.parametrize("seeds", [2, 5, 10, 12])
+def test_sign_flip_agrees_with_scipy(seeds: int) -> None:
+    differences = np.random.default_rng(seeds).normal(0.4, 1, seeds)
+    known = stats.permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=np.inf, vectorized=True
+    )
+    assert statistics.sign_flip(differences) == pytest.approx(known.pvalue)
+
+
+def test_sign_flip_counts_ties_in_spite_of_rounding() -> None:
+    """The sum is 0.4; of the 16 patterns one reaches 0.8, one 0.6, two 0.4 exactly, and their mirrors as many."""
+    differences = np.array([0.1, 0.3, 0.2, -0.2])
+    assert statistics.sign_flip(differences) == pytest.approx(8 / 16)
+    assert statistics.sign_flip(np.array([0.3, 0.1, -0.2, 0.2])) == pytest.approx(8 / 16)
+
+
+def test_sign_flip_monte_carlo_agrees_with_the_exact_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    differences = np.random.default_rng(3).normal(0.5, 1, 14)
+    exact = statistics.sign_flip(differences)
+    monkeypatch.setattr(statistics, "EXACT_UP_TO", 10)
+    assert statistics.sign_flip(differences) == pytest.approx(exact, abs=4 * math.sqrt(exact / 99_999))
+
+
 def test_holm_by_hand() -> None:
     assert statistics.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert statistics.holm([]) == []
@@ -72,6 +95,75 @@ def test_attainability() -> None:
     assert statistics.seeds_for_sign_flip(1, 0.05) == 6  # 2/2^6 = 0.031
     assert statistics.seeds_for_sign_flip(5, 0.05) == 8  # 10/256 = 0.039
     assert statistics.seeds_for_sign_flip(26, 0.05) == 11  # 52/1024 = 0.0508 is too much
+
+
+@pytest.mark.parametrize(
+    ("seeds", "family", "alpha", "looks", "expected"),
+    [
+        (2, 1, 0.05, 1, False),
+        (3, 500, 0.05, 1, True),
+        (6, 500, 0.05, 1, True),
+        (6, 1, 0.01, 1, False),  # the sign-flip test must agree, and can't below 0.031
+        (6, 1, 0.025, 2, True),  # unadjusted: at the study's alpha, not at that of a look
+        (10, 25, 0.05, 1, True),
+        (10, 26, 0.05, 1, False),
+        (11, 26, 0.05, 1, True),
+        (20, 4999, 0.05, 1, True),
+        (20, 5001, 0.05, 1, False),  # 99,999 random flips have no p below 1/100,000
+    ],
+)
+def test_what_is_attainable(seeds: int, family: int, alpha: float, looks: int, expected: bool) -> None:
+    assert statistics.attainable(seeds, family, alpha, looks) is expected
+    assert (statistics.unattainable(seeds, family, alpha, looks) == "") is expected
+
+
+def test_the_sentence_of_what_is_not_attainable() -> None:
+    assert statistics.unattainable(10, 26, 0.05) == (
+        "10 seeds cannot reach HELPS or HURTS (the least p of the sign-flip test, corrected for 26 cells, is 0.051); "
+        "11 seeds can"
+    )
+    assert statistics.unattainable(1, 1, 0.05).endswith("(there is no test below 3 seeds); 3 seeds can")
+    assert statistics.unattainable(20, 6000, 0.05).endswith("no number of seeds can: judge fewer cells in one study")
+
+
+def test_effect_in_sd_needs_two_seeds() -> None:
+    assert statistics.effect_in_sd(5, 0.05) == pytest.approx(TTestPower().solve_power(nobs=5, alpha=0.05, power=0.8))
+    with pytest.raises(ValueError, match="at least two seeds"):
+        statistics.effect_in_sd(1, 0.05)
+
+
+def test_mcnemar_agrees_with_the_binomial_test() -> None:
+    baseline = np.array([True] * 90 + [False] * 10)
+    variant = np.array([True] * 88 + [False] * 2 + [True] * 9 + [False])
+    found = statistics.mcnemar(baseline, variant)
+    assert (found.only_baseline, found.only_variant) == (2, 9)
+    assert found.p_value == pytest.approx(stats.binomtest(2, 11).pvalue)
+    assert statistics.mcnemar(baseline, baseline).p_value == 1.0
+    with pytest.raises(ValueError, match="same test images"):
+        statistics.mcnemar(baseline, variant[:-1])
+
+
+def test_iqm_is_the_mean_of_the_middle_half() -> None:
+    assert statistics.iqm([9.0, 1, 2, 3, 4, 5, 6, 0]) == pytest.approx((2 + 3 + 4 + 5) / 4)
+
+
+def test_iqm_interval_is_stratified_and_seeded() -> None:
+    """Two datasets whose seeds agree: drawing within each leaves nothing to chance; pooled draws would vary."""
+    flat = {"easy": [0.1] * 4, "hard": [0.5] * 4}
+    assert statistics.iqm_interval(flat, 0.05) == pytest.approx((0.3, 0.3))
+    generator = np.random.default_rng(4)
+    errors = {name: generator.normal(0.2, 0.01, 10).tolist() for name in ("a", "b", "c")}
+    low, high = statistics.iqm_interval(errors, 0.05)
+    assert low < statistics.iqm([error for own in errors.values() for error in own]) < high
+    assert statistics.iqm_interval(errors, 0.05) == (low, high)
+    with pytest.raises(ValueError, match="same number of seeds"):
+        statistics.iqm_interval({"a": [0.1] * 3, "b": [0.1] * 4}, 0.05)
+
+
+def test_correlation() -> None:
+    assert statistics.correlation(np.array([1.0, 2, 3]), np.array([2.0, 4, 6])) == pytest.approx(1)
+    assert statistics.correlation(np.array([1.0, 2]), np.array([2.0, 4])) is None
+    assert statistics.correlation(np.full(3, 0.1), D[:3]) is None
 
 
 def test_no_spread_is_refused_not_nan() -> None:

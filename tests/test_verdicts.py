@@ -4,18 +4,22 @@ import dataclasses
 import gc
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from analysis import statistics, synthetic
-from analysis.select import arrange
-from analysis.verdicts import Verdict, judge
+from analysis.across import VariantVerdict, judge_variants
+from analysis.findings import Findings
+from analysis.select import arrange, groups
+from analysis.verdicts import Verdict, judge, main, to_json, to_text
 
-BASE = [0.100, 0.110, 0.105, 0.095, 0.102, 0.108, 0.099, 0.104, 0.101, 0.107, 0.103, 0.098]
-WAVE = [0.000, 0.001, -0.001, 0.0005, -0.0005, 0.0008, -0.0008, 0.0002, 0.0003, -0.0003, 0.0006, -0.0006]
+NOISE = 0.005
+BASE = [0.100, 0.110, 0.105, 0.095, 0.102, 0.108, 0.099, 0.104, 0.101, 0.107, 0.103, 0.098] * 3
+WAVE = [0.000, 0.001, -0.001, 0.0005, -0.0005, 0.0008, -0.0008, 0.0002, 0.0003, -0.0003, 0.0006, -0.0006] * 3
 
 
 def shifted(seeds: int, gain: float, wave: float = 1.0) -> list[float]:
@@ -42,7 +46,13 @@ ROWS = synthetic.trial_rows({"baseline": BASE[:5], "sire": shifted(5, 0.02)})
 
 @pytest.mark.parametrize(
     ("seeds", "test"),
-    [(3, "t interval"), (5, "paired t"), (8, "paired t and sign-flip"), (12, "sign-flip")],
+    [
+        (3, "t interval"),
+        (5, "paired t"),
+        (8, "paired t and sign-flip"),
+        (12, "sign-flip"),
+        (30, "sign-flip (Monte Carlo)"),
+    ],
 )
 def test_helps_and_hurts(seeds: int, test: str) -> None:
     better, worse = verdict(shifted(seeds, 0.02)), verdict(shifted(seeds, -0.02))
@@ -66,6 +76,8 @@ def test_single_run(seeds: int) -> None:
     assert one.verdict == "SINGLE RUN"
     assert one.p_value is None and one.ci_low is None
     assert one.mean_difference is not None
+    counted = "1 seed" if seeds == 1 else "2 seeds"
+    assert one.reason == f"{counted}: no test and no interval; a verdict takes 3 seeds or more"
 
 
 def test_too_small_to_matter() -> None:
@@ -78,6 +90,7 @@ def test_equivalent() -> None:
     one = verdict(shifted(5, 0.0))
     assert one.verdict == "EQUIVALENT"
     assert one.equivalence_p is not None and one.equivalence_p < 0.05
+    assert one.reason.startswith("within ±0.5 pp of the baseline (equivalence test, TOST, p ")
     assert verdict(shifted(3, 0.0)).verdict == "NOT ENOUGH EVIDENCE"  # TOST from 4 seeds on
 
 
@@ -123,7 +136,9 @@ def test_ten_seeds_over_a_large_family_cannot_decide() -> None:
     verdicts = judge(synthetic.study(cells))
     assert {one.verdict for one in verdicts} == {"NOT ENOUGH EVIDENCE"}
     assert all("p = 0.059 after Holm's correction for 30 cells" in one.reason for one in verdicts)
-    assert all("10 seeds cannot decide by sign-flip over 30 cells, 11 can" in one.reason for one in verdicts)
+    why = "10 seeds cannot reach HELPS or HURTS (the least p of the sign-flip test, corrected for 30 cells, is 0.059)"
+    assert all(f"{why}; 11 seeds can" in one.reason for one in verdicts)
+    assert all(one.warnings == (f"{why}; 11 seeds can",) for one in verdicts)
 
 
 def test_holm_runs_over_all_groups() -> None:
@@ -266,36 +281,87 @@ def frozen() -> Iterator[None]:
     gc.unfreeze()
 
 
-def _false_positives(seeds: int, studies: int = 200) -> int:
-    generator = np.random.default_rng(20240 + seeds)
-    hits = 0
+def simulated(
+    cells: int, seeds: int, studies: int, seed: int, datasets: int = 1, effect: float = 0.0, **changes: Any
+) -> Iterator[tuple[list[Verdict], list[VariantVerdict]]]:
+    """The verdicts of studies whose trials have noise 0.5 pp; the first variant is better by `effect` everywhere."""
+    generator, names = np.random.default_rng(seed), ["baseline", *(f"v{index}" for index in range(1, cells))]
+    empty: dict[str, list[float]] = {name: [0.1] * seeds for name in names}
+    records = synthetic.studies({(f"d{index}", "cnn"): empty for index in range(datasets)}, **changes)
+    arranged = groups(records)
     for _ in range(studies):
-        verdicts = judge(synthetic.draw(generator, cells=6, seeds=seeds))
-        hits += any(one.verdict in ("HELPS", "HURTS") for one in verdicts)
-    return hits
+        shared = generator.normal(0.1, NOISE, (datasets, 1, seeds))
+        errors = shared + generator.normal(0, NOISE, (datasets, cells, seeds))
+        errors[:, 1] -= effect
+        redrawn = synthetic.with_errors(arranged, errors)
+        verdicts = judge(records, redrawn)
+        yield verdicts, judge_variants(records, redrawn, verdicts)
+
+
+def shown(verdicts: Iterable[Verdict | VariantVerdict]) -> bool:
+    return any(one.verdict in ("HELPS", "HURTS") for one in verdicts)
+
+
+def at_most(studies: int, share: float) -> float:
+    """So many of the studies, within 2 binomial standard errors."""
+    return studies * share + 2 * math.sqrt(studies * share * (1 - share))
 
 
 @pytest.mark.usefixtures("frozen")
 @pytest.mark.parametrize("seeds", [5, 10])
 def test_aa_control(seeds: int) -> None:
     """200 studies of 5 variants that do nothing: at most 5 % show any effect, within 2 binomial standard errors."""
-    hits, allowed = _false_positives(seeds), 200 * 0.05 + 2 * math.sqrt(200 * 0.05 * 0.95)
-    assert hits <= allowed, f"{hits} of 200 studies show an effect that is not there"
+    hits = sum(shown(cells) or shown(variants) for cells, variants in simulated(6, seeds, 200, 20240 + seeds))
+    assert hits <= at_most(200, 0.05), f"{hits} of 200 studies show an effect that is not there"
 
 
 @pytest.mark.usefixtures("frozen")
-@pytest.mark.parametrize("seeds", [5, 10])
+@pytest.mark.parametrize(("datasets", "cells"), [(4, 2), (6, 2)])
+def test_aa_control_across_datasets(datasets: int, cells: int) -> None:
+    """Cells and variants are two questions: each has a false verdict in at most 5 % of the studies."""
+    found = list(simulated(cells, 5, 200, 77 + datasets, datasets))
+    for hits in (sum(shown(own) for own, _ in found), sum(shown(variants) for _, variants in found)):
+        assert hits <= at_most(200, 0.05), f"{hits} of 200 studies show an effect that is not there"
+
+
+@pytest.mark.usefixtures("frozen")
+def test_two_looks_keep_alpha_together() -> None:
+    """5 seeds, then 10: with `looks: 2` a HELPS or HURTS at either look comes in at most 5 % of 200 studies."""
+    empty = {seeds: synthetic.study({"baseline": [0.1] * seeds, "v1": [0.1] * seeds}, looks=2) for seeds in (5, 10)}
+    arranged = {seeds: groups(records) for seeds, records in empty.items()}
+    generator, hits = np.random.default_rng(99), 0
+    for _ in range(200):
+        errors = generator.normal(0.1, NOISE, (1, 2, 10))
+        looks = (
+            judge(empty[seeds], synthetic.with_errors(own, errors[:, :, :seeds])) for seeds, own in arranged.items()
+        )
+        hits += any(map(shown, looks))
+    assert hits <= at_most(200, 0.05)
+
+
+@pytest.mark.usefixtures("frozen")
+@pytest.mark.parametrize("seeds", [5, 6, 10])
 def test_planted_effect_is_found_with_the_stated_power(seeds: int) -> None:
     """The smallest effect that the report says `seeds` see is found in 80 % of 100 studies, within binomial error."""
-    noise, generator = 0.005, np.random.default_rng(7 + seeds)
-    wave = np.resize([1.0, -1.0], seeds)
-    in_sd = statistics.smallest_effect(wave, 0.05 / 5) / statistics.spread(wave)
-    effect = in_sd * noise * math.sqrt(2)  # the difference of two trials
-    found = 0
-    for _ in range(100):
-        verdicts = judge(synthetic.draw(generator, cells=6, seeds=seeds, effect=effect, noise=noise))
-        found += verdicts[0].verdict == "HELPS"
+    effect = statistics.effect_in_sd(seeds, 0.05 / 5) * NOISE * math.sqrt(2)  # d is the difference of two trials
+    found = sum(cells[0].verdict == "HELPS" for cells, _ in simulated(6, seeds, 100, 7 + seeds, effect=effect))
     assert found >= 80 - 2 * math.sqrt(100 * 0.8 * 0.2)
+
+
+@pytest.mark.usefixtures("frozen")
+@pytest.mark.parametrize(("datasets", "power"), [(5, 80), (7, 70)])
+def test_planted_effect_is_found_across_datasets(datasets: int, power: int) -> None:
+    """A dataset's mean of 5 differences varies by NOISE * sqrt(2 / 5). Wilcoxon's exact test sees less than the t."""
+    effect = statistics.effect_in_sd(datasets, 0.05) * NOISE * math.sqrt(2 / 5)
+    found = sum(variants[0].verdict == "HELPS" for _, variants in simulated(2, 5, 100, 5, datasets, effect))
+    assert found >= power - 2 * math.sqrt(100 * 0.8 * 0.2)
+
+
+def test_simulated_studies_are_judged_as_those_from_tables() -> None:
+    errors = np.array([[BASE[:5], shifted(5, 0.004, wave=3)]])
+    template = synthetic.study({"baseline": [0.1] * 5, "sire": [0.1] * 5})
+    (one,) = judge(template, synthetic.with_errors(groups(template), errors))
+    assert one == verdict(shifted(5, 0.004, wave=3))
 
 
 def test_an_unfinished_trial_sets_no_completed_one_aside() -> None:
@@ -311,3 +377,121 @@ def test_an_unfinished_trial_sets_no_completed_one_aside() -> None:
     (verdict,) = judge(found)
     assert verdict.verdict == "NOT COMPARABLE"
     assert "1 of 3 seeds not finished (2)" in verdict.reason and "missing" not in verdict.reason
+
+
+def test_looks_split_alpha_and_say_so() -> None:
+    """p = 0.034: enough at one look, not at one of two."""
+    differences = np.array([0.004, 0.0005, 0.005, 0.001, 0.004])
+    p = statistics.paired_t(differences).p_value
+    assert 0.025 < p < 0.05, p
+    variant = [error - d for error, d in zip(BASE, differences, strict=False)]
+    one, two = verdict(variant), verdict(variant, looks=2)
+    assert (one.verdict, two.verdict) == ("HELPS", "NOT ENOUGH EVIDENCE")
+    assert "looks" not in one.reason
+    assert two.reason.startswith("97.5 % CI")
+    assert two.reason.endswith("alpha 0.05 split over 2 looks: 0.025 at each")
+
+
+def test_looks_do_not_make_six_seeds_hopeless() -> None:
+    """The sign-flip test agrees unadjusted, at the study's alpha: its least p with 6 seeds, 0.031, is above 0.025."""
+    assert verdict(shifted(6, 0.02), looks=2).verdict == "HELPS"
+    strict = verdict(shifted(6, 0.02), alpha=0.01)
+    assert strict.verdict == "NOT ENOUGH EVIDENCE"
+    assert "2/2^6 = 0.031); 8 seeds can" in strict.reason
+
+
+def test_wins_must_be_clear_from_29_seeds_on() -> None:
+    """16 large wins and 14 small losses: the mean is clear, but hardly more than half of the seeds go that way."""
+    differences = [0.02 if seed < 16 else -0.001 for seed in range(30)]
+    one = verdict([BASE[seed] - d - 0.1 * WAVE[seed] for seed, d in enumerate(differences)])
+    assert one.p_adjusted is not None and one.p_adjusted < 0.05 and one.ci_low is not None and one.ci_low > 0
+    assert one.verdict == "NOT ENOUGH EVIDENCE"
+    assert "only 53 % of the seeds go that way" in one.reason
+
+
+def test_networks_that_learned_nothing_are_named() -> None:
+    blank = [0.9, 0.898, 0.901, 0.899, 0.9]
+    both = verdict([error + 0.0001 * (-1) ** seed for seed, error in enumerate(blank)], blank)
+    assert both.verdict == "EQUIVALENT" and not both.learned
+    assert both.warnings[0].startswith(
+        "baseline is no better than always answering the commonest class (90.00 % error)"
+    )
+    assert both.warnings[1].startswith("sire is no better than")
+    assert both.reason.endswith("; but baseline and sire learned nothing, so this says nothing of the variant")
+    same = verdict(blank, blank)
+    assert same.reason.startswith("identical in every seed (5); but baseline and sire learned nothing")
+    one = verdict(shifted(5, 0.02), blank)
+    assert (one.verdict, one.learned, len(one.warnings)) == ("HELPS", False, 1)
+    some = verdict([*shifted(4, 0.02), 0.9])
+    assert some.learned
+    assert some.warnings == (
+        "1 of 5 networks of sire is no better than always answering the commonest class (90.00 % error): seed 4",
+    )
+
+
+def test_learning_a_little_is_told_from_nothing_by_the_size_of_the_test_part() -> None:
+    """87 % errors where the commonest class gives 90 %: within chance on 360 images, not on 10,000."""
+    rows = synthetic.trial_rows({"baseline": [0.87, 0.871, 0.869], "sire": [0.5, 0.51, 0.52]})
+    (few,) = study_of(rows, seeds=3)
+    (many,) = study_of(changed(rows, {}, test_examples=10_000), seeds=3)
+    (unknown,) = study_of(changed(rows, {}, majority_error=None), seeds=3)
+    assert "within the chance of 360 test images" in few.warnings[0]
+    assert many.warnings == unknown.warnings == ()
+
+
+def test_seed_correlation() -> None:
+    alike, flat = verdict(shifted(5, 0.02)), verdict(shifted(5, 0.02), [0.1] * 5)
+    known = np.corrcoef(BASE[:5], shifted(5, 0.02))[0, 1]
+    assert alike.seed_correlation == pytest.approx(known) and known > 0.9
+    assert flat.seed_correlation is None
+    assert verdict(shifted(2, 0.02)).seed_correlation is None
+
+
+@pytest.mark.parametrize(
+    ("error", "text"), [(math.nan, "without a test error"), (1.797e308, "no fractions"), (-0.1, "no fractions")]
+)
+def test_errors_that_are_none(error: float, text: str) -> None:
+    one = verdict([*shifted(4, 0.02), error])
+    assert one.verdict == "NOT COMPARABLE"
+    assert text in one.reason and one.mean_difference is None
+
+
+def test_seeds_needed_count_in_all_and_can_decide() -> None:
+    """Where the t test alone would plan 10 seeds over 30 cells, the sign-flip test that decides there takes 11."""
+    cells = {"baseline": BASE[:5]} | {f"v{index}": shifted(5, 0.0, wave=3.4) for index in range(30)}
+    for one in judge(synthetic.study(cells)):
+        assert one.seeds_needed is not None and one.smallest_effect is not None
+        assert statistics.attainable(one.seeds_needed, 30, 0.05)
+        assert f"{one.seeds_needed - 5} more seeds would see 0.5 pp" in one.reason
+
+
+def test_json_has_one_object_per_cell_without_nan() -> None:
+    cells = {"baseline": BASE[:5], "sire:lambda=0.1": shifted(5, 0.02), "same": BASE[:5], "lost": [None, *BASE[1:5]]}
+    found = json.loads(json.dumps(to_json(Findings(synthetic.study(cells))), allow_nan=False))
+    assert [one["variant"] for one in found] == ["sire", "same", "lost"]
+    wanted = "dataset backbone variant settings seeds mean_difference ci_low ci_high p_value p_adjusted test verdict"
+    assert all(set(wanted.split()) | {"reason", "seeds_needed"} <= set(one) for one in found)
+    assert found[0]["mean_difference"] == pytest.approx(0.02, abs=1e-3)
+
+
+def test_text_has_every_verdict_and_reason() -> None:
+    findings = Findings(synthetic.study({"baseline": BASE[:5], "sire": shifted(5, 0.02)}))
+    text = to_text(findings)
+    assert "corrected for 1 cell (Holm)" in text and "a positive difference means that the variant is better" in text
+    assert "HELPS" in text and "+2.00 pp  95 % CI" in text
+    assert findings.verdicts[0].reason in text and findings.variants[0].reason in text
+
+
+def test_the_command_stands_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = synthetic.study({"baseline": BASE[:5], "sire": shifted(5, 0.02)})
+    records.trials.to_parquet(tmp_path / "trials.parquet")
+    records.epochs.to_parquet(tmp_path / "epochs.parquet")
+    (tmp_path / "study.json").write_text(json.dumps(dict(records.study)))
+    assert main([str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["verdict"] == "HELPS"
+    assert main(["--records", str(tmp_path)]) == 0
+    assert "HELPS" in capsys.readouterr().out
+    assert main([str(tmp_path / "nowhere")]) == 2
+    assert "nowhere" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([])

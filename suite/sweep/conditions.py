@@ -15,9 +15,8 @@ from suite.assembly import assemble, input_shape
 from suite.config import Resources
 from suite.layers.model import Graft
 from suite.library import Dataset
-from suite.plan import Conditions, Plan, PlannedCell
+from suite.plan import Conditions, Plan, PlannedCell, group_label
 from suite.specs import Cell, Streams
-from suite.sweep.ledger import group_label
 from suite.training import recipes
 from suite.training.execution import Precision, resolve_device
 from suite.training.probe import WORTH_IT, Probe, probe

@@ -1,6 +1,7 @@
 """A study's storage on disk: which study it is, what each trial left, and the conditions of each group.
 
 <storage>/study.json            identity of the study; a different one is refused
+<storage>/looks.json            the looks at its results: seeds per group, and what a topup added
 <storage>/conditions.json       precision, memory format and micro-batch per group, decided before its first trial
 <storage>/trials/<key>/         one folder per trial (see `suite.trial.Place`)
 """
@@ -19,10 +20,10 @@ from typing import Any
 from suite import records
 from suite.config import Study
 from suite.folder import conditions_of, drop_checkpoints, read_trial, write_json
-from suite.plan import Conditions
+from suite.plan import Conditions, Look, group_label
 from suite.records import FINISHED, Record
 from suite.settings import Refused
-from suite.specs import Cell, Trial
+from suite.specs import Trial
 
 
 class Ledger:
@@ -40,7 +41,7 @@ class Ledger:
         self.check_owner()
         self._check_writable()
         found, wanted = self._marker(), self.study.identity()
-        changed = sorted(key for key in wanted if found and found.get(key) != wanted[key])
+        changed = sorted(key for key in found | wanted if found and found.get(key) != wanted.get(key))
         if changed:
             raise Refused(
                 f"{', '.join(changed)}: changed since {self.path} was started, and mixed results can't be compared: "
@@ -175,7 +176,21 @@ class Ledger:
         plain = {group: dataclasses.asdict(values) for group, values in conditions.items()}
         write_json(plain, self.path / "conditions.json")
 
+    def looks(self) -> tuple[Look, ...]:
+        """The looks at the results so far, in order.
 
-def group_label(cell: Cell) -> str:
-    """The name of a cell's group in files and messages."""
-    return f"{cell.dataset.label} / {cell.backbone.label}"
+        Raises:
+            Refused: the file can't be read.
+        """
+        path = self.path / "looks.json"
+        if not path.is_file():
+            return ()
+        try:
+            return tuple(Look(**look) for look in json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise Refused(
+                f"storage: {path} can't be read ({error}); it counts the looks at the data, so restore it from a copy"
+            ) from error
+
+    def write_looks(self, looks: tuple[Look, ...]) -> None:
+        write_json([dataclasses.asdict(look) for look in looks], self.path / "looks.json")

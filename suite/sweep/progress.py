@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 
@@ -28,6 +29,14 @@ class _Row:
     epochs_heard: int = 0
     seconds_heard: float = 0.0  # of training, in the epochs heard
     latest: float | None = None  # latest validation top-1 error
+
+    @property
+    def macs(self) -> int:
+        return self.planned.macs or 1
+
+    @property
+    def epoch_seconds(self) -> float:
+        return self.seconds_heard / self.epochs_heard
 
     def count(self, stage: str) -> int:
         return sum(number for name, number in self.ended.items() if name.startswith(stage))
@@ -116,25 +125,23 @@ class Progress:
         seconds = self.seconds_left()
         if seconds is None or not any(row.ended for row in self._rows.values()):  # the first epochs say too little
             return "time left not known yet"
-        return f"about {_duration(seconds)} left"
+        return f"about {duration(seconds)} left"
 
     def seconds_left(self) -> float | None:
         """Training seconds left over the rate so far (slots and overhead included); None before the first epoch.
 
-        A cell that has not trained yet is taken to cost what the others do, by multiply-accumulates.
+        A cell that has not trained yet is taken to cost what the one nearest in multiply-accumulates does, by them.
         """
         rows = [row for row in self._rows.values() if row.planned.refused is None]
+        heard = [row for row in rows if row.epochs_heard]
         if not self._trained:
             return None
-        per_mac = max(
-            row.seconds_heard / row.epochs_heard / (row.planned.macs or 1) for row in rows if row.epochs_heard
-        )
-        least = min(row.seconds_heard / row.epochs_heard for row in rows if row.epochs_heard)
+        least = min(row.epoch_seconds for row in heard)
         left = 0.0
         for row in rows:
-            guess = max(least, per_mac * (row.planned.macs or 1))
-            cost = row.seconds_heard / row.epochs_heard if row.epochs_heard else guess
-            left += max(0, row.epochs_left - sum(row.running.values())) * cost
+            nearest = row if row.epochs_heard else min(heard, key=lambda one: abs(math.log(one.macs / row.macs)))
+            cost = nearest.epoch_seconds * row.macs / nearest.macs
+            left += max(0, row.epochs_left - sum(row.running.values())) * max(least, cost)
         return left * (time.monotonic() - self._began) / self._trained
 
     def _table(self) -> Table:
@@ -156,7 +163,7 @@ class Progress:
             label,
             row.share("search", study.search.trials),
             str(stopped or ""),
-            row.share("confirm", study.seeds),
+            row.share("confirm", self._plan.seeds_of(row.planned.cell)),
             running,
             "" if row.latest is None else f"{100 * row.latest:.2f} %",
         ]
@@ -165,10 +172,11 @@ class Progress:
 def _epochs(plan: Plan, planned: PlannedCell) -> int:
     if planned.refused:
         return 0
-    return plan.study.search.trials * plan.search_epochs + plan.study.seeds * plan.epochs
+    return plan.study.search.trials * plan.search_epochs + plan.seeds_of(planned.cell) * plan.epochs
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

@@ -14,15 +14,16 @@ from rich.console import Console
 from rich.markup import escape
 
 from suite.config import Resources
-from suite.plan import Conditions, Plan
+from suite.plan import Conditions, Plan, group_label
 from suite.records import Record
 from suite.specs import Cell, Component, Trial
 from suite.sweep.address import no_ray, prepare_to_join
 from suite.sweep.conditions import decide
 from suite.sweep.conductor import Conductor
 from suite.sweep.images import prepare
-from suite.sweep.ledger import Ledger, group_label
+from suite.sweep.ledger import Ledger
 from suite.sweep.local import run_local
+from suite.sweep.looks import settled, unplanned, with_looks
 from suite.sweep.places import Places
 from suite.sweep.progress import Progress
 from suite.tracking.store import check_experiment, check_store, open_experiment, tracking_uri
@@ -70,16 +71,28 @@ def run_study(plan: Plan, options: Options, console: Console) -> Outcome:
     """
     ledger, uri = Ledger(plan.study), tracking_uri(plan.study)
     ledger.check()
+    plan = with_looks(plan)
     check_store(uri)
     check_experiment(plan.study, uri)
     found = prepare(plan, options.data, ledger.records().values(), console) if needs_training(plan, ledger) else []
     with _ray(plan, ledger, options) as (resources, device):
-        settled = replace(options, device=device)
+        placed = replace(options, device=device)
         ledger.open()
         with ledger.locked(), _interruptible():
             for line in found:
                 console.print(escape(line))
-            return _run(plan, ledger, uri, settled, resources, console)
+            return _run(_looked(plan, ledger, console), ledger, uri, placed, resources, console)
+
+
+def _looked(plan: Plan, ledger: Ledger, console: Console) -> Plan:
+    """The plan with the look that its results will be, noted before the first trial that belongs to it."""
+    plan = settled(plan, ledger)
+    if plan.looks != ledger.looks():
+        ledger.write_looks(plan.looks)
+    warning = unplanned(plan)
+    if warning:
+        console.print(f"[yellow]note[/] {escape(warning)}")
+    return plan
 
 
 def _run(plan: Plan, ledger: Ledger, uri: str, options: Options, resources: Resources, console: Console) -> Outcome:

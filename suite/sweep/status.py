@@ -12,6 +12,7 @@ from suite.records import STATUSES
 from suite.settings import Refused
 from suite.specs import Cell
 from suite.sweep.ledger import Ledger
+from suite.sweep.looks import with_looks
 
 
 def study_status(plan: Plan) -> dict[str, Any]:
@@ -21,14 +22,15 @@ def study_status(plan: Plan) -> dict[str, Any]:
     """
     ledger = Ledger(plan.study)
     ledger.check()
+    plan = with_looks(plan)
     counts: dict[Cell, Counter[str]] = {planned.cell: Counter() for planned in plan.cells}
     for trial, status in ledger.states():
-        wanted = trial.seed < (plan.study.seeds if trial.stage == "confirm" else plan.study.search.trials)
-        if trial.cell in counts and wanted:
+        wanted = plan.seeds_of(trial.cell) if trial.stage == "confirm" else plan.study.search.trials
+        if trial.cell in counts and trial.seed < wanted:
             counts[trial.cell][f"{trial.stage} {status}"] += 1
     cells = []
     for planned in plan.cells:
-        asked = 0 if planned.refused else plan.study.search.trials + plan.study.seeds
+        asked = 0 if planned.refused else plan.study.search.trials + plan.seeds_of(planned.cell)
         found = counts[planned.cell]
         cells.append(
             {

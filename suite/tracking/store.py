@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from suite.config import Study
 from suite.plan import Plan
 from suite.settings import Refused
+from suite.specs import Cell
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -189,11 +190,17 @@ def describe(plan: Plan) -> dict[str, Any]:
     return {
         "study": study.study,
         "description": study.description,
+        "reproduces": study.reproduces,
         "metric": study.statistics.metric,
         "rope": study.statistics.rope / 100,
         "alpha": study.statistics.alpha,
+        "looks": study.statistics.looks,
+        "looks_taken": len(plan.looks),
         "seeds": study.seeds,
         "search_trials": study.search.trials,
+        "search_epochs": plan.search_epochs,
+        "first_draws": study.search.first_draws,
+        "asha": study.search.asha.model_dump() if study.search.asha else None,
         "profile": study.profile or None,
         "stands_for": study.stands_for,
         "cells": [
@@ -203,10 +210,17 @@ def describe(plan: Plan) -> dict[str, Any]:
                 "variant": planned.cell.variant.name,
                 "settings": planned.cell.variant.label[len(planned.cell.variant.name) :].strip("()"),
                 "refused": planned.refused,
+                **_seeds(plan, planned.cell),
             }
             for planned in plan.cells
         ],
     }
+
+
+def _seeds(plan: Plan, cell: Cell) -> dict[str, int]:
+    """A cell's own number of seeds, where a topup made it differ from the study's."""
+    own = plan.seeds_of(cell)
+    return {"seeds": own} if own != plan.study.seeds else {}
 
 
 def forget_experiment(uri: str, name: str, retired_name: str) -> str | None:

@@ -1,0 +1,147 @@
+"""Ablation grids: a variant with several values of its settings in the study, each value against the baseline."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+from analysis import formats
+from analysis.findings import Findings
+from analysis.leaderboard import decimals, difference_value, error_value
+from analysis.standings import Row, standings
+from analysis.tables import EMPTY, Column, Table, Value, slug
+
+DEFAULT = "default"
+Settings = dict[str, str]
+
+
+def tables(findings: Findings) -> list[Table]:
+    """One per dataset, backbone and variant of which several settings were planned, in the order of the plan."""
+    rows = {(row["dataset"], row["backbone"], row["variant"], row["settings"]): row for row in standings(findings)}
+    found = []
+    for group in findings.groups:
+        for variant in dict.fromkeys(cell.variant for cell in group.cells if not cell.is_baseline):
+            own = [rows[group.dataset, group.backbone, variant, cell.settings]
+                   for cell in group.cells if cell.variant == variant]  # fmt: skip
+            varied = varying([parse(row["settings"]) for row in own])
+            if varied:
+                found.append(_table(own, varied, findings))
+    return found
+
+
+def parse(settings: str) -> Settings:
+    """`decoders=1+4, lambda=0.1` by name. A part without `=` belongs to the value before it."""
+    parts: Settings = {}
+    last = ""
+    for part in settings.split(", ") if settings else ():
+        name, equals, value = part.partition("=")
+        if equals:
+            last = name
+            parts[name] = value
+        elif last:
+            parts[last] += f", {part}"
+    return parts
+
+
+def varying(settings: Sequence[Settings]) -> list[str]:
+    """The settings with more than one value, the default included; the one with the most values first."""
+    names = sorted({name for one in settings for name in one})
+    counts = {name: len({one.get(name, DEFAULT) for one in settings}) for name in names}
+    return sorted((name for name in names if counts[name] > 1), key=lambda name: (-counts[name], name))
+
+
+def order(value: str) -> tuple[int, float, str]:
+    """The default first, then numbers by size, then text."""
+    if value == DEFAULT:
+        return 0, 0.0, ""
+    try:
+        return 1, float(value), ""
+    except ValueError:
+        return 2, 0.0, value
+
+
+def _table(own: Sequence[Row], varied: Sequence[str], findings: Findings) -> Table:
+    """A grid where two settings vary and more than half of their pairs were planned; else a row per cell."""
+    places = {(order_of(row, varied[0]), order_of(row, varied[-1])) for row in own}
+    down, across = (sorted({place[axis] for place in places}) for axis in (0, 1))
+    full = len(varied) == 2 and len(places) == len(own) and 2 * len(own) > len(down) * len(across)
+    columns, rows = _grid(own, varied) if full else _list(own, varied)
+    dataset, backbone, variant = own[0]["dataset"], own[0]["backbone"], own[0]["variant"]
+    fixed = _fixed(own, varied)
+    return Table(
+        id=f"ablation-{slug(dataset)}-{slug(backbone)}-{slug(variant)}",
+        title=f"Ablation: {variant}, {' x '.join(varied)} ({dataset}, {backbone})",
+        caption=(
+            "Paired difference in test error to the baseline, in percentage points, positive is better, with its "
+            f"{formats.level(findings.records.alpha)} interval, and the verdict (Holm over the whole study). Default: "
+            f"the setting was not given.{f' The same in all: {fixed}.' if fixed else ''}"
+        ),
+        columns=columns,
+        rows=rows,
+        notes=tuple(f"{row['label']}: {row['reason']}" for row in own if not row["comparable"]),
+    )
+
+
+Cells = tuple[tuple[Column, ...], tuple[tuple[Value, ...], ...]]
+
+
+def _list(own: Sequence[Row], varied: Sequence[str]) -> Cells:
+    digits = decimals(own)
+    variant = own[0]["variant"]
+    columns = (
+        *(Column(f"{variant}.{name}", name) for name in varied),
+        Column("difference", "vs baseline, pp", numeric=True),
+        Column("error", "error %", numeric=True),
+        Column("verdict", "verdict"),
+    )
+    rows = tuple(
+        (
+            *(_setting(row, name) for name in varied),
+            difference_value(row, digits),
+            error_value(row | {"bold": False}, digits),
+            Value(row["verdict"]),
+        )
+        for row in sorted(own, key=lambda row: [order_of(row, name) for name in varied])
+    )
+    return columns, rows
+
+
+def _grid(own: Sequence[Row], varied: Sequence[str]) -> Cells:
+    """The first setting down, the second across; each difference with its interval and verdict."""
+    digits, (first, second) = decimals(own), varied
+    placed = {(order_of(row, first), order_of(row, second)): row for row in own}
+    down, across = ({place[axis]: placed[place] for place in sorted(placed)} for axis in (0, 1))
+    columns = (
+        Column(f"{own[0]['variant']}.{first}", f"{first} \\ {second}"),
+        *(Column(f"{second}={_setting(across[value], second).text}", _setting(across[value], second).text, numeric=True)
+          for value in sorted(across)),
+    )  # fmt: skip
+    rows = tuple(
+        (_setting(row, first), *(_judged(placed.get((value, other)), digits) for other in sorted(across)))
+        for value, row in down.items()
+    )
+    return columns, rows
+
+
+def _judged(row: Row | None, digits: int) -> Value:
+    if row is None:
+        return EMPTY
+    value = difference_value(row, digits)
+    return dataclasses.replace(value, detail=f"{value.detail} {row['verdict']}".strip())
+
+
+def _setting(row: Row, name: str) -> Value:
+    value = parse(row["settings"]).get(name, DEFAULT)
+    kind, number, _ = order(value)
+    return Value(value, number if kind == 1 else None)
+
+
+def order_of(row: Row, name: str) -> tuple[int, float, str]:
+    return order(parse(row["settings"]).get(name, DEFAULT))
+
+
+def _fixed(own: Sequence[Row], varied: Iterable[str]) -> str:
+    """Settings that every cell of the grid has."""
+    shared: Mapping[str, str] = parse(own[0]["settings"])
+    left_out = set(varied)
+    return ", ".join(f"{name}={value}" for name, value in shared.items() if name not in left_out)

@@ -1,0 +1,307 @@
+"""Results from elsewhere: Parquet and CSV files with some of the columns of `suite.records`, as records of a study.
+
+What can't be used is set aside and named in `Records.problems`; what makes the whole untrustworthy (errors in percent,
+a file that can't be read) is refused. docs/records.md has the rules for people.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.audit import AUDITED
+from analysis.checks import check_fractions, check_study, examples, trial_names, without_infinities
+from analysis.formats import plural
+from analysis.runs import INFINITE
+from analysis.select import CELL, METRICS, Records, arrange
+from suite.records import COLUMNS, EPOCH_COLUMNS, STATUSES
+from suite.specs import BASELINE
+
+NEEDED = ("dataset", "backbone", "variant", "seed")
+_KNOWN: dict[str, type] = {**COLUMNS, "run_id": str, "started": int, "ended": int}
+_MISSING = frozenset({"", "na", "n/a", "nan", "none", "null", "-", "–"})
+_STATUSES = frozenset({*STATUSES, "running"})
+
+
+@dataclass
+class _Findings:
+    """Sentences, and rows by the reason for which they are not used."""
+
+    sentences: list[str] = field(default_factory=list)
+    aside: dict[str, list[str]] = field(default_factory=dict)
+
+    def set_aside(self, frame: pd.DataFrame, which: pd.Series, reason: str) -> pd.DataFrame:
+        if which.any():
+            self.aside.setdefault(reason, []).extend(frame["row"][which])
+        return frame[~which]
+
+    def all(self) -> tuple[str, ...]:
+        rows = (f"{plural(len(where), 'row')} not used, {why}: {examples(where)}." for why, where in self.aside.items())
+        return (*self.sentences, *rows)
+
+
+def load(path: Path) -> Records:
+    """The records in a file, or in the Parquet and CSV files of a folder (with `study.json`, where it has one).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: what is there can't be used; the message says why and what to do.
+    """
+    folder = path if path.is_dir() else path.parent
+    files = (
+        [path] if path.is_file() else [file for kind in ("parquet", "csv") for file in sorted(path.glob(f"*.{kind}"))]
+    )
+    if not files:
+        raise FileNotFoundError(f"No study.json, Parquet or CSV file in {path}: collect the study's records first.")
+    found, tables, epochs = _Findings(), [], []
+    for file in files:
+        frame = _read(file)
+        if set(EPOCH_COLUMNS) <= set(frame.columns):
+            epochs.append(frame)
+        elif lacking := _lacking(frame):
+            found.sentences.append(f"{file.name} is not used: it lacks {lacking}.")
+        elif frame.empty:
+            found.sentences.append(f"{file.name} is not used: it has no rows.")
+        else:
+            found.sentences += _unknown(file, frame)
+            tables.append(frame)
+    if not tables:
+        raise ValueError(f"No results in {path}: {' '.join(found.sentences)}")
+    described = _described(folder / "study.json" if path.is_dir() else None)
+    trials = pd.concat(tables, ignore_index=True)
+    metric = METRICS[described.setdefault("metric", "top1" if METRICS["top1"] in trials else "top5")]
+    if metric not in trials:
+        raise ValueError(f"No column {metric} in {path}, which the study's metric asks for.")
+    named = path.resolve().name if path.is_dir() else path.stem
+    trials = _trials(trials, metric, found)
+    searches = trials[trials["stage"] == "search"].groupby(CELL).size()
+    defaults = {
+        "study": named,
+        "alpha": 0.05,
+        "rope": 0.005,
+        "seeds": 0,
+        "search_trials": int(searches.max() or 0) if len(searches) else 0,
+        "cells": [],
+    }
+    records = arrange(trials.drop(columns="row"), _epochs(epochs, folder, found), defaults | described)
+    if not (trials["variant"] == BASELINE).any():
+        found.sentences.append(f"No row has the variant {BASELINE!r}, with which the others are compared.")
+    source = {"files": [file.name for file in files]}
+    return replace(records, source=source, problems=(*found.all(), *records.problems))
+
+
+# --- files
+
+
+def _read(file: Path) -> pd.DataFrame:
+    """The table as objects, with a column `row` that says where each row is from."""
+    try:
+        frame = _read_csv(file) if file.suffix == ".csv" else _read_parquet(file)
+    except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{file} can't be read as {file.suffix[1:]} ({reason}): export it again.") from error
+    return frame
+
+
+def _read_parquet(file: Path) -> pd.DataFrame:
+    table = pq.read_table(file)
+    frame = pd.DataFrame({name: pd.Series(table[name].to_pylist(), dtype=object) for name in table.column_names})
+    frame["row"] = [f"{file.name} row {number}" for number in range(1, len(frame) + 1)]
+    return frame
+
+
+def _read_csv(file: Path) -> pd.DataFrame:
+    """Separated by commas, semicolons or tabs: whichever the header has most of."""
+    with file.open(encoding="utf-8-sig", newline="") as text:
+        header = text.readline()
+        text.seek(0)
+        reader = csv.reader(text, delimiter=max(",;\t", key=header.count), strict=True)
+        names = [name.strip() for name in next(reader, [])]
+        if len(set(names)) < len(names):
+            raise csv.Error("two columns have one name")
+        rows, lines = [], []
+        for row in reader:
+            if not row:
+                continue
+            if len(row) != len(names):
+                raise csv.Error(f"line {reader.line_num} has {len(row)} fields, the header {len(names)}")
+            rows.append(row)
+            lines.append(f"{file.name} line {reader.line_num}")
+    frame = pd.DataFrame(rows, columns=names, dtype=object)
+    frame["row"] = lines
+    return frame
+
+
+def _lacking(frame: pd.DataFrame) -> str:
+    """The columns without which a table holds no results; with what may have been meant."""
+    needed = [name for name in NEEDED if name not in frame]
+    if not set(METRICS.values()) & set(frame):
+        needed.append(METRICS["top1"])
+    unknown = [name for name in frame if name not in _KNOWN]
+    guesses = {name: difflib.get_close_matches(name, unknown, 1) for name in needed}
+    return ", ".join(f"{name} (is {guess[0]!r} meant?)" if guess else name for name, guess in guesses.items())
+
+
+def _unknown(file: Path, frame: pd.DataFrame) -> list[str]:
+    names = [name for name in frame if name not in _KNOWN and name != "row"]
+    return [f"{file.name}: no use is made of the unknown columns {', '.join(map(repr, names))}."] if names else []
+
+
+def _described(file: Path | None) -> dict[str, Any]:
+    if file is None or not file.is_file():
+        return {}
+    try:
+        return dict(check_study(json.loads(file.read_text()), str(file)))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is no JSON ({error}): correct it, or remove it.") from error
+
+
+# --- rows
+
+
+def _trials(frame: pd.DataFrame, metric: str, found: _Findings) -> pd.DataFrame:
+    """The usable rows with every column of the schema; a cell that says nothing is missing, or empty text."""
+    trials = pd.DataFrame({"row": frame["row"]})
+    unread: dict[str, pd.Series] = {}
+    for name, kind in _KNOWN.items():
+        column = frame[name] if name in frame else pd.Series([None] * len(frame), dtype=object)
+        if kind is str:
+            trials[name] = column.map(_text)
+        else:
+            numbers = column.map(lambda value, kind=kind: _number(value, kind))
+            unread[name] = numbers.map(lambda number: isinstance(number, str))
+            trials[name] = numbers.mask(unread[name], None).astype("Int64" if kind is int else "float64")
+    found.sentences += _not_recorded(trials)
+    said_nan = frame[metric].map(_says_nan) if metric in frame else pd.Series(False, frame.index)
+    trials = _with_defaults(trials, metric, said_nan)
+    for name, mask in unread.items():
+        if name in ("seed", metric):
+            trials = found.set_aside(trials, mask.reindex(trials.index), f"{name} is no number")
+        elif mask.any():
+            found.sentences.append(f"{name} is no number, so missing, in {examples(frame['row'][mask])}.")
+    for name in ("dataset", "backbone", "variant"):
+        trials = found.set_aside(trials, trials[name] == "", f"without a {name}")
+    trials = found.set_aside(trials, trials["seed"].isna(), "without a seed")
+    trials = found.set_aside(trials, ~trials["stage"].isin(["confirm", "search"]), "stage must be confirm or search")
+    known = ", ".join(sorted(_STATUSES))
+    trials = found.set_aside(trials, ~trials["status"].isin(_STATUSES), f"status must be one of {known}")
+    check_fractions(trials, trials["row"].tolist())
+    trials = _without_repetitions(trials, found)
+    trials, problems = without_infinities(trials, metric, trials["row"].tolist())
+    found.sentences += problems
+    return trials.reset_index(drop=True)
+
+
+def _not_recorded(trials: pd.DataFrame) -> list[str]:
+    """What no row says of the conditions that the audit compares. No micro-batch means the whole batch, so it says."""
+    fields = [name for name in AUDITED if name != "micro_batch"]
+    lacking = [AUDITED[name] for name in fields if (trials[name].isna() | (trials[name].astype(str) == "")).all()]
+    return [f"Not recorded, so the audit can't compare it: {', '.join(lacking)}."] if lacking else []
+
+
+def _with_defaults(trials: pd.DataFrame, metric: str, said_nan: pd.Series) -> pd.DataFrame:
+    """Of rows that don't say: stage confirm; completed with a test error, diverged where it is NaN, else failed."""
+    trials["stage"] = trials["stage"].mask(trials["stage"] == "", "confirm")
+    silent = trials["status"] == ""
+    stands = trials[metric].notna() & ~said_nan
+    trials["status"] = trials["status"].mask(silent, "failed").mask(silent & stands, "completed")
+    trials["status"] = trials["status"].mask(silent & said_nan, "diverged")
+    nothing = silent & ~stands & (trials["reason"] == "")
+    trials["reason"] = trials["reason"].mask(nothing, f"no {metric} in " + trials["row"])
+    trials["trial_key"] = trials["trial_key"].mask(trials["trial_key"] == "", trials["row"])
+    return trials
+
+
+def _without_repetitions(trials: pd.DataFrame, found: _Findings) -> pd.DataFrame:
+    """Rows that say the same once; what remains double is a conflict, and named."""
+    trials = found.set_aside(trials, _repeats(trials, [name for name in _KNOWN if name != "trial_key"]), "repeated")
+    undated = trials["started"].isna() & (trials["stage"] == "confirm")
+    result = [*CELL, "stage", "seed", "status", *METRICS.values()]
+    same = undated & _repeats(trials, result)
+    trials = found.set_aside(trials, same, "its seed stands there already with the same result")
+    place = [*CELL, "stage", "seed"]
+    done = trials["status"].isin(["completed", "diverged"])
+    with_result = pd.MultiIndex.from_frame(trials.loc[done, place])
+    has_result = pd.Series(pd.MultiIndex.from_frame(trials[place]).isin(with_result), trials.index)
+    again = (trials["status"] == "failed") & (trials["stage"] == "confirm") & has_result
+    trials = found.set_aside(trials, again, "a failed trial whose seed has a result")
+    undated = trials[trials["started"].isna() & (trials["stage"] == "confirm")]
+    double = undated[undated.duplicated(place, keep=False)]
+    for _, rows in double.groupby(place, sort=False, dropna=False):
+        name = trial_names(rows)[0]
+        found.sentences.append(f"{name} has different results, and nothing says which counts: {examples(rows['row'])}.")
+    return trials
+
+
+def _repeats(trials: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
+    return trials.duplicated(list(columns), keep="first")
+
+
+def _text(value: object) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return str(value).strip()
+
+
+def _number(value: object, kind: type) -> float | int | str | None:
+    """None where nothing stands; the text itself where it is no number, or no whole one where it must be."""
+    if value is None or (isinstance(value, str) and value.strip().lower() in _MISSING):
+        return None
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return str(value)
+    if math.isnan(number):
+        return None
+    if kind is float:
+        return number
+    return int(number) if math.isfinite(number) and number.is_integer() else str(value)
+
+
+def _says_nan(value: object) -> bool:
+    """NaN or an infinity is what a diverged trial leaves; nothing at all is what a lost one leaves."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return not math.isfinite(number) or abs(number) >= INFINITE
+
+
+# --- epochs
+
+
+def _epochs(frames: Sequence[pd.DataFrame], folder: Path, found: _Findings) -> pd.DataFrame:
+    """The long tables as one; rows without a readable epoch or value are dropped and counted."""
+    from analysis import parts
+
+    stored = sorted((folder / parts.FOLDER).glob("*.parquet"))  # a collected folder that lost its manifest
+    try:
+        tables: list[pd.DataFrame] = [parts.read(stored).to_pandas()] if stored else []
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{folder / parts.FOLDER} can't be read ({str(error).splitlines()[0]}): remove it.") from error
+    for frame in frames:
+        columns: Mapping[str, pd.Series] = {
+            "trial_key": frame["trial_key"].map(_text),
+            "epoch": pd.to_numeric(frame["epoch"], errors="coerce"),
+            "metric": frame["metric"].map(_text),
+            "value": pd.to_numeric(frame["value"], errors="coerce").astype("float64"),
+        }
+        table = pd.DataFrame(columns)
+        unusable = table["epoch"].isna() | (table["trial_key"] == "") | (table["metric"] == "")
+        table = table[~unusable].astype({"epoch": "int64"})
+        if unusable.any():
+            found.sentences.append(f"{plural(int(unusable.sum()), 'row')} of epochs without a trial, metric or epoch.")
+        tables.append(table)
+    if not tables:
+        return parts.empty().to_pandas()
+    return pd.concat(tables, ignore_index=True)

@@ -1,0 +1,257 @@
+"""Across datasets: standings of every backbone with every variant, the variants' verdicts, and Friedman's ranks.
+
+The unit is the dataset. Every figure of a table is over the same datasets for all its rows: an average over unequal
+sets is refused, so what lacks a dataset is left out and named.
+"""
+
+from __future__ import annotations
+
+import statistics as stdlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from analysis import formats, statistics
+from analysis.across import Ranking, VariantVerdict
+from analysis.findings import Findings, cell_name
+from analysis.leaderboard import metric_name
+from analysis.select import Records
+from analysis.standings import Row, place, ranks, standings
+from analysis.tables import EMPTY, Column, Table, Value, slug, without_empty
+
+Pair = tuple[str, str]  # backbone, variant with its settings
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What an overall table is over: every one of `pairs` is comparable on every one of `datasets`."""
+
+    pairs: tuple[Pair, ...]
+    datasets: tuple[str, ...]
+    rows: Mapping[tuple[Pair, str], Row]
+    left_out: tuple[str, ...] = field(default=())
+
+
+def overall(findings: Findings) -> list[Table]:
+    """Mean rank, wins and interquartile mean per backbone and variant; nothing where only one dataset was planned."""
+    if len({group.dataset for group in findings.groups}) < 2:
+        return []
+    compared = comparable(findings)
+    table = Table(
+        id="overall",
+        title="Over all datasets",
+        caption=_caption(findings.records, compared),
+        columns=_COLUMNS,
+        rows=tuple(_rows(compared, findings.records)),
+        notes=tuple(_notes(compared)),
+    )
+    return [table]
+
+
+def _notes(compared: Compared) -> list[str]:
+    notes = [f"Left out: {sentence}" for sentence in compared.left_out]
+    seeds = {dataset: row["seeds"] for (_, dataset), row in compared.rows.items()}
+    if len(set(seeds.values())) > 1:
+        told = ", ".join(f"{dataset} {number}" for dataset, number in seeds.items())
+        notes.append(f"No IQM: the datasets don't have the same number of seeds ({told}) and would weigh unequally.")
+    return notes
+
+
+def comparable(findings: Findings) -> Compared:
+    """The pairs and datasets without a gap between them.
+
+    While any pair isn't comparable on any dataset, whichever of them has the largest share of gaps is left out (ties:
+    the pair, the later one of the plan). That depends on what is missing alone, never on how good the rest is.
+    """
+    rows = {place(row): row for row in standings(findings)}
+    found = {
+        ((cell.backbone, cell.label), cell.dataset): rows[cell_name(cell)]
+        for group in findings.groups
+        for cell in group.cells
+    }
+    good = {where for where, row in found.items() if row["comparable"]}
+    pairs = list(dict.fromkeys(pair for pair, _ in found))
+    datasets = list(dict.fromkeys(dataset for _, dataset in found))
+    left_out = []
+    while pairs and datasets:
+        gaps = [[(pair, dataset) not in good for dataset in datasets] for pair in pairs]
+        by_pair = [sum(line) / len(datasets) for line in gaps]
+        by_dataset = [sum(line[index] for line in gaps) / len(pairs) for index in range(len(datasets))]
+        if max(by_pair) == 0:
+            break
+        if max(by_pair) >= max(by_dataset):
+            pair = pairs.pop(_last_of_the_largest(by_pair))
+            lacking = [dataset for dataset in datasets if (pair, dataset) not in good]
+            where = ", ".join(f"{dataset}: {_why(found.get((pair, dataset)))}" for dataset in lacking)
+            left_out.append(f"{pair[0]} / {pair[1]} ({where})")
+        else:
+            dataset = datasets.pop(_last_of_the_largest(by_dataset))
+            lacking_pairs = [f"{pair[0]} / {pair[1]}" for pair in pairs if (pair, dataset) not in good]
+            left_out.append(f"the dataset {dataset} (not comparable there: {', '.join(lacking_pairs)})")
+    kept = {(pair, dataset): found[pair, dataset] for pair in pairs for dataset in datasets}
+    return Compared(tuple(pairs), tuple(datasets), kept, tuple(left_out))
+
+
+def _last_of_the_largest(shares: list[float]) -> int:
+    return max(range(len(shares)), key=lambda index: (shares[index], index))
+
+
+def _why(row: Row | None) -> str:
+    return "not in the study" if row is None else row["reason"] or "no test error"
+
+
+_COLUMNS = (
+    Column("mean_rank", "mean rank", numeric=True),
+    Column("backbone", "backbone"),
+    Column("variant", "variant"),
+    Column("wins", "wins", numeric=True),
+    Column("iqm", "IQM of error %", numeric=True),
+    Column("mean_error", "mean error %", numeric=True),
+    Column("datasets", "datasets", numeric=True),
+)
+
+
+def _caption(records: Records, compared: Compared) -> str:
+    over = ", ".join(compared.datasets) or "no dataset"
+    return (
+        f"Test {metric_name(records)} error over {over}. Mean rank: within a dataset 1 is the lowest mean error and "
+        "ties share a rank. Wins: datasets on which no other is lower. IQM: interquartile mean of the errors of all "
+        f"seeds and datasets, with its {formats.level(records.alpha)} bootstrap interval (stratified by dataset). "
+        "A description: the tests are in the verdicts."
+    )
+
+
+def _rows(compared: Compared, records: Records) -> list[tuple[Value, ...]]:
+    by_dataset = [
+        ranks([compared.rows[pair, dataset]["mean_error"] for pair in compared.pairs]) for dataset in compared.datasets
+    ]
+    lowest = [min(own, default=0.0) for own in by_dataset]
+    shown = []
+    for index, pair in enumerate(compared.pairs):
+        own = [line[index] for line in by_dataset]
+        if not own:
+            continue
+        rows = [compared.rows[pair, dataset] for dataset in compared.datasets]
+        wins = sum(rank == best for rank, best in zip(own, lowest, strict=True))
+        mean = stdlib.fmean(row["mean_error"] for row in rows)
+        runs = tuple(run for row in rows for run in row["runs"])
+        average = stdlib.fmean(own)
+        values = (
+            Value(f"{average:.2f}", average),
+            Value(pair[0]),
+            Value(pair[1]),
+            Value(str(wins), wins),
+            _iqm(rows, records.alpha, runs),
+            Value(formats.percent(mean), mean),
+            Value(str(len(rows)), len(rows)),
+        )
+        shown.append(values)
+    return sorted(shown, key=lambda values: (values[0].number or 0.0, values[5].number or 0.0))
+
+
+def _iqm(rows: list[Row], alpha: float, runs: tuple[str, ...]) -> Value:
+    """Interquartile mean of all errors of the pair, every dataset drawn from by itself for the interval."""
+    errors = {row["dataset"]: row["errors"] for row in rows}
+    if len(set(map(len, errors.values()))) > 1:
+        return EMPTY  # datasets would weigh unequally; a note says so
+    value = statistics.iqm([error for own in errors.values() for error in own])
+    if min(map(len, errors.values())) < statistics.LEAST:
+        return Value(formats.percent(value), value, runs=runs)
+    low, high = statistics.iqm_interval(errors, alpha)
+    text = f"[{formats.percent(low)} .. {formats.percent(high)}]"
+    return Value(formats.percent(value), value, detail=text, runs=runs, low=low, high=high)
+
+
+# -- the variants' verdicts
+
+
+def variants(findings: Findings) -> list[Table]:
+    """Every variant's verdict across datasets; nothing where there is none."""
+    if not findings.variants:
+        return []
+    digits = formats.decimals(_half(one) for one in findings.variants)
+    columns, rows = without_empty(
+        _VARIANT_COLUMNS, [_variant(one, digits) for one in findings.variants], frozenset({"probability", "p_adjusted"})
+    )
+    table = Table(
+        id="variants",
+        title="Variants across datasets",
+        caption=(
+            "Mean over datasets of the paired difference in test error to the baseline, in percentage points, with its "
+            f"{formats.level(findings.records.alpha)} interval; positive is better. On these datasets: chance is that "
+            "of the seeds alone. For datasets like these: the datasets are a sample too, and this decides."
+        ),
+        columns=columns,
+        rows=rows,
+        notes=tuple(
+            dict.fromkeys(f"{one.label}: left out {text}" for one in findings.variants for text in one.left_out)
+        ),
+    )
+    return [table]
+
+
+_VARIANT_COLUMNS = (
+    Column("variant", "variant"),
+    Column("backbone", "backbone"),
+    Column("verdict", "verdict"),
+    Column("datasets", "datasets", numeric=True),
+    Column("difference", "vs baseline, pp", numeric=True),
+    Column("p_these", "p on these datasets", numeric=True),
+    Column("p_like_these", "p for datasets like these", numeric=True),
+    Column("p_adjusted", "the same, Holm-adjusted", numeric=True),
+    Column("probability", "P(worse, alike, better)", numeric=True),
+    Column("reason", "why"),
+)
+
+
+def _variant(one: VariantVerdict, digits: int) -> tuple[Value, ...]:
+    difference = EMPTY
+    if one.mean_difference is not None:
+        between = "" if one.ci_low is None else f"[{formats.interval(one.ci_low, one.ci_high, digits)}]"
+        text = formats.points(one.mean_difference, digits)
+        difference = Value(text, one.mean_difference, detail=between, low=one.ci_low, high=one.ci_high)
+    chances = EMPTY if one.bayes is None else Value(", ".join(f"{part:.2f}" for part in one.bayes), one.bayes[2])
+    return (
+        Value(one.label),
+        Value(one.backbone or "all"),
+        Value(one.verdict),
+        Value(str(len(one.datasets)), len(one.datasets)),
+        difference,
+        *(Value(formats.p_value(p), p) for p in (one.p_these, one.p_like_these, one.p_adjusted)),
+        chances,
+        Value(one.reason),
+    )
+
+
+def _half(one: VariantVerdict) -> float | None:
+    return None if one.ci_low is None or one.ci_high is None else (one.ci_high - one.ci_low) / 2
+
+
+# -- Friedman's ranks
+
+
+def friedman(findings: Findings) -> list[Table]:
+    """Average ranks of Friedman's test with the baseline as control, one table per backbone that has it."""
+    return [_friedman(one) for one in findings.rankings]
+
+
+def _friedman(one: Ranking) -> Table:
+    rows = []
+    for label, rank, p in zip(one.labels, one.average_ranks, one.p_values, strict=True):
+        rows.append((Value(f"{rank:.2f}", rank), Value(label), Value(formats.p_value(p), p)))
+    return Table(
+        id=f"ranks-{slug(one.backbone or 'all')}",
+        title=f"Ranks over {formats.plural(len(one.datasets), 'dataset')}"
+        + (f": {one.backbone}" if one.backbone else ""),
+        caption=(
+            f"Friedman's test over {', '.join(one.datasets)}: chi-squared {one.statistic:.2f}, Iman-Davenport F "
+            f"{one.iman_davenport:.2f}, {formats.p_is(one.p_value)}. p of each variant against the baseline, "
+            f"Holm-adjusted (Demsar 2006). Critical difference of two ranks at alpha {one.alpha:g}: "
+            f"{one.critical_difference:.2f}."
+        ),
+        columns=(
+            Column("average_rank", "average rank", numeric=True),
+            Column("variant", "variant"),
+            Column("p_value", "p against the baseline", numeric=True),
+        ),
+        rows=tuple(rows),
+    )

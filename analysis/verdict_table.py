@@ -1,0 +1,88 @@
+"""Every cell's verdict with the numbers behind it."""
+
+from __future__ import annotations
+
+from analysis import formats
+from analysis.findings import CellName, Findings, cell_name
+from analysis.leaderboard import decimals, difference_value, metric_name
+from analysis.standings import Row, place, standings
+from analysis.tables import EMPTY, Column, Table, Value, without_empty
+from analysis.verdicts import Verdict
+
+_COLUMNS = (
+    Column("dataset", "dataset"),
+    Column("backbone", "backbone"),
+    Column("variant", "variant"),
+    Column("verdict", "verdict"),
+    Column("difference", "vs baseline, pp", numeric=True),
+    Column("seeds", "seeds", numeric=True),
+    Column("wins", "wins", numeric=True),
+    Column("p_value", "p", numeric=True),
+    Column("p_adjusted", "p, Holm-adjusted", numeric=True),
+    Column("test", "test"),
+    Column("probability_better", "P(variant better)", numeric=True),
+    Column("equivalence_p", "p of TOST", numeric=True),
+    Column("smallest_effect", "sees, pp", numeric=True),
+    Column("seeds_needed", "seeds needed", numeric=True),
+    Column("seed_correlation", "seed correlation", numeric=True),
+    Column("reason", "why"),
+)
+_OPTIONAL = frozenset({"probability_better", "equivalence_p", "seed_correlation"})
+
+
+def verdicts(findings: Findings) -> list[Table]:
+    """One table of all non-baseline cells, in the order of the plan; nothing where there is none."""
+    if not findings.verdicts:
+        return []
+    rows: dict[CellName, Row] = {place(row): row for row in standings(findings)}
+    digits = decimals(list(rows.values()))
+    columns, shown = without_empty(
+        _COLUMNS, [_values(one, rows[cell_name(one)], digits) for one in findings.verdicts], _OPTIONAL
+    )
+    records = findings.records
+    table = Table(
+        id="verdicts",
+        title="Verdicts",
+        caption=(
+            f"Paired difference in test {metric_name(records)} error to the baseline, in percentage points, with its "
+            f"{formats.level(records.alpha)} interval; positive is better. p: of the test that decides at this number "
+            "of seeds; Holm-adjusted over every non-baseline cell of the study. Sees: the smallest mean difference "
+            f"that so many seeds see with power 0.8; seeds needed: to see {formats.size(records.rope)} pp. Seed "
+            "correlation: of baseline's and variant's errors over the seeds."
+        ),
+        columns=columns,
+        rows=shown,
+    )
+    return [table]
+
+
+def _values(one: Verdict, row: Row, digits: int) -> tuple[Value, ...]:
+    better = one.probability_better
+    chance = EMPTY
+    if better is not None:
+        value, low, high = better
+        chance = Value(f"{value:.2f}", value, detail=f"[{low:.2f} .. {high:.2f}]", low=low, high=high)
+    sees = EMPTY if one.smallest_effect is None else Value(formats.size(one.smallest_effect), one.smallest_effect)
+    correlation = EMPTY if one.seed_correlation is None else Value(f"{one.seed_correlation:.2f}", one.seed_correlation)
+    return (
+        Value(one.dataset),
+        Value(one.backbone),
+        Value(one.label),
+        Value(one.verdict),
+        difference_value(row, digits),
+        Value(str(one.seeds), one.seeds),
+        _count(one.wins),
+        Value(formats.p_value(one.p_value), one.p_value),
+        Value(formats.p_value(one.p_adjusted), one.p_adjusted),
+        Value(one.test or formats.NONE),
+        chance,
+        Value(formats.p_value(one.equivalence_p), one.equivalence_p),
+        sees,
+        _count(one.seeds_needed),
+        correlation,
+        Value("; ".join((one.reason, *one.warnings))),
+    )
+
+
+def _count(number: int | None) -> Value:
+    return EMPTY if number is None else Value(str(number), number)

@@ -1,0 +1,81 @@
+"""The verbs that read results: of a study file, or of a folder of records from anywhere."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from suite.cli_shared import collected, read_findings
+from suite.settings import Refused
+from suite.terminal import Json, Profile, show, write_json
+
+Study = Annotated[Path | None, typer.Argument(metavar="[STUDY]", help="A study file, e.g. configs/demo.yaml.")]
+RecordsFolder = Annotated[
+    Path | None, typer.Option("--records", help="A folder of records (Parquet or CSV) instead of a study file.")
+]
+
+
+def _records(study: Path | None, records: Path | None, profile: str) -> Path:
+    """The folder of records that the command line names.
+
+    Raises:
+        Refused: neither or both are given.
+    """
+    if (study is None) == (records is None):
+        raise Refused("name a study file, or a folder of records with --records DIR (one of them)")
+    if records is not None:
+        if profile:
+            raise Refused("--profile: belongs to a study file; records know theirs, leave it out")
+        return records
+    assert study is not None
+    return collected(study, profile)
+
+
+def verdicts(study: Study = None, records: RecordsFolder = None, profile: Profile = "", as_json: Json = False) -> None:
+    """Say of every cell and every variant what the results allow to say, and why."""
+    from analysis import verdicts as analysis_verdicts
+
+    found = read_findings(_records(study, records, profile))
+    if as_json:
+        write_json(analysis_verdicts.to_json(found))
+    else:
+        sys.stdout.write(analysis_verdicts.to_text(found) + "\n")
+
+
+def leaderboard(
+    study: Study = None,
+    records: RecordsFolder = None,
+    profile: Profile = "",
+    as_json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+) -> None:
+    """Rank a study's cells by test error, with verdicts, intervals and cost."""
+    from analysis import leaderboard as board
+
+    found = read_findings(_records(study, records, profile))
+    if as_json:
+        write_json(board.to_json(found))
+    else:
+        sys.stdout.write((board.to_markdown(found) if markdown else board.to_text(found)) + "\n")
+
+
+def report(
+    study: Study = None,
+    records: RecordsFolder = None,
+    profile: Profile = "",
+    out: Annotated[Path | None, typer.Option(help="Folder of the report; default: report/ beside the records.")] = None,
+    tex: Annotated[Path | None, typer.Option(help="Also write a LaTeX document with tables and figures here.")] = None,
+) -> None:
+    """Write a self-contained report.html: verdicts first, then audit, tables, figures, failures, provenance."""
+    folder = _records(study, records, profile)
+    from analysis.report import write_report
+
+    try:
+        written = write_report(folder, out or folder.parent / "report", tex=tex)
+    except (OSError, ValueError) as error:
+        raise Refused(str(error).rstrip(".")) from error
+    show([f"report: {escape(str(written))}", *([f"LaTeX: {escape(str(tex / 'report.tex'))}"] if tex else [])])

@@ -1,0 +1,225 @@
+"""Results from elsewhere: what is taken, what is set aside and named, what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.select import Records, groups, load
+from analysis.verdicts import Verdict, judge
+
+HEADER = "dataset,backbone,variant,settings,seed,test_top1_error"
+BASE, SIRE = (0.100, 0.110, 0.105, 0.120, 0.115), (0.080, 0.089, 0.086, 0.099, 0.095)
+
+
+def lines(variant: str, errors: tuple[float, ...], settings: str = "") -> list[str]:
+    return [f"digits,cnn,{variant},{settings},{seed},{error}" for seed, error in enumerate(errors)]
+
+
+GOOD = [*lines("baseline", BASE), *lines("sire", SIRE)]
+
+
+def written(folder: Path, rows: list[str], name: str = "results.csv", header: str = HEADER) -> Path:
+    (folder / name).write_text("\n".join([header, *rows]) + "\n")
+    return folder
+
+
+def only(records: Records) -> Verdict:
+    (verdict,) = judge(records)
+    return verdict
+
+
+def said(records: Records, pattern: str) -> bool:
+    return any(re.search(pattern, sentence) for sentence in records.problems)
+
+
+def test_a_small_csv_gives_a_verdict(tmp_path: Path) -> None:
+    records = load(written(tmp_path, GOOD))
+    verdict = only(records)
+    assert (verdict.verdict, verdict.seeds) == ("HELPS", 5)
+    assert verdict.mean_difference == pytest.approx(0.0202)
+    assert records.study["study"] == tmp_path.name and (records.alpha, records.rope) == (0.05, 0.005)
+    assert records.source == {"files": ["results.csv"]}
+    assert records.problems[0].startswith("Not recorded, so the audit can't compare it: recipe, epochs, ")
+    assert len(records.problems) == 1
+
+
+def test_a_file_alone_several_files_and_parquet_give_the_same(tmp_path: Path) -> None:
+    whole = only(load(written(tmp_path, GOOD) / "results.csv"))
+    apart = tmp_path / "apart"
+    apart.mkdir()
+    written(apart, GOOD[:5], "a.csv")
+    frame = pd.read_csv(tmp_path / "results.csv", keep_default_na=False)
+    frame.iloc[5:].to_parquet(apart / "b.parquet")
+    assert only(load(apart)) == whole
+
+
+def test_the_example_of_the_documentation_works(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "records.md").read_text()
+    example = re.search(r"```csv\n(.*?)```", text, re.DOTALL)
+    assert example is not None
+    (tmp_path / "results.csv").write_text(example[1])
+    verdict = only(load(tmp_path))
+    assert (verdict.variant, verdict.seeds) == ("sire", 3) and verdict.mean_difference is not None
+
+
+def test_a_study_file_overrides_some_keys(tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text(json.dumps({"study": "mine", "alpha": 0.01, "rope": 0.002, "seeds": 6}))
+    records = load(written(tmp_path, GOOD))
+    assert (records.study["study"], records.alpha, records.rope) == ("mine", 0.01, 0.002)
+    assert "1 of 6 seeds missing (5)" in only(records).reason
+
+
+@pytest.mark.parametrize(
+    ("study", "sentence"),
+    [
+        ('{"rope": 0.5}', r"rope is 0\.5; it must be a fraction between 0 and 0\.1"),
+        ('{"alpha": "5 %"}', r"alpha is '5 %'; it must be a number"),
+        ('{"seeds": 2.5}', r"seeds is 2\.5; it must be a whole number"),
+        ('{"metric": "accuracy"}', r"metric is 'accuracy'; it must be top1 or top5"),
+        ('{"cells": [{"dataset": "x"}]}', "cells is .* it must be a list of objects"),
+        ("[1]", "must be a JSON object"),
+        ("{", "is no JSON"),
+    ],
+)
+def test_a_wrong_study_file_is_refused(tmp_path: Path, study: str, sentence: str) -> None:
+    (tmp_path / "study.json").write_text(study)
+    with pytest.raises(ValueError, match=sentence):
+        load(written(tmp_path, GOOD))
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        (lines("baseline", (8.1, 8.3)), r"is 8\.1 in results\.csv line 2: .*divide them by 100"),
+        (lines("baseline", (0.1, -0.2)), r"is -0\.2 in results\.csv line 3: .*correct it"),
+        (["digits,cnn,baseline,,0"], "line 2 has 5 fields, the header 6"),
+    ],
+)
+def test_what_makes_the_whole_untrustworthy_is_refused(tmp_path: Path, rows: list[str], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        load(written(tmp_path, rows))
+
+
+def test_files_that_hold_no_results_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="Parquet or CSV"):
+        load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no such file or folder"):
+        load(tmp_path / "none")
+    written(tmp_path, ["a,b,c,1,0.1"], "notes.csv", "dataset,backbone,variant,seeds,test_error")
+    with pytest.raises(ValueError, match=r"notes\.csv is not used: it lacks seed \(is 'seeds' meant\?\)"):
+        load(tmp_path)
+    assert said(load(written(tmp_path, GOOD)), r"notes\.csv is not used")
+    written(tmp_path, [], "empty.csv")
+    assert said(load(tmp_path), r"empty\.csv is not used: it has no rows")
+    (tmp_path / "cut.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(ValueError, match=r"cut\.parquet can't be read as parquet"):
+        load(tmp_path)
+
+
+def test_unequal_seeds_are_not_comparable(tmp_path: Path) -> None:
+    verdict = only(load(written(tmp_path, GOOD[:-1])))
+    assert verdict.verdict == "NOT COMPARABLE" and "1 of 5 seeds missing (4)" in verdict.reason
+
+
+def test_no_baseline_is_named(tmp_path: Path) -> None:
+    records = load(written(tmp_path, lines("sire", SIRE)))
+    assert said(records, "No row has the variant 'baseline'")
+    assert only(records).verdict == "NOT COMPARABLE"
+
+
+def test_identical_rows_count_once_and_are_counted(tmp_path: Path) -> None:
+    records = load(written(tmp_path, [*GOOD, GOOD[0], GOOD[0]]))
+    assert only(records).verdict == "HELPS"
+    assert said(records, r"2 rows not used, repeated: results\.csv line 12; results\.csv line 13")
+
+
+def test_one_seed_with_two_results_is_not_comparable(tmp_path: Path) -> None:
+    records = load(written(tmp_path, [*GOOD, "digits,cnn,sire,,2,0.5"]))
+    assert said(records, r"sire on cnn, digits, seed 2 has different results.*line 9; results\.csv line 12")
+    verdict = only(records)
+    assert verdict.verdict == "NOT COMPARABLE" and "1 of 5 seeds with different results (2)" in verdict.reason
+
+
+def test_a_later_protocol_supersedes_where_rows_say_when_they_started(tmp_path: Path) -> None:
+    early = [f"{row},old,{index}" for index, row in enumerate(lines("sire", (0.5, 0.5, 0.5, 0.5, 0.5)))]
+    late = [f"{row},new,{100 + index}" for index, row in enumerate(GOOD)]
+    records = load(written(tmp_path, early + late, header=f"{HEADER},recipe,started"))
+    assert only(records).verdict == "HELPS" and len(records.superseded) == 5
+
+
+@pytest.mark.parametrize("text", ["NaN", "inf", "1.797e308"])
+def test_what_is_not_finite_has_diverged(tmp_path: Path, text: str) -> None:
+    records = load(written(tmp_path, [*GOOD[:-1], f"digits,cnn,sire,,4,{text}"]))
+    verdict = only(records)
+    assert verdict.verdict == "NOT COMPARABLE" and "1 of 5 seeds diverged (4)" in verdict.reason
+
+
+def test_a_missing_error_failed_and_text_is_set_aside(tmp_path: Path) -> None:
+    records = load(written(tmp_path, [*GOOD[:-1], "digits,cnn,sire,,4,"]))
+    assert "1 of 5 seeds failed (4)" in only(records).reason
+    records = load(written(tmp_path, [*GOOD[:-1], "digits,cnn,sire,,4,eight"]))
+    assert "1 of 5 seeds missing (4)" in only(records).reason
+    assert said(records, r"1 row not used, test_top1_error is no number: results\.csv line 11")
+
+
+@pytest.mark.parametrize(
+    ("extra", "value", "sentence"),
+    [
+        ("parameters", "many", "parameters is no number, so missing"),
+        ("batch", "64.5", "batch is no number, so missing"),
+        ("status", "ok", "not used, status must be one of"),
+        ("stage", "final", "not used, stage must be confirm or search"),
+        ("colour", "red", "no use is made of the unknown columns 'colour'"),
+        ("train_seconds", "inf", "train_seconds is infinite, so counted as not measured"),
+    ],
+)
+def test_odd_values_are_named(tmp_path: Path, extra: str, value: str, sentence: str) -> None:
+    records = load(written(tmp_path, [f"{row},{value}" for row in GOOD], header=f"{HEADER},{extra}"))
+    assert said(records, sentence)
+    assert groups(records) if "not used" not in sentence else records.trials.empty
+
+
+def test_seeds_and_names_that_are_missing_are_named(tmp_path: Path) -> None:
+    records = load(
+        written(tmp_path, [*GOOD, "digits,cnn,sire,,first,0.1", "digits,cnn,sire,,,0.1", "digits,cnn,,,7,0.1"])
+    )
+    assert only(records).verdict == "HELPS"
+    for sentence in ("seed is no number", "without a seed", "without a variant"):
+        assert said(records, f"1 row not used, {sentence}")
+
+
+def test_what_one_side_alone_recorded_is_unequal(tmp_path: Path) -> None:
+    """Unknown on both sides is unknown; on one side alone it can't be called equal."""
+    rows = [f"{row},{'sgd' if 'baseline' in row else ''}" for row in GOOD]
+    verdict = only(load(written(tmp_path, rows, header=f"{HEADER},recipe")))
+    assert verdict.verdict == "NOT COMPARABLE" and re.search("recipe .*, baseline sgd", verdict.reason)
+
+
+def test_names_stay_as_they_are(tmp_path: Path) -> None:
+    rows = [row.replace("sire", "<b>sire</b>") for row in GOOD]
+    assert only(load(written(tmp_path, rows))).variant == "<b>sire</b>"
+
+
+def test_semicolons_a_byte_order_mark_and_blanks_are_read(tmp_path: Path) -> None:
+    text = "\n".join([HEADER, *GOOD]).replace(",", "; ")
+    (tmp_path / "results.csv").write_text(text, encoding="utf-8-sig")
+    assert only(load(tmp_path)).verdict == "HELPS"
+
+
+def test_epochs_come_along(tmp_path: Path) -> None:
+    rows = [f"{row},{index}" for index, row in enumerate(GOOD)]
+    written(tmp_path, rows, header=f"{HEADER},trial_key")
+    epochs = ["0,1,validation_loss,0.5", "0,2,validation_loss,0.4", ",3,validation_loss,0.3"]
+    records = load(written(tmp_path, epochs, "epochs.csv", "trial_key,epoch,metric,value"))
+    assert records.epochs["value"].tolist() == [0.5, 0.4]
+    assert said(records, "1 row of epochs without a trial")
+
+
+def test_top5_alone_is_the_metric(tmp_path: Path) -> None:
+    records = load(written(tmp_path, GOOD, header=HEADER.replace("top1", "top5")))
+    assert records.metric == "test_top5_error" and only(records).verdict == "HELPS"
