@@ -42,14 +42,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cli_data.app, name="data")
-for verb in (
-    cli_analysis.verdicts,
-    cli_analysis.leaderboard,
-    cli_analysis.report,
-    cli_reproduce.reproduce,
-    cli_topup.topup,
-):
-    app.command()(verb)
 
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse the whole study when any pair in it is refused.")]
 
@@ -110,6 +102,11 @@ def status(study: StudyFile, profile: Profile = "", data: Data = DEFAULT_DATA, a
         write_json(found)
     else:
         show([status_table(found)])
+
+
+for verb in (cli_topup.topup, cli_analysis.verdicts, cli_analysis.leaderboard, cli_analysis.report):
+    app.command()(verb)
+app.command()(cli_reproduce.reproduce)
 
 
 @app.command()
