@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from analysis.latex import escape
 from analysis.tables import Table
 
 _FLOATS = 6
-_SENTENCE = 80  # characters
-_GRID = 20  # rows
 _README = """Compile this folder twice, for the references: pdflatex report.tex && pdflatex report.tex
 report.tex holds the prose; tables/ and figures/ are made to be taken into a paper of your own with \\input and
 \\includegraphics: it must load the packages that report.tex loads.
@@ -46,33 +43,12 @@ def write(findings: Findings, tables: Sequence[Table], exhibits: Exhibits, folde
     for part in ("tables", "figures"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     for table in tables:
-        (folder / "tables" / f"{table.id}.tex").write_text(latex.to_latex(_for_paper(table)), encoding="utf-8")
+        (folder / "tables" / f"{table.id}.tex").write_text(latex.to_latex(table), encoding="utf-8")
     figures = [one for one in exhibits.every if (folder / "figures" / f"{one.id}.pdf").is_file()]
     (folder / "README").write_text(_README, encoding="utf-8")
     main = folder / "report.tex"
     main.write_text(_document(findings, tables, figures), encoding="utf-8")
     return main
-
-
-def _for_paper(table: Table) -> Table:
-    """Sentences leave the grid of a small table and stand below it, row by row: a column of them is unreadable."""
-    if len(table.rows) > _GRID:
-        return table
-    long = [
-        index
-        for index, column in enumerate(table.columns)
-        if not column.numeric and any(len(row[index].text) > _SENTENCE for row in table.rows)
-    ]
-    kept = [index for index in range(len(table.columns)) if index not in long]
-    told = tuple(
-        f"{', '.join(row[index].text for index in kept[:2])}: {row[away].text}" for row in table.rows for away in long
-    )
-    return dataclasses.replace(
-        table,
-        columns=tuple(table.columns[index] for index in kept),
-        rows=tuple(tuple(row[index] for index in kept) for row in table.rows),
-        notes=(*table.notes, *told),
-    )
 
 
 def _document(findings: Findings, tables: Sequence[Table], figures: Sequence[Exhibit]) -> str:

@@ -6,10 +6,12 @@ GRAFTBENCH_PLUGINS with the same sub-folders adds components of one's own; `timm
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,11 +38,17 @@ def available(kind: Kind) -> list[str]:
     return sorted(_files(kind))
 
 
-def _files(kind: Kind) -> dict[str, Path]:
+def _files(kind: Kind) -> Mapping[str, Path]:
     """Every component's file, by name."""
+    folders = [folder / f"{kind}s" for folder in (Path(__file__).parent, *_plugin_folders())]
+    return _listed(kind, tuple((folder, folder.stat().st_mtime_ns) for folder in folders if folder.is_dir()))
+
+
+@functools.lru_cache(maxsize=64)  # a grid asks thousands of times; a file that comes or goes changes its folder's time
+def _listed(kind: Kind, folders: tuple[tuple[Path, int], ...]) -> Mapping[str, Path]:
     found: dict[str, Path] = {}
-    for folder in (Path(__file__).parent, *_plugin_folders()):
-        for path in sorted((folder / f"{kind}s").glob("*.py")):
+    for folder, _ in folders:
+        for path in sorted(folder.glob("*.py")):
             if path.stem.startswith("_"):
                 continue
             if path.stem in found:

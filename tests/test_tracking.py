@@ -211,7 +211,7 @@ def test_the_analysis_reads_back_what_was_written(uri: str, folder: Path, tmp_pa
     out = collect(uri, of.study.study, tmp_path / "out")
     (row,) = pq.read_table(out / "trials.parquet").to_pylist()
     assert {name: row[name] for name in COLUMNS} == final.row()
-    assert pq.read_table(out / "epochs.parquet").num_rows == 4 * len(NAMES)
+    assert pq.read_table(out / "epochs").num_rows == 4 * len(NAMES)
 
 
 def test_open_epochs_of_several_trials_are_flushed(uri: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
