@@ -11,13 +11,14 @@ import argparse
 import dataclasses
 import json
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from analysis import reasons, statistics
-from analysis.formats import NONE, interval, level, plural, points, size
+from analysis.formats import NONE, plural, points, size
 from analysis.pairs import Pairs, pairs
 from analysis.reasons import Terms
 from analysis.select import Group, Records, groups, load
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Ruling = Literal["HELPS", "HURTS", "MIXED", "EQUIVALENT", "NOT ENOUGH EVIDENCE", "SINGLE RUN", "NOT COMPARABLE"]
 RULINGS: tuple[Ruling, ...] = get_args(Ruling)  # MIXED: of a variant, never of a cell
+_WIDTH = 118  # columns of a terminal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,10 +223,11 @@ def to_text(findings: Findings) -> str:
     """The verdicts on cells, then those on variants across datasets, for a terminal; each with its reason below."""
     records = findings.records
     family = sum(cell.in_family for group in findings.groups for cell in group.cells)
-    lines = [
+    terms = (
         f"{reasons.alpha_in_words(records)}, corrected for {plural(family, 'cell')} (Holm); "
         f"too small to matter: within ±{size(records.rope)} pp; a positive difference means that the variant is better"
-    ]
+    )
+    lines = [textwrap.fill(terms, _WIDTH, break_on_hyphens=False)]
     rows = [(f"{one.dataset} / {one.backbone}", one.label, plural(one.seeds, "seed"), one) for one in findings.verdicts]
     backbones = list(dict.fromkeys(group.backbone for group in findings.groups))
     every = backbones[0] if len(backbones) == 1 else "all backbones"
@@ -233,23 +236,26 @@ def to_text(findings: Findings) -> str:
     ]
     for heading, block in (("Cells", rows), ("Variants across datasets", across)):
         if block:
-            lines += ["", heading, *_lines(block, records.alpha)]
+            lines += ["", heading, *_lines(block)]
     return "\n".join(lines)
 
 
-def _lines(rows: Sequence[tuple[str, str, str, Verdict | VariantVerdict]], alpha: float) -> list[str]:
-    places, labels, counts = (
-        max(map(len, column)) for column in zip(*((row[0], row[1], row[2]) for row in rows), strict=True)
-    )
+def _lines(rows: Sequence[tuple[str, str, str, Verdict | VariantVerdict]]) -> list[str]:
+    """Per row a line and its reason, under the place where the variant was grafted."""
+    labels, counts = (max(map(len, column)) for column in zip(*((row[1], row[2]) for row in rows), strict=True))
     widest = max(len(row[3].verdict) for row in rows)
-    lines = []
-    for place, label, count, one in rows:
+    lines: list[str] = []
+    above = ""
+    for place, label, count, one in sorted(rows, key=lambda row: [other[0] for other in rows].index(row[0])):
+        lines += [f"  {place}"] if place != above else []
+        above = place
         shown = f"{points(one.mean_difference)} pp" if one.mean_difference is not None else NONE
-        between = f"  {level(alpha)} CI {interval(one.ci_low, one.ci_high)}" if one.ci_low is not None else ""
-        head = (
-            f"  {place:<{places}}  {label:<{labels}}  {one.verdict:<{widest}}  {count:>{counts}}  {shown:>9}{between}"
-        )
-        lines += [head.rstrip(), f"      {one.reason}", *(f"      note: {text}" for text in one.warnings)]
+        lines.append(f"    {label:<{labels}}  {one.verdict:<{widest}}  {count:>{counts}}  {shown:>9}")
+        indent = " " * 8
+        for text in (one.reason, *(f"note: {warning}" for warning in one.warnings)):
+            lines.append(
+                textwrap.fill(text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+            )
     return lines
 
 

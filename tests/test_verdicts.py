@@ -477,9 +477,11 @@ def test_json_has_one_object_per_cell_without_nan() -> None:
 def test_text_has_every_verdict_and_reason() -> None:
     findings = Findings(synthetic.study({"baseline": BASE[:5], "sire": shifted(5, 0.02)}))
     text = to_text(findings)
-    assert "corrected for 1 cell (Holm)" in text and "a positive difference means that the variant is better" in text
-    assert "HELPS" in text and "+2.00 pp  95 % CI" in text
-    assert findings.verdicts[0].reason in text and findings.variants[0].reason in text
+    told = " ".join(text.split())
+    assert "corrected for 1 cell (Holm)" in told and "a positive difference means that the variant is better" in told
+    assert "HELPS" in text and "+2.00 pp" in text and "  digits / cnn\n" in text
+    assert findings.verdicts[0].reason in told and findings.variants[0].reason in told
+    assert max(map(len, text.splitlines())) <= 118
 
 
 def test_the_command_stands_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
