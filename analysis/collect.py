@@ -26,10 +26,10 @@ from urllib.request import url2pathname
 import numpy as np
 import pyarrow as pa
 
-from analysis import parts
-from analysis.manifest import Manifest, locked
-from analysis.runs import Run, number
-from analysis.update import Source, update
+from analysis.store import parts
+from analysis.store.manifest import Manifest, locked
+from analysis.store.runs import Run, number
+from analysis.store.update import Source, update
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from analysis import formats, latex, rendering
+from analysis import formats
 from analysis.findings import Findings
 from analysis.select import Records, load
-from analysis.standings import Row, standings
-from analysis.tables import EMPTY, Column, Table, Value, slug, without_empty
+from analysis.tables import EMPTY, Column, Table, Value, latex, rendering, slug, without_empty
+from analysis.tables.standings import Row, standings
 
 COLUMNS = (
     Column("rank", "#", numeric=True),
@@ -31,7 +31,7 @@ COLUMNS = (
 
 
 def to_json(findings: Findings) -> list[Row]:
-    """Plain JSON values, as `analysis.standings` says."""
+    """Plain JSON values, as `analysis.tables.standings` says."""
     return standings(findings)
 
 

@@ -1,7 +1,7 @@
 """One self-contained HTML page per study: the answer in plain English first, then everything that it rests on.
 
 What the page says is made in `answer` (page one), `background`, `shortfalls`, `prose`, `links`, the tables and the
-figures; how it looks is in `analysis/templates`.
+figures; how it looks is in `analysis/page/templates`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from typing import Any
 
 import jinja2
 
-from analysis import answer, audit, background, collect, formats, leaderboard, paper, prose, rendering, shortfalls
-from analysis.exhibits import Exhibits, exhibits
+from analysis import audit, collect, formats, leaderboard
 from analysis.findings import Findings
-from analysis.links import Evidence
-from analysis.reporting import tables_of
+from analysis.page import answer, background, paper, prose
+from analysis.page.exhibits import Exhibits, exhibits
+from analysis.page.links import Evidence
 from analysis.select import load
-from analysis.tables import Table
+from analysis.tables import Table, rendering, shortfalls
+from analysis.tables.contents import tables_of
 from analysis.verdicts import RULINGS
 
 
@@ -66,7 +67,7 @@ def _replace(path: Path, text: str) -> Path:
 def render(material: Material) -> str:
     """The page. Every name and sentence is escaped by Jinja2; the figures escape their own text."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("analysis", "templates"),
+        loader=jinja2.PackageLoader("analysis.page"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -11,8 +11,8 @@ from analysis.findings import Findings
 from analysis.pairs import pair
 from analysis.publications import PublishedRow, PublishedTable
 from analysis.select import Group, Records
-from analysis.standings import Row, place, standings
 from analysis.statistics import LEAST
+from analysis.tables.standings import Row, place, standings
 from suite.specs import BASELINE, Component, settings_label
 
 _METRICS = {"test_top1_error": ("top1_error", "accuracy"), "test_top5_error": ("top5_error",)}

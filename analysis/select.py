@@ -17,8 +17,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis import checks, manifest, parts, runs
 from analysis.formats import plural, ranges
+from analysis.store import checks, manifest, parts, runs
 from suite.records import COLUMNS, Record
 from suite.specs import BASELINE
 
@@ -150,7 +150,7 @@ class Group:
 
 
 def load(path: Path) -> Records:
-    """The records that `analysis.collect` wrote to a folder, or results from elsewhere (`analysis.foreign`).
+    """The records that `analysis.collect` wrote to a folder, or results from elsewhere (`analysis.store.foreign`).
 
     Args:
         path: a folder; of results from elsewhere also a single Parquet or CSV file.
@@ -165,7 +165,7 @@ def load(path: Path) -> Records:
     for attempt in range(_ATTEMPTS):
         found = manifest.read(path) if path.is_dir() else None
         if found is None:
-            from analysis import foreign  # it builds on this module
+            from analysis.store import foreign  # it builds on this module
 
             return foreign.load(path)
         try:

@@ -70,9 +70,9 @@ def _redraw(table: PublishedTable, profile: str, data: Path, *, local: bool, as_
     outcome = train(checked, Options(data, local, None, "auto"), command, stderr=as_json)
     records = collected(study, profile)
     from analysis.findings import Findings
-    from analysis.published_tables import to_json, to_markdown
     from analysis.report import write_report
     from analysis.select import load
+    from analysis.tables.published import to_json, to_markdown
 
     findings, folder = Findings(load(records)), records.parent / "report"
     text = to_markdown(table, findings)

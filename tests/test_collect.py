@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import parts
 from analysis.collect import StudyNotFoundError, collect, main, shown
 from analysis.select import load
+from analysis.store import parts
 from analysis.verdicts import judge
 from suite.records import COLUMNS
 

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import collect as module
-from analysis import manifest, parts
 from analysis.collect import collect
 from analysis.select import load
+from analysis.store import manifest, parts
 from suite.records import COLUMNS
 
 CELL = {"dataset": "digits", "backbone": "cnn", "variant": "baseline", "settings": ""}

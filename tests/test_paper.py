@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from analysis import formats, paper, prose, shortfalls, synthetic
-from analysis.exhibits import Exhibits, exhibits
+from analysis import formats, synthetic
 from analysis.findings import Findings
-from analysis.reporting import tables_of
+from analysis.page import paper, prose
+from analysis.page.exhibits import Exhibits, exhibits
 from analysis.select import Records
+from analysis.tables import shortfalls
+from analysis.tables.contents import tables_of
 
 BASE = [0.100, 0.110, 0.105, 0.095, 0.102]
 WAVE = [0.001, 0, -0.001, 0.0005, 0]

@@ -16,14 +16,16 @@ import pyarrow.parquet as pq
 import pytest
 
 import analysis
-from analysis import exhibits, report, shortfalls, synthetic
-from analysis.answer import headline
-from analysis.exhibits import Exhibits
+from analysis import report, synthetic
 from analysis.findings import Findings
-from analysis.links import links
+from analysis.page import exhibits
+from analysis.page.answer import headline
+from analysis.page.exhibits import Exhibits
+from analysis.page.links import links
 from analysis.report import Material, main, render, write_report
-from analysis.reporting import tables_of
 from analysis.select import Records, load
+from analysis.tables import shortfalls
+from analysis.tables.contents import tables_of
 from analysis.verdicts import judge
 
 BASE = [0.100, 0.110, 0.105, 0.095, 0.102]

@@ -10,8 +10,8 @@ from analysis import synthetic
 from analysis.findings import Findings
 from analysis.formats import NONE
 from analysis.publications import PublishedTable, load_table, parse, tables
-from analysis.published_tables import beside, to_json, to_markdown, to_table
 from analysis.reproduction import Reproduced, reproduce
+from analysis.tables.published import beside, to_json, to_markdown, to_table
 
 BASE = [0.300, 0.310, 0.305, 0.295, 0.302]
 NOISE = [0.0000, 0.0010, -0.0010, 0.0005, -0.0005]

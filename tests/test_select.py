@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import synthetic
-from analysis.manifest import Change, Manifest, SeenRun, read
-from analysis.parts import SCHEMA as EPOCHS
-from analysis.runs import SCHEMA
 from analysis.select import Records, arrange, groups, load
+from analysis.store.manifest import Change, Manifest, SeenRun, read
+from analysis.store.parts import SCHEMA as EPOCHS
+from analysis.store.runs import SCHEMA
 from analysis.verdicts import judge
 
 HEAD = Manifest("demo", "sqlite:///runs/mlflow.db", "1", "2026-01-01T00:00:00+00:00")
@@ -139,7 +139,7 @@ def test_a_collector_at_work_does_not_disturb_a_reader(tmp_path: Path, monkeypat
         reads.append(folder)
         return old if len(reads) == 1 else read(folder)
 
-    monkeypatch.setattr("analysis.manifest.read", late)
+    monkeypatch.setattr("analysis.store.manifest.read", late)
     assert load(tmp_path).trials["test_top1_error"].iloc[-1] == 0.5 and len(reads) == 2
 
 

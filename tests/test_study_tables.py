@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis import ablations, budgets, costs, overall, rendering, reporting, synthetic, verdict_table
+from analysis import synthetic
 from analysis.across import Ranking, VariantVerdict
 from analysis.findings import Findings
 from analysis.formats import NONE
-from analysis.overall import comparable
-from analysis.standings import ranks
-from analysis.tables import Table, Value
+from analysis.tables import Table, Value, ablations, budgets, costs, overall, rendering
+from analysis.tables import contents as reporting
+from analysis.tables import verdicts as verdict_table
+from analysis.tables.overall import comparable
+from analysis.tables.standings import ranks
 
 WAVE = [0.000, 0.002, -0.002, 0.001, -0.001]
 

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis import latex
 from analysis.formats import NONE, count, decimals, hours, interval, p_value, percent, points
-from analysis.rendering import to_csv, to_html, to_json, to_markdown, write
-from analysis.tables import EMPTY, Column, Table, Value, slug, without_empty
+from analysis.tables import EMPTY, Column, Table, Value, latex, slug, without_empty
+from analysis.tables.rendering import to_csv, to_html, to_json, to_markdown, write
 
 NASTY = (
     "<script>alert('x')</script>",

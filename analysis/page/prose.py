@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from analysis import formats
 from analysis.across import VariantVerdict
-from analysis.answer import UNDECIDED, stand_ins
 from analysis.findings import Findings
+from analysis.page.answer import UNDECIDED, stand_ins
 from analysis.verdicts import Verdict
 
 _FEW = 6  # results told one by one; more are summarised by variant

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from analysis import formats
 from analysis.findings import Findings
 from analysis.leaderboard import decimals, difference_value, error_value
-from analysis.standings import Row, standings
 from analysis.tables import EMPTY, Column, Table, Value, slug
+from analysis.tables.standings import Row, standings
 
 DEFAULT = "default"
 Settings = dict[str, str]

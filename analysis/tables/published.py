@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from analysis import formats, rendering
+from analysis import formats
 from analysis.findings import Findings
 from analysis.publications import PublishedTable, load_table, tables
 from analysis.reproduction import Reproduced, reproduce, row_name
 from analysis.select import Records
-from analysis.tables import EMPTY, Column, Table, Value
+from analysis.tables import EMPTY, Column, Table, Value, rendering
 from suite.specs import BASELINE
 
 _COLUMNS = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from analysis import formats
 from analysis.findings import CellName, Findings, cell_name
 from analysis.leaderboard import decimals, difference_value, metric_name
-from analysis.standings import Row, place, standings
 from analysis.tables import EMPTY, Column, Table, Value, without_empty
+from analysis.tables.standings import Row, place, standings
 from analysis.verdicts import Verdict
 
 _COLUMNS = (

@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis import formats
 from analysis.findings import Findings
-from analysis.links import without_login
+from analysis.page.links import without_login
 from analysis.publications import load_table
 from analysis.select import Records
 from analysis.tables import Table

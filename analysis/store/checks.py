@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.formats import plural
-from analysis.runs import INFINITE
+from analysis.store.runs import INFINITE
 from suite.records import COLUMNS
 
 FRACTIONS = tuple(name for name in COLUMNS if name.endswith("_error"))

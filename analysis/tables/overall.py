@@ -15,8 +15,8 @@ from analysis.across import Ranking, VariantVerdict
 from analysis.findings import Findings, cell_name
 from analysis.leaderboard import metric_name
 from analysis.select import Records
-from analysis.standings import Row, place, ranks, standings
 from analysis.tables import EMPTY, Column, Table, Value, slug, without_empty
+from analysis.tables.standings import Row, place, ranks, standings
 
 Pair = tuple[str, str]  # backbone, variant with its settings
 

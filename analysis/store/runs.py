@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from analysis.manifest import SeenRun
+from analysis.store.manifest import SeenRun
 from suite.records import COLUMNS, FINISHED
 
 RUNNING = "running"  # a row whose trial has not ended, or whose driver died: as good as missing

@@ -1,4 +1,4 @@
-"""A `Table` as HTML, Markdown, CSV and JSON (LaTeX: `analysis.latex`), and all tables into a folder.
+"""A `Table` as HTML, Markdown, CSV and JSON (LaTeX: `analysis.tables.latex`), and all tables into a folder.
 
 For who styles the HTML, these are its hooks:
 
@@ -23,9 +23,8 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from analysis import latex
 from analysis.formats import NONE, plural
-from analysis.tables import Column, Table, Value
+from analysis.tables import Column, Table, Value, latex
 
 Links = Callable[[str], str | None]  # of a run id: the address of its page; None: it has none
 Plain = str | float | int | bool | None

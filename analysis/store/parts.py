@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from analysis.manifest import Change, Manifest
-from analysis.runs import INFINITE, Run
+from analysis.store.manifest import Change, Manifest
+from analysis.store.runs import INFINITE, Run
 
 RUNS = 500  # in a part; what is read at once
 SMALL = 250  # parts of fewer runs are put together

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from analysis import answer, latex, prose
-from analysis.exhibits import Exhibit, Exhibits
 from analysis.findings import Findings
-from analysis.latex import escape
-from analysis.tables import Table
+from analysis.page import answer, prose
+from analysis.page.exhibits import Exhibit, Exhibits
+from analysis.tables import Table, latex
+from analysis.tables.latex import escape
 
 _FLOATS = 6
 _README = """Compile this folder twice, for the references: pdflatex report.tex && pdflatex report.tex

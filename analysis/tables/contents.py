@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 
-from analysis import ablations, budgets, costs, leaderboard, overall, published_tables, verdict_table
+from analysis import leaderboard
 from analysis.findings import Findings
-from analysis.tables import Table
+from analysis.tables import Table, ablations, budgets, costs, overall
+from analysis.tables import published as published_tables
+from analysis.tables import verdicts as verdict_table
 
 
 def tables_of(findings: Findings) -> list[Table]:
     """The verdicts and what is across datasets first, then each dataset's own, then what they rest on.
 
     Ids are file names, each once: `variants`, `verdicts`, `overall`, `ranks-*`, `leaderboard-*`, `costs-*`,
-    `ablation-*`, `published-*`, `budgets`. What left no result is in `analysis.shortfalls`.
+    `ablation-*`, `published-*`, `budgets`. What left no result is in `analysis.tables.shortfalls`.
     """
     found = [
         *overall.variants(findings),

@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.audit import AUDITED
-from analysis.checks import check_fractions, check_study, examples, trial_names, without_infinities
 from analysis.formats import plural
-from analysis.runs import INFINITE
 from analysis.select import CELL, METRICS, Records, arrange
+from analysis.store.checks import check_fractions, check_study, examples, trial_names, without_infinities
+from analysis.store.runs import INFINITE
 from suite.records import COLUMNS, EPOCH_COLUMNS, STATUSES
 from suite.specs import BASELINE
 
@@ -282,7 +282,7 @@ def _says_nan(value: object) -> bool:
 
 def _epochs(frames: Sequence[pd.DataFrame], folder: Path, found: _Findings) -> pd.DataFrame:
     """The long tables as one; rows without a readable epoch or value are dropped and counted."""
-    from analysis import parts
+    from analysis.store import parts
 
     stored = sorted((folder / parts.FOLDER).glob("*.parquet"))  # a collected folder that lost its manifest
     try:

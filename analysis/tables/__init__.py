@@ -1,7 +1,7 @@
 """A table as people and programs read it: one value, written as HTML, Markdown, LaTeX, CSV or JSON.
 
-Every table of the leaderboard, the report and the papers is a `Table`; what draws it (`analysis.rendering`,
-`analysis.latex`) knows nothing of studies.
+Every table of the leaderboard, the report and the papers is a `Table`; what draws it (`analysis.tables.rendering`,
+`analysis.tables.latex`) knows nothing of studies.
 """
 
 from __future__ import annotations

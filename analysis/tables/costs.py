@@ -9,8 +9,8 @@ from analysis import formats
 from analysis.findings import Findings, cell_name
 from analysis.leaderboard import decimals, error_value, metric_name
 from analysis.select import CellResults
-from analysis.standings import Row, place, run_ids, runs_of, standings
 from analysis.tables import EMPTY, Column, Table, Value, slug, without_empty
+from analysis.tables.standings import Row, place, run_ids, runs_of, standings
 from suite.records import Record
 
 # Key of a row -> its name for people, where it is a cost that a front can be over.

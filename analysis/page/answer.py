@@ -10,7 +10,7 @@ from typing import Any
 from analysis import formats
 from analysis.across import VariantVerdict
 from analysis.findings import CellName, Findings, cell_name
-from analysis.links import Evidence
+from analysis.page.links import Evidence
 from analysis.verdicts import Ruling, Verdict, tally
 
 UNDECIDED: tuple[Ruling, ...] = ("NOT ENOUGH EVIDENCE", "SINGLE RUN")

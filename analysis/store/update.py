@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from analysis import manifest, parts
-from analysis.manifest import Change, Manifest
-from analysis.runs import SCHEMA, Run, one_per_key, trials_table
+from analysis.store import manifest, parts
+from analysis.store.manifest import Change, Manifest
+from analysis.store.runs import SCHEMA, Run, one_per_key, trials_table
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Source(Protocol):
         """Read the runs' tags and metrics."""
 
     def histories(self, runs: Sequence[Run]) -> pa.Table:
-        """The epochs of filled runs, as `analysis.parts.SCHEMA`."""
+        """The epochs of filled runs, as `analysis.store.parts.SCHEMA`."""
 
     def predictions(self, run: Run) -> bytes | None:
         """The run's `predictions.parquet`; None when it has none."""

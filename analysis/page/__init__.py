@@ -1,0 +1,1 @@
+"""The parts of the report: its answer, links, figures, prose, background, and its LaTeX form."""
