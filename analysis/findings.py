@@ -27,6 +27,11 @@ class Findings:
         """One per non-baseline cell, in the order of the plan."""
         return judge(self.records, self.groups)
 
+    @property
+    def several_datasets(self) -> bool:
+        """Whether anything can be said across datasets."""
+        return len({group.dataset for group in self.groups}) > 1
+
     @cached_property
     def variants(self) -> list[VariantVerdict]:
         return judge_variants(self.records, self.groups, self.verdicts)

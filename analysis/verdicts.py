@@ -234,9 +234,10 @@ def to_text(findings: Findings) -> str:
     across = [
         (one.backbone or every, one.label, plural(len(one.datasets), "dataset"), one) for one in findings.variants
     ]
-    for heading, block in (("Cells", rows), ("Variants across datasets", across)):
-        if block:
-            lines += ["", heading, *_lines(block)]
+    if rows:
+        lines += ["", "Cells", *_lines(rows)]
+    if across and findings.several_datasets:
+        lines += ["", "Variants across datasets", *_lines(across)]
     return "\n".join(lines)
 
 

@@ -69,13 +69,16 @@ def report(
     profile: Profile = "",
     out: Annotated[Path | None, typer.Option(help="Folder of the report; default: report/ beside the records.")] = None,
     tex: Annotated[Path | None, typer.Option(help="Also write a LaTeX document with tables and figures here.")] = None,
+    every_figure: Annotated[
+        bool, typer.Option("--every-figure", help="Write every figure into figures/, as PNG and PDF too.")
+    ] = False,
 ) -> None:
     """Write a self-contained report.html: verdicts first, then audit, tables, figures, failures, provenance."""
     folder = _records(study, records, profile)
     from analysis.report import write_report
 
     try:
-        written = write_report(folder, out or folder.parent / "report", tex=tex)
+        written = write_report(folder, out or folder.parent / "report", tex=tex, every_figure=every_figure)
     except (OSError, ValueError) as error:
         raise Refused(str(error).rstrip(".")) from error
     show([f"report: {escape(str(written))}", *([f"LaTeX: {escape(str(tex / 'report.tex'))}"] if tex else [])])

@@ -35,8 +35,8 @@ COMPONENTS = [(kind, name) for kind in KINDS for name in available(kind)]
 SIDES = (8, 16, 28, 32, 48, 64, 75, 80, 96, 128, 224)
 # Too large for every run: their pairs, and most of the others', train in `make test-all`.
 LARGE = {"inception_resnet_v2", "preact_resnet200", "resnet152", "senet154"}
-# Without normalisation or shortcuts the activations of these very deep networks overflow (Inception-v3: torchvision draws
-# its weights with sd 0.1 at any fan-in). A result, not a crash: the trial is recorded as diverged.
+# Without normalisation or shortcuts the activations of these very deep networks overflow (torchvision draws those of
+# Inception-v3 with sd 0.1 at any fan-in). A result, not a crash: the trial is recorded as diverged.
 DIVERGES = {
     ("inception_v3", "no_batch_norm"),
     ("inception_resnet_v2", "no_skip"),

@@ -120,7 +120,7 @@ def _mean_errors(findings: Findings) -> dict[CellName, tuple[float, float]]:
 def across(findings: Findings) -> list[dict[str, Any]]:
     """One item per variant, where there are several datasets; its verdicts per backbone are in `parts`."""
     variants = findings.variants
-    if len({one.dataset for one in findings.verdicts}) < 2:
+    if not findings.several_datasets:
         return []
     items = []
     for one in [one for one in variants if not one.backbone]:

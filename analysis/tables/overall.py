@@ -33,7 +33,7 @@ class Compared:
 
 def overall(findings: Findings) -> list[Table]:
     """Mean rank, wins and interquartile mean per backbone and variant; nothing where only one dataset was planned."""
-    if len({group.dataset for group in findings.groups}) < 2:
+    if not findings.several_datasets:
         return []
     compared = comparable(findings)
     table = Table(
@@ -165,8 +165,8 @@ def _iqm(rows: list[Row], alpha: float, runs: tuple[str, ...]) -> Value:
 
 
 def variants(findings: Findings) -> list[Table]:
-    """Every variant's verdict across datasets; nothing where there is none."""
-    if not findings.variants:
+    """Every variant's verdict across datasets; nothing where only one dataset was planned."""
+    if not (findings.variants and findings.several_datasets):
         return []
     digits = formats.decimals(_half(one) for one in findings.variants)
     columns, rows = without_empty(
