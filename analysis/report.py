@@ -96,6 +96,8 @@ def _page(material: Material) -> dict[str, Any]:
         "sections": answer.sections(told),
         "variants": answer.by_variant(told),
         "map": answer.overview(told),
+        "about": answer.about(records.study),
+        "looks": int(records.study.get("looks") or 1),
         "confidence": formats.level(records.alpha),
         "alpha": f"{records.alpha:.3g}",
         "rope": formats.size(records.rope),

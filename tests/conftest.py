@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,3 +41,8 @@ def real() -> Callable[..., Path]:
         pytest.skip(f"real data {'/'.join(parts)} is neither in GRAFTBENCH_DATA nor in ../shared/data")
 
     return directory
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: statsmodels' `multipletests` collects garbage at every call, through all of torch."""
+    gc.freeze()

@@ -110,7 +110,10 @@ def test_plan_as_json(graftbench: Command, study_file: StudyFile, work: Path) ->
     )
     assert (answer.code, answer.err) == (0, "")
     plan = json.loads(answer.out)
-    assert list(plan) == ["study", "profile", "stands_for", "cells", "trials", "missing"] and plan["missing"] == {}
+    assert (
+        list(plan) == ["study", "profile", "stands_for", "cells", "trials", "power", "missing"]
+        and plan["missing"] == {}
+    )
     keys = (
         "dataset backbone variant settings parameters macs inference_macs search_trials confirm_trials refused warnings"
     )
@@ -150,7 +153,7 @@ try:
     main()
 except SystemExit as end:
     assert not end.code, end.code
-heavy = {{"ray", "mlflow", "optuna", "pandas"}} & set(sys.modules)
+heavy = {{"ray", "mlflow", "optuna"}} & set(sys.modules)
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, stdout=subprocess.DEVNULL, cwd=work)

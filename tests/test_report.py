@@ -143,7 +143,7 @@ def test_the_answer_comes_first(written: Path) -> None:
         "Runs",
         "Provenance",
     )
-    order = ['class="notice"', "Of 3 comparisons", "<h3>What helps", "<h3>What hurts", "<h3>What can&#39;t be compared"]
+    order = ["Of 3 comparisons", 'class="notice"', "<h3>What helps", "<h3>What hurts", "<h3>What can&#39;t be compared"]
     places = [page.index(name) for name in [*order, *(f"<h2>{name}" for name in sections)]]
     text = Outline(page).text
     assert places == sorted(places)
@@ -172,7 +172,7 @@ def test_a_study_of_many_cells_is_folded_below_a_map_of_all() -> None:
     first = page[: page.index('<section id="budget">')]
     shown = re.sub(r"<details.*?</details>", "", first, flags=re.DOTALL)
     assert 'class="map"' in shown and shown.count("▲</a>") == 7 and shown.count("▼</a>") == 7
-    assert "<strong>se</strong>: of 7 comparisons, 7 help" in shown.replace("\n", "")
+    assert "<strong>se</strong>: here, of 7 comparisons, 7 help" in shown.replace("\n", "")
     assert "without it" not in shown and first.count("without it") == 14
 
 
@@ -436,3 +436,10 @@ def test_modules_run_alone(module: str) -> None:
 def test_load_names_the_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"No .*trials\.parquet|No study\.json|no .* in "):
         load(tmp_path)
+
+
+def test_strangers_are_told_what_was_tried() -> None:
+    records = synthetic.study({"baseline": BASE, "se": shifted(0.02)}, about={"se": "Channels are scaled <a lot>."})
+    text = Outline(page_of(records)).text
+    assert "What the words mean, and what was tried" in text and "Channels are scaled <a lot>." in text
+    assert "what was tried" not in Outline(page_of(synthetic.study({"baseline": BASE, "se": shifted(0.02)}))).text

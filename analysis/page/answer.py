@@ -33,6 +33,16 @@ _LEADS: dict[Ruling, str] = {
     "SINGLE RUN": "is not decided: one or two runs are no test",
     "NOT COMPARABLE": "can't be compared",
 }
+_MEANINGS: dict[Ruling, str] = _LEADS | {
+    "EQUIVALENT": "changes too little to matter",
+    "NOT ENOUGH EVIDENCE": "not decided, which a large number can be too where the seeds scatter widely",
+    "SINGLE RUN": "one or two runs alone",
+}
+_IN_GENERAL: dict[Ruling, str] = _LEADS | {
+    "EQUIVALENT": "taken together, too little changes to matter",
+    "NOT ENOUGH EVIDENCE": "can't be said yet",
+    "SINGLE RUN": "can't be said: one or two runs are no test",
+}
 _SIGNS: dict[Ruling, str] = {
     "HELPS": "▲",
     "HURTS": "▼",
@@ -136,7 +146,7 @@ def _variant(one: VariantVerdict, findings: Findings) -> dict[str, Any]:
         "label": one.label,
         "place": one.backbone,
         "tried": f"of {formats.plural(len(own), 'comparison')}, {_tallied(tally(own))}",
-        "general": _LEADS[one.verdict],
+        "general": _IN_GENERAL[one.verdict],
         "reason": one.reason,
         "warnings": one.warnings,
         "parts": (),
@@ -176,24 +186,34 @@ def overview(items: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     if len(rows) < 2:
         return None
     labels = list(dict.fromkeys(item["label"] for item in items))
-    return {"labels": labels, "rows": [(place, [row.get(label) for label in labels]) for place, row in rows.items()]}
+    signs = {item["sign"]: _MEANINGS[item["ruling"]] for item in items}
+    legend = ", ".join(f"{sign} {meaning}" for sign, meaning in signs.items())
+    lines = [(place, [row.get(label) for label in labels]) for place, row in rows.items()]
+    return {"labels": labels, "rows": lines, "legend": legend}
 
 
 def notices(findings: Findings) -> list[str]:
     """What a reader must know before believing anything below."""
     study, found = findings.records.study, []
     if study.get("profile"):
-        found.append(
-            f"Profile {study['profile']}: a shortened run, not the protocol of a paper. It can only show a direction."
-        )
+        holds = "What it finds holds for short training, not for a paper's protocol."
+        found.append(f"Profile {study['profile']}: a shortened run. {holds}")
     found += [f"{taken} stands in for {dataset}, which was not there." for taken, dataset in stand_ins(study).items()]
     warned = [one for one in findings.verdicts if one.warnings]
     if warned:
-        sentences = list(dict.fromkeys(sentence for one in warned for sentence in one.warnings))
+        sentences = [
+            f"{one.label} on {one.dataset} / {one.backbone}: {sentence}" for one in warned for sentence in one.warnings
+        ]
         shown = "; ".join(sentences[:2]) + (f"; and {len(sentences) - 2} more" if len(sentences) > 2 else "")
         count = formats.plural(len(warned), "comparison")
         found.append(f"{count} {'carries a warning' if len(warned) == 1 else 'carry warnings'}: {shown}.")
     return found
+
+
+def about(study: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Every extension with a sentence on what it is, where the study has them."""
+    given = study.get("about")
+    return [(str(name), str(sentence)) for name, sentence in given.items()] if isinstance(given, dict) else []
 
 
 def stand_ins(study: Any) -> dict[str, str]:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from suite import registry
 from suite.config import Study
 from suite.plan import Plan
 from suite.settings import Refused
-from suite.specs import Cell
+from suite.specs import BASELINE, Cell, parts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -203,6 +204,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "asha": study.search.asha.model_dump() if study.search.asha else None,
         "profile": study.profile or None,
         "stands_for": study.stands_for,
+        "about": _about(plan),
         "cells": [
             {
                 "dataset": planned.cell.dataset.label,
@@ -215,6 +217,15 @@ def describe(plan: Plan) -> dict[str, Any]:
             for planned in plan.cells
         ],
     }
+
+
+def _about(plan: Plan) -> dict[str, str]:
+    """What each extension is, for readers who never heard of it: its file's first sentence, without the sources."""
+    found = {}
+    for name in dict.fromkeys(part for planned in plan.cells for part in parts(planned.cell.variant.name)):
+        sentence = (registry.load("variant", name).__doc__ or "").partition("\n\n")[0]
+        found[name] = re.sub(r" ?\([^()]*\)", "", " ".join(sentence.split()))
+    return {name: sentence for name, sentence in found.items() if sentence and name != BASELINE}
 
 
 def _seeds(plan: Plan, cell: Cell) -> dict[str, int]:
