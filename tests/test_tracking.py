@@ -491,3 +491,9 @@ def test_a_record_that_can_t_be_written_does_not_keep_the_others_out(
 
     assert write(uri, of, folder, tell) is None
     assert_whole(uri, of, whole)
+
+
+def test_the_study_tells_strangers_what_its_extensions_are() -> None:
+    about = describe(plan(variants=["baseline", "sire+squeeze_excite", "sire"]))["about"]
+    assert list(about) == ["sire", "squeeze_excite"]
+    assert about["sire"].startswith("SIRe: long Skips") and not any("(" in sentence for sentence in about.values())
