@@ -34,6 +34,8 @@ bench: $(READY)  ## the measurements that the README quotes
 	$(BIN)/python benchmarks/sweep_overhead.py
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/input_pipeline.py
+	$(BIN)/python benchmarks/spectral.py
+	$(BIN)/python -m benchmarks.analysis_scale
 
 # One marker file says that the environment fits the lock file; a second `make` does nothing here.
 $(READY): requirements.lock pyproject.toml

@@ -15,12 +15,12 @@ from analysis import across_reasons, dataset_tests, statistics
 from analysis.across_reasons import BY_RANKS, LEAST_DATASETS
 from analysis.rankings import Ranking as Ranking
 from analysis.rankings import rankings as rankings
+from analysis.rankings import unranked as unranked
 from analysis.reasons import Terms
 from analysis.select import Group, Records
 from analysis.statistics import Differences
 from analysis.verdicts import Ruling, Verdict
 
-WITH_TOST = 4
 WITH_BAYES = 8
 
 
@@ -37,7 +37,7 @@ class VariantVerdict:
         helps, hurts: how many of its cells have that verdict.
         bayes: P(worse, within the ROPE, better) of the Bayesian signed-rank test, from 8 datasets on.
         sign_flip_p: of the exact sign-flip test on the mean, beside Wilcoxon's from 6 datasets on; it decides nothing.
-        equivalence_p: TOST over the datasets, from 4 on, where the ROPE is at least twice their spread.
+        equivalence_p: TOST over the datasets: from 6 on, and from 4 on where the ROPE is at least twice their spread.
         smallest_effect: the mean difference that so many datasets see with power 0.8.
     """
 
@@ -214,7 +214,7 @@ def _measured(facts: VariantVerdict, one: _Compared, p: float, p_adjusted: float
     many = len(differences)
     t_test = None if statistics.constant(differences) else statistics.paired_t(differences, terms.alpha)
     tost = None
-    if t_test and many >= WITH_TOST and terms.rope >= 2 * statistics.spread(differences):
+    if t_test and many >= statistics.equivalence_from(differences, terms.rope, BY_RANKS):
         tost = statistics.equivalence(differences, terms.rope)
     flat = float(differences[0]) if statistics.all_zero(differences) else None
     by_ranks = many >= BY_RANKS

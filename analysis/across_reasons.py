@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from analysis import statistics
 from analysis.formats import interval, p_is, plural, points, size
-from analysis.reasons import Terms, corrected, looked
+from analysis.reasons import Terms, corrected, looked, too_scattered
 from analysis.verdicts import RULINGS, Ruling, Verdict
 
 if TYPE_CHECKING:
@@ -80,7 +82,9 @@ def _conclusion(facts: VariantVerdict, verdict: Ruling, terms: Terms) -> str:
         return f": {within} on datasets like these{test}{nothing}"
     if verdict == "MIXED":
         return ""
-    return f": not enough evidence for datasets like these{_enough(facts, terms)}"
+    scattered = too_scattered(np.array(facts.differences), terms.rope, BY_RANKS, "datasets")
+    told = f": not enough evidence for datasets like these{_enough(facts, terms)}"
+    return f"{told}; {scattered}" if scattered else told
 
 
 def _enough(facts: VariantVerdict, terms: Terms) -> str:

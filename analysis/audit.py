@@ -158,6 +158,12 @@ class AuditSummary:
     unknown: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def blind(self) -> bool:
+        """Whether no record says what was given: numbers of trials alone are shared, and nothing differs."""
+        given = {name for name, _ in self.shared} - {*_SEARCH, "confirm seeds"}
+        return bool(self.unknown) and not (given or self.by_group or self.unequal)
+
     def sentences(self) -> list[str]:
         """The summary as people read it, the most important first."""
         had = "cell had" if self.total == 1 else "cells had"
@@ -182,7 +188,7 @@ def summarise(arranged: Sequence[Group], study: Mapping[str, Any] | None = None)
     wrong = [
         (f"{cell.dataset} / {cell.backbone} / {cell.label}", "; ".join(found))
         for cell, group in cells
-        if (found := _faults(cell, group.baseline, planned_draws(described)))
+        if (found := _faults(cell, group, planned_draws(described)))
     ]
     given = [[_given(cell) for cell in group.cells if not cell.refused and _done(cell)] for group in arranged]
     given = [group for group in given if group]
@@ -201,9 +207,10 @@ def summarise(arranged: Sequence[Group], study: Mapping[str, Any] | None = None)
     )  # fmt: skip
 
 
-def _faults(cell: CellResults, baseline: CellResults | None, first_draws: int) -> list[str]:
+def _faults(cell: CellResults, group: Group, first_draws: int) -> list[str]:
+    baseline = group.baseline
     if baseline is None:
-        return ["this group has no baseline"]
+        return [group.without_baseline]
     short = [
         f"{prefix}{len(_done(one))} of {plural(len(one.expected), 'seed')} completed"
         for prefix, one in (("", cell), ("baseline: ", baseline))
@@ -234,7 +241,7 @@ def _looks(study: Mapping[str, Any]) -> Iterable[str]:
         yield f"The study planned {planned} looks at its results and splits alpha over them."
     if taken > planned:
         late = f"It was looked at {taken} times where {planned} had been planned"
-        yield f"{late}: a false HELPS or HURTS is likelier than alpha."
+        yield f"{late}. Alpha is split over the planned ones alone, so a false HELPS or HURTS is likelier than alpha."
 
 
 def _done(cell: CellResults) -> list[Record]:

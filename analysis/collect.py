@@ -43,6 +43,11 @@ class StudyNotFoundError(LookupError):
     """No such study, or no store that can be read, at a tracking URI; the message is one sentence for people."""
 
 
+def default_uri() -> str:
+    """Where a study's records are looked for unless the command line says: MLFLOW_TRACKING_URI, else a local file."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+
+
 def collect(tracking_uri: str, study: str, out: Path, full: bool = False) -> Path:
     """Bring the records of `study` under `out` up to date, whole or not at all, and return `out`.
 
@@ -317,7 +322,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("study", help="the study's name, which is that of its MLflow experiment")
     parser.add_argument(
         "--tracking-uri",
-        default=os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI,
+        default=default_uri(),
         help="sqlite:///PATH, postgresql://USER@HOST/NAME or http(s)://SERVER; default: MLFLOW_TRACKING_URI, "
         f"else {DEFAULT_URI}",
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from analysis.across import Ranking, VariantVerdict, judge_variants, rankings
+from analysis import audit
+from analysis.across import Ranking, VariantVerdict, judge_variants, rankings, unranked
 from analysis.select import CellResults, Group, Records, groups
 from analysis.verdicts import Verdict, judge
 
@@ -27,6 +28,24 @@ class Findings:
         """One per non-baseline cell, in the order of the plan."""
         return judge(self.records, self.groups)
 
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What must be known of the records before any verdict: rows that were set aside, looks beyond the plan."""
+        return (*self._unfinished(), *self.records.problems, *audit.summarise(self.groups, self.records.study).notes)
+
+    def _unfinished(self) -> list[str]:
+        cells = [cell for group in self.groups for cell in group.cells if not cell.refused]
+        planned = sum(len(cell.expected) for cell in cells)
+        missing = sum(seed not in cell.by_seed() for cell in cells for seed in cell.expected)
+        if not missing or self.records.source.get("files"):  # results from elsewhere have no plan
+            return []
+        return [f"Not finished: {missing} of {planned} planned confirm trials have not run yet."]
+
+    @property
+    def family(self) -> int:
+        """How many cells Holm's correction runs over: all but the baselines that the plan didn't refuse."""
+        return sum(cell.in_family for group in self.groups for cell in group.cells)
+
     @property
     def several_datasets(self) -> bool:
         """Whether anything can be said across datasets."""
@@ -39,6 +58,11 @@ class Findings:
     @cached_property
     def rankings(self) -> list[Ranking]:
         return rankings(self.records, self.groups, self.verdicts)
+
+    @cached_property
+    def unranked(self) -> list[str]:
+        """Why a backbone that was planned with enough datasets and variants for a ranking has none; sentences."""
+        return unranked(self.groups, self.verdicts)
 
     @cached_property
     def by_cell(self) -> dict[CellName, Verdict]:

@@ -182,7 +182,11 @@ def to_text(findings: Findings, width: int = 118) -> str:
         "positive",
     ]
     lines += ["is better than the baseline; MACs: at inference; *: not distinguishable from the best. Intervals are"]
-    lines += ["of one comparison; verdicts count how many there are (Holm).", ""]
+    lines += [
+        "of one comparison; verdicts count how many there are (Holm).",
+        *(f"note: {note}" for note in findings.notes),
+        "",
+    ]
     for dataset, board in boards(findings).items():
         digits = decimals(board)
         table = [[name for name, _ in _TERMINAL], *([value(row, digits) for _, value in _TERMINAL] for row in board)]

@@ -34,7 +34,7 @@ def pairs(records: Records, arranged: Sequence[Group]) -> list[Pairs]:
     """Every non-baseline cell of the study, in the order of the plan."""
     first_draws = planned_draws(records.study)
     return [
-        pair(cell, group.baseline, records.metric, first_draws=first_draws)
+        pair(cell, group.baseline, records.metric, first_draws=first_draws, lacking=group.without_baseline)
         for group in arranged
         for cell in group.cells
         if not cell.is_baseline
@@ -42,7 +42,12 @@ def pairs(records: Records, arranged: Sequence[Group]) -> list[Pairs]:
 
 
 def pair(
-    cell: CellResults, baseline: CellResults | None, metric: str, name: str = "baseline", first_draws: int = 0
+    cell: CellResults,
+    baseline: CellResults | None,
+    metric: str,
+    name: str = "baseline",
+    first_draws: int = 0,
+    lacking: str = "",
 ) -> Pairs:
     """Pairs by seed; refused unless both sides have every seed and had the same budget.
 
@@ -50,8 +55,9 @@ def pair(
         baseline: what the cell is compared with, another cell of its group; None: the records have none.
         name: what that is, for people.
         first_draws: how many search trials the two must have begun with the same draws.
+        lacking: why there is no `baseline`; the default says that the group has none.
     """
-    refusal = _refusal(cell, baseline, metric, name, first_draws)
+    refusal = _refusal(cell, baseline, metric, name, first_draws, lacking)
     if baseline is None or refusal:
         return Pairs(cell, baseline, name, problem=refusal)
     own, other = cell.errors(metric), baseline.errors(metric)
@@ -61,12 +67,14 @@ def pair(
     return Pairs(cell, baseline, name, seeds, errors, np.round([other[seed] - own[seed] for seed in seeds], 12))
 
 
-def _refusal(cell: CellResults, baseline: CellResults | None, metric: str, name: str, first_draws: int) -> str:
+def _refusal(
+    cell: CellResults, baseline: CellResults | None, metric: str, name: str, first_draws: int, lacking: str
+) -> str:
     """Why the two can't be compared; empty when they can."""
     if cell.refused:
         return f"refused: {cell.refused}"
     if baseline is None:
-        return f"this group has no {name}"
+        return lacking or f"this group has no {name}"
     gap = baseline.gap(metric)
     gaps = [text for text in (cell.gap(metric), f"{name}: {gap}" if gap else "") if text]
     if gaps:
@@ -76,6 +84,6 @@ def _refusal(cell: CellResults, baseline: CellResults | None, metric: str, name:
         return "; ".join(problems)
     own, other = cell.errors(metric), baseline.errors(metric)
     if not own:
-        return "no confirm trial was planned"
+        return "no confirm trial was planned, and none has ended"
     wrong = [seed for seed in own if not (0 <= own[seed] <= 1 and 0 <= other[seed] <= 1)]
     return f"errors that are no fractions from 0 to 1 (seed {ranges(wrong)})" if wrong else ""

@@ -35,6 +35,10 @@ class Need:
     seeds: int | None
     why: str
 
+    @property
+    def comparable(self) -> bool:
+        return self.verdict.verdict != "NOT COMPARABLE"
+
 
 @dataclass(frozen=True)
 class Sight:
@@ -78,6 +82,16 @@ class GroupNeed:
     why: str
     cells: tuple[Need, ...]
 
+    @property
+    def capped(self) -> bool:
+        """Whether it gets fewer seeds than it needs."""
+        return self.needed is None or self.needed > self.target
+
+    @property
+    def comparable(self) -> bool:
+        """Whether any of its cells has been compared; where none has, how many seeds it has and needs isn't known."""
+        return any(need.comparable for need in self.cells)
+
 
 def sight(seeds: int, terms: Terms) -> Sight:
     """What so many seeds can see in a cell of the family."""
@@ -91,28 +105,18 @@ def spreads(findings: Findings) -> list[Spread]:
     terms, found = terms_of(findings), []
     for one in pairs(findings.records, findings.groups):
         if len(one.seeds) >= LEAST and not statistics.constant(one.differences):
-            needed = seeds_needed(terms.rope, one.differences, terms)
+            needed = _seeds_needed(terms.rope, one.differences, terms)
             found.append(Spread(one.cell, len(one.seeds), statistics.spread(one.differences), needed))
     return found
 
 
 def terms_of(findings: Findings) -> Terms:
     """What the study fixed before the run, and the size of its family."""
-    family = sum(cell.in_family for group in findings.groups for cell in group.cells)
-    return Terms.of(findings.records, family)
+    return Terms.of(findings.records, findings.family)
 
 
-def seeds_needed(effect: float, differences: Differences, terms: Terms) -> int | None:
-    """Fewest seeds that see `effect` (fraction) given the spread of these differences; None: more than 1,000.
-
-    Without any spread the sign-flip test alone decides, whatever the effect.
-    """
-    if statistics.constant(differences):
-        return statistics.seeds_for_sign_flip(terms.family, terms.alpha)
-    seeds = statistics.seeds_to_see(effect, differences, terms.alpha / terms.family)
-    while seeds is not None and not statistics.attainable(seeds, terms.family, terms.alpha, terms.looks):
-        seeds = seeds + 1 if seeds < statistics.MOST_SEEDS else None
-    return seeds
+def _seeds_needed(effect: float, differences: Differences, terms: Terms) -> int | None:
+    return statistics.seeds_needed(effect, differences, terms.family, terms.alpha, terms.looks)
 
 
 def needs(findings: Findings, effect: float, most: int) -> list[GroupNeed]:
@@ -130,12 +134,32 @@ def _need(verdict: Verdict, effect: float, terms: Terms) -> Need:
         reason = f": {verdict.reason}" if verdict.verdict == "NOT COMPARABLE" else ""
         return Need(verdict, False, verdict.seeds, f"{verdict.verdict}{reason}")
     differences = np.array([difference for _, difference in verdict.differences])
-    seeds = seeds_needed(effect, differences, terms)
+    seeds = _seeds_needed(effect, differences, terms)
     spread = f"sd {size(statistics.spread(differences))} pp"
     if seeds is not None and seeds <= verdict.seeds:
-        return Need(verdict, True, seeds, f"{verdict.seeds} seeds see {size(effect)} pp ({spread})")
+        return _need_though_seen(verdict, seeds, differences, effect, terms)
     asked = f"more than {statistics.MOST_SEEDS:,}" if seeds is None else str(seeds)
     return Need(verdict, True, seeds, f"{verdict.label} needs {asked} seeds ({spread})")
+
+
+def _need_though_seen(verdict: Verdict, seeds: int, differences: Differences, effect: float, terms: Terms) -> Need:
+    """Of an undecided cell whose seeds see the effect: as many as an equivalence test takes, where it has had none.
+
+    That test is about the ROPE, so it is no answer to one who asks for a larger effect.
+    """
+    seen = f"{verdict.seeds} seeds see {size(effect)} pp (sd {size(statistics.spread(differences))} pp)"
+    tested_from = statistics.equivalence_from(differences, terms.rope)
+    if effect <= terms.rope and verdict.seeds < tested_from:
+        enough = statistics.attainable_from(tested_from, terms.family, terms.alpha, terms.looks)
+        if enough is not None:
+            return Need(verdict, True, enough, f"{seen}; {verdict.label} needs {enough} for an equivalence test")
+    return Need(verdict, True, seeds, f"{seen} and show neither a difference nor equivalence; a smaller one takes more")
+
+
+def _sees(verdict: Verdict, seeds: int, terms: Terms) -> float:
+    """The smallest mean difference (fraction) that so many seeds of the cell would see, given its spread so far."""
+    spread = statistics.spread(np.array([difference for _, difference in verdict.differences]))
+    return statistics.effect_in_sd(seeds, terms.alpha / terms.family) * spread
 
 
 def _group_need(dataset: str, backbone: str, cells: tuple[Need, ...], most: int, terms: Terms) -> GroupNeed:
@@ -143,6 +167,8 @@ def _group_need(dataset: str, backbone: str, cells: tuple[Need, ...], most: int,
     of seeds that can reach a verdict."""
     seeds = max(need.verdict.seeds for need in cells)
     undecided = [need for need in cells if need.undecided]
+    if not any(need.comparable for need in cells):  # seeds: 0
+        return GroupNeed(dataset, backbone, seeds, seeds, seeds, "nothing can be compared there yet", cells)
     if not undecided:
         return GroupNeed(dataset, backbone, seeds, seeds, seeds, "no cell is undecided", cells)
     worst = max(undecided, key=lambda need: need.seeds or statistics.MOST_SEEDS + 1)
@@ -151,7 +177,7 @@ def _group_need(dataset: str, backbone: str, cells: tuple[Need, ...], most: int,
     if wanted > target:
         why += f"; most_seeds is {most}"
         problem = statistics.unattainable(target, terms.family, terms.alpha, terms.looks)
-        why += f", and {problem}" if problem else ""
+        why += f", and {problem}" if problem else f", which see >= {size(_sees(worst.verdict, target, terms))} pp"
     while target > seeds and not statistics.attainable(target, terms.family, terms.alpha, terms.looks):
         target -= 1
     return GroupNeed(dataset, backbone, seeds, worst.seeds, target, why, cells)

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis import dataset_tests
+from analysis.formats import plural
+from analysis.gaps import LEAST_DATASETS, LEAST_METHODS, without_gaps
 from analysis.select import Group, Records
 from analysis.verdicts import Verdict
 from suite.specs import BASELINE
-
-LEAST_DATASETS = 6
-LEAST_METHODS = 3  # the baseline and two variants; with one, Wilcoxon's test says it all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +25,6 @@ class Ranking:
         p_values: against the baseline as control, Holm-adjusted (Demsar 2006), in the order of `labels`; the
             baseline's own is None.
         critical_difference: Nemenyi's, for all pairs, at `alpha`.
-        differs: matrix of Holm-adjusted p values of all pairs, for the critical-difference diagram.
         left_out: datasets and variants that are not in it, as `name: reason`.
     """
 
@@ -40,33 +38,54 @@ class Ranking:
     p_values: tuple[float | None, ...]
     critical_difference: float
     alpha: float
-    differs: tuple[tuple[float, ...], ...]
     left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Comparable:
+    """What can be ranked on one backbone: the baseline and the variants on the datasets that have them all."""
+
+    backbone: str
+    labels: tuple[str, ...]  # the baseline first
+    datasets: tuple[str, ...]
+    errors: tuple[tuple[float, ...], ...]  # datasets x labels, less the baseline's
+    left_out: tuple[str, ...]
+
+    @property
+    def enough(self) -> bool:
+        return len(self.datasets) >= LEAST_DATASETS and len(self.labels) >= LEAST_METHODS
 
 
 def rankings(records: Records, arranged: Sequence[Group], verdicts: Sequence[Verdict]) -> list[Ranking]:
     """One per backbone with 6 datasets or more on which the baseline and two variants or more are all comparable."""
-    backbones = dict.fromkeys(group.backbone for group in arranged)
-    ranked = (_rank([one for one in verdicts if one.backbone == backbone], records.alpha) for backbone in backbones)
-    return [one for one in ranked if one is not None]
+    return [_rank(one, records.alpha) for one in _comparable(arranged, verdicts) if one.enough]
 
 
-def _rank(verdicts: Sequence[Verdict], alpha: float) -> Ranking | None:
+def unranked(arranged: Sequence[Group], verdicts: Sequence[Verdict]) -> list[str]:
+    """Why a backbone has no ranking, a sentence each: of those that were planned with enough for one."""
+    told = []
+    for one in _comparable(arranged, verdicts):
+        own = [verdict for verdict in verdicts if verdict.backbone == one.backbone]
+        planned = len({verdict.dataset for verdict in own}), 1 + len({verdict.label for verdict in own})
+        if not one.enough and planned[0] >= LEAST_DATASETS and planned[1] >= LEAST_METHODS:
+            variants = plural(max(0, len(one.labels) - 1), "variant")
+            told.append(
+                f"No ranking with Friedman's test on {one.backbone}: {plural(len(one.datasets), 'dataset')} with "
+                f"{variants} are left, and it takes {LEAST_DATASETS} with {LEAST_METHODS - 1} (left out: "
+                f"{'; '.join(one.left_out)})."
+            )
+    return told
+
+
+def _rank(one: _Comparable, alpha: float) -> Ranking:
     """Ranks go by the paired difference, the baseline's being 0: within a dataset that is the order of the errors."""
-    known = {(one.dataset, one.label): one.mean_difference for one in verdicts if one.mean_difference is not None}
-    datasets = list(dict.fromkeys(one.dataset for one in verdicts))
-    variants = list(dict.fromkeys(one.label for one in verdicts))
-    left_out = _complete(datasets, variants, known)
-    if len(datasets) < LEAST_DATASETS or len(variants) + 1 < LEAST_METHODS:
-        return None
-    errors = [[0.0, *(-known[dataset, variant] for variant in variants)] for dataset in datasets]
-    found = dataset_tests.friedman(np.array(errors), alpha)
+    found = dataset_tests.friedman(np.array(one.errors), alpha)
     order = np.argsort(found.average, kind="stable").tolist()
-    labels, p_values = [BASELINE, *variants], [None, *found.against_control]
+    p_values = [None, *found.against_control]
     return Ranking(
-        backbone=verdicts[0].backbone,
-        datasets=tuple(datasets),
-        labels=tuple(labels[index] for index in order),
+        backbone=one.backbone,
+        datasets=one.datasets,
+        labels=tuple(one.labels[index] for index in order),
         average_ranks=tuple(found.average[index] for index in order),
         statistic=found.statistic,
         iman_davenport=found.iman_davenport,
@@ -74,26 +93,29 @@ def _rank(verdicts: Sequence[Verdict], alpha: float) -> Ranking | None:
         p_values=tuple(p_values[index] for index in order),
         critical_difference=found.critical_difference,
         alpha=alpha,
-        differs=tuple(tuple(found.pairwise[row][column] for column in order) for row in order),
-        left_out=tuple(left_out),
+        left_out=one.left_out,
     )
 
 
-def _complete(datasets: list[str], variants: list[str], known: dict[tuple[str, str], float]) -> list[str]:
-    """Take out datasets and variants, always the one that lacks most, until every dataset has every variant."""
+def _comparable(arranged: Sequence[Group], verdicts: Sequence[Verdict]) -> list[_Comparable]:
+    backbones = dict.fromkeys(group.backbone for group in arranged)
+    return [_on(backbone, [one for one in verdicts if one.backbone == backbone]) for backbone in backbones]
+
+
+def _on(backbone: str, verdicts: Sequence[Verdict]) -> _Comparable:
+    found = {(one.label, one.dataset): one.mean_difference for one in verdicts if one.mean_difference is not None}
+    datasets = list(dict.fromkeys(one.dataset for one in verdicts))
+    found |= {(BASELINE, dataset): 0.0 for _, dataset in found}
+    names = list(dict.fromkeys([BASELINE, *(one.label for one in verdicts)]))
+    labels, places = without_gaps(names, datasets, lambda name, dataset: (name, dataset) in found)
     left_out = []
-    while datasets and variants:
-        gaps = [(sum((one, name) not in known for one in datasets) / len(datasets), name) for name in variants]
-        holes = [(sum((name, one) not in known for one in variants) / len(variants), name) for name in datasets]
-        worst, hole = max(gaps, key=lambda gap: gap[0]), max(holes, key=lambda gap: gap[0])
-        if worst[0] == 0.0:
-            break
-        if worst[0] >= hole[0]:
-            left_out.append(
-                f"{worst[1]}: not comparable on {round(worst[0] * len(datasets))} of {len(datasets)} datasets"
-            )
-            variants.remove(worst[1])
-        else:
-            left_out.append(f"{hole[1]}: {round(hole[0] * len(variants))} of {len(variants)} variants not comparable")
-            datasets.remove(hole[1])
-    return left_out
+    for name in names:
+        if name not in labels:
+            lacking = [dataset for dataset in places if (name, dataset) not in found]
+            left_out.append(f"{name}: not comparable on {', '.join(lacking) or 'any dataset'}")
+    for dataset in datasets:
+        if dataset not in places:
+            absent = [name for name in labels if name != BASELINE and (name, dataset) not in found]
+            left_out.append(f"{dataset}: not comparable there: {', '.join(absent)}")
+    errors = tuple(tuple(-found[name, dataset] for name in labels) for dataset in places)
+    return _Comparable(backbone, tuple(labels), tuple(places), errors, tuple(left_out))

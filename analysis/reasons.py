@@ -62,11 +62,15 @@ def found(facts: Verdict, terms: Terms) -> str:
     mean, low, high = facts.mean_difference or 0.0, facts.ci_low or 0.0, facts.ci_high or 0.0
     direction = "lower" if mean > 0 else "higher"
     tests = f"{facts.test}, {corrected(facts.p_adjusted, terms.family)}, {facts.seeds} seeds"
-    small = f"; too small to matter (within ±{size(terms.rope)} pp)" if max(-low, high) < terms.rope else ""
+    small = _too_small(facts, terms)
     text = (
         f"error {percent(abs(mean))} pp {direction} than the baseline's; {between(low, high, terms)} ({tests}){small}"
     )
     return text + looked(terms)
+
+
+def _too_small(facts: Verdict, terms: Terms) -> str:
+    return f"; too small to matter (within ±{size(terms.rope)} pp)" if facts.too_small else ""
 
 
 def equivalent(facts: Verdict, terms: Terms) -> str:
@@ -75,11 +79,28 @@ def equivalent(facts: Verdict, terms: Terms) -> str:
     return f"{within}; {shown}, {facts.seeds} seeds{looked(terms)}"
 
 
-def undecided(facts: Verdict, objection: str, terms: Terms) -> str:
+def undecided(facts: Verdict, differences: Differences, objection: str, terms: Terms) -> str:
     """The reason of NOT ENOUGH EVIDENCE: the interval, what speaks against a verdict, what would be enough."""
     wins = f"{facts.wins}/{facts.seeds} wins" if facts.seeds < WITH_EQUIVALENCE else ""
     shown = between(facts.ci_low or 0.0, facts.ci_high or 0.0, terms)
-    return "; ".join(part for part in (shown, wins, objection, _enough(facts, terms)) if part) + looked(terms)
+    scattered = too_scattered(differences, terms.rope)
+    return "; ".join(filter(None, (shown, wins, objection, scattered, _enough(facts, terms)))) + looked(terms)
+
+
+def too_scattered(differences: Differences, rope: float, always: int = BY_SIGN_FLIP, noun: str = "seeds") -> str:
+    """Why there was no equivalence test although the mean lies within the ROPE; empty where there was one.
+
+    Args:
+        always: from how many differences on there is one whatever their spread.
+        noun: what they are, for people.
+    """
+    count = len(differences)
+    if count < WITH_EQUIVALENCE or count >= statistics.equivalence_from(differences, rope, always):
+        return ""
+    if abs(float(differences.mean())) >= rope:
+        return ""
+    spread = size(statistics.spread(differences))
+    return f"{noun} scatter too widely (sd {spread} pp) for an equivalence test below {always} {noun}"
 
 
 def objection(facts: Verdict, differences: Differences, terms: Terms) -> str | None:
@@ -127,11 +148,12 @@ def without_spread(facts: Verdict, decided: bool, terms: Terms) -> str:
     mean, seeds = facts.mean_difference or 0.0, facts.seeds
     text = f"{points(mean)} pp in each of {seeds} seeds, so the t test has no spread to go by"
     if decided:
-        small = f"; too small to matter (within ±{size(terms.rope)} pp)" if abs(mean) < terms.rope else ""
-        return f"{text}; sign-flip, {corrected(facts.p_adjusted, terms.family)}{small}{looked(terms)}"
+        tested = corrected(facts.p_adjusted, terms.family)
+        return f"{text}; sign-flip, {tested}{_too_small(facts, terms)}{looked(terms)}"
     enough = statistics.seeds_for_sign_flip(terms.family, terms.alpha)
     more = f"; {plural(enough - seeds, 'more seed')} could" if enough > seeds else ""
-    return f"{text}; {seeds} seeds cannot decide by sign-flip ({p_is(facts.p_value)}){more}{looked(terms)}"
+    shown = "" if facts.p_value is None else f" ({p_is(facts.p_value)})"
+    return f"{text}; {seeds} seeds cannot decide by sign-flip{shown}{more}{looked(terms)}"
 
 
 def looked(terms: Terms) -> str:

@@ -152,9 +152,10 @@ def main(arguments: list[str] | None = None) -> int:
     source.add_argument("--study", metavar="NAME", help="collect this study first, from --tracking-uri")
     parser.add_argument(
         "--tracking-uri",
-        default="sqlite:///runs/mlflow.db",
+        default=collect.default_uri(),
         metavar="URI",
-        help="sqlite:///, postgresql:// or http(s)://; MLFLOW_TRACKING_USERNAME and _PASSWORD log in to a server",
+        help="sqlite:///, postgresql:// or http(s)://; MLFLOW_TRACKING_USERNAME and _PASSWORD log in to a server; "
+        f"default: MLFLOW_TRACKING_URI, else {collect.DEFAULT_URI}",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the report into")
     parser.add_argument("--tex", type=Path, metavar="DIR", help="folder for a LaTeX document, report.tex")

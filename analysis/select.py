@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.formats import plural, ranges
-from analysis.store import checks, manifest, parts, runs
+from analysis.store import checks, manifest, parts, passes, runs
+from analysis.store.description import check_study
 from suite.records import COLUMNS, Record
 from suite.specs import BASELINE
 
 METRICS = {"top1": "test_top1_error", "top5": "test_top5_error"}
 _ATTEMPTS = 3  # to read a folder while it is being collected
-CELL = ["dataset", "backbone", "variant", "settings"]
-# What must be one thing per cell and stage. A cell run again under another protocol (an edited study) counts with its
-# latest one alone; the earlier rows are listed as superseded.
-_PROTOCOL = {
-    "confirm": ["recipe", "hyperparameters", "epochs", "precision", "memory_format", "micro_batch"],
-    "search": ["recipe", "epochs"],
-}
+CELL = passes.CELL
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +38,7 @@ class Records:
         source: where they are from, as far as that is known: `tracking_uri` (without password), `experiment_id`,
             `collected` (UTC, ISO 8601); `files` of results from elsewhere.
         problems: what could not be used and why, what was taken for granted; sentences for people.
+        lost: dataset, backbone and confirm seed of rows that were set aside: their groups must have those seeds.
     """
 
     trials: pd.DataFrame
@@ -50,6 +47,7 @@ class Records:
     superseded: pd.DataFrame
     source: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    lost: frozenset[tuple[str, str, int]] = frozenset()
 
     @property
     def metric(self) -> str:
@@ -80,7 +78,7 @@ class CellResults:
     settings: str
     refused: str | None
     in_family: bool
-    expected: tuple[int, ...]  # confirm seeds that the group must have, planned or seen
+    expected: tuple[int, ...]  # confirm seeds that the group must have, planned or tried
     searches: int  # planned search trials
     search: tuple[Record, ...]
     confirm: tuple[Record, ...]
@@ -141,12 +139,25 @@ def _absence(record: Record | None) -> str:
 
 @dataclass(frozen=True)
 class Group:
-    """The cells of one dataset and backbone. `baseline` None: the records have none."""
+    """The cells of one dataset and backbone. `baseline` None: the records have none, or several."""
 
     dataset: str
     backbone: str
     baseline: CellResults | None
     cells: tuple[CellResults, ...]  # the baseline too, in the order of the plan
+
+    @property
+    def without_baseline(self) -> str:
+        """Why nothing in the group has a reference; empty when it has one."""
+        found = [cell.settings or "no settings" for cell in self.cells if cell.is_baseline]
+        if self.baseline is not None:
+            return ""
+        return several_baselines("this group", found) if found else "this group has no baseline"
+
+
+def several_baselines(group: str, settings: Sequence[str]) -> str:
+    """`this group has 2 baselines (no settings; lr=0.1), and nothing says which counts`."""
+    return f"{group} has {len(settings)} baselines ({'; '.join(settings)}), and nothing says which counts"
 
 
 def load(path: Path) -> Records:
@@ -181,22 +192,22 @@ def _collected(folder: Path, found: manifest.Manifest) -> Records:
     for name in ("trials.parquet", "study.json"):
         if name not in files:
             raise manifest.DamagedError(f"{folder / manifest.NAME} names no {name}: {manifest.REMEDY}.")
-    table = pq.read_table(files["trials.parquet"])
+    table = manifest.readable(folder / "trials.parquet", lambda: pq.read_table(files["trials.parquet"]))
     checks.check_columns(str(folder / "trials.parquet"), table.schema, runs.SCHEMA, manifest.REMEDY)
     stored = [file for name, file in files.items() if name.startswith(f"{parts.FOLDER}/")]
     for file in stored:
-        checks.check_columns(str(file), pq.read_schema(file), parts.SCHEMA, manifest.REMEDY)
+        schema = manifest.readable(file, partial(pq.read_schema, file))
+        checks.check_columns(str(file), schema, parts.SCHEMA, manifest.REMEDY)
     trials = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
-    study = checks.check_study(json.loads(files["study.json"].read_text()), str(folder / "study.json"))
+    described = manifest.readable(folder / "study.json", lambda: json.loads(files["study.json"].read_text()))
+    study = check_study(described, str(folder / "study.json"))
     names = checks.trial_names(trials)
     checks.check_fractions(trials, names)
     trials, problems = checks.without_infinities(trials, METRICS[str(study.get("metric", "top1"))], names)
-    records = arrange(trials, parts.read(stored).to_pandas(), study)
+    epochs = manifest.readable(folder / parts.FOLDER, lambda: parts.read(stored).to_pandas())
+    records = arrange(trials, epochs, study)
     source = {"tracking_uri": found.tracking, "experiment_id": found.experiment_id, "collected": found.collected}
     return replace(records, source=source, problems=(*problems, *records.problems))
-
-
-_WITHOUT_END = ("skipped", "running")
 
 
 def arrange(trials: pd.DataFrame, epochs: pd.DataFrame, study: Mapping[str, Any]) -> Records:
@@ -215,35 +226,15 @@ def arrange(trials: pd.DataFrame, epochs: pd.DataFrame, study: Mapping[str, Any]
     ordered = trials.iloc[:0]
     if "started" in trials:
         ordered = trials[trials["started"].notna()].sort_values("started", kind="stable")
-    stale = {index for stage in _PROTOCOL for index in _stale(ordered, stage)}
+    stale = {index for stage in passes.PROTOCOL for index in passes.stale(ordered, stage)}
     aside = trials.index.isin(stale)
     current = trials[~aside]
-    again = _ran_after_all(current)
+    again = passes.ran_after_all(current)
     problems: tuple[str, ...] = ()
     if again.any():
         some = plural(int(again.sum()), "skipped or unfinished trial")
         problems = (f"{some} not used, for another pass has a result of the seed.",)
     return Records(current[~again], epochs, dict(study), trials[aside], problems=problems)
-
-
-def _ran_after_all(trials: pd.DataFrame) -> pd.Series:
-    """Which rows are `skipped` or unfinished confirm trials of a cell and seed that another row has a result of."""
-    confirm, status = trials["stage"] == "confirm", trials["status"]
-    names = pd.Series(list(zip(*(trials[name].astype(str) for name in [*CELL, "seed"]), strict=True)), trials.index)
-    return confirm & status.isin(_WITHOUT_END) & names.isin(names[confirm & status.isin(["completed", "diverged"])])
-
-
-def _stale(ordered: pd.DataFrame, stage: str) -> list[Any]:
-    """Indices of the stage's rows that a later protocol of their cell, or a later trial of their seed, replaced."""
-    # A trial without an end has not told its batch, threads, ... yet: it can't say which protocol counts.
-    rows = ordered[(ordered["stage"] == stage) & ~ordered["status"].isin(_WITHOUT_END)]
-    cells = list(rows[CELL].itertuples(index=False, name=None))
-    protocols = [tuple(map(str, row)) for row in rows[_PROTOCOL[stage]].itertuples(index=False, name=None)]
-    seeds = [(cell, str(seed)) for cell, seed in zip(cells, rows["seed"], strict=True)]
-    latest = dict(zip(cells, protocols, strict=True))  # rows are in order of start: the last one stays
-    newest = dict(zip(seeds, rows.index, strict=True))
-    each = zip(rows.index, cells, seeds, protocols, strict=True)
-    return [index for index, cell, seed, own in each if own != latest[cell] or newest[seed] != index]
 
 
 def records_of(rows: pd.DataFrame) -> list[Record]:
@@ -262,10 +253,21 @@ def groups(records: Records) -> list[Group]:
     arranged = []
     for dataset, backbone in dict.fromkeys((name[0], name[1]) for name in names):
         members = [name for name in names if name[:2] == (dataset, backbone)]
-        cells = tuple(_cell(name, planned, trials, records.study, members) for name in members)
-        baseline = next((cell for cell in cells if cell.is_baseline), None)
-        arranged.append(Group(dataset, backbone, baseline, cells))
+        tried = {one.seed for of in members for one in trials.get(of, []) if _was_tried(one)}
+        tried |= {seed for *place, seed in records.lost if place == [dataset, backbone]}
+        cells = tuple(_cell(name, planned, trials, records.study, tried) for name in members)
+        baselines = [cell for cell in cells if cell.is_baseline]
+        arranged.append(Group(dataset, backbone, baselines[0] if len(baselines) == 1 else None, cells))
     return arranged
+
+
+def _was_tried(trial: Record) -> bool:
+    """Whether the trial's seed is one that its whole group must have.
+
+    Whatever became of it: a seed that failed or diverged everywhere would else vanish. One that was never run, or is
+    not finished yet, tells of more seeds to come.
+    """
+    return trial.stage == "confirm" and trial.seed is not None and trial.status not in passes.WITHOUT_END
 
 
 def _cell(
@@ -273,13 +275,13 @@ def _cell(
     planned: Mapping[tuple[str, ...], Mapping[str, Any]],
     trials: Mapping[tuple[str, ...], list[Record]],
     study: Mapping[str, Any],
-    members: list[tuple[str, ...]],
+    tried: Set[int],
 ) -> CellResults:
-    """One cell. Its seeds: those planned, and any that another cell of the group has (more seeds were asked for)."""
+    """One cell. Its seeds: those planned, and those that any cell of its group tried (more seeds were asked for)."""
 
-    def stage(wanted: str, of: tuple[str, ...] = name) -> list[Record]:
+    def stage(wanted: str) -> list[Record]:
         return sorted(
-            (record for record in trials.get(of, []) if record.stage == wanted),
+            (record for record in trials.get(name, []) if record.stage == wanted),
             key=lambda one: -1 if one.seed is None else one.seed,
         )
 
@@ -289,7 +291,8 @@ def _cell(
     skipped = [record for record in mine if record.status == "skipped"]
     if not refused and skipped and len(skipped) == len(mine):
         refused = skipped[0].reason
-    seen = {one.seed for of in members for one in stage("confirm", of) if one.status == "completed"}
+    own_seeds = planned.get(name, {}).get("seeds")
+    seeds = int(study.get("seeds", 0) if own_seeds is None else own_seeds)
     return CellResults(
         name[0],
         name[1],
@@ -297,7 +300,7 @@ def _cell(
         name[3],
         refused=refused or None,
         in_family=in_family and (name in planned or not refused),
-        expected=tuple(sorted(seen | set(range(int(planned.get(name, {}).get("seeds", study.get("seeds", 0))))))),
+        expected=tuple(sorted(tried | set(range(seeds)))),
         searches=int(study.get("search_trials", 0)),
         search=tuple(record for record in stage("search") if record.status != "skipped"),
         confirm=tuple(record for record in stage("confirm") if record.status != "skipped"),

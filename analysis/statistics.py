@@ -115,6 +115,15 @@ def equivalence(differences: Differences, rope: float) -> float:
     return float(ttost_paired(differences, np.zeros_like(differences), -rope, rope)[0])
 
 
+def equivalence_from(differences: Differences, rope: float, always: int = BY_SIGN_FLIP) -> int:
+    """How many differences an equivalence test takes: 4 where the ROPE is at least twice their spread, else `always`.
+
+    Of few differences that scatter widely the spread itself is hardly known; more of them narrow the mean down all the
+    same.
+    """
+    return WITH_EQUIVALENCE if rope >= 2 * spread(differences) else always
+
+
 def _sees(size: float, seeds: int, alpha: float) -> bool:
     """Whether a two-sided paired t test sees an effect of `size` standard deviations with power 0.8.
 
@@ -208,6 +217,25 @@ def seeds_to_see(effect: float, differences: Differences, alpha: float) -> int |
         return None
     # bisection: power grows with seeds; `effect_in_sd` remembers what it found for other cells
     return bisect.bisect_left(range(MOST_SEEDS), -size, lo=LEAST, key=lambda seeds: -effect_in_sd(seeds, alpha))
+
+
+def seeds_needed(effect: float, differences: Differences, family: int, alpha: float, looks: int = 1) -> int | None:
+    """Fewest seeds that see `effect` (fraction) at Holm's hardest step and can reach a verdict; None: more than 1,000.
+
+    Without any spread the sign-flip test alone decides, whatever the effect.
+
+    Args:
+        alpha: per look, as everywhere here.
+    """
+    if constant(differences):
+        return seeds_for_sign_flip(family, alpha)
+    seeds = seeds_to_see(effect, differences, alpha / family)
+    return None if seeds is None else attainable_from(seeds, family, alpha, looks)
+
+
+def attainable_from(seeds: int, family: int, alpha: float, looks: int = 1) -> int | None:
+    """The first number of seeds from `seeds` on that can reach a verdict; None: more than 1,000."""
+    return next((more for more in range(seeds, MOST_SEEDS + 1) if attainable(more, family, alpha, looks)), None)
 
 
 def bootstrap_interval(differences: Differences, alpha: float, seed: int = 0) -> tuple[float, float]:

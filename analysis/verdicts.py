@@ -59,6 +59,7 @@ class Verdict:
     differences: tuple[tuple[int, float], ...] = ()  # (seed, d) for figures
     seed_correlation: float | None = None  # of baseline's and variant's errors over the seeds: what pairing gains
     warnings: tuple[str, ...] = ()  # what a reader must know of the pair, such as networks that learned nothing
+    too_small: bool = False  # HELPS or HURTS, yet the whole interval lies within the ROPE
     learned: bool = True  # False: baseline or variant is no better than always answering the commonest class
 
     @property
@@ -153,35 +154,34 @@ def _without_spread(facts: Verdict, terms: Terms) -> Verdict:
 
     A t statistic would be infinite here, and on a small test set such a run of equal differences comes by chance.
     """
-    decided = facts.p_adjusted is not None and facts.p_adjusted < terms.alpha
-    direction: Ruling = "HELPS" if (facts.mean_difference or 0.0) > 0 else "HURTS"
-    return dataclasses.replace(
-        facts,
-        test="sign-flip",
-        verdict=direction if decided else facts.verdict,
-        reason=reasons.without_spread(facts, decided, terms),
+    mean = facts.mean_difference or 0.0
+    if facts.p_adjusted is None or facts.p_adjusted >= terms.alpha:
+        if facts.seeds < WITH_SIGN_FLIP:  # exact tests say nothing there, so none is shown
+            facts = dataclasses.replace(facts, p_value=None, p_adjusted=None)
+        else:
+            facts = dataclasses.replace(facts, test="sign-flip")
+        return dataclasses.replace(facts, reason=reasons.without_spread(facts, False, terms))
+    facts = dataclasses.replace(
+        facts, test="sign-flip", verdict="HELPS" if mean > 0 else "HURTS", too_small=abs(mean) < terms.rope
     )
+    return dataclasses.replace(facts, reason=reasons.without_spread(facts, True, terms))
 
 
 def _measured(facts: Verdict, differences: Differences, terms: Terms) -> Verdict:
     """Intervals, power and equivalence. Power is at alpha over the family: Holm's first and hardest step."""
     t_test = statistics.paired_t(differences, terms.alpha)
     strict = terms.alpha / terms.family
-    seeds, needed = facts.seeds, statistics.seeds_to_see(terms.rope, differences, strict)
-    while needed is not None and not statistics.attainable(needed, terms.family, terms.alpha, terms.looks):
-        needed = needed + 1 if needed < statistics.MOST_SEEDS else None
-    equivalence = None
-    if seeds >= WITH_EQUIVALENCE and terms.rope >= 2 * statistics.spread(differences):
-        equivalence = statistics.equivalence(differences, terms.rope)
+    seeds = facts.seeds
+    tested = seeds >= statistics.equivalence_from(differences, terms.rope)
     many = seeds >= BY_SIGN_FLIP
     return dataclasses.replace(
         facts,
         ci_low=t_test.low,
         ci_high=t_test.high,
         test=_test_name(seeds),
-        seeds_needed=needed,
+        seeds_needed=statistics.seeds_needed(terms.rope, differences, terms.family, terms.alpha, terms.looks),
         smallest_effect=statistics.smallest_effect(differences, strict),
-        equivalence_p=equivalence,
+        equivalence_p=statistics.equivalence(differences, terms.rope) if tested else None,
         bootstrap=statistics.bootstrap_interval(differences, terms.alpha) if many else None,
         probability_better=statistics.probability_better(differences, terms.alpha) if many else None,
     )
@@ -201,11 +201,14 @@ def _rule(facts: Verdict, differences: Differences, terms: Terms) -> Verdict:
     """HELPS or HURTS before EQUIVALENT; else NOT ENOUGH EVIDENCE, with what would be enough."""
     objection = reasons.objection(facts, differences, terms)
     if objection is None:
-        direction: Ruling = "HELPS" if (facts.mean_difference or 0.0) > 0 else "HURTS"
-        return dataclasses.replace(facts, verdict=direction, reason=reasons.found(facts, terms))
+        mean, low, high = facts.mean_difference or 0.0, facts.ci_low or 0.0, facts.ci_high or 0.0
+        ruled = dataclasses.replace(
+            facts, verdict="HELPS" if mean > 0 else "HURTS", too_small=max(-low, high) < terms.rope
+        )
+        return dataclasses.replace(ruled, reason=reasons.found(ruled, terms))
     if facts.equivalence_p is not None and facts.equivalence_p < terms.alpha:
         return dataclasses.replace(facts, verdict="EQUIVALENT", reason=reasons.equivalent(facts, terms))
-    return dataclasses.replace(facts, reason=reasons.undecided(facts, objection, terms))
+    return dataclasses.replace(facts, reason=reasons.undecided(facts, differences, objection, terms))
 
 
 def tally(verdicts: Sequence[Verdict]) -> dict[Ruling, int]:
@@ -227,15 +230,17 @@ def to_text(findings: Findings) -> str:
         f"{reasons.alpha_in_words(records)}, corrected for {plural(family, 'cell')} (Holm); "
         f"too small to matter: within ±{size(records.rope)} pp; a positive difference means that the variant is better"
     )
-    lines = [textwrap.fill(terms, _WIDTH, break_on_hyphens=False)]
+    lines = [
+        textwrap.fill(text, _WIDTH, break_on_hyphens=False)
+        for text in (terms, *(f"note: {note}" for note in findings.notes))
+    ]
     rows = [(f"{one.dataset} / {one.backbone}", one.label, plural(one.seeds, "seed"), one) for one in findings.verdicts]
     backbones = list(dict.fromkeys(group.backbone for group in findings.groups))
     every = backbones[0] if len(backbones) == 1 else "all backbones"
     across = [
         (one.backbone or every, one.label, plural(len(one.datasets), "dataset"), one) for one in findings.variants
     ]
-    if rows:
-        lines += ["", "Cells", *_lines(rows)]
+    lines += ["", "Cells", *_lines(rows)] if rows else ["", "Nothing to judge: no variant stands beside a baseline."]
     if across and findings.several_datasets:
         lines += ["", "Variants across datasets", *_lines(across)]
     return "\n".join(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -12,6 +12,9 @@ from rich.markup import escape
 from suite.cli_shared import collected, read_findings
 from suite.settings import Refused
 from suite.terminal import Json, Profile, show, write_json
+
+if TYPE_CHECKING:
+    from analysis.findings import Findings
 
 Study = Annotated[Path | None, typer.Argument(metavar="[STUDY]", help="A study file, e.g. configs/demo.yaml.")]
 RecordsFolder = Annotated[
@@ -35,12 +38,19 @@ def _records(study: Path | None, records: Path | None, profile: str) -> Path:
     return collected(study, profile)
 
 
+def _warn(found: Findings) -> None:
+    """What JSON has no place for, to stderr."""
+    for note in found.notes:
+        sys.stderr.write(f"note: {note}\n")
+
+
 def verdicts(study: Study = None, records: RecordsFolder = None, profile: Profile = "", as_json: Json = False) -> None:
     """Say of every cell and every variant what the results allow to say, and why."""
     from analysis import verdicts as analysis_verdicts
 
     found = read_findings(_records(study, records, profile))
     if as_json:
+        _warn(found)
         write_json(analysis_verdicts.to_json(found))
     else:
         sys.stdout.write(analysis_verdicts.to_text(found) + "\n")
@@ -58,6 +68,7 @@ def leaderboard(
 
     found = read_findings(_records(study, records, profile))
     if as_json:
+        _warn(found)
         write_json(board.to_json(found))
     else:
         sys.stdout.write((board.to_markdown(found) if markdown else board.to_text(found)) + "\n")
@@ -67,7 +78,9 @@ def report(
     study: Study = None,
     records: RecordsFolder = None,
     profile: Profile = "",
-    out: Annotated[Path | None, typer.Option(help="Folder of the report; default: report/ beside the records.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the report; default: report/ in the study's storage, or in DIR.")
+    ] = None,
     tex: Annotated[Path | None, typer.Option(help="Also write a LaTeX document with tables and figures here.")] = None,
     every_figure: Annotated[
         bool, typer.Option("--every-figure", help="Write every figure into figures/, as PNG and PDF too.")
@@ -78,7 +91,9 @@ def report(
     from analysis.report import write_report
 
     try:
-        written = write_report(folder, out or folder.parent / "report", tex=tex, every_figure=every_figure)
+        written = write_report(
+            folder, out or (folder.parent if records is None else folder) / "report", tex=tex, every_figure=every_figure
+        )
     except (OSError, ValueError) as error:
         raise Refused(str(error).rstrip(".")) from error
     show([f"report: {escape(str(written))}", *([f"LaTeX: {escape(str(tex / 'report.tex'))}"] if tex else [])])

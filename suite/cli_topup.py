@@ -106,7 +106,6 @@ def _next(plan: Plan, study: Path, profile: str, detect: float | None) -> tuple[
     Raises:
         Refused: the study isn't finished, has no spread to plan with, or has taken all its looks.
     """
-    from suite.plan import Look
     from suite.sweep.ledger import Ledger
     from suite.sweep.looks import settled, with_looks
     from suite.sweep.run import needs_training
@@ -125,11 +124,19 @@ def _next(plan: Plan, study: Path, profile: str, detect: float | None) -> tuple[
     points = plan.study.statistics.rope if detect is None else detect
     additions = _additions(plan, read_findings(collected(study, profile)), points / 100)
     plan = _with_what_else_was_seen(plan, additions)
-    targets = Look({**plan.looks[-1].seeds, **{one.group: one.need.target for one in additions}}, points)
+    look = _look(plan, additions, points)
     if not any(one.trials for one in additions):
-        return plan, additions, targets
+        return plan, additions, look
     _refuse_unplanned(plan)
-    return replace(plan, looks=(*plan.looks, targets)), additions, targets
+    return replace(plan, looks=(*plan.looks, look)), additions, look
+
+
+def _look(plan: Plan, additions: Sequence[Addition], points: float) -> Look:
+    """The next look; groups in which nothing can be compared stay as the last one left them."""
+    from suite.plan import Look
+
+    targets = {one.group: one.need.target for one in additions if one.need.comparable}
+    return Look({**plan.looks[-1].seeds, **targets}, points)
 
 
 def _refuse_unplanned(plan: Plan) -> None:
@@ -148,12 +155,13 @@ def _with_what_else_was_seen(plan: Plan, additions: Sequence[Addition]) -> Plan:
     """Results may hold seeds that this storage knows nothing of (another machine's): those were a look too."""
     from suite.plan import Look
 
-    found = {one.group: one.need.seeds for one in additions}
+    found = {one.group: one.need.seeds for one in additions if one.need.comparable}
     if not plan.looks:
         return replace(plan, looks=(Look(found),))
     last = plan.looks[-1].seeds
-    if any(seeds > last.get(group, 0) for group, seeds in found.items()):
-        return replace(plan, looks=(*plan.looks, Look({**last, **found})))
+    more = {group: seeds for group, seeds in found.items() if seeds > last.get(group, 0)}
+    if more:
+        return replace(plan, looks=(*plan.looks, Look({**last, **more})))
     return plan
 
 
@@ -209,18 +217,21 @@ def _lines(plan: Plan, additions: Sequence[Addition], look: Look) -> Iterator[Ta
         f"{rules.alpha / rules.looks:g} a look"
     )
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("dataset", "backbone", "seeds", "needed", "to be", "why"):
-        table.add_column(name, justify="right" if name in ("seeds", "needed", "to be") else "left", overflow="fold")
+    for name in ("dataset", "backbone", "seeds", "needed", "will be", "why"):
+        table.add_column(name, justify="right" if name in ("seeds", "needed", "will be") else "left", overflow="fold")
     for one in additions:
         needed = "> 1,000" if one.need.needed is None else str(one.need.needed)
-        names = escape(one.need.dataset), escape(one.need.backbone)
-        table.add_row(*names, str(one.need.seeds), needed, str(one.need.target), escape(one.need.why))
+        counts = (str(one.need.seeds), needed, str(one.need.target)) if one.need.comparable else ("", "", "")
+        table.add_row(escape(one.need.dataset), escape(one.need.backbone), *counts, escape(one.need.why))
     yield table
     if not trials:
         yield "nothing to add, and no look taken"
         return
     cost = duration(sum(one.train_seconds for one in additions))
     yield f"look {len(plan.looks)} of {rules.looks}: {trials} trials more, about {cost} of training, as the others took"
+    if any(one.trials and one.need.capped for one in additions):
+        hardly = "where most_seeds caps it, this look can hardly decide; a larger --detect spends it better"
+        yield f"[yellow]warning[/]: {hardly}"
 
 
 def _resumed_lines(plan: Plan, look: Look) -> Iterator[str]:

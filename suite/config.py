@@ -129,7 +129,7 @@ class Statistics(Section):
     """Fixed before the run, since a margin chosen after looking proves nothing."""
 
     metric: Literal["top1", "top5"] = "top1"
-    rope: Annotated[Number, Field(gt=0, lt=100)] = 0.5  # percentage points that are too small to matter
+    rope: Annotated[Number, Field(gt=0, le=10)] = 0.5  # percentage points that are too small to matter
     alpha: Annotated[Number, Field(gt=0, lt=0.5)] = 0.05
     looks: Positive = 1  # at the data, in all; alpha is split evenly over them
     most_seeds: Annotated[Whole, Field(ge=3)] = 30  # a topup adds confirm seeds up to here
@@ -198,6 +198,8 @@ def load_study(path: Path, profile: str = "") -> Study:
     Raises:
         Refused: the file is missing, is no YAML, or breaks a rule; one sentence with the key's path.
     """
+    if path.is_dir():
+        raise Refused(f"{path}: is a folder, not a study file; a folder of records is read with --records")
     if not path.is_file():
         raise Refused(f"{path}: no such study file; the ready ones are in configs/")
     try:

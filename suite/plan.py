@@ -105,7 +105,7 @@ class Plan:
         raised: dict[str, int] = {}
         for look in self.looks:
             if look.detect is not None:
-                raised |= look.seeds
+                raised |= {group: max(seeds, raised.get(group, 0)) for group, seeds in look.seeds.items()}
         return raised
 
     def search_trial(self, cell: Cell, index: int, chosen: Settings, conditions: Conditions) -> Trial:

@@ -56,7 +56,7 @@ def plan_tables(plan: Plan) -> Iterator[Table | str]:
     study = plan.study
     yield f"[bold]{study.study}[/]" + (f": {escape(study.description)}" if study.description else "")
     yield from profile_lines(plan.study)
-    yield f"recipe {plan.recipe.label}: {plan.epochs} epochs, batch {plan.batch}"
+    yield f"recipe {plan.recipe.label}: {plan.epochs} epoch{'s' * (plan.epochs != 1)}, batch {plan.batch}"
     yield from _search_line(plan)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name, side in (

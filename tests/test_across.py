@@ -14,6 +14,8 @@ from scipy import stats
 from analysis import dataset_tests, statistics, synthetic
 from analysis.across import VariantVerdict
 from analysis.findings import Findings
+from analysis.gaps import without_gaps
+from analysis.tables import overall
 
 BASE = [0.100, 0.110, 0.105, 0.095, 0.102]
 WAVE = [0.000, 0.001, -0.001, 0.0005, -0.0005]  # sums to 0
@@ -93,7 +95,21 @@ def test_on_these_datasets_is_welch() -> None:
     assert dataset_tests.on_these([(1.0, one), (-1.0, two)]) == pytest.approx(known)
     assert dataset_tests.on_these([(0.5, one), (0.5, two[:2])]) is None
     assert dataset_tests.on_these([(0.5, np.zeros(3)), (0.5, np.zeros(3))]) == 1.0
-    assert dataset_tests.on_these([(0.5, np.full(3, 0.1)), (0.5, np.full(3, 0.2))]) is None
+
+
+def test_one_value_in_every_seed_is_not_known_exactly() -> None:
+    """Welch would give 1e-9 for five equal differences and two datasets around 0; five seeds can't say as much."""
+    flat, near = np.full(5, 0.02), np.array([1, -1, 1, -1, 0]) * 1e-4
+    p = dataset_tests.on_these([(1 / 3, flat), (1 / 3, near), (1 / 3, -near)])
+    assert p is not None and 0.03 < p <= 2 / 2**5
+    both = dataset_tests.on_these([(0.5, np.full(3, 0.1)), (0.5, np.full(3, 0.2))])
+    assert both == pytest.approx(2 / 2**6)
+    weighted = dataset_tests.on_these([(0.9, np.full(3, 0.01)), (0.1, np.array([0.03, -0.05, 0.02]))])
+    values = np.array([0.9 * 0.01] * 3 + [0.1 * 0.03, 0.1 * -0.05, 0.1 * 0.02])
+    known = stats.permutation_test((values,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    assert weighted == pytest.approx(known.pvalue)
+    zero = [(0.5, np.zeros(5)), (0.5, np.array([0.01, 0.012, 0.011, 0.009, 0.01]))]
+    assert dataset_tests.on_these(zero) == pytest.approx(stats.ttest_1samp(zero[1][1], 0).pvalue)
 
 
 def test_bayes_is_seeded_and_in_the_right_order() -> None:
@@ -197,6 +213,17 @@ def test_equivalent_across_datasets() -> None:
     assert across([0.0001, -0.0001, 0.0002, -0.0002], rope=0.0001).verdict == "NOT ENOUGH EVIDENCE"
 
 
+def test_from_six_datasets_on_equivalence_is_always_tested() -> None:
+    gains = [0.004, -0.004, 0.003, -0.003, 0.0002, -0.0002, 0.004, -0.004, 0.003, -0.003]
+    assert 2 * np.std(gains, ddof=1) > 0.005
+    many, few = across(gains, seeds=1), across(gains[:5], seeds=1)
+    assert many.verdict == "EQUIVALENT" and many.equivalence_p is not None and many.equivalence_p < 0.05
+    assert across(gains[:6], seeds=1).equivalence_p is not None
+    assert few.equivalence_p is None and few.verdict == "NOT ENOUGH EVIDENCE"
+    assert "; datasets scatter too widely (sd 0.35 pp) for an equivalence test below 6 datasets" in few.reason
+    assert "scatter" not in many.reason + across([0.04, 0.001, 0.0, 0.002]).reason
+
+
 def test_identical_on_every_dataset() -> None:
     errors = {(f"d{index}", "cnn"): {"baseline": BASE, "same": BASE} for index in range(3)}
     (one,) = Findings(synthetic.studies(errors)).variants
@@ -261,7 +288,7 @@ def test_ranking_against_the_baseline() -> None:
     assert one.labels == ("sire", "baseline", "bad")
     assert one.average_ranks == (1.0, 2.0, 3.0)
     assert one.p_values[1] is None and one.p_values[0] == pytest.approx(one.p_values[2])
-    assert one.differs[0][2] == pytest.approx(3 * 2 * stats.norm.sf(2 / math.sqrt(3 * 4 / 36)))
+    assert one.p_values[0] == pytest.approx(2 * 2 * stats.norm.sf(1 / math.sqrt(3 * 4 / 36)))
     assert one.left_out == ()
     assert findings({"sire": {"cnn": gains}}).rankings == []  # two methods: Wilcoxon says it all
     assert findings({"sire": {"cnn": gains[:5]}, "bad": {"cnn": gains[:5]}}).rankings == []
@@ -273,5 +300,57 @@ def test_ranking_takes_complete_datasets_and_names_the_rest() -> None:
     variants = {"sire": gains, "bad": [-gain for gain in gains], "lost": lost, "same": [*gains[:6], None]}
     (one,) = findings({name: {"cnn": own} for name, own in variants.items()}).rankings
     assert set(one.labels) == {"baseline", "sire", "bad", "same"} and len(one.datasets) == 6
-    assert one.left_out[0] == "lost: not comparable on 2 of 7 datasets"
-    assert one.left_out[1].startswith("d6: ")
+    assert one.left_out == ("lost: not comparable on d0, d1", "d6: not comparable there: same")
+
+
+def ranked(*variants: Gains) -> Findings:
+    return findings({f"v{number}": {"cnn": gains} for number, gains in enumerate(variants)})
+
+
+def test_a_variant_goes_before_the_datasets_fall_below_six() -> None:
+    """7 datasets and one variant that diverged on two; 6 and one gap: the others are complete, so they are ranked."""
+    gains = [0.010, 0.012, 0.011, 0.014, 0.02, 0.008, 0.01]
+    worse = [-gain for gain in gains]
+    (seven,) = ranked([None, None, *gains[2:]], gains, worse).rankings
+    assert set(seven.labels) == {"baseline", "v1", "v2"} and len(seven.datasets) == 7
+    assert seven.left_out == ("v0: not comparable on d0, d1",)
+    (six,) = ranked([None, *gains[1:6]], gains[:6], worse[:6]).rankings
+    assert set(six.labels) == {"baseline", "v1", "v2"} and len(six.datasets) == 6
+    (eight,) = ranked([None, *gains], [*gains, None], [*worse, -0.01], [*worse, -0.02]).rankings
+    assert len(eight.labels) == 5 and eight.datasets == tuple(f"d{index}" for index in range(1, 7))
+    assert eight.left_out == ("d0: not comparable there: v0", "d7: not comparable there: v1")
+
+
+def test_a_dataset_on_which_nothing_is_comparable_goes_first() -> None:
+    gains = [0.010, 0.012, 0.011, 0.014, 0.02, 0.008]
+    (one,) = ranked([None, *gains], [None, *gains], [None, *gains]).rankings
+    assert len(one.labels) == 4 and len(one.datasets) == 6
+    assert one.left_out == ("d0: not comparable there: v0, v1, v2",)
+
+
+def test_no_ranking_is_left_and_that_is_said() -> None:
+    gains = [0.010, 0.012, 0.011, 0.014, 0.02, 0.008]
+    found = ranked([None, *gains[1:]], gains)
+    assert found.rankings == []
+    (told,) = found.unranked
+    assert told.startswith("No ranking with Friedman's test on cnn: ") and "v0" in told
+    assert "and it takes 6 with 2 (left out: " in told
+    (table,) = overall.overall(found)
+    assert told in table.notes
+    assert ranked(gains[:5], gains[:5]).unranked == [], "none was planned"
+    assert ranked(gains).unranked == [] and ranked(gains, gains).unranked == []
+
+
+def test_what_is_left_is_complete_and_nothing_complete_is_left_out() -> None:
+    generator = np.random.default_rng(8)
+    for _ in range(200):
+        names, datasets = [f"v{index}" for index in range(5)], [f"d{index}" for index in range(9)]
+        gaps = {(name, dataset) for name in names for dataset in datasets if generator.random() < 0.15}
+
+        def known(name: str, dataset: str, gaps: set[tuple[str, str]] = gaps) -> bool:
+            return (name, dataset) not in gaps
+
+        kept, places = without_gaps(names, datasets, known)
+        assert kept and places and all(known(name, dataset) for name in kept for dataset in places)
+        assert all(any(not known(name, one) for one in places) for name in names if name not in kept)
+        assert all(any(not known(one, dataset) for one in kept) for dataset in datasets if dataset not in places)

@@ -127,7 +127,10 @@ def test_summary_without_baseline_and_with_too_many_looks() -> None:
     group = group_of(rows_of({"sire": ERRORS["sire"]}))
     summary = audit.summarise([group], {"looks": 1, "looks_taken": 2})
     assert summary.unequal[0][1] == "this group has no baseline"
-    assert summary.sentences()[-1].startswith("It was looked at 2 times where 1 had been planned")
+    late = summary.sentences()[-1]
+    assert late.startswith(
+        "It was looked at 2 times where 1 had been planned. Alpha is split over the planned ones alone"
+    )
     split = audit.summarise([group], {"looks": 2, "looks_taken": 2}).sentences()[-1]
     assert split == "The study planned 2 looks at its results and splits alpha over them."
 

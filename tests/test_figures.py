@@ -299,7 +299,6 @@ def findings_across(size: int, prefix: str = "v") -> Findings:
         p_values=(None, *(0.01 * number for number in range(1, size))),
         critical_difference=1.0,
         alpha=0.05,
-        differs=((1.0,) * size,) * size,
     )
     variants = [
         VariantVerdict(
@@ -577,3 +576,31 @@ def test_chunks_are_even_and_in_order() -> None:
 def test_looks_differ_in_colour_marker_and_dashes() -> None:
     for field in ("colour", "marker", "dashes"):
         assert len({str(getattr(look, field)) for look in LOOKS}) == len(LOOKS)
+
+
+@pytest.mark.parametrize("metric", ["validation_top1_error", "stride_1_height"])
+def test_seeds_that_share_no_epoch_have_no_curve_and_cost_no_other_figure(metric: str) -> None:
+    """Their mean would be empty, and an empty panel has no axis."""
+    records = study(variants=["wide"], searches=0)
+    confirm = records.trials[records.trials["stage"] == "confirm"]
+    rows = [(key, 10 * at + epoch, metric, 0.5) for at, key in enumerate(confirm["trial_key"]) for epoch in (1, 2)]
+    apart = pd.DataFrame(rows, columns=records.epochs.columns)
+    alone = drawn(dataclasses.replace(records, epochs=apart))
+    assert alone and not any(id.startswith(("curves", "logged")) for id in alone)
+    kept = records.epochs[records.epochs["metric"] != metric]
+    beside = drawn(dataclasses.replace(records, epochs=pd.concat([apart, kept])))
+    (id,) = (id for id in beside if id.startswith(("curves", "logged")))
+    panels = len(beside[id].figure.axes)
+    assert id.startswith("curves") and panels == len(set(kept["metric"]))
+
+
+def test_values_that_nothing_measures_end_a_curve() -> None:
+    """Axes of 1e299 overflow, and one figure must not cost the report."""
+    records = study(variants=["wide"], searches=0)
+    epochs = records.epochs
+    huge = (epochs["epoch"] == 3) & (epochs["metric"] == "validation_loss")
+    spoilt = dataclasses.replace(records, epochs=epochs.assign(value=epochs["value"].mask(huge, 1e299)))
+    (curves,) = (one for id, one in drawn(spoilt).items() if id.startswith("curves"))
+    (losses,) = (one for one in curves.figure.axes if one.get_title(loc="left") == "validation loss")
+    assert max(line.get_xdata()[-1] for line in losses.get_lines()) == 2
+    assert svg(curves.figure)

@@ -23,6 +23,10 @@ def lines(variant: str, errors: tuple[float, ...], settings: str = "") -> list[s
 GOOD = [*lines("baseline", BASE), *lines("sire", SIRE)]
 
 
+def one_cell(**entries: object) -> str:
+    return json.dumps({"cells": [{"dataset": "x", "backbone": "y", "variant": "z", "settings": "", **entries}]})
+
+
 def written(folder: Path, rows: list[str], name: str = "results.csv", header: str = HEADER) -> Path:
     (folder / name).write_text("\n".join([header, *rows]) + "\n")
     return folder
@@ -82,6 +86,20 @@ def test_a_study_file_overrides_some_keys(tmp_path: Path) -> None:
         ('{"seeds": 2.5}', r"seeds is 2\.5; it must be a whole number"),
         ('{"metric": "accuracy"}', r"metric is 'accuracy'; it must be top1 or top5"),
         ('{"cells": [{"dataset": "x"}]}', "cells is .* it must be a list of objects"),
+        ('{"cells": [{"dataset": "x", "backbone": "y", "variant": ["z"], "settings": ""}]}', "variant of cell 1 is"),
+        (one_cell(seeds="many"), "seeds of cell 1 is 'many'; it must be a whole number from 0"),
+        (one_cell(refused=7), "refused of cell 1 is 7; it must be text, or null"),
+        ('{"first_draws": "x"}', "first_draws is 'x'; it must be a whole number"),
+        ('{"looks": "x"}', "looks is 'x'; it must be a whole number from 1"),
+        ('{"looks_taken": "x"}', "looks_taken is 'x'; it must be a whole number"),
+        ('{"seeds": true}', "seeds is True; it must be a whole number"),
+        ('{"seeds": 1000000000000}', "seeds is 1000000000000; it must be a whole number from 0 to 10000"),
+        ('{"about": ["x"]}', r"about is \['x'\]; it must be an object of names and texts"),
+        ('{"stands_for": {"x": 1}}', "stands_for is .* it must be an object of names and texts"),
+        ('{"reproduces": [{}]}', r"reproduces is \[{}\]; it must be a list of names"),
+        ('{"alpha": 1e-300}', "alpha is 1e-300; it must be a number from 1e-06"),
+        ('{"alpha": 0.7}', r"alpha is 0\.7; it must be a number"),
+        ("[" * 100_000, "is no JSON"),
         ("[1]", "must be a JSON object"),
         ("{", "is no JSON"),
     ],
@@ -124,6 +142,48 @@ def test_files_that_hold_no_results_are_named(tmp_path: Path) -> None:
 def test_unequal_seeds_are_not_comparable(tmp_path: Path) -> None:
     verdict = only(load(written(tmp_path, GOOD[:-1])))
     assert verdict.verdict == "NOT COMPARABLE" and "1 of 5 seeds missing (4)" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "what"),
+    [
+        ("nan", "", "diverged"),
+        ("", "", "failed"),
+        ("", "failed", "failed"),
+        ("eight", "", "missing"),
+        ("0.1", "crashed", "missing"),
+    ],
+)
+def test_a_seed_that_both_sides_lost_is_missed(tmp_path: Path, error: str, status: str, what: str) -> None:
+    """Else the verdict rests on the seeds that survived."""
+    rows = [f"{row}," for row in GOOD if row.split(",")[4] != "3"]
+    lost = [f"digits,cnn,{variant},,3,{error},{status}" for variant in ("baseline", "sire")]
+    verdict = only(load(written(tmp_path, [*rows, *lost], header=f"{HEADER},status")))
+    assert verdict.verdict == "NOT COMPARABLE"
+    assert verdict.reason.startswith(f"1 of 5 seeds {what} (3); baseline: 1 of 5 seeds {what} (3); ")
+
+
+def test_a_seed_lost_in_one_group_is_not_asked_of_another_nor_one_of_the_search(tmp_path: Path) -> None:
+    search = "digits,cnn,sire,,9,eight,search"
+    other = [f"{row},".replace("digits", "mnist") for row in GOOD] + ["mnist,cnn,sire,,7,eight,"]
+    records = load(written(tmp_path, [*(f"{row}," for row in GOOD), search, *other], header=f"{HEADER},stage"))
+    assert {one.dataset: one.verdict for one in judge(records)} == {"digits": "HELPS", "mnist": "NOT COMPARABLE"}
+
+
+def test_where_every_seed_diverged_the_reason_says_so(tmp_path: Path) -> None:
+    rows = [f"digits,cnn,{variant},,{seed},nan" for variant in ("baseline", "sire") for seed in range(4)]
+    verdict = only(load(written(tmp_path, rows)))
+    assert verdict.verdict == "NOT COMPARABLE" and verdict.reason.startswith("4 of 4 seeds diverged (0-3); baseline: 4")
+
+
+def test_two_baselines_in_a_group_are_named_and_neither_is_chosen(tmp_path: Path) -> None:
+    rows = [*lines("baseline", BASE, "lr=0.1"), *GOOD, *(row.replace("digits", "mnist") for row in GOOD)]
+    records = load(written(tmp_path, rows))
+    both = r"has 2 baselines \(lr=0\.1; no settings\), and nothing says which counts"
+    assert said(records, f"digits / cnn {both}: call one of them") and not said(records, "mnist")
+    verdicts = {one.dataset: one for one in judge(records)}
+    assert verdicts["mnist"].verdict == "HELPS" and verdicts["digits"].verdict == "NOT COMPARABLE"
+    assert re.fullmatch(f"this group {both}", verdicts["digits"].reason)
 
 
 def test_no_baseline_is_named(tmp_path: Path) -> None:
@@ -172,6 +232,12 @@ def test_a_missing_error_failed_and_text_is_set_aside(tmp_path: Path) -> None:
     [
         ("parameters", "many", "parameters is no number, so missing"),
         ("batch", "64.5", "batch is no number, so missing"),
+        ("parameters", "1.797e308", "parameters is no number, so missing"),
+        ("macs", "9223372036854775808", "macs is no number, so missing"),
+        ("started", "1e300", "started is no number, so missing"),
+        ("test_examples", "-360", "test_examples is below 0, so missing"),
+        ("train_seconds", "-1.5", "train_seconds is below 0, so missing"),
+        ("train_seconds", "1e308", r"train_seconds is beyond 1e\+100, so missing"),
         ("status", "ok", "not used, status must be one of"),
         ("stage", "final", "not used, stage must be confirm or search"),
         ("colour", "red", "no use is made of the unknown columns 'colour'"),
@@ -200,6 +266,24 @@ def test_what_one_side_alone_recorded_is_unequal(tmp_path: Path) -> None:
     assert verdict.verdict == "NOT COMPARABLE" and re.search("recipe .*, baseline sgd", verdict.reason)
 
 
+def test_long_whole_numbers_stay_exact_and_longer_ones_are_none(tmp_path: Path) -> None:
+    most = 2**63 - 1
+    rows = [f"digits,cnn,{name},,{seed},0.1,{most}" for name in ("baseline", "sire") for seed in (most, most - 1)]
+    records = load(
+        written(
+            tmp_path, [*rows, f"digits,cnn,sire,,{most + 1},0.1,", "digits,cnn,sire,,1,0.1,"], header=f"{HEADER},macs"
+        )
+    )
+    assert set(records.trials["seed"]) == {most, most - 1, 1}
+    assert set(records.trials["macs"].dropna()) == {most}
+    assert said(records, r"1 row not used, seed is no number: results\.csv line 6")
+
+
+def test_a_single_name_of_a_published_table_is_one_name(tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text('{"reproduces": "a-table"}')
+    assert load(written(tmp_path, GOOD)).study["reproduces"] == ["a-table"]
+
+
 def test_names_stay_as_they_are(tmp_path: Path) -> None:
     rows = [row.replace("sire", "<b>sire</b>") for row in GOOD]
     assert only(load(written(tmp_path, rows))).variant == "<b>sire</b>"
@@ -218,6 +302,19 @@ def test_epochs_come_along(tmp_path: Path) -> None:
     records = load(written(tmp_path, epochs, "epochs.csv", "trial_key,epoch,metric,value"))
     assert records.epochs["value"].tolist() == [0.5, 0.4]
     assert said(records, "1 row of epochs without a trial")
+
+
+def test_odd_epochs_and_values_are_counted(tmp_path: Path) -> None:
+    odd = ["1.5,0.5", "1e300,0.5", "-1,0.5", "2,abc", "3,inf", "4,", "5,0.4"]
+    table = [f"0,{epoch.split(',')[0]},validation_loss,{epoch.split(',')[1]}" for epoch in odd]
+    written(tmp_path, table, "epochs.csv", "trial_key,epoch,metric,value")
+    with pytest.raises(ValueError, match=r"epochs\.csv: epochs alone; add a file with the columns dataset, "):
+        load(tmp_path)
+    records = load(written(tmp_path, GOOD))
+    assert records.epochs["epoch"].tolist() == [3, 4, 5] and records.epochs["value"].tolist()[-1] == 0.4
+    assert said(records, r"epochs\.csv: 3 rows of epochs whose epoch is no whole number from 0 ")
+    assert said(records, r"epochs\.csv: 1 row of epochs whose value is no number, not used")
+    assert said(records, r"epochs\.csv: 2 rows of epochs whose value is missing, infinite ")
 
 
 def test_top5_alone_is_the_metric(tmp_path: Path) -> None:

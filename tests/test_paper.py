@@ -42,6 +42,16 @@ def test_a_result_is_told_with_the_numbers_of_its_verdict() -> None:
         assert f"On digits with cnn, {one.label} {verb} the error by {mean} pp {numbers}." in text
 
 
+def test_only_what_is_too_small_to_matter_is_called_so() -> None:
+    found = synthetic.study(
+        {"baseline": [*BASE, *BASE], "se": [*shifted(0.002), *shifted(0.0021)], "wide": 2 * shifted(-0.02)}
+    )
+    text = told(found)
+    assert "se lowered the error by" in text and "n = 10 seeds), too small to matter." in text
+    assert "wide raised the error by" in text and text.count("), too small to matter.") == 1
+    assert "Holm's correction over all 2 comparisons" in text
+
+
 def test_the_design_and_the_test_are_stated() -> None:
     text = told(synthetic.study({"baseline": BASE, "se": shifted(0.02)}, looks=2, rope=0.003))
     assert (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +78,18 @@ def test_damage_is_named_with_its_remedy(tmp_path: Path, name: str, damage: str)
         path.write_bytes(whole[:-9] if damage == "cut" else whole[:50] + bytes([whole[50] ^ 1]) + whole[51:])
     what = "is missing" if damage == "gone" else "is not what was collected"
     with pytest.raises(ValueError, match=rf"{path.name} {what}.*: collect the study's records again\."):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["trials.parquet", "study.json", "epochs/*"])
+@pytest.mark.parametrize("content", [b"{", b"\xff"])
+def test_damage_that_the_manifest_vouches_for_is_named_too(tmp_path: Path, name: str, content: bytes) -> None:
+    (path,) = collected(tmp_path).glob(name)
+    whole = (tmp_path / "manifest.json").read_text()
+    digests = [hashlib.sha256(text).hexdigest() for text in (path.read_bytes(), content)]
+    path.write_bytes(content)
+    (tmp_path / "manifest.json").write_text(whole.replace(*digests))
+    with pytest.raises(ValueError, match=rf"{path.name} is damaged .*: collect the study's records again\."):
         load(tmp_path)
 
 
@@ -161,3 +174,17 @@ def test_an_unfinished_row_whose_seed_has_a_result_is_named() -> None:
     records = arrange(pd.concat([whole.trials, again], ignore_index=True), whole.epochs, whole.study)
     assert len(records.trials) == len(whole.trials)
     assert records.problems == ("1 skipped or unfinished trial not used, for another pass has a result of the seed.",)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [("failed", 4), ("diverged", 4), ("completed", 4), ("running", 3), ("skipped", 3)]
+)
+def test_a_seed_beyond_the_plan_counts_once_it_was_tried(status: str, expected: int) -> None:
+    """A topup that was cut off leaves trials that are not finished: they must not spoil the cells that are."""
+    whole = a_study()
+    some = whole.trials.iloc[[-1]].assign(seed=3, status=status, trial_key="more", test_top1_error=None, started=5)
+    records = arrange(pd.concat([whole.trials, some], ignore_index=True), whole.epochs, whole.study)
+    (group,) = groups(records)
+    assert [cell.expected for cell in group.cells] == [tuple(range(expected))] * 2
+    (verdict,) = judge(records)
+    assert (verdict.verdict == "NOT COMPARABLE") == (expected == 4)

@@ -149,7 +149,7 @@ class Judged(Findings):
         Ranking(
             backbone="cnn", datasets=tuple("abcdef"), labels=("sire", "baseline"), average_ranks=(1.1, 1.9),
             statistic=4.0, iman_davenport=7.1, p_value=0.04, p_values=(0.03, None), critical_difference=0.8,
-            alpha=0.05, differs=((1.0, 0.03), (0.03, 1.0)),
+            alpha=0.05, left_out=("g: not comparable there: sire",),
         )
     ]  # fmt: skip
 
@@ -171,6 +171,7 @@ def test_variants_have_both_p_values_and_what_was_left_out() -> None:
 
 def test_friedmans_ranks_name_their_control() -> None:
     [table] = overall.friedman(Judged(several(THREE).records))
+    assert table.notes == ("Left out: g: not comparable there: sire",)
     assert table.id == "ranks-cnn" and column(table, "average_rank") == ["1.10", "1.90"]
     assert column(table, "p_value") == ["0.03", NONE]
     assert "F 7.10" in table.caption and "at alpha 0.05: 0.80" in table.caption
@@ -331,6 +332,17 @@ def test_every_cell_has_its_verdict_with_its_numbers() -> None:
         assert row["reason"].text.startswith(one.reason)
     assert by_key(table, 2)["difference"].text == NONE and "probability_better" not in by_key(table, 0)
     assert verdict_table.verdicts(several({"a": {"baseline": around(0.3)}})) == []
+
+
+def test_the_bootstrap_interval_is_shown_where_there_is_one() -> None:
+    cells = {"baseline": 2 * around(0.30), "sire": [*around(0.28), *around(0.275, 0.002)]}
+    findings = several({"a": cells}, seeds=10)
+    [table], [one] = verdict_table.verdicts(findings), findings.verdicts
+    shown = by_key(table, 0)["bootstrap"]
+    assert one.bootstrap is not None and (shown.low, shown.high) == one.bootstrap
+    assert shown.text.startswith("[+2.") and " .. +2." in shown.text
+    [few] = verdict_table.verdicts(several({"a": THREE["a"]}))
+    assert "bootstrap" not in by_key(few, 0)
 
 
 # -- all together

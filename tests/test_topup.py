@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shutil
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import yaml
+from rich.console import Console
 from statsmodels.stats.power import TTestPower
 
 from analysis import power, statistics, synthetic
@@ -146,12 +148,36 @@ def test_decided_cells_ask_for_none() -> None:
 
 def test_most_seeds_is_the_most() -> None:
     group = needs({"a": NOISY}, most=9)
-    assert group.target == 9 < group.needed and group.why.endswith("; most_seeds is 9")
+    assert group.target == 9 < group.needed and "; most_seeds is 9, which see >= " in group.why
     assert needs({"a": NOISY}, most=3).target == 4, "what there is stays"
     tiny = needs({"a": NOISY}, effect=1e-5, most=50)
     assert (tiny.needed, tiny.target) == (None, 50) and "more than 1,000 seeds" in tiny.why
     enough = needs({"a": NOISY}, effect=0.5)
-    assert enough.target == 4 and enough.why == "4 seeds see 50 pp (sd 1.3 pp)"
+    seen = "4 seeds see 50 pp (sd 1.3 pp) and show neither a difference nor equivalence; a smaller one takes more"
+    assert (enough.target, enough.why) == (4, seen)
+
+
+def noisy(seeds: int) -> list[float]:
+    """Differences from 0.30 with mean 0 and a standard deviation of about 0.3 pp: the ROPE is less than twice that."""
+    return [0.30 + 0.003 * (-1) ** seed for seed in range(seeds)]
+
+
+def test_an_undecided_cell_that_sees_the_effect_gets_its_equivalence_test() -> None:
+    group = needs({"a": noisy(8)}, effect=0.005)
+    assert group.cells[0].verdict.verdict == "NOT ENOUGH EVIDENCE" and group.cells[0].verdict.equivalence_p is None
+    assert (group.seeds, group.needed, group.target) == (8, 10, 10)
+    assert group.why == "8 seeds see 0.5 pp (sd 0.32 pp); a needs 10 for an equivalence test"
+    assert needs({"a": noisy(10)}, effect=0.005).why == "no cell is undecided", "and it is EQUIVALENT then"
+    larger = needs({"a": noisy(8)}, effect=0.01)
+    assert larger.target == 8 and "show neither" in larger.why, "the ROPE was not asked for"
+
+
+def test_a_group_where_nothing_can_be_compared_asks_for_nothing() -> None:
+    lost = needs({"a": [0.3, None, 0.3, 0.29], "b": [None] * 4})
+    assert not lost.comparable and (lost.seeds, lost.needed, lost.target) == (0, 0, 0)
+    assert lost.why == "nothing can be compared there yet"
+    half = needs({"a": NOISY, "b": [None] * 4})
+    assert half.comparable and half.target > half.seeds == 4
 
 
 def test_seeds_that_can_t_reach_a_verdict_are_never_enough() -> None:
@@ -160,10 +186,9 @@ def test_seeds_that_can_t_reach_a_verdict_are_never_enough() -> None:
     d = np.array([0.004, 0.012, 0.008, 0.006])
     effect = 0.9 * statistics.spread(d) * statistics.effect_in_sd(9, 0.05 / 100)
     assert statistics.seeds_to_see(effect, d, 0.05 / 100) == 10
-    assert power.seeds_needed(effect, d, terms) == 12
-    assert power.seeds_needed(effect, np.full(4, 0.01), terms) == 12, (
-        "without a spread the sign-flip test alone decides"
-    )
+    assert statistics.seeds_needed(effect, d, terms.family, terms.alpha) == 12
+    flat = statistics.seeds_needed(effect, np.full(4, 0.01), terms.family, terms.alpha)
+    assert flat == 12, "without a spread the sign-flip test alone decides"
     cells = {f"v{number}": [0.30, 0.30, 0.30, 0.30] for number in range(99)}
     group = needs({"a": [0.296, 0.288, 0.292, 0.294], **cells}, effect=effect, most=11)
     assert (group.needed, group.target) == (12, 9) and "11 seeds cannot reach HELPS or HURTS" in group.why
@@ -260,6 +285,11 @@ def test_a_topup_is_part_of_the_plan(work: Path) -> None:
     assert (told["seeds"], told["looks"], told["looks_taken"]) == (3, 2, 2)
     by_hand = replace(wide, looks=(Look({GROUP: 3}), Look({GROUP: 5})))
     assert by_hand.seeds_of(first) == 3, "seeds of the study file are the study file's"
+
+
+def test_a_later_look_never_lowers_seeds() -> None:
+    raised = replace(plan(), looks=(Look({GROUP: 3}), Look({GROUP: 8}, detect=0.5), Look({GROUP: 0}, detect=0.3)))
+    assert raised.seeds_of(raised.cells[0].cell) == 8
 
 
 def test_what_the_audit_compares_is_told() -> None:
@@ -374,7 +404,7 @@ def test_a_topup_adds_exactly_the_seeds_needed(graftbench: Command, looked: Path
     assert (said["look"], said["looks"], said["resumed"], said["failed"], said["seeds"]) == (2, 2, False, 0, {GROUP: 5})
     [group] = said["groups"]
     assert (group["seeds"], group["target"], group["trials"]) == (3, 5, 4) and group["needed"] > 5
-    assert group["train_seconds"] > 0 and group["why"].endswith("most_seeds is 5")
+    assert group["train_seconds"] > 0 and "; most_seeds is 5, which see >= " in group["why"]
     assert looks(looked) == [{"seeds": {GROUP: 3}, "detect": None}, {"seeds": {GROUP: 5}, "detect": 0.4}]
     after = stamps(looked)
     assert {key: after[key] for key in before} == before, "a trial of the first look was trained again"
@@ -468,6 +498,39 @@ def test_seeds_that_came_from_elsewhere_were_a_look_too() -> None:
     assert cli_topup._with_what_else_was_seen(of, additions).looks == (Look({GROUP: 3}), Look({GROUP: 5}))
     same = replace(plan(), looks=(Look({GROUP: 5}),))
     assert cli_topup._with_what_else_was_seen(same, additions) == same
+
+
+OTHER = "digits / gradient_cnn"
+
+
+def half_lost() -> tuple[Plan, list[cli_topup.Addition]]:
+    """Two groups, topped up to 5 once before: in the first nothing can be compared, in the second more is needed."""
+    wide = plan(backbones=[*STUDY["backbones"], "gradient_cnn"], statistics={"looks": 3, "most_seeds": 9})
+    wide = replace(wide, looks=(Look({GROUP: 3, OTHER: 3}), Look({GROUP: 5, OTHER: 5}, detect=0.6)))
+    cells = {
+        GROUP: {"baseline": [0.3, 0.3, None, 0.3, 0.3], "image_gradient": [0.30, 0.28, 0.31, 0.29, 0.3]},
+        OTHER: {"baseline": [0.3] * 5, "image_gradient": [0.30, 0.28, 0.31, 0.29, 0.3]},
+    }
+    places = {(place[0], place[2]): own for name, own in cells.items() if (place := name.partition(" / "))}
+    return wide, cli_topup._additions(wide, Findings(synthetic.studies(places)), 0.005)
+
+
+def test_a_group_that_lost_its_baseline_stands_in_no_look() -> None:
+    of, additions = half_lost()
+    lost, other = additions
+    assert (lost.trials, lost.need.target, other.need.target) == (0, 0, 9)
+    assert cli_topup._with_what_else_was_seen(of, additions) == of
+    look = cli_topup._look(of, additions, 0.5)
+    assert look == Look({GROUP: 5, OTHER: 9}, 0.5), "what an earlier look raised stays"
+    after = replace(of, looks=(*of.looks, look))
+    assert [after.seeds_of(one.cell) for one in after.cells] == [5, 5, 9, 9]
+    shown = Console(width=200, file=io.StringIO())
+    for line in cli_topup._lines(after, additions, look):
+        shown.print(line)
+    told = shown.file.getvalue()  # type: ignore[attr-defined]
+    assert "nothing can be compared there yet" in told and "no cell is undecided" not in told
+    fresh = replace(of, looks=())
+    assert cli_topup._with_what_else_was_seen(fresh, additions).looks == (Look({OTHER: 5}),)
 
 
 def test_without_a_spread_there_is_no_plan() -> None:

@@ -83,7 +83,10 @@ def test_single_run(seeds: int) -> None:
 def test_too_small_to_matter() -> None:
     one = verdict(shifted(8, 0.002))
     assert one.verdict == "HELPS"  # before EQUIVALENT
-    assert "too small to matter (within ±0.5 pp)" in one.reason
+    assert "too small to matter (within ±0.5 pp)" in one.reason and one.too_small
+    flat = verdict(shifted(8, 0.002, wave=0))
+    assert "too small to matter (within ±0.5 pp)" in flat.reason and flat.too_small
+    assert not verdict(shifted(8, 0.02)).too_small and not verdict(shifted(8, 0.02, wave=0)).too_small
 
 
 def test_equivalent() -> None:
@@ -94,6 +97,34 @@ def test_equivalent() -> None:
     assert verdict(shifted(3, 0.0)).verdict == "NOT ENOUGH EVIDENCE"  # TOST from 4 seeds on
 
 
+def scattered(seeds: int, mean: float = 0.0) -> Verdict:
+    """Differences with a standard deviation of about 0.3 pp, so that the ROPE is less than twice as large."""
+    return verdict(shifted(seeds, mean, wave=4.5))
+
+
+WIDELY = "seeds scatter too widely (sd "
+
+
+@pytest.mark.parametrize("seeds", [10, 12, 36])
+def test_from_ten_seeds_on_equivalence_is_always_tested(seeds: int) -> None:
+    one = scattered(seeds)
+    assert 2 * np.std([d for _, d in one.differences], ddof=1) > 0.005
+    assert one.verdict == "EQUIVALENT" and one.equivalence_p is not None and one.equivalence_p < 0.05
+    assert one.ci_low is not None and one.ci_high is not None and -0.005 < one.ci_low < one.ci_high < 0.005
+
+
+def test_why_there_was_no_equivalence_test_below_ten_seeds() -> None:
+    for seeds in (4, 6, 9):
+        one = scattered(seeds)
+        assert one.verdict == "NOT ENOUGH EVIDENCE" and one.equivalence_p is None
+        assert f"{WIDELY}0." in one.reason and " pp) for an equivalence test below 10 seeds; " in one.reason
+    assert WIDELY not in scattered(3).reason, "there is none at three, whatever the spread"
+    assert WIDELY not in scattered(6, 0.006).reason, "beyond the ROPE it wouldn't say EQUIVALENT"
+    assert WIDELY not in scattered(10, 0.0055).reason
+    calm = verdict(shifted(5, 0.0, wave=2.5))
+    assert calm.equivalence_p is not None and WIDELY not in calm.reason
+
+
 def test_identical() -> None:
     one = verdict(list(BASE[:5]))
     assert (one.verdict, one.reason) == ("EQUIVALENT", "identical in every seed (5)")
@@ -101,11 +132,21 @@ def test_identical() -> None:
 
 
 def test_same_difference_in_every_seed() -> None:
-    """No spread: no t test (its p would be 0); 5 seeds can't decide by sign-flip, 8 can."""
+    """No spread: no t test (its p would be 0); 5 seeds can't decide by sign-flip and show no p of it, 8 can."""
     few, many = verdict(shifted(5, 0.02, wave=0)), verdict(shifted(8, 0.02, wave=0))
-    assert (few.verdict, few.p_value) == ("NOT ENOUGH EVIDENCE", pytest.approx(2 / 32))
+    assert (few.verdict, few.p_value, few.p_adjusted, few.test) == ("NOT ENOUGH EVIDENCE", None, None, "")
     assert "+2.00 pp in each of 5 seeds" in few.reason
-    assert few.reason.endswith("5 seeds cannot decide by sign-flip (p = 0.062); 1 more seed could")
+    assert few.reason.endswith("5 seeds cannot decide by sign-flip; 1 more seed could")
+    three = verdict(shifted(3, 0.02, wave=0))
+    assert "p =" not in three.reason and three.reason.endswith(
+        "; 3 seeds cannot decide by sign-flip; 3 more seeds could"
+    )
+    family = {"baseline": BASE[:8]} | {f"v{index}": shifted(8, 0.02, wave=0) for index in range(10)}
+    open_still = judge(synthetic.study(family))[0]
+    assert "8 seeds cannot decide by sign-flip (p = 0.0078); 1 more seed could" in open_still.reason
+    assert open_still.p_value == pytest.approx(2 / 256) and open_still.test == "sign-flip"
+    coarse = verdict(shifted(5, 0.02, wave=0), alpha=0.1)
+    assert (coarse.verdict, coarse.p_value) == ("HELPS", pytest.approx(2 / 32)), "what decides is shown"
     assert (many.verdict, many.p_value) == ("HELPS", pytest.approx(2 / 256))
     assert "nan" not in json.dumps([dataclasses.asdict(few), dataclasses.asdict(many)]).lower()
 

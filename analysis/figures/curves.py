@@ -61,8 +61,11 @@ def learning_curves(findings: Findings, histories: Histories) -> Iterator[Drawin
 
 
 def cell_curves(cell: CellResults, histories: Histories, metric: str) -> list[tuple[bool, Line]]:
-    """The confirm trials' curves as (diverged, curve): a curve ends before its first value that is not finite."""
-    found = []
+    """The confirm trials' curves as (diverged, curve): a curve ends before its first value that is not finite.
+
+    Those of whole trials are left out where they share no epoch: they have no mean.
+    """
+    found: list[tuple[bool, Line]] = []
     for trial in cell.confirm:
         if trial.status in ("completed", "diverged"):
             epochs, values = histories.of(trial.trial_key, metric)
@@ -70,6 +73,9 @@ def cell_curves(cell: CellResults, histories: Histories, metric: str) -> list[tu
             end = broken[0] if len(broken) else len(values)
             if end:
                 found.append((trial.status == "diverged", (epochs[:end], values[:end])))
+    whole = [curve for diverged, curve in found if not diverged]
+    if whole and not len(band(whole)[0]):
+        return [one for one in found if one[0]]
     return found
 
 

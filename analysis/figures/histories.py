@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-LARGEST = 1e300  # MLflow stores infinities as the largest double; nothing measured is near
+from analysis.store.runs import LARGEST
 
 
 def measured(value: float | None) -> float | None:
     """The value, or None where it is no number that anything could have measured."""
-    return value if value is not None and abs(value) < LARGEST else None
+    return value if value is not None and abs(value) <= LARGEST else None
 
 
 class Histories:
@@ -28,7 +28,7 @@ class Histories:
         order = np.flatnonzero(usable)[np.argsort(keys[usable], kind="stable")]
         self._epoch = numbers[order]
         self._metric = metrics[order]
-        self._value = np.where(np.abs(values[order]) < LARGEST, values[order], np.nan)
+        self._value = np.where(np.abs(values[order]) <= LARGEST, values[order], np.nan)
         bounds = np.searchsorted(keys[order], np.arange(len(names) + 1))
         self._rows = {str(name): slice(bounds[at], bounds[at + 1]) for at, name in enumerate(names)}
         self._codes = {str(name): code for code, name in enumerate(self._metrics)}

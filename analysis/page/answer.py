@@ -61,15 +61,23 @@ def headline(verdicts: Sequence[Verdict]) -> str:
     if len(verdicts) == 1:
         return f"{verdicts[0].label} on {verdicts[0].dataset} / {verdicts[0].backbone} {_LEADS[verdicts[0].verdict]}."
     counted = tally(verdicts)
+    helps, hurts = (_by_too_little(verdicts, ruling) for ruling in ("HELPS", "HURTS"))
     parts = [
-        (counted.get("HELPS", 0), "helps", "help"),
-        (counted.get("HURTS", 0), "hurts", "hurt"),
+        (counted.get("HELPS", 0), f"helps{helps}", f"help{helps}"),
+        (counted.get("HURTS", 0), f"hurts{hurts}", f"hurt{hurts}"),
         (counted.get("EQUIVALENT", 0), "changes too little to matter", "change too little to matter"),
         (sum(counted.get(ruling, 0) for ruling in UNDECIDED), "is not decided", "are not decided"),
         (counted.get("NOT COMPARABLE", 0), "can't be compared", "can't be compared"),
     ]
     told = ", ".join(f"{number} {one if number == 1 else many}" for number, one, many in parts if number)
     return f"Of {formats.plural(len(verdicts), 'comparison')} with a baseline, {told}."
+
+
+def _by_too_little(verdicts: Sequence[Verdict], ruling: str) -> str:
+    """` (1 of them by too little to matter)`, where there are such."""
+    own = [one for one in verdicts if one.verdict == ruling]
+    small = sum(one.too_small for one in own)
+    return f" ({f'{small} of them ' if len(own) > 1 else ''}by too little to matter)" if small else ""
 
 
 def tiles(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:

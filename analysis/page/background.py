@@ -54,9 +54,9 @@ def provenance(records: Records) -> list[tuple[str, list[str]]]:
         moments = pd.to_numeric(trials[name], errors="coerce").dropna() if name in trials else pd.Series(dtype=float)
         if len(moments):
             moment = moments.min() if name == "started" else moments.max()
-            facts.append((label, [f"{datetime.fromtimestamp(moment / 1000, UTC):%Y-%m-%d %H:%M} UTC"]))
-    seconds = pd.to_numeric(trials["train_seconds"], errors="coerce").sum()
-    facts.append(("training time, all trials", [f"{seconds / 3600:.2f} h"]))
+            facts.append((label, [_moment(float(moment))]))
+    seconds = pd.to_numeric(trials["train_seconds"], errors="coerce").sum(min_count=1)
+    facts.append(("training time, all trials", [formats.NONE if pd.isna(seconds) else f"{seconds / 3600:.2f} h"]))
     facts.append(("trials", [str(len(trials))]))
     if source.get("tracking_uri"):
         facts.append(("tracking store", [without_login(str(source["tracking_uri"]))]))
@@ -65,6 +65,14 @@ def provenance(records: Records) -> list[tuple[str, list[str]]]:
     if source.get("files"):
         facts.append(("files", [str(one) for one in source["files"]]))
     return [(name, values or [formats.NONE]) for name, values in facts]
+
+
+def _moment(milliseconds: float) -> str:
+    """Since 1970. Results from elsewhere may count in another unit: then the figure itself."""
+    try:
+        return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+    except (ValueError, OverflowError, OSError):
+        return f"{milliseconds:.0f}, which is no time in milliseconds since 1970"
 
 
 def commands(records: Records) -> str:

@@ -70,7 +70,7 @@ def _seeds(findings: Findings) -> str:
 
 def _test(findings: Findings) -> str:
     records = findings.records
-    family = sum(cell.in_family for group in findings.groups for cell in group.cells)
+    family = findings.family
     tests = _distinct(one.test for one in findings.verdicts if one.test and one.test != "identity")
     looks = int(records.study.get("looks", 1) or 1)
     split = (
@@ -109,7 +109,7 @@ def _results(findings: Findings) -> Iterable[str]:
 
 def _one(one: Verdict, level: str) -> str:
     verb = "lowered" if one.verdict == "HELPS" else "raised"
-    small = ", too small to matter" if "too small to matter" in one.reason else ""
+    small = ", too small to matter" if one.too_small else ""
     between = ""
     if one.ci_low is not None and one.ci_high is not None:
         ends = sorted(map(abs, (one.ci_low, one.ci_high)))  # of one sign, or it were undecided

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 import pyarrow as pa
@@ -92,37 +92,3 @@ def trial_names(trials: pd.DataFrame) -> list[str]:
         f"{'seed' if stage == 'confirm' else 'search trial'} {seed}"
         for variant, settings, backbone, dataset, stage, seed in zip(*columns, strict=True)
     ]
-
-
-def check_study(study: object, where: str) -> Mapping[str, object]:
-    """The description of a study, with every known entry of its type.
-
-    Raises:
-        ValueError: an entry can't be what it is; the message says what it must be.
-    """
-    if not isinstance(study, dict):
-        raise ValueError(f'{where} must be a JSON object, such as {{"alpha": 0.05}}.')
-
-    def must(name: str, holds: bool, what: str) -> None:
-        if not holds:
-            raise ValueError(f"{where}: {name} is {study[name]!r}; it must be {what}.")
-
-    for name in study.keys() & {"seeds", "search_trials", "looks"}:
-        least = 1 if name == "looks" else 0
-        must(name, isinstance(study[name], int) and study[name] >= least, f"a whole number from {least} on")
-    if "alpha" in study:
-        must("alpha", _is_number(study["alpha"]) and 0 < study["alpha"] < 1, "a number between 0 and 1, such as 0.05")
-    if "rope" in study:
-        what = "a fraction between 0 and 0.1 (0.005 stands for 0.5 percentage points)"
-        must("rope", _is_number(study["rope"]) and 0 < study["rope"] <= 0.1, what)
-    if "metric" in study:
-        must("metric", study["metric"] in ("top1", "top5"), "top1 or top5")
-    if "cells" in study:
-        cells, named = study["cells"], {"dataset", "backbone", "variant", "settings"}
-        holds = isinstance(cells, list) and all(isinstance(cell, dict) and named <= cell.keys() for cell in cells)
-        must("cells", holds, "a list of objects with dataset, backbone, variant and settings")
-    return study
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

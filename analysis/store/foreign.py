@@ -9,8 +9,7 @@ from __future__ import annotations
 import csv
 import difflib
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,29 +20,41 @@ import pyarrow.parquet as pq
 
 from analysis.audit import AUDITED
 from analysis.formats import plural
-from analysis.select import CELL, METRICS, Records, arrange
-from analysis.store.checks import check_fractions, check_study, examples, trial_names, without_infinities
-from analysis.store.runs import INFINITE
+from analysis.select import CELL, METRICS, Records, arrange, several_baselines
+from analysis.store import histories
+from analysis.store.checks import check_fractions, examples, trial_names, without_infinities
+from analysis.store.description import check_study
+from analysis.store.fields import number, says_nan, text
+from analysis.store.runs import INFINITE, LARGEST
 from suite.records import COLUMNS, EPOCH_COLUMNS, STATUSES
 from suite.specs import BASELINE
 
 NEEDED = ("dataset", "backbone", "variant", "seed")
 _KNOWN: dict[str, type] = {**COLUMNS, "run_id": str, "started": int, "ended": int}
-_MISSING = frozenset({"", "na", "n/a", "nan", "none", "null", "-", "–"})
+_COUNTS = tuple(name for name, kind in COLUMNS.items() if kind is int and name != "seed")
+_AMOUNTS = (*_COUNTS, "train_seconds", "seconds_per_epoch", "images_per_second", "peak_memory_mib")  # never below 0
 _STATUSES = frozenset({*STATUSES, "running"})
 
 
 @dataclass
 class _Findings:
-    """Sentences, and rows by the reason for which they are not used."""
+    """Sentences, rows by the reason for which they are not used, and seeds of which such rows were a trial."""
 
     sentences: list[str] = field(default_factory=list)
     aside: dict[str, list[str]] = field(default_factory=dict)
+    lost: set[tuple[str, str, int]] = field(default_factory=set)  # dataset, backbone, seed
 
     def set_aside(self, frame: pd.DataFrame, which: pd.Series, reason: str) -> pd.DataFrame:
         if which.any():
             self.aside.setdefault(reason, []).extend(frame["row"][which])
         return frame[~which]
+
+    def lose(self, frame: pd.DataFrame, which: pd.Series, reason: str) -> pd.DataFrame:
+        """Set aside what may have been a confirm trial. Its group must have its seed: else the verdict would rest on
+        the seeds that were easy to read."""
+        rows = frame[which & (frame["stage"] != "search") & frame["seed"].notna() & (frame["variant"] != "")]
+        self.lost.update(zip(rows["dataset"], rows["backbone"], map(int, rows["seed"]), strict=True))
+        return self.set_aside(frame, which, reason)
 
     def all(self) -> tuple[str, ...]:
         rows = (f"{plural(len(where), 'row')} not used, {why}: {examples(where)}." for why, where in self.aside.items())
@@ -67,7 +78,7 @@ def load(path: Path) -> Records:
     for file in files:
         frame = _read(file)
         if set(EPOCH_COLUMNS) <= set(frame.columns):
-            epochs.append(frame)
+            epochs.append((file.name, frame))
         elif lacking := _lacking(frame):
             found.sentences.append(f"{file.name} is not used: it lacks {lacking}.")
         elif frame.empty:
@@ -76,7 +87,9 @@ def load(path: Path) -> Records:
             found.sentences += _unknown(file, frame)
             tables.append(frame)
     if not tables:
-        raise ValueError(f"No results in {path}: {' '.join(found.sentences)}")
+        remedy = "add a file with the columns " + ", ".join([*NEEDED, METRICS["top1"]])
+        reasons = " ".join(found.sentences) or f"{', '.join(file.name for file in files)}: epochs alone."
+        raise ValueError(f"No results in {path}: {reasons.rstrip('.')}; {remedy}.")
     described = _described(folder / "study.json" if path.is_dir() else None)
     trials = pd.concat(tables, ignore_index=True)
     metric = METRICS[described.setdefault("metric", "top1" if METRICS["top1"] in trials else "top5")]
@@ -93,11 +106,12 @@ def load(path: Path) -> Records:
         "search_trials": int(searches.max() or 0) if len(searches) else 0,
         "cells": [],
     }
-    records = arrange(trials.drop(columns="row"), _epochs(epochs, folder, found), defaults | described)
-    if not (trials["variant"] == BASELINE).any():
-        found.sentences.append(f"No row has the variant {BASELINE!r}, with which the others are compared.")
+    long, odd = histories.read(epochs, folder)
+    found.sentences += odd
+    records = arrange(trials.drop(columns="row"), long, defaults | described)
+    found.sentences += _baselines(trials)
     source = {"files": [file.name for file in files]}
-    return replace(records, source=source, problems=(*found.all(), *records.problems))
+    return replace(records, source=source, problems=(*found.all(), *records.problems), lost=frozenset(found.lost))
 
 
 # --- files
@@ -161,8 +175,8 @@ def _described(file: Path | None) -> dict[str, Any]:
     if file is None or not file.is_file():
         return {}
     try:
-        return dict(check_study(json.loads(file.read_text()), str(file)))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return check_study(json.loads(file.read_text()), str(file))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{file} is no JSON ({error}): correct it, or remove it.") from error
 
 
@@ -176,30 +190,62 @@ def _trials(frame: pd.DataFrame, metric: str, found: _Findings) -> pd.DataFrame:
     for name, kind in _KNOWN.items():
         column = frame[name] if name in frame else pd.Series([None] * len(frame), dtype=object)
         if kind is str:
-            trials[name] = column.map(_text)
+            trials[name] = column.map(text)
         else:
-            numbers = column.map(lambda value, kind=kind: _number(value, kind))
-            unread[name] = numbers.map(lambda number: isinstance(number, str))
+            read = [number(value, kind) for value in column]
+            numbers = pd.Series(read, frame.index, dtype=object)  # not inferred: a float would round long integers
+            unread[name] = pd.Series([isinstance(one, str) for one in read], frame.index, dtype=bool)
             trials[name] = numbers.mask(unread[name], None).astype("Int64" if kind is int else "float64")
     found.sentences += _not_recorded(trials)
-    said_nan = frame[metric].map(_says_nan) if metric in frame else pd.Series(False, frame.index)
+    said_nan = frame[metric].map(says_nan) if metric in frame else pd.Series(False, frame.index)
     trials = _with_defaults(trials, metric, said_nan)
     for name, mask in unread.items():
         if name in ("seed", metric):
-            trials = found.set_aside(trials, mask.reindex(trials.index), f"{name} is no number")
+            trials = found.lose(trials, mask.reindex(trials.index), f"{name} is no number")
         elif mask.any():
             found.sentences.append(f"{name} is no number, so missing, in {examples(frame['row'][mask])}.")
+    found.sentences += _without_impossible(trials)
     for name in ("dataset", "backbone", "variant"):
         trials = found.set_aside(trials, trials[name] == "", f"without a {name}")
     trials = found.set_aside(trials, trials["seed"].isna(), "without a seed")
-    trials = found.set_aside(trials, ~trials["stage"].isin(["confirm", "search"]), "stage must be confirm or search")
+    trials = found.lose(trials, ~trials["stage"].isin(["confirm", "search"]), "stage must be confirm or search")
     known = ", ".join(sorted(_STATUSES))
-    trials = found.set_aside(trials, ~trials["status"].isin(_STATUSES), f"status must be one of {known}")
+    trials = found.lose(trials, ~trials["status"].isin(_STATUSES), f"status must be one of {known}")
     check_fractions(trials, trials["row"].tolist())
     trials = _without_repetitions(trials, found)
     trials, problems = without_infinities(trials, metric, trials["row"].tolist())
     found.sentences += problems
     return trials.reset_index(drop=True)
+
+
+def _without_impossible(trials: pd.DataFrame) -> list[str]:
+    """Takes amounts below 0, and finite figures that nothing measures, out of the trials; sentences on them."""
+    sentences = []
+    for name in (name for name, kind in COLUMNS.items() if kind is not str):
+        size = trials[name].abs()
+        for what, which in {
+            "below 0": (trials[name] < 0) if name in _AMOUNTS else None,
+            f"beyond {LARGEST:g}": (size > LARGEST) & (size < INFINITE),
+        }.items():
+            found = pd.Series(False, trials.index) if which is None else which.fillna(False).astype(bool)
+            if found.any():
+                trials[name] = trials[name].mask(found)
+                sentences.append(f"{name} is {what}, so missing, in {examples(trials['row'][found])}.")
+    return sentences
+
+
+def _baselines(trials: pd.DataFrame) -> list[str]:
+    """What stands in the way of comparing: no baseline at all, or several in one group."""
+    rows = trials[trials["variant"] == BASELINE]
+    if rows.empty:
+        return [f"No row has the variant {BASELINE!r}, with which the others are compared."]
+    sentences = []
+    for (dataset, backbone), group in rows.groupby(["dataset", "backbone"], sort=False):
+        settings = [text or "no settings" for text in group["settings"].unique()]
+        if len(settings) > 1:
+            remedy = f"call {'one' if len(settings) == 2 else 'all but one'} of them by another variant's name"
+            sentences.append(f"{several_baselines(f'{dataset} / {backbone}', settings)}: {remedy}.")
+    return sentences
 
 
 def _not_recorded(trials: pd.DataFrame) -> list[str]:
@@ -245,63 +291,3 @@ def _without_repetitions(trials: pd.DataFrame, found: _Findings) -> pd.DataFrame
 
 def _repeats(trials: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
     return trials.duplicated(list(columns), keep="first")
-
-
-def _text(value: object) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return str(value).strip()
-
-
-def _number(value: object, kind: type) -> float | int | str | None:
-    """None where nothing stands; the text itself where it is no number, or no whole one where it must be."""
-    if value is None or (isinstance(value, str) and value.strip().lower() in _MISSING):
-        return None
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return str(value)
-    if math.isnan(number):
-        return None
-    if kind is float:
-        return number
-    return int(number) if math.isfinite(number) and number.is_integer() else str(value)
-
-
-def _says_nan(value: object) -> bool:
-    """NaN or an infinity is what a diverged trial leaves; nothing at all is what a lost one leaves."""
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return False
-    return not math.isfinite(number) or abs(number) >= INFINITE
-
-
-# --- epochs
-
-
-def _epochs(frames: Sequence[pd.DataFrame], folder: Path, found: _Findings) -> pd.DataFrame:
-    """The long tables as one; rows without a readable epoch or value are dropped and counted."""
-    from analysis.store import parts
-
-    stored = sorted((folder / parts.FOLDER).glob("*.parquet"))  # a collected folder that lost its manifest
-    try:
-        tables: list[pd.DataFrame] = [parts.read(stored).to_pandas()] if stored else []
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{folder / parts.FOLDER} can't be read ({str(error).splitlines()[0]}): remove it.") from error
-    for frame in frames:
-        columns: Mapping[str, pd.Series] = {
-            "trial_key": frame["trial_key"].map(_text),
-            "epoch": pd.to_numeric(frame["epoch"], errors="coerce"),
-            "metric": frame["metric"].map(_text),
-            "value": pd.to_numeric(frame["value"], errors="coerce").astype("float64"),
-        }
-        table = pd.DataFrame(columns)
-        unusable = table["epoch"].isna() | (table["trial_key"] == "") | (table["metric"] == "")
-        table = table[~unusable].astype({"epoch": "int64"})
-        if unusable.any():
-            found.sentences.append(f"{plural(int(unusable.sum()), 'row')} of epochs without a trial, metric or epoch.")
-        tables.append(table)
-    if not tables:
-        return parts.empty().to_pandas()
-    return pd.concat(tables, ignore_index=True)

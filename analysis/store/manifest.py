@@ -12,15 +12,19 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
 
 NAME = "manifest.json"
 SCHEMA = 1
 REMEDY = "collect the study's records again"
 _WAITING = ".next"
+Content = TypeVar("Content")
 
 
 class DamagedError(ValueError):
@@ -89,6 +93,19 @@ def read(folder: Path) -> Manifest | None:
         return Manifest(**found)
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise DamagedError(f"{path} is damaged ({type(error).__name__}): {REMEDY}.") from error
+
+
+def readable(path: Path, read: Callable[[], Content]) -> Content:
+    """What `read` reads of the file at `path`.
+
+    Raises:
+        DamagedError: it can't be read, though the manifest vouches for it.
+    """
+    try:
+        return read()
+    except (pa.ArrowException, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DamagedError(f"{path} is damaged ({reason.rstrip('.')}): {REMEDY}.") from error
 
 
 def locate(folder: Path, name: str, stored: Stored) -> Path:

@@ -14,6 +14,7 @@ from suite.records import COLUMNS, FINISHED
 
 RUNNING = "running"  # a row whose trial has not ended, or whose driver died: as good as missing
 INFINITE = 1.797e308  # MLflow stores +-inf as the largest double
+LARGEST = 1e100  # nothing measures larger figures, and their sums overflow
 _ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64()}
 SCHEMA = pa.schema(
     [(name, _ARROW[kind]) for name, kind in COLUMNS.items()]

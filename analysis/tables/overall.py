@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from analysis import formats, statistics
 from analysis.across import Ranking, VariantVerdict
 from analysis.findings import Findings, cell_name
+from analysis.gaps import without_gaps
 from analysis.leaderboard import metric_name
 from analysis.select import Records
 from analysis.tables import EMPTY, Column, Table, Value, slug, without_empty
@@ -42,7 +43,7 @@ def overall(findings: Findings) -> list[Table]:
         caption=_caption(findings.records, compared),
         columns=_COLUMNS,
         rows=tuple(_rows(compared, findings.records)),
-        notes=tuple(_notes(compared)),
+        notes=(*_notes(compared), *findings.unranked),
     )
     return [table]
 
@@ -59,8 +60,7 @@ def _notes(compared: Compared) -> list[str]:
 def comparable(findings: Findings) -> Compared:
     """The pairs and datasets without a gap between them.
 
-    While any pair isn't comparable on any dataset, whichever of them has the largest share of gaps is left out (ties:
-    the pair, the later one of the plan). That depends on what is missing alone, never on how good the rest is.
+    What is left out is what `analysis.gaps.without_gaps` leaves out; each with its reason.
     """
     rows = {place(row): row for row in standings(findings)}
     found = {
@@ -69,30 +69,21 @@ def comparable(findings: Findings) -> Compared:
         for cell in group.cells
     }
     good = {where for where, row in found.items() if row["comparable"]}
-    pairs = list(dict.fromkeys(pair for pair, _ in found))
-    datasets = list(dict.fromkeys(dataset for _, dataset in found))
+    every_pair = list(dict.fromkeys(pair for pair, _ in found))
+    every_dataset = list(dict.fromkeys(dataset for _, dataset in found))
+    pairs, datasets = without_gaps(every_pair, every_dataset, lambda pair, dataset: (pair, dataset) in good)
     left_out = []
-    while pairs and datasets:
-        gaps = [[(pair, dataset) not in good for dataset in datasets] for pair in pairs]
-        by_pair = [sum(line) / len(datasets) for line in gaps]
-        by_dataset = [sum(line[index] for line in gaps) / len(pairs) for index in range(len(datasets))]
-        if max(by_pair) == 0:
-            break
-        if max(by_pair) >= max(by_dataset):
-            pair = pairs.pop(_last_of_the_largest(by_pair))
-            lacking = [dataset for dataset in datasets if (pair, dataset) not in good]
+    for pair in every_pair:
+        if pair not in pairs:
+            lacking = [dataset for dataset in datasets or every_dataset if (pair, dataset) not in good]
             where = ", ".join(f"{dataset}: {_why(found.get((pair, dataset)))}" for dataset in lacking)
             left_out.append(f"{pair[0]} / {pair[1]} ({where})")
-        else:
-            dataset = datasets.pop(_last_of_the_largest(by_dataset))
-            lacking_pairs = [f"{pair[0]} / {pair[1]}" for pair in pairs if (pair, dataset) not in good]
-            left_out.append(f"the dataset {dataset} (not comparable there: {', '.join(lacking_pairs)})")
+    for dataset in every_dataset:
+        if dataset not in datasets:
+            absent = [f"{pair[0]} / {pair[1]}" for pair in pairs or every_pair if (pair, dataset) not in good]
+            left_out.append(f"the dataset {dataset} (not comparable there: {', '.join(absent)})")
     kept = {(pair, dataset): found[pair, dataset] for pair in pairs for dataset in datasets}
     return Compared(tuple(pairs), tuple(datasets), kept, tuple(left_out))
-
-
-def _last_of_the_largest(shares: list[float]) -> int:
-    return max(range(len(shares)), key=lambda index: (shares[index], index))
 
 
 def _why(row: Row | None) -> str:
@@ -254,4 +245,5 @@ def _friedman(one: Ranking) -> Table:
             Column("p_value", "p against the baseline", numeric=True),
         ),
         rows=tuple(rows),
+        notes=tuple(f"Left out: {text}" for text in one.left_out),
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -29,4 +31,12 @@ def serve(uri: str, port: int, console: Console) -> None:
     console.print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it); store: {shown(uri)}", soft_wrap=True)
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
     # In the environment, since a process list shows arguments, passwords included.
-    subprocess.run(command, check=False, env={**os.environ, "MLFLOW_BACKEND_STORE_URI": uri})
+    environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
+    with subprocess.Popen(command, env=environment, start_new_session=True) as server:
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        try:
+            server.wait()
+        finally:  # it has workers of its own
+            signal.signal(signal.SIGTERM, before)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)

@@ -1,0 +1,76 @@
+"""Two trained networks compared image by image."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis import synthetic
+from analysis.networks import main
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Path:
+    """A study of two cells; seed 0 of each has predictions of 200 images, of which 40 are told apart, 30 to 10."""
+    study = synthetic.study({"baseline": [0.1, 0.1, 0.1], "sire": [0.2, 0.2, 0.2]})
+    study.trials.to_parquet(tmp_path / "trials.parquet")
+    study.epochs.to_parquet(tmp_path / "epochs.parquet")
+    (tmp_path / "study.json").write_text(json.dumps(dict(study.study)))
+    (tmp_path / "predictions").mkdir()
+    label = np.arange(200) % 10
+    wrong = {"baseline": range(10), "sire": range(10, 40)}
+    for variant, images in wrong.items():
+        prediction = label.copy()
+        prediction[list(images)] = (label[list(images)] + 1) % 10
+        table = pd.DataFrame({"index": np.arange(200), "label": label, "prediction": prediction, "confidence": 0.5})
+        table.sample(frac=1, random_state=0).to_parquet(tmp_path / "predictions" / f"{key(variant)}.parquet")
+    return tmp_path
+
+
+def key(variant: str, seed: int = 0) -> str:
+    return f"digits-cnn-{variant}--confirm-{seed}"
+
+
+def test_counts_and_the_exact_p(records: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--records", str(records), key("baseline"), key("sire"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["images"], found["both_right"], found["both_wrong"]) == (200, 160, 0)
+    assert (found["only_baseline"], found["only_variant"]) == (30, 10)
+    assert found["p_value"] == pytest.approx(stats.binomtest(10, 40).pvalue)
+
+
+def test_it_is_labelled_as_of_networks_not_methods(records: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--records", str(records), key("baseline"), key("sire")]) == 0
+    text = capsys.readouterr().out
+    assert "A: baseline on digits / cnn, seed 0" in text and "only A right 30, only B right 10" in text
+    assert "compares these two networks, not the methods" in text
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ((key("baseline"), "nowhere"), "no trial begins with 'nowhere'"),
+        (("digits", key("sire")), "14 trials begin with 'digits'"),
+        ((key("baseline"), key("sire", 1)), "No predictions of sire on digits / cnn, seed 1"),
+    ],
+)
+def test_what_cant_be_compared_is_one_sentence(
+    records: Path, capsys: pytest.CaptureFixture[str], keys: tuple[str, str], sentence: str
+) -> None:
+    assert main(["--records", str(records), *keys]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_other_images_are_refused(records: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = records / "predictions" / f"{key('sire')}.parquet"
+    pd.read_parquet(path).head(150).to_parquet(path)
+    assert main(["--records", str(records), key("baseline"), key("sire")]) == 2
+    assert "not tested on the same images" in capsys.readouterr().err
+    path.write_bytes(b"PAR1")
+    assert main(["--records", str(records), key("baseline"), key("sire")]) == 2
+    assert "collect the study again" in capsys.readouterr().err
