@@ -252,6 +252,7 @@ _PHRASES = {  # pydantic's error types
     "greater_than_equal": "must be {ge:g} or more",
     "greater_than": "must be above {gt:g}",
     "less_than": "must be below {lt:g}",
+    "less_than_equal": "must be {le:g} or less",
     "too_short": "must name at least one",
     "string_too_short": "must not be empty",
     "string_too_long": "must have at most {max_length} characters",
