@@ -40,7 +40,7 @@ class Store:
         self._database.execute(statement, values)
 
     def trial(self, number: int, error: float = 0.1, epochs: int = 3, status: str = "FINISHED", key: str = "") -> str:
-        """A run as the suite leaves it; `number` is its seed and names it. In one piece: a writer ends its runs last."""
+        """A run as the suite leaves it; `number` is its seed and names it. In one piece: writers end runs last."""
         self.run("BEGIN IMMEDIATE")
         name, done = f"run{number}", status == "FINISHED"
         self._clock += 10
