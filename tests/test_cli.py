@@ -135,7 +135,7 @@ def test_plan_as_a_table(graftbench: Command, study_file: StudyFile, work: Path)
     answer = graftbench("plan", path)
     assert (answer.code, answer.err) == (0, "")
     assert "small: with [/] and [bold]marks[/bold]" in answer.out
-    assert "recipe gradient(epochs=1): 1 epochs, batch 128" in answer.out
+    assert "recipe gradient(epochs=1): 1 epoch, batch 128" in answer.out
     assert "search 3 trials a cell over lr (tpe), then 2 paired confirm seeds" in answer.out
     assert re.search(r"gradient_cnn +baseline +17,146 +26\.2 k +26\.2 k +5\n", answer.out)
     assert "refused digits / gradient_cnn / sire(decoders=4): sire.decoders: 4 out of range; this" in answer.out
