@@ -241,7 +241,7 @@ def test_what_has_no_result_is_a_row_with_its_reason() -> None:
     cells.append(synthetic.cell_of("no_skip", "digits", "cnn", refused="there is no skip"))
     text = Outline(page_of(synthetic.records(rows, cells, seeds=5))).text
     failures = text[text.index("Failed, diverged") : text.index("Written from these records")]
-    for told in ("CUDA <b>out</b> of memory", "diverged", "there is no skip", "planned, but no trial was recorded"):
+    for told in ("CUDA <b>out</b> of memory", "diverged", "there is no skip", "expected, but no usable trial was recorded"):
         assert told in failures
     assert "0-4" in failures and "4 of 4 planned" in failures  # the seeds and searches of the cell that never ran
 
@@ -285,7 +285,7 @@ def test_nothing_but_a_plan_is_a_page_that_says_so() -> None:
     cells = [synthetic.cell_of(name, "digits", "cnn") for name in ("baseline", "se")]
     text = Outline(page_of(synthetic.records([], cells, seeds=5, study="planned"))).text
     assert "No variant was compared with a baseline." in Outline(page_of(synthetic.study({}))).text
-    assert "5 of 5 seeds missing (0-4)" in text and "planned, but no trial was recorded" in text
+    assert "5 of 5 seeds missing (0-4)" in text and "expected, but no usable trial was recorded" in text
 
 
 def test_problems_of_the_records_are_named() -> None:

@@ -101,7 +101,7 @@ def _never_ran(cell: CellResults) -> list[tuple[Value, ...]]:
     seeds = [seed for seed in cell.expected if seed not in seen]
     lost = []
     if seeds:
-        lost.append(row("confirm", formats.ranges(seeds), "missing", "planned, but no trial was recorded"))
+        lost.append(row("confirm", formats.ranges(seeds), "missing", "expected, but no usable trial was recorded"))
     short = cell.searches - len(cell.search)
     if short > 0:
         lost.append(row("search", "", "missing", f"{short} of {cell.searches} planned"))
