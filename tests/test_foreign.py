@@ -320,3 +320,15 @@ def test_odd_epochs_and_values_are_counted(tmp_path: Path) -> None:
 def test_top5_alone_is_the_metric(tmp_path: Path) -> None:
     records = load(written(tmp_path, GOOD, header=HEADER.replace("top1", "top5")))
     assert records.metric == "test_top5_error" and only(records).verdict == "HELPS"
+
+
+def test_accuracies_are_not_taken_for_misspelt_errors(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("dataset,backbone,variant,seed,test_top1_accuracy\na,n,baseline,0,0.9\n")
+    with pytest.raises(ValueError, match=r"lacks test_top1_error \(1 - 'test_top1_accuracy'\)"):
+        load(tmp_path)
+
+
+def test_without_a_baseline_the_variants_are_named(tmp_path: Path) -> None:
+    rows = "\n".join(f"a,n,{variant},0,0.1" for variant in ("vanilla", "mine"))
+    (tmp_path / "r.csv").write_text(f"dataset,backbone,variant,seed,test_top1_error\n{rows}\n")
+    assert any("there are: vanilla, mine. Rename the one to compare with." in told for told in load(tmp_path).problems)

@@ -163,7 +163,12 @@ def _lacking(frame: pd.DataFrame) -> str:
         needed.append(METRICS["top1"])
     unknown = [name for name in frame if name not in _KNOWN]
     guesses = {name: difflib.get_close_matches(name, unknown, 1) for name in needed}
-    return ", ".join(f"{name} (is {guess[0]!r} meant?)" if guess else name for name, guess in guesses.items())
+    return ", ".join(name + _meant(guess[0]) if guess else name for name, guess in guesses.items())
+
+
+def _meant(guess: str) -> str:
+    """A column of accuracies must not be renamed: that would turn every verdict round."""
+    return f" (1 - {guess!r})" if "acc" in guess.lower() else f" (is {guess!r} meant?)"
 
 
 def _unknown(file: Path, frame: pd.DataFrame) -> list[str]:
@@ -238,7 +243,9 @@ def _baselines(trials: pd.DataFrame) -> list[str]:
     """What stands in the way of comparing: no baseline at all, or several in one group."""
     rows = trials[trials["variant"] == BASELINE]
     if rows.empty:
-        return [f"No row has the variant {BASELINE!r}, with which the others are compared."]
+        names = ", ".join(map(str, trials["variant"].unique()[:6]))
+        told = f"; there are: {names}. Rename the one to compare with" if names else ""
+        return [f"No row has the variant {BASELINE!r}, with which the others are compared{told}."]
     sentences = []
     for (dataset, backbone), group in rows.groupby(["dataset", "backbone"], sort=False):
         settings = [text or "no settings" for text in group["settings"].unique()]
