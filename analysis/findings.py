@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from analysis import audit
 from analysis.across import Ranking, VariantVerdict, judge_variants, rankings, unranked
+from analysis.audit import AuditSummary, summarise
 from analysis.select import CellResults, Group, Records, groups
 from analysis.verdicts import Verdict, judge
 
@@ -31,9 +31,16 @@ class Findings:
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What must be known of the records before any verdict: rows that were set aside, looks beyond the plan."""
-        return (*self._unfinished(), *self.records.problems, *audit.summarise(self.groups, self.records.study).notes)
+        return (*self.unfinished, *self.records.problems, *self.audit.notes)
 
-    def _unfinished(self) -> list[str]:
+    @cached_property
+    def audit(self) -> AuditSummary:
+        """Whether budgets were equal, over all cells."""
+        return summarise(self.groups, self.records.study)
+
+    @cached_property
+    def unfinished(self) -> list[str]:
+        """A sentence where planned confirm trials have not run."""
         cells = [cell for group in self.groups for cell in group.cells if not cell.refused]
         planned = sum(len(cell.expected) for cell in cells)
         missing = sum(seed not in cell.by_seed() for cell in cells for seed in cell.expected)

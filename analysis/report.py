@@ -15,7 +15,7 @@ from typing import Any
 
 import jinja2
 
-from analysis import audit, collect, formats, leaderboard
+from analysis import collect, formats, leaderboard
 from analysis.findings import Findings
 from analysis.page import answer, background, paper, prose
 from analysis.page.exhibits import Exhibits, exhibits
@@ -81,13 +81,11 @@ def _page(material: Material) -> dict[str, Any]:
     findings, records = material.findings, material.findings.records
     evidence = Evidence(findings)
     told = answer.comparisons(findings, evidence)
-    audited = audit.summarise(findings.groups, records.study)
-    family = sum(cell.in_family for group in findings.groups for cell in group.cells)
     printed, budgets, tables = _sorted(material.tables)
     page = {
         "name": str(records.study.get("study") or "Study"),
         "question": str(records.study.get("description") or ""),
-        "notices": [*answer.notices(findings), *audited.notes],
+        "notices": [*findings.unfinished, *answer.notices(findings), *findings.audit.notes],
         "headline": answer.headline(findings.verdicts),
         "tiles": answer.tiles(findings.verdicts) if len(told) > 1 else [],
         "problems": list(records.problems),
@@ -101,10 +99,10 @@ def _page(material: Material) -> dict[str, Any]:
         "confidence": formats.level(records.alpha),
         "alpha": f"{records.alpha:.3g}",
         "rope": formats.size(records.rope),
-        "family": formats.plural(family, "comparison"),
+        "family": formats.plural(findings.family, "comparison"),
         "rulings": RULINGS,
         "foreign": bool(records.source.get("files")),
-        "audit": audited,
+        "audit": findings.audit,
         "budgets": budgets,
         "tables": shortfalls.by_kind(tables),
         "figures": material.exhibits.shown,

@@ -225,9 +225,8 @@ def to_json(findings: Findings) -> list[dict[str, Any]]:
 def to_text(findings: Findings) -> str:
     """The verdicts on cells, then those on variants across datasets, for a terminal; each with its reason below."""
     records = findings.records
-    family = sum(cell.in_family for group in findings.groups for cell in group.cells)
     terms = (
-        f"{reasons.alpha_in_words(records)}, corrected for {plural(family, 'cell')} (Holm); "
+        f"{reasons.alpha_in_words(records)}, corrected for {plural(findings.family, 'cell')} (Holm); "
         f"too small to matter: within ±{size(records.rope)} pp; a positive difference means that the variant is better"
     )
     lines = [

@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from suite import cli_analysis, cli_data, cli_reproduce, cli_topup
 from suite.cli_power import power, power_lines
-from suite.cli_shared import StudyFile, again, check_place, checked_plan, train
+from suite.cli_shared import Address, Device, Local, StudyFile, again, check_place, checked_plan, train
 from suite.settings import Refused
 from suite.terminal import (
     DEFAULT_DATA,
@@ -72,11 +72,9 @@ def run(
     study: StudyFile,
     profile: Profile = "",
     data: Data = DEFAULT_DATA,
-    local: Annotated[bool, typer.Option("--local", help="One trial at a time in this process, without Ray.")] = False,
-    address: Annotated[
-        str | None, typer.Option(help="Join a running Ray (`auto` finds it) instead of starting one here.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    local: Local = False,
+    address: Address = None,
+    device: Device = "auto",
     strict: Strict = False,
 ) -> None:
     """Train what is missing of a study. The same command again trains nothing; after Ctrl-C it resumes."""

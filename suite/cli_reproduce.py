@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from suite.cli_shared import again, checked_plan, collected, train
+from suite.cli_shared import Local, again, checked_plan, collected, train
 from suite.settings import Refused
 from suite.terminal import DEFAULT_DATA, DONE, SOME_FAILED, Data, Json, Profile, show, write_json
 
@@ -37,7 +37,7 @@ def reproduce(
     table: Annotated[str | None, typer.Argument(help="A published table, e.g. sire-table-4; none: list them.")] = None,
     profile: Profile = "",
     data: Data = DEFAULT_DATA,
-    local: Annotated[bool, typer.Option("--local", help="One trial at a time in this process, without Ray.")] = False,
+    local: Local = False,
     check_parameters: Annotated[
         bool, typer.Option("--check-parameters", help="Only compare parameter counts; trains nothing.")
     ] = False,

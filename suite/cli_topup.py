@@ -11,7 +11,18 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from suite.cli_shared import StudyFile, again, check_place, checked_plan, collected, read_findings, train
+from suite.cli_shared import (
+    Address,
+    Device,
+    Local,
+    StudyFile,
+    again,
+    check_place,
+    checked_plan,
+    collected,
+    read_findings,
+    train,
+)
 from suite.settings import Refused
 from suite.terminal import DEFAULT_DATA, DONE, SOME_FAILED, Data, Json, Profile, show, write_json
 
@@ -57,11 +68,9 @@ def topup(
     ] = None,
     profile: Profile = "",
     data: Data = DEFAULT_DATA,
-    local: Annotated[bool, typer.Option("--local", help="One trial at a time in this process, without Ray.")] = False,
-    address: Annotated[
-        str | None, typer.Option(help="Join a running Ray (`auto` finds it) instead of starting one here.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    local: Local = False,
+    address: Address = None,
+    device: Device = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be added; train nothing.")] = False,
     as_json: Json = False,
 ) -> None:

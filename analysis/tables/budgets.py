@@ -32,5 +32,5 @@ def budgets(findings: Findings) -> Table:
             *(Column(name.replace(" ", "_"), name) for name in shown),
         ),
         rows=tuple(rows),
-        notes=tuple(audit.summarise(findings.groups, findings.records.study).sentences()),
+        notes=tuple(findings.audit.sentences()),
     )
