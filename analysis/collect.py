@@ -30,11 +30,12 @@ from analysis.store import parts
 from analysis.store.manifest import Manifest, locked
 from analysis.store.runs import Run, number
 from analysis.store.update import Source, update
+from suite.records import STUDY_TAG, NewerSchemaError, check_experiment_schema
+from suite.redaction import redact_text, redact_uri
 
 log = logging.getLogger(__name__)
 
 DEFAULT_URI = "sqlite:///runs/mlflow.db"
-STUDY_TAG = "graftbench.study"
 EPOCH_PREFIX = "epoch/"
 _SECONDS = 5  # for a server to answer at all
 
@@ -56,12 +57,13 @@ def collect(tracking_uri: str, study: str, out: Path, full: bool = False) -> Pat
 
     Raises:
         StudyNotFoundError: the store or the study is not there, or can't be read; the message says what to do.
+        NewerSchemaError: a later version wrote the study, or what `out` holds.
     """
     with _opened(tracking_uri, study) as source:
         plan = _study_of(source.tags, study, tracking_uri)
         out.mkdir(parents=True, exist_ok=True)
         now = datetime.now(UTC).isoformat("T", "seconds")
-        head = Manifest(study, shown(tracking_uri), source.experiment_id, now)
+        head = Manifest(study, redact_uri(tracking_uri), source.experiment_id, now)
         with locked(out):
             update(source, plan, out, head, full)
     return out
@@ -70,7 +72,11 @@ def collect(tracking_uri: str, study: str, out: Path, full: bool = False) -> Pat
 def _study_of(tags: Mapping[str, str], study: str, uri: str) -> dict[str, Any]:
     """The study's tag; one longer than MLflow's limit of 20,000 characters goes on in `graftbench.study.1`, `.2`..."""
     if STUDY_TAG not in tags:
-        raise StudyNotFoundError(f"Experiment {study!r} at {shown(uri)} was not written by Graftbench.")
+        raise StudyNotFoundError(f"Experiment {study!r} at {redact_uri(uri)} was not written by Graftbench.")
+    try:
+        check_experiment_schema(tags)
+    except NewerSchemaError as error:
+        raise NewerSchemaError(f"Study {study!r} at {redact_uri(uri)}: {error}.") from error
     texts, index = [tags[STUDY_TAG]], 1
     while f"{STUDY_TAG}.{index}" in tags:
         texts.append(tags[f"{STUDY_TAG}.{index}"])
@@ -79,17 +85,9 @@ def _study_of(tags: Mapping[str, str], study: str, uri: str) -> dict[str, Any]:
     return plan
 
 
-def shown(uri: str) -> str:
-    """The URI without its password, one of a server without the user either."""
-    if uri.startswith(("http://", "https://")):
-        return re.sub(r"://[^/]*@", "://", uri)
-    uri = re.sub(r"(://[^/:@]*):.*@", r"\1@", uri)
-    return re.sub(r"([?&])password=[^&]*&?", r"\1", uri).rstrip("?&")
-
-
 def _not_found(study: str, uri: str, known: Iterable[str]) -> StudyNotFoundError:
     names = ", ".join(sorted(known)) or "none"
-    return StudyNotFoundError(f"No study {study!r} at {shown(uri)}; studies there: {names}.")
+    return StudyNotFoundError(f"No study {study!r} at {redact_uri(uri)}; studies there: {names}.")
 
 
 @contextmanager
@@ -101,7 +99,9 @@ def _opened(uri: str, study: str) -> Iterator[Source]:
         with _connection(uri) as connection:
             yield _Database(connection, uri, study)
     else:
-        raise StudyNotFoundError(f"{shown(uri)!r} is no tracking store: give sqlite:///, postgresql:// or http(s)://.")
+        raise StudyNotFoundError(
+            f"{redact_uri(uri)!r} is no tracking store: give sqlite:///, postgresql:// or http(s)://."
+        )
 
 
 # --- a database, by SQL
@@ -132,7 +132,7 @@ def _connection(uri: str) -> Iterator[Any]:
         if url.get_backend_name() == "sqlite":
             path = Path(url.database or "")
             if not path.is_file():
-                raise StudyNotFoundError(f"No tracking database at {uri}.")
+                raise StudyNotFoundError(f"No tracking database at {redact_uri(uri)}.")
             url = sqlalchemy.make_url(
                 f"sqlite:///file:{path.resolve().as_uri().removeprefix('file://')}?mode=ro&uri=true"
             )
@@ -150,7 +150,7 @@ def _connection(uri: str) -> Iterator[Any]:
     except sqlalchemy.exc.SQLAlchemyError as error:
         reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
         raise StudyNotFoundError(
-            f"The tracking database {shown(uri)} can't be read ({reason}): check its address and login, and that "
+            f"The tracking database {redact_uri(uri)} can't be read ({reason}): check its address and login, and that "
             "MLflow wrote it."
         ) from error
     finally:
@@ -233,13 +233,13 @@ def _server_errors(uri: str) -> Iterator[None]:
     except mlflow.exceptions.MlflowException as error:
         text = str(error)
         if error.get_http_status_code() in (401, 403) or re.search(r"error code 40[13]|status code 40[13]", text):
-            raise StudyNotFoundError(f"The MLflow server at {shown(uri)} refuses the login: {login}.") from error
+            raise StudyNotFoundError(f"The MLflow server at {redact_uri(uri)} refuses the login: {login}.") from error
         raise StudyNotFoundError(
-            f"The MLflow server at {shown(uri)} can't be read ({text.splitlines()[0]})."
+            f"The MLflow server at {redact_uri(uri)} can't be read ({redact_text(text.splitlines()[0])})."
         ) from error
     except requests.RequestException as error:
         raise StudyNotFoundError(
-            f"No MLflow server answers at {shown(uri)} ({type(error).__name__}): check the address, or start it."
+            f"No MLflow server answers at {redact_uri(uri)} ({type(error).__name__}): check the address, or start it."
         ) from error
 
 
@@ -332,7 +332,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         sys.stdout.write(f"{collect(options.tracking_uri, options.study, options.out, options.full)}\n")
-    except (StudyNotFoundError, OSError) as error:
+    except (StudyNotFoundError, NewerSchemaError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     return 0

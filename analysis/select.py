@@ -21,10 +21,11 @@ import pyarrow.parquet as pq
 from analysis.formats import plural, ranges
 from analysis.store import checks, manifest, parts, passes, runs
 from analysis.store.description import check_study
-from suite.records import COLUMNS, Record
+from suite.records import COLUMNS, REQUIRED, Record
 from suite.specs import BASELINE
 
 METRICS = {"top1": "test_top1_error", "top5": "test_top5_error"}
+NULLABLE = COLUMNS.keys() - REQUIRED[Record] - set(METRICS.values())  # a folder of an earlier version may lack them
 _ATTEMPTS = 3  # to read a folder while it is being collected
 CELL = passes.CELL
 
@@ -193,7 +194,8 @@ def _collected(folder: Path, found: manifest.Manifest) -> Records:
         if name not in files:
             raise manifest.DamagedError(f"{folder / manifest.NAME} names no {name}: {manifest.REMEDY}.")
     table = manifest.readable(folder / "trials.parquet", lambda: pq.read_table(files["trials.parquet"]))
-    checks.check_columns(str(folder / "trials.parquet"), table.schema, runs.SCHEMA, manifest.REMEDY)
+    checks.check_columns(str(folder / "trials.parquet"), table.schema, runs.SCHEMA, manifest.REMEDY, NULLABLE)
+    table = checks.fill_columns(table, runs.SCHEMA)
     stored = [file for name, file in files.items() if name.startswith(f"{parts.FOLDER}/")]
     for file in stored:
         schema = manifest.readable(file, partial(pq.read_schema, file))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from suite.records import NewerSchemaError
 from suite.settings import Refused
 from suite.terminal import INTERRUPTED, console, show
 
@@ -83,6 +84,8 @@ def collected(study: Path, profile: str) -> Path:
         return collect(uri, loaded.study, loaded.storage_path / "records")
     except StudyNotFoundError as error:
         raise Refused(f"{str(error).rstrip('.')}; `graftbench run {again(study, profile)}` makes results") from error
+    except NewerSchemaError as error:
+        raise Refused(str(error).rstrip(".")) from error
 
 
 def read_findings(folder: Path) -> Findings:

@@ -15,8 +15,9 @@ from rich.table import Table
 from suite.copies import cache_trouble
 from suite.data import Listed, listing
 from suite.datasets._cache import cache_directory
+from suite.redaction import redact_uri
 from suite.settings import Refused
-from suite.tracking.store import DEFAULT_URI, check_store, shown
+from suite.tracking.store import DEFAULT_URI, check_store
 
 _PACKAGES = ("torch", "torchvision", "timm", "ray", "optuna", "mlflow", "pyarrow", "pandas", "scipy", "statsmodels")
 
@@ -31,7 +32,7 @@ def examine(data: Path, tracking: str | None) -> dict[str, Any]:
         "data": str(data),
         "datasets": _datasets(data),
         "cache": {"directory": str(cache_directory()), "trouble": cache_trouble()},
-        "tracking": {"uri": shown(uri), "trouble": _trouble(uri)},
+        "tracking": {"uri": redact_uri(uri), "trouble": _trouble(uri)},
     }
 
 

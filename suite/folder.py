@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from suite import records
-from suite.records import FINISHED, Record
+from suite.records import FINISHED, NoRecordError, Record
 from suite.settings import Refused
 from suite.specs import Trial
 
@@ -55,9 +55,15 @@ def read_trial(path: Path) -> Trial:
 
 
 def finished_record(trial: Trial, directory: Path | None) -> Record | None:
-    """The record in the directory, if it is this trial's and final."""
+    """The record in the directory, if it is this trial's and final. One that is cut short is as if it were not there.
+
+    Raises:
+        Refused: there is a whole one that this version can't read.
+    """
     try:
         record = records.read(directory / "record.json") if directory else None
+    except NoRecordError as error:
+        raise Refused(f"{error}; its trial is not trained again before that file is mended or removed") from error
     except (OSError, ValueError):
         return None
     return record if record and record.trial_key == trial.key and record.status in FINISHED else None

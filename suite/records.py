@@ -12,9 +12,18 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from suite import __version__
 from suite.specs import Trial, settings_label
+
+# Of record.json, a study's folder and experiment, and a folder of collected records. Those without one have 1;
+# 2 added `graftbench_version`.
+SCHEMA = 2
+# Tags of a study's experiment in MLflow.
+STUDY_TAG = "graftbench.study"  # what analysis needs to know of the study
+SCHEMA_TAG = "graftbench.schema"  # an experiment without it has 1
+VERSION_TAG = "graftbench.version"  # of the Graftbench that wrote to it last
 
 Status = Literal["completed", "stopped", "diverged", "failed", "skipped"]
 STATUSES: dict[str, str] = {
@@ -41,12 +50,13 @@ class Epoch:
     validation_top5_error: float
     train_seconds: float  # training steps only: no validation, checkpoint or logging
     scalars: dict[str, float] = field(default_factory=dict)  # what the variant logs, e.g. reconstruction_mse_1
+    unknown: dict[str, Any] = field(default_factory=dict)  # fields of another version's file, kept as they are
 
     def values(self) -> dict[str, float]:
         """Every number of this epoch by name, as tracking and analysis store it."""
-        own = {spec.name: getattr(self, spec.name) for spec in dataclasses.fields(self)}
-        scalars = own.pop("scalars")
-        return {name: float(value) for name, value in {**own, **scalars}.items() if name != "epoch"}
+        names = [spec.name for spec in dataclasses.fields(self) if spec.name not in ("epoch", "scalars", "unknown")]
+        measured = {name: float(getattr(self, name)) for name in names}
+        return measured | {name: float(value) for name, value in self.scalars.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +117,11 @@ class Record:
     versions: str = ""  # `python 3.11.7, torch 2.14.1, ...`
     git_commit: str = ""
     dirty: str = ""  # `yes` when the tree had uncommitted changes
+    graftbench_version: str = ""
     # not columns
     history: tuple[Epoch, ...] = ()
     trial: dict[str, Any] = field(default_factory=dict)
+    unknown: dict[str, Any] = field(default_factory=dict)  # fields of another version's file, kept as they are
 
     def row(self) -> dict[str, Any]:
         """The columns of `COLUMNS`, without history and trial."""
@@ -120,7 +132,17 @@ class Record:
         return all(math.isfinite(value) for value in self.row().values() if isinstance(value, float))
 
 
-_NOT_COLUMNS = frozenset({"history", "trial"})
+def _required(kind: type[Record] | type[Epoch]) -> frozenset[str]:
+    return frozenset(
+        spec.name
+        for spec in dataclasses.fields(kind)
+        if spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
+    )
+
+
+# Fields without which there is no record. A table may lack the other columns, which later versions added.
+REQUIRED: dict[type, frozenset[str]] = {Record: _required(Record), Epoch: _required(Epoch)}
+_NOT_COLUMNS = frozenset({"history", "trial", "unknown"})
 _TYPES = {"str": str, "Status": str, "int": int, "int | None": int, "float | None": float}
 
 # Column name -> type; text goes to MLflow as tags, numbers as metrics. Nullable unless text.
@@ -152,22 +174,84 @@ def identity(trial: Trial) -> dict[str, Any]:
     }
 
 
+class NoRecordError(ValueError):
+    """A whole file that is no record this version can read. Not to be taken for a trial that left none."""
+
+
+class NewerSchemaError(NoRecordError):
+    """Results that a later version wrote."""
+
+
+def check_schema(schema: object, version: str = "") -> None:
+    """
+    Args:
+        schema: what the results say of themselves.
+        version: of the Graftbench that wrote them, where it is known.
+
+    Raises:
+        NewerSchemaError: a later version than this one wrote them; the message names both.
+    """
+    if not isinstance(schema, int) or isinstance(schema, bool):
+        raise NoRecordError(f"its schema is {schema!r}, which is no whole number")
+    if schema > SCHEMA:
+        writer = f"Graftbench {version}" if version else "a later Graftbench"
+        raise NewerSchemaError(
+            f"{writer} wrote it with results schema {schema}, and this one ({__version__}) reads up to {SCHEMA}: "
+            "upgrade it"
+        )
+
+
+def check_experiment_schema(tags: Mapping[str, str]) -> None:
+    """
+    Args:
+        tags: of a study's experiment in MLflow.
+
+    Raises:
+        NewerSchemaError: a later version than this one wrote to it; the message names both.
+    """
+    schema = tags.get(SCHEMA_TAG) or "1"
+    check_schema(int(schema) if schema.isdigit() else schema, tags.get(VERSION_TAG, ""))
+
+
 def to_json(record: Record) -> str:
     """A record as JSON; NaN and infinities are written as Python's json module reads them back."""
-    return json.dumps(dataclasses.asdict(record), indent=1)
+    plain = dataclasses.asdict(record)
+    plain["history"] = [_with_unknown(epoch) for epoch in plain["history"]]
+    return json.dumps({"schema": SCHEMA, **_with_unknown(plain)}, indent=1)
+
+
+def _with_unknown(plain: dict[str, Any]) -> dict[str, Any]:
+    unknown: dict[str, Any] = plain.pop("unknown")
+    return unknown | plain
 
 
 def from_dict(data: Mapping[str, Any]) -> Record:
     """
     Raises:
-        ValueError: fields are missing or unknown.
+        NoRecordError: required fields are missing, or a later version wrote it.
     """
-    try:
-        parts = dict(data)
-        history = tuple(Epoch(**epoch) for epoch in parts.pop("history", ()))
-        return Record(history=history, **parts)
-    except TypeError as error:
-        raise ValueError(f"not a record: {error}") from error
+    if not isinstance(data, Mapping):
+        raise NoRecordError("not a record: no JSON object")
+    version = data.get("graftbench_version", "")
+    check_schema(data.get("schema", 1), version if isinstance(version, str) else "")
+    fields = {name: value for name, value in data.items() if name not in ("schema", "history")}
+    history = tuple(_keep_unknown(Epoch, epoch) for epoch in data.get("history", ()))
+    return _keep_unknown(Record, {**fields, "history": history})
+
+
+Fields = TypeVar("Fields", Record, Epoch)
+
+
+def _keep_unknown(kind: type[Fields], fields: Mapping[str, Any]) -> Fields:
+    """A record or epoch of these fields; those that this version doesn't know are kept aside."""
+    if not isinstance(fields, Mapping):
+        raise NoRecordError(f"not a record: {fields!r} is no {kind.__name__.lower()}")
+    missing = sorted(REQUIRED[kind] - set(fields))
+    if missing:
+        raise NoRecordError(f"not a record: it lacks {', '.join(missing)}")
+    known = {spec.name for spec in dataclasses.fields(kind)} - {"unknown"}
+    named = {name: value for name, value in fields.items() if name in known}
+    return kind(**named, unknown={name: value for name, value in fields.items() if name not in known})
 
 
 def write(record: Record, path: Path) -> None:
@@ -181,9 +265,12 @@ def write(record: Record, path: Path) -> None:
 def read(path: Path) -> Record:
     """
     Raises:
-        ValueError: the file holds no record; the message names it.
+        NoRecordError: the file is whole JSON and holds no record that this version can read; the message names it.
+        ValueError: the file is cut short.
     """
     try:
         return from_dict(json.loads(path.read_text()))
-    except (ValueError, AttributeError) as error:
+    except NoRecordError as error:
+        raise type(error)(f"{path}: {error}") from error
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

@@ -196,6 +196,9 @@ def _command(folder: Path) -> str:
 def _end_lines(folder: Path) -> Iterator[str]:
     try:
         record = records.read(folder / "record.json")
+    except records.NoRecordError as error:
+        yield f"[yellow]its record can't be read[/]: {escape(str(error))}"
+        return
     except (FileNotFoundError, ValueError):
         yield "no record yet: it is running, or was interrupted"
         return

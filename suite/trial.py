@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import torch
 
-from suite import provenance, records
+from suite import __version__, provenance, records
 from suite.assembly import Wanted, assemble, cell_costs, input_shape, load_test, residency, training_data
 from suite.folder import (
     claim,
@@ -296,7 +296,13 @@ def _failed(trial: Trial, directory: Path | None, reason: str, history: tuple[Ep
 
 def _origin() -> dict[str, str]:
     commit, dirty = provenance.commit()
-    return {"host": provenance.host(), "versions": provenance.versions(), "git_commit": commit, "dirty": dirty}
+    return {
+        "host": provenance.host(),
+        "versions": provenance.versions(),
+        "graftbench_version": __version__,
+        "git_commit": commit,
+        "dirty": dirty,
+    }
 
 
 # -- command line

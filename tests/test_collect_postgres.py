@@ -98,7 +98,7 @@ def test_collects_and_collects_again(uri: str, trial: Callable[[int, float], str
     assert load(collect(uri, "demo", out)).trials["test_top1_error"].tolist() == [0.1, 0.2]
     assert len(load(out).epochs) == 6
     text = (out / "manifest.json").read_text()
-    assert "secret" not in text and json.loads(text)["tracking"].startswith("postgresql://me@127.0.0.1:")
+    assert "secret" not in text and json.loads(text)["tracking"].startswith("postgresql://me:***@127.0.0.1:")
 
 
 def test_nothing_can_be_written(uri: str) -> None:

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from analysis.collect import _study_of, collect
 from suite.config import parse_study
 from suite.plan import Conditions, Plan, make_plan, with_cells
-from suite.records import COLUMNS, Epoch, Record, Status
+from suite.records import COLUMNS, Epoch, Record, Status, from_dict
 from suite.settings import Refused
 from suite.specs import Trial, freeze
 from suite.tracking import store, writer
@@ -161,7 +161,7 @@ def assert_whole(uri: str, of: Plan, record: Record) -> None:
     assert run.info.status == ("FAILED" if record.status == "failed" else "FINISHED")
     assert run.data.params["recipe.lr"] == "0.05" and run.data.params["stage"] == record.stage
     text = Path(MlflowClient(uri).download_artifacts(run.info.run_id, "record.json")).read_text()
-    assert json.loads(text)["history"] == [dataclasses.asdict(epoch) for epoch in record.history]
+    assert from_dict(json.loads(text)) == record
 
 
 # -- what stands where

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 import pandas as pd
 import pyarrow as pa
@@ -21,21 +21,33 @@ def examples(names: Iterable[object]) -> str:
     return "; ".join(known[:_EXAMPLES]) + ("; ..." if len(known) > _EXAMPLES else "")
 
 
-def check_columns(name: str, table: pa.Schema, wanted: pa.Schema, remedy: str) -> None:
+def check_columns(name: str, table: pa.Schema, wanted: pa.Schema, remedy: str, may_lack: Container[str] = ()) -> None:
     """
+    Args:
+        may_lack: columns that an earlier version did not have.
+
     Raises:
         ValueError: a column is missing or of another type; the message names all of them.
     """
-    lacking = sorted(set(wanted.names) - set(table.names))
+    lacking = sorted(column for column in set(wanted.names) - set(table.names) if column not in may_lack)
     if lacking:
         raise ValueError(f"{name} lacks the columns {', '.join(lacking)}: {remedy}.")
     wrong = [
         f"{one} is {_plain(table.field(one).type)}, not {_plain(wanted.field(one).type)}"
         for one in wanted.names
-        if _plain(table.field(one).type) != _plain(wanted.field(one).type)
+        if one in table.names and _plain(table.field(one).type) != _plain(wanted.field(one).type)
     ]
     if wrong:
         raise ValueError(f"{name} has columns of the wrong type ({'; '.join(wrong)}): {remedy}.")
+
+
+def fill_columns(table: pa.Table, wanted: pa.Schema) -> pa.Table:
+    """The table with the `wanted` columns that it lacks: null, or empty text."""
+    for field in wanted:
+        if field.name not in table.column_names:
+            nothing = "" if pa.types.is_string(field.type) else None
+            table = table.append_column(field, pa.array([nothing] * table.num_rows, field.type))
+    return table
 
 
 def _plain(kind: pa.DataType) -> str:

@@ -14,14 +14,16 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
 
+from suite import __version__
+from suite.records import SCHEMA, NewerSchemaError, NoRecordError, check_schema
+
 NAME = "manifest.json"
-SCHEMA = 1
 REMEDY = "collect the study's records again"
 _WAITING = ".next"
 Content = TypeVar("Content")
@@ -67,6 +69,7 @@ class Manifest:
     runs: Mapping[str, SeenRun] = field(default_factory=dict)
     files: Mapping[str, Stored] = field(default_factory=dict)
     schema: int = SCHEMA
+    version: str = __version__  # of the Graftbench that wrote it
 
     @property
     def origin(self) -> tuple[str, str, str]:
@@ -77,21 +80,24 @@ def read(folder: Path) -> Manifest | None:
     """The folder's manifest; None when it has none.
 
     Raises:
-        DamagedError: it can't be read, or a later version wrote it.
+        DamagedError: it can't be read.
+        NewerSchemaError: a later version wrote it.
     """
     path = folder / NAME
     if not path.is_file():
         return None
     try:
         found = json.loads(path.read_text())
-        if found["schema"] > SCHEMA:
-            raise DamagedError(f"{path} was written by a later version of Graftbench: upgrade this one.")
+        check_schema(found["schema"], found.setdefault("version", ""))
         found["runs"] = {name: SeenRun(**run) for name, run in found["runs"].items()}
         found["files"] = {name: Stored(**stored) for name, stored in found["files"].items()}
         if any(name.startswith("/") or ".." in name.split("/") for name in found["files"]):
             raise DamagedError(f"{path} names files outside its folder: {REMEDY}.")
-        return Manifest(**found)
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        known = {spec.name for spec in fields(Manifest)}
+        return Manifest(**{name: value for name, value in found.items() if name in known})
+    except NewerSchemaError as error:
+        raise NewerSchemaError(f"{path}: {error}.") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError, NoRecordError) as error:
         raise DamagedError(f"{path} is damaged ({type(error).__name__}): {REMEDY}.") from error
 
 

@@ -1,6 +1,7 @@
 """A study's storage on disk: which study it is, what each trial left, and the conditions of each group.
 
-<storage>/study.json            identity of the study; a different one is refused
+<storage>/study.json            identity of the study, and the schema of its results; another study, or a later schema,
+                                is refused
 <storage>/looks.json            the looks at its results: seeds per group, and what a topup added
 <storage>/conditions.json       precision, memory format and micro-batch per group, decided before its first trial
 <storage>/trials/<key>/         one folder per trial (see `suite.trial.Place`)
@@ -11,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +23,13 @@ from suite import records
 from suite.config import Study
 from suite.folder import conditions_of, drop_checkpoints, read_trial, write_json
 from suite.plan import Conditions, Look, group_label
-from suite.records import FINISHED, Record
+from suite.records import FINISHED, SCHEMA, NewerSchemaError, NoRecordError, Record, check_schema
 from suite.settings import Refused
 from suite.specs import Trial
+
+log = logging.getLogger(__name__)
+
+_EXAMPLES = 3  # files that a refusal names
 
 
 class Ledger:
@@ -32,11 +38,13 @@ class Ledger:
     def __init__(self, study: Study) -> None:
         self.study = study
         self.path = study.storage_path
+        self._torn: set[Path] = set()  # records that were named already
 
     def check(self) -> None:
         """
         Raises:
-            Refused: the storage path holds something else, or this study's fixed parts have changed.
+            Refused: the storage path holds something else, or results of a later version; or this study's fixed parts
+                have changed.
         """
         self.check_owner()
         self._check_writable()
@@ -68,8 +76,11 @@ class Ledger:
             return {}
         try:
             found = json.loads(path.read_text())
+            check_schema(found.pop("schema", 1))
             return {"study": found["study"], **found}
-        except (ValueError, TypeError, KeyError) as error:
+        except NoRecordError as error:
+            raise Refused(f"storage: {path}: {error}") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise Refused(f"storage: {path} can't be read ({error}); name another folder") from error
 
     def _check_writable(self) -> None:
@@ -80,7 +91,7 @@ class Ledger:
     def open(self) -> None:
         """Create the storage. Call after `check`."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.study.identity(), self.path / "study.json")
+        write_json({"schema": SCHEMA, **self.study.identity()}, self.path / "study.json")
         (self.path / "trials").mkdir(exist_ok=True)
 
     @contextmanager
@@ -110,14 +121,34 @@ class Ledger:
         return self.path / "trials" / key
 
     def records(self) -> dict[str, Record]:
-        """Every readable record by key. A torn one is as if it were not there: its trial runs again."""
-        found = {}
+        """Every record by key. One that was cut short is named, and as if it were not there.
+
+        Raises:
+            Refused: a whole record can't be read by this version. Its trial may have ended, so it never runs again by
+                itself.
+        """
+        found, unreadable = {}, []
         for path in sorted(self.path.glob("trials/*/record.json")):
             try:
-                found[path.parent.name] = records.read(path)
-            except ValueError:
-                continue
+                found[path.parent.name] = _read_with_trial(path)
+            except NewerSchemaError as error:
+                raise Refused(str(error)) from error
+            except NoRecordError as error:
+                unreadable.append(str(error))
+            except ValueError as error:
+                self._name_torn(path, error)
+        if unreadable:
+            more = f" (and {len(unreadable) - _EXAMPLES} more)" if len(unreadable) > _EXAMPLES else ""
+            raise Refused(
+                f"{'; '.join(unreadable[:_EXAMPLES])}{more}: trained already, as far as can be told, so not trained "
+                "again; restore the file, or remove its folder to train the trial anew"
+            )
         return found
+
+    def _name_torn(self, path: Path, error: ValueError) -> None:
+        if path not in self._torn:
+            self._torn.add(path)
+            log.warning("%s: cut short, so it is read from MLflow, or its trial is trained again", error)
 
     def adopt(self, record: Record) -> None:
         """Keep a finished record that another machine, or a lost folder, left in MLflow; and its group's conditions."""
@@ -141,7 +172,8 @@ class Ledger:
             return None
 
     def states(self) -> Iterator[tuple[Trial, str]]:
-        """Every started trial with its status; without a record `running`, or `interrupted` when no run is at work."""
+        """Every started trial with its status; without a record `running`, or `interrupted` when no run is at work;
+        `unreadable` where there is a record that this version can't read."""
         open_status = "running" if self._in_use() else "interrupted"
         for path in sorted(self.path.glob("trials/*/trial.json")):
             try:
@@ -150,6 +182,8 @@ class Ledger:
                 continue
             try:
                 yield trial, records.read(path.with_name("record.json")).status
+            except NoRecordError:
+                yield trial, "unreadable"
             except (FileNotFoundError, ValueError):
                 yield trial, open_status
 
@@ -194,3 +228,12 @@ class Ledger:
 
     def write_looks(self, looks: tuple[Look, ...]) -> None:
         write_json([dataclasses.asdict(look) for look in looks], self.path / "looks.json")
+
+
+def _read_with_trial(path: Path) -> Record:
+    record = records.read(path)
+    try:
+        Trial.from_dict(record.trial)
+    except ValueError as error:
+        raise NoRecordError(f"{path}: {error}") from error
+    return record

@@ -48,7 +48,7 @@ def study_status(plan: Plan) -> dict[str, Any]:
 def _by_status(found: Counter[str], stage: str) -> dict[str, int]:
     return {
         status: found[f"{stage} {status}"]
-        for status in (*STATUSES, "running", "interrupted")
+        for status in (*STATUSES, "running", "interrupted", "unreadable")
         if found[f"{stage} {status}"]
     }
 

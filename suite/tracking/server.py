@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
+from suite.redaction import redact_uri
 from suite.settings import Refused
-from suite.tracking.store import shown
 
 
 def serve(uri: str, port: int, console: Console) -> None:
@@ -23,12 +23,12 @@ def serve(uri: str, port: int, console: Console) -> None:
         Refused: the port is taken.
     """
     if urlsplit(uri).scheme in {"http", "https"}:
-        console.print(f"the study's store is a server with its own UI: {shown(uri)}")
+        console.print(f"the study's store is a server with its own UI: {redact_uri(uri)}")
         return
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise Refused(f"port {port} is taken: name another with --port")
-    console.print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it); store: {shown(uri)}", soft_wrap=True)
+    console.print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it); store: {redact_uri(uri)}", soft_wrap=True)
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
     # In the environment, since a process list shows arguments, passwords included.
     environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": uri}

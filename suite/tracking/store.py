@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from suite import registry
+from suite import __version__, registry
 from suite.config import Study
 from suite.plan import Plan
+from suite.records import SCHEMA, SCHEMA_TAG, STUDY_TAG, VERSION_TAG, NoRecordError, check_experiment_schema
+from suite.redaction import redact_text, redact_uri
 from suite.settings import Refused
 from suite.specs import BASELINE, Cell, parts
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 DEFAULT_URI = "sqlite:///runs/mlflow.db"
-STUDY_TAG = "graftbench.study"  # what analysis needs to know of the study
 IDENTITY_TAG = "graftbench.identity"  # what may not change once trials have run
 _MAX_TAG = 5000  # characters; MLflow's own limit is 20,000, that of older servers 5,000
 
@@ -50,26 +51,22 @@ def check_store(uri: str) -> None:
         _check_database(uri)
     else:
         raise Refused(
-            f"tracking: {uri!r} is no MLflow store: use sqlite:///PATH, postgresql://..., or the http:// of a server "
-            "(MLflow's file store is gone)"
+            f"tracking: {redact_uri(uri)!r} is no MLflow store: use sqlite:///PATH, postgresql://..., or the "
+            "http:// of a server (MLflow's file store is gone)"
         )
 
 
 def check_experiment(study: Study, uri: str) -> None:
     """
     Raises:
-        Refused: the experiment of the study's name belongs to another study, or it is deleted; nothing written.
+        Refused: the experiment of the study's name belongs to another study, a later version of Graftbench has written
+            to it, or it is deleted; nothing written.
     """
     if uri.startswith("sqlite:") and not sqlite_path(uri).is_file():
         return
     experiment = _client(uri).get_experiment_by_name(study.study)
     if experiment is not None:
         _refuse_other(experiment, json.dumps(study.identity(), sort_keys=True))
-
-
-def shown(uri: str) -> str:
-    """The URI without its password."""
-    return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:***@", uri)
 
 
 def sqlite_path(uri: str) -> Path:
@@ -82,10 +79,10 @@ def _check_server(uri: str) -> None:
             if answer.read(64).strip() != b"OK":
                 raise OSError("what answers is no MLflow server")
     except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
+        reason = redact_text(str(getattr(error, "reason", error)))
         raise Refused(
-            f"tracking: no MLflow server answers at {shown(uri)} ({reason}); start it, or leave `tracking` out to use "
-            f"{DEFAULT_URI}"
+            f"tracking: no MLflow server answers at {redact_uri(uri)} ({reason}); start it, or leave `tracking` "
+            f"out to use {DEFAULT_URI}"
         ) from error
 
 
@@ -120,9 +117,10 @@ def _check_database(uri: str) -> None:
     except ImportError as error:
         raise Refused(f"tracking: the driver of {url.drivername} is not installed ({error}); install it") from error
     except sqlalchemy.exc.SQLAlchemyError as error:
-        shown = url.render_as_string(hide_password=True)
-        reason = str(error).splitlines()[0]
-        raise Refused(f"tracking: no database answers at {shown} ({reason}); start it, or name another") from error
+        reason = redact_text(str(error).splitlines()[0])
+        raise Refused(
+            f"tracking: no database answers at {redact_uri(uri)} ({reason}); start it, or name another"
+        ) from error
 
 
 def _client(uri: str) -> MlflowClient:
@@ -138,7 +136,7 @@ def open_experiment(plan: Plan, uri: str) -> tuple[MlflowClient, str]:
     """The client and the id of the study's experiment, created where it is missing.
 
     Raises:
-        Refused: the experiment's name belongs to another study, or it is deleted.
+        Refused: the experiment's name belongs to another study, a later version has written to it, or it is deleted.
     """
     location = None
     if urlsplit(uri).scheme == "sqlite":
@@ -154,7 +152,8 @@ def open_experiment(plan: Plan, uri: str) -> tuple[MlflowClient, str]:
         _refuse_other(experiment, identity)
         experiment_id = experiment.experiment_id
     known = experiment.tags if experiment else {}
-    tags = {IDENTITY_TAG: identity, **_study_tags(plan, known)}
+    versions = {SCHEMA_TAG: str(SCHEMA), VERSION_TAG: __version__}
+    tags = {IDENTITY_TAG: identity, **versions, **_study_tags(plan, known)}
     if plan.study.description:
         tags["mlflow.note.content"] = plan.study.description[:_MAX_TAG]
     for name, value in tags.items():
@@ -178,6 +177,10 @@ def _refuse_other(experiment: Any, identity: str) -> None:
     name = experiment.name
     if experiment.lifecycle_stage == "deleted":
         raise Refused(f"tracking: the experiment {name!r} is deleted; restore it in MLflow or rename the study")
+    try:
+        check_experiment_schema(experiment.tags)
+    except NoRecordError as error:
+        raise Refused(f"tracking: the experiment {name!r}: {error}") from error
     if experiment.tags.get(IDENTITY_TAG, identity) != identity:
         raise Refused(
             f"tracking: the experiment {name!r} holds a study with another recipe, search, split or statistics; "

@@ -22,7 +22,8 @@ from mlflow.exceptions import MlflowException
 
 from suite import records
 from suite.plan import Plan
-from suite.records import COLUMNS, TEST_CURVE, Epoch, Record
+from suite.records import COLUMNS, TEST_CURVE, Epoch, NoRecordError, Record
+from suite.redaction import redact_text
 from suite.settings import Refused
 from suite.specs import Cell, Trial, settings_label
 from suite.training import recipes
@@ -94,7 +95,11 @@ class MlflowWriter:
                 self.finished(record)
 
     def finished_elsewhere(self, known: Mapping[str, Record]) -> list[Record]:
-        """Finished records that MLflow has and the ledger does not (another machine's, or a lost folder)."""
+        """Finished records that MLflow has and the ledger does not (another machine's, or a lost folder).
+
+        Raises:
+            Refused: one of them can't be read by this version, so that its trial would be trained again.
+        """
         finished = {key for key, record in known.items() if record.status in records.FINISHED}
         missing = [run for key, run in self._runs.items() if run.status in records.FINISHED and key not in finished]
         return [record for run in missing if (record := self._download(run)) is not None]
@@ -134,7 +139,8 @@ class MlflowWriter:
                     log.warning("one record is not in MLflow: %s: %s", type(error).__name__, error)
                     return
                 if pause is None:
-                    self.trouble = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+                    reason = redact_text((str(error).splitlines() or [""])[0])
+                    self.trouble = f"{type(error).__name__}: {reason}"
                     log.warning("MLflow stopped taking records: %s", self.trouble)
                 else:
                     time.sleep(pause)
@@ -158,7 +164,13 @@ class MlflowWriter:
     def _download(self, run: _Run) -> Record | None:
         try:
             return records.read(Path(self._client.download_artifacts(run.run_id, "record.json")))
-        except (OSError, ValueError, MlflowException):
+        except NoRecordError as error:
+            raise Refused(
+                f"tracking: MLflow's run {run.run_id} is of a finished trial whose record can't be read ({error}); it "
+                "is not trained again before that run is deleted"
+            ) from error
+        except (OSError, ValueError, MlflowException) as error:
+            log.warning("MLflow lost the record of its run %s, whose trial is trained again: %s", run.run_id, error)
             return None
 
     # -- jobs
