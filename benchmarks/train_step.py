@@ -4,7 +4,7 @@
 
 The plain loop is the usual one: a DataLoader over PIL images with torchvision's RandomHorizontalFlip, ToTensor and
 Normalize, float32, contiguous. Its `num_workers` is torch's default 0 or the tutorials' 2, whichever is faster here.
-Ours is what a trial runs (TrainingData and train_epoch) with the precision and memory format that the probe chooses.
+Ours is what a trial runs (TrainingData and train_epoch) with the precision and memory format that `auto` stands for.
 Both train the same network with the same optimiser on the same images (32 px, batch 64), alternating in one process;
 the figures are medians over the rounds. Images are CIFAR-10's (`--data`, a directory with `cifar10-parquet`), or
 random ones: what an image shows doesn't change its cost.
@@ -30,9 +30,8 @@ from suite.library import Dataset
 from suite.specs import Cell, Component, Streams, freeze
 from suite.training.augment import Augmentation
 from suite.training.data import Examples, Scaling, TrainingData
-from suite.training.execution import Execution, device_name, resolve_device
+from suite.training.execution import Execution, choose_precision, device_name, resolve_device
 from suite.training.loop import build_optimizer, train_epoch
-from suite.training.probe import probe
 from suite.training.recipes import RECIPES
 
 SHAPE, CLASSES, BATCH = (3, 32, 32), 10, 64
@@ -51,11 +50,11 @@ def main() -> None:
     given = parser.parse_args()
     device = resolve_device(given.device)
     images, labels = load_images(given.data, given.images)
-    chosen = probe(network, SHAPE, CLASSES, BATCH, device, given.threads)
+    precision = choose_precision(device)
     print(f"{device_name(device)}, {given.threads} threads, torch {torch.__version__}, base_cnn, batch {BATCH}")
-    print(f"the probe chose {chosen.precision}, {'channels_last' if chosen.channels_last else 'contiguous'}")
+    print(f"ours in {precision}, channels_last")
     loops = {f"plain loop, {workers} workers": PlainLoop(images, labels, device, workers) for workers in (0, 2)}
-    execution = Execution(device, chosen.precision, chosen.channels_last, chosen.micro_batch, given.threads)
+    execution = Execution(device, precision, channels_last=True, threads=given.threads)
     contestants = {**loops, "ours": OurLoop(images, labels, execution)}
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(given.rounds + 1):

@@ -1,4 +1,4 @@
-"""The training core on networks of a few hundred weights: loop, data, costs, checkpoints, probe."""
+"""The training core on networks of a few hundred weights: loop, data, costs, checkpoints, precision."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from suite.training import checkpoint, cost
 from suite.training.augment import Augmentation
 from suite.training.cost import Costs, costs
 from suite.training.data import Batch, Examples, Scaling, TrainingData, trained_images, training_batches
-from suite.training.execution import Execution, resolve_device, seeded
+from suite.training.execution import Execution, choose_precision, resolve_device, seeded
 from suite.training.feeds import AHEAD, RESIDENCIES, Prefetched, Residency, choose, feed
 from suite.training.loop import Diverged, TrainingFigures, build_optimizer, evaluate, train_epoch
-from suite.training.probe import probe
-from suite.training.recipes import Recipe
+from suite.training.micro_batch import find_micro_batch
+from suite.training.recipes import RECIPES, Recipe
 
 CPU = torch.device("cpu")
 STREAMS = Streams("search", 3)
@@ -401,39 +401,43 @@ def test_devices_by_name() -> None:
             resolve_device(name)
 
 
-def test_the_probe_measures_what_it_chooses(capfd: pytest.CaptureFixture[str]) -> None:
-    before = torch.get_rng_state()
-    found = probe(lambda: Graft(net()), SHAPE, CLASSES, 8, CPU)
-    assert (found.precision, found.channels_last, found.micro_batch, found.images_per_second) in found.measured
-    assert [(precision, last) for precision, last, _, _ in found.measured] == [
-        ("float32", False),
-        ("float32", True),
-        ("bf16", True),
-    ]
-    assert torch.equal(before, torch.get_rng_state())
-    assert capfd.readouterr() == ("", "")
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [("fpu avx2 avx512f", "float32"), ("fpu avx512_bf16", "bf16"), ("amx_tile amx_bf16", "bf16"), ("", "float32")],
+)
+def test_precision_on_a_cpu_goes_by_its_features(flags: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("suite.training.execution._cpu_flags", lambda: frozenset(flags.split()))
+    assert choose_precision(CPU) == precision
 
 
-@pytest.mark.parametrize(("rates", "choice"), [((100, 114, 110), 0), ((100, 120, 114), 1), ((100, 130, 200), 2)])
-def test_the_probe_wants_a_gain_worth_having(
-    rates: tuple[int, ...], choice: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("capability", "precision"), [((7, 5), "float32"), ((8, 0), "bf16"), ((12, 0), "bf16")])
+def test_precision_on_cuda_goes_by_compute_capability(
+    capability: tuple[int, int], precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    by_format = dict(zip((("float32", False), ("float32", True), ("bf16", True)), rates, strict=True))
-    monkeypatch.setattr("suite.training.probe._Steps.affordable", lambda self, batch: batch)
-    monkeypatch.setattr(
-        "suite.training.probe._Steps.rate",
-        lambda self, execution, images, timed: float(by_format[execution.precision, execution.channels_last]),
-    )
-    found = probe(lambda: Graft(net()), SHAPE, CLASSES, 8, CPU)
-    assert (found.precision, found.channels_last) == list(by_format)[choice]
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: capability)
+    assert choose_precision(torch.device("cuda")) == precision
 
 
-def test_the_probe_halves_the_micro_batch_until_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    def rate(self: object, execution: Execution, images: int, timed: float) -> float:
-        if (execution.micro_batch or images) > 5:
+def find(batch: int) -> int | None:
+    recipe = dataclasses.replace(RECIPES["gradient"], batch=batch)
+    return find_micro_batch(lambda: Graft(net()), SHAPE, CLASSES, recipe, Execution(CPU))
+
+
+def test_a_micro_batch_is_halved_until_a_step_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_rng_state()
+    assert find(32) is None
+    assert torch.equal(before, torch.get_rng_state())
+    forward, seen, room = nn.Module.__call__, [], 5
+
+    def call(module: nn.Module, *inputs: Tensor) -> Any:
+        seen.append(len(inputs[0]))
+        if len(inputs[0]) > room:
             raise torch.OutOfMemoryError
-        return 1.0
+        return forward(module, *inputs)
 
-    monkeypatch.setattr("suite.training.probe._Steps.affordable", lambda self, batch: batch)
-    monkeypatch.setattr("suite.training.probe._Steps.rate", rate)
-    assert probe(lambda: Graft(net()), SHAPE, CLASSES, 32, CPU).micro_batch == 4
+    monkeypatch.setattr(nn.Module, "__call__", call)
+    assert find(32) == 4
+    assert seen[:3] == [32, 16, 8] and set(seen[3:]) == {4}
+    room = 1
+    with pytest.raises(torch.OutOfMemoryError):
+        find(32)

@@ -1,12 +1,15 @@
-"""Precision, memory format and micro-batch of each group, decided by probe before its first trial.
+"""Precision, memory format and micro-batch of each group, decided by a rule before its first trial.
 
-They are equal for every cell of a group, because batch-norm statistics and bits depend on them.
+They are equal for every cell of a group, because batch-norm statistics and bits depend on them. The rule asks for the
+kind of machine and never for the time, so a study started anew decides the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,8 +21,27 @@ from suite.library import Dataset
 from suite.plan import Conditions, Plan, PlannedCell, group_label
 from suite.specs import Cell, Streams
 from suite.training import recipes
-from suite.training.execution import Precision, resolve_device
-from suite.training.probe import WORTH_IT, Probe, probe
+from suite.training.execution import Execution, Precision, choose_precision, resolve_device
+from suite.training.micro_batch import find_micro_batch
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What the machine that runs a group's trials is asked.
+
+    Attributes:
+        cell: the one of the group that needs most.
+        precision: the study's choice, or auto.
+    """
+
+    cell: Cell
+    shape: tuple[int, int, int]
+    classes: int
+    recipe: recipes.Recipe
+    device: str
+    threads: int
+    precision: Precision | Literal["auto"]
+    channels_last: bool
 
 
 def decide(
@@ -32,29 +54,20 @@ def decide(
     on_ray: bool,
     console: Console,
 ) -> dict[str, Conditions]:
-    """Conditions by group label: those known stay, the study's own choice goes before the probe's.
+    """Conditions by group label: those known stay, the study's own choice goes before the rule's.
 
     Args:
         device: auto, cpu, cuda; of the machine that runs the trials.
         resources: what a trial occupies.
-        on_ray: probe inside a Ray task with a trial's resources, where the trials will run.
+        on_ray: decide inside a Ray task with a trial's resources, where the trials will run.
     """
     decided = dict(known)
     for label, planned in _most_demanding(plan).items():
         if label in decided:
             continue
-        fixed = _fixed(plan)
-        if fixed is not None:
-            decided[label] = fixed
-            continue
-        threads = max(1, int(resources.cpus))
-        facts = Dataset(planned.cell.dataset, data).facts
-        shape = input_shape(facts, recipes.resolve(plan.recipe))
-        arguments = (planned.cell, shape, facts.classes, plan.batch, device, threads)
-        found = _on_ray(resources, arguments) if on_ray else _probe(*arguments)
-        precision, channels_last, micro_batch, rate = _chosen(plan, found)
-        decided[label] = Conditions(precision, channels_last, micro_batch)
-        console.print(escape(_sentence(label, decided[label], rate, found.measured[0][3])))
+        question = _question(plan, planned, data, device, resources)
+        decided[label] = _ask_ray(resources, question) if on_ray else _answer(question)
+        console.print(escape(f"{label}: {_sentence(decided[label])}"))
     return decided
 
 
@@ -68,45 +81,44 @@ def _most_demanding(plan: Plan) -> dict[str, PlannedCell]:
     return heaviest
 
 
-def _fixed(plan: Plan) -> Conditions | None:
-    """The study's choice, when it leaves nothing to the probe."""
-    study = plan.study
-    if study.precision == "auto" or study.memory_format == "auto":
-        return None
-    return Conditions(study.precision, study.memory_format == "channels_last")
+def _question(plan: Plan, planned: PlannedCell, data: Path, device: str, resources: Resources) -> _Question:
+    facts = Dataset(planned.cell.dataset, data).facts
+    recipe = recipes.resolve(plan.recipe)
+    return _Question(
+        planned.cell,
+        input_shape(facts, recipe),
+        facts.classes,
+        recipe,
+        device,
+        max(1, int(resources.cpus)),
+        plan.study.precision,
+        plan.study.memory_format != "contiguous",
+    )
 
 
-def _probe(cell: Cell, shape: tuple[int, int, int], classes: int, batch: int, device: str, threads: int) -> Probe:
-    def build() -> Graft:
-        return assemble(cell, shape, classes, streams=Streams("search", 0))
+def _answer(question: _Question) -> Conditions:
+    device = resolve_device(question.device)
+    precision = choose_precision(device) if question.precision == "auto" else question.precision
+    micro_batch = None
+    if device.type == "cuda":  # elsewhere memory is not what decides
 
-    return probe(build, shape, classes, batch, resolve_device(device), threads)
+        def build() -> Graft:
+            return assemble(question.cell, question.shape, question.classes, streams=Streams("search", 0))
+
+        execution = Execution(device, precision, question.channels_last, threads=question.threads)
+        micro_batch = find_micro_batch(build, question.shape, question.classes, question.recipe, execution)
+    return Conditions(precision, question.channels_last, micro_batch)
 
 
-def _on_ray(resources: Resources, arguments: tuple[Cell, tuple[int, int, int], int, int, str, int]) -> Probe:
+def _ask_ray(resources: Resources, question: _Question) -> Conditions:
     import ray
 
-    task = ray.remote(_probe).options(num_cpus=resources.cpus, num_gpus=resources.gpus or 0)
-    found: Probe = ray.get(task.remote(*arguments))
+    task = ray.remote(_answer).options(num_cpus=resources.cpus, num_gpus=resources.gpus or 0)
+    found: Conditions = ray.get(task.remote(question))
     return found
 
 
-def _chosen(plan: Plan, found: Probe) -> tuple[Precision, bool, int | None, float]:
-    """The measured candidate that the probe's own rule takes among those that the study allows."""
-    precision, memory_format = plan.study.precision, plan.study.memory_format
-    allowed = [
-        candidate
-        for candidate in found.measured
-        if precision in ("auto", candidate[0]) and memory_format in ("auto", _format(candidate[1]))
-    ]
-    plain, best = allowed[0], max(allowed, key=lambda candidate: candidate[3])
-    return best if best[3] >= WORTH_IT * plain[3] else plain
-
-
-def _format(channels_last: bool) -> str:
-    return "channels_last" if channels_last else "contiguous"
-
-
-def _sentence(label: str, chosen: Conditions, rate: float, plain: float) -> str:
-    gain = f"{rate / plain:.2f} x plain float32" if rate != plain else "plain"
-    return f"{label}: {chosen.precision}, {_format(chosen.channels_last)} ({rate:.0f} images/s, {gain})"
+def _sentence(chosen: Conditions) -> str:
+    memory_format = "channels_last" if chosen.channels_last else "contiguous"
+    pieces = f", {chosen.micro_batch} images at once" if chosen.micro_batch else ""
+    return f"{chosen.precision}, {memory_format}{pieces}"

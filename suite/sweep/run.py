@@ -137,7 +137,7 @@ def _train(conductor: Conductor, ledger: Ledger, plan: Plan, options: Options, r
 
 
 def _conditions(plan: Plan, ledger: Ledger, options: Options, resources: Resources, console: Console) -> Groups:
-    """Per group, as an earlier run decided, else by probe now; written before the group's first trial."""
+    """Per group, as an earlier run decided, else by rule now; written before the group's first trial."""
     decided = ledger.conditions()
     place = (options.data, options.device, resources)
     fresh = decide(plan, *place, known=decided, on_ray=not options.local, console=console)

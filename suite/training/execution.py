@@ -18,6 +18,7 @@ from suite.settings import Refused
 
 Precision = Literal["float32", "bf16"]
 
+_BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of mallopt(3)
 
 
@@ -96,6 +97,26 @@ def resolve_device(name: str) -> torch.device:
     if kind == "cuda" and int(index or 0) >= found:
         raise Refused(f"device: {name!r} is not on this machine ({found} CUDA devices); use --device cpu")
     return torch.device("cpu") if kind == "cpu" else torch.device("cuda", int(index or 0))
+
+
+def choose_precision(device: torch.device) -> Precision:
+    """bf16 where the device multiplies it in hardware, else float32: one answer on one kind of machine, no timing.
+
+    That is CUDA from compute capability 8.0 on (Ampere), and CPUs with AMX-BF16 or AVX512-BF16. Elsewhere torch
+    computes bf16 by way of float32, which is slower and less exact.
+    """
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
+    return "bf16" if _BF16_FLAGS & _cpu_flags() else "float32"
+
+
+def _cpu_flags() -> frozenset[str]:
+    """The features of this machine's CPU as Linux names them; empty elsewhere."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("flags"):
+                return frozenset(line.partition(":")[2].split())
+    return frozenset()
 
 
 def device_name(device: torch.device) -> str:
