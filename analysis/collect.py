@@ -8,12 +8,10 @@ A database is read by SQL (one read-only snapshot), a server through its REST ca
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
 import re
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -308,35 +306,3 @@ def _predictions(run: Run, uri: str) -> bytes | None:
     except (mlflow.exceptions.MlflowException, OSError) as error:
         log.debug("%s: %s", source, error)
         return None
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """`python -m analysis.collect`; exit code 2 when the study is not there."""
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.collect",
-        description="Bring the records of a study from MLflow into a folder of Parquet files, which the other scripts "
-        "(analysis.verdicts, analysis.leaderboard, analysis.report) read. Run again, it reads what has changed.",
-        epilog="A server that asks for a login gets MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
-        "MLFLOW_TRACKING_TOKEN. Exit code 2: nothing was collected, and one sentence says why.",
-    )
-    parser.add_argument("study", help="the study's name, which is that of its MLflow experiment")
-    parser.add_argument(
-        "--tracking-uri",
-        default=default_uri(),
-        help="sqlite:///PATH, postgresql://USER@HOST/NAME or http(s)://SERVER; default: MLFLOW_TRACKING_URI, "
-        f"else {DEFAULT_URI}",
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
-    parser.add_argument("--full", action="store_true", help="read every run again, not only what has changed")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    try:
-        sys.stdout.write(f"{collect(options.tracking_uri, options.study, options.out, options.full)}\n")
-    except (StudyNotFoundError, NewerSchemaError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from analysis import formats
 from analysis.findings import Findings
-from analysis.select import Records, load
+from analysis.select import Records
 from analysis.tables import EMPTY, Column, Table, Value, latex, rendering, slug, without_empty
 from analysis.tables.standings import Row, standings
 
@@ -206,7 +203,7 @@ def _fitted(text: str, width: int, column: str) -> str:
     return text.rjust(width) if column in _TO_THE_RIGHT else text.ljust(width)
 
 
-_FORMS: dict[str, Callable[[Findings], str]] = {
+FORMS: dict[str, Callable[[Findings], str]] = {
     "text": to_text,
     "markdown": to_markdown,
     "latex": lambda findings: "\n".join(map(latex.to_latex, tables(findings))),
@@ -227,22 +224,3 @@ def joined(findings: Findings) -> Table:
     ]
     columns = (Column("dataset", "dataset"), *COLUMNS)
     return Table("leaderboard", title(findings.records), caption(findings.records), columns, tuple(rows))
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """`python -m analysis.leaderboard`; exit code 2 when the records can't be used."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.leaderboard", description="The leaderboard of a study.")
-    parser.add_argument("--records", type=Path, required=True, metavar="DIR", help="folder of records")
-    parser.add_argument("--format", choices=tuple(_FORMS), default="text")
-    options = parser.parse_args(arguments)
-    try:
-        findings = Findings(load(options.records))
-        sys.stdout.write(_FORMS[options.format](findings))
-    except (OSError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

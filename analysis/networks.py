@@ -1,4 +1,4 @@
-"""McNemar's test on two trained networks, image by image: `python -m analysis.networks --records DIR KEY KEY`.
+"""McNemar's test on two trained networks, image by image.
 
 It says whether these two networks differ on this test part, nothing about methods: another seed may say otherwise. The
 verdicts are what speaks of methods.
@@ -6,10 +6,7 @@ verdicts are what speaks of methods.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -87,26 +84,3 @@ def to_text(found: dict[str, Any]) -> str:
             "seed may say otherwise.",
         ]
     )
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """`python -m analysis.networks`; exit code 2 when the two can't be compared."""
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.networks",
-        description="McNemar's test on two trained networks, image by image. It says nothing about methods.",
-    )
-    parser.add_argument("keys", nargs=2, metavar="KEY", help="a trial's key, or its first digits")
-    parser.add_argument("--records", type=Path, required=True, metavar="DIR", help="folder that analysis.collect wrote")
-    parser.add_argument("--json", action="store_true", help="the counts and p as JSON")
-    given = parser.parse_args(arguments)
-    try:
-        found = compare(given.records, *given.keys)
-    except (OSError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    sys.stdout.write((json.dumps(found, indent=1) if given.json else to_text(found)) + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

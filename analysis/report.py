@@ -6,8 +6,6 @@ figures; how it looks is in `analysis/page/templates`.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 
 import jinja2
 
-from analysis import collect, formats, leaderboard
+from analysis import formats, leaderboard
 from analysis.findings import Findings
 from analysis.page import answer, background, paper, prose
 from analysis.page.exhibits import Exhibits, exhibits
@@ -136,42 +134,3 @@ _CONTENTS = (
     ("provenance", "Provenance"),
 )
 _ALWAYS = frozenset({"budget", "runs"})
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """`python -m analysis.report`; exit code 2 when the records can't be used."""
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.report",
-        description="The report of a study: report.html with its tables and figures, and a LaTeX document if asked. "
-        "From a folder of records, or straight from an MLflow store.",
-    )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--records", type=Path, metavar="DIR", help="folder of records (see docs/records.md)")
-    source.add_argument("--study", metavar="NAME", help="collect this study first, from --tracking-uri")
-    parser.add_argument(
-        "--tracking-uri",
-        default=collect.default_uri(),
-        metavar="URI",
-        help="sqlite:///, postgresql:// or http(s)://; MLFLOW_TRACKING_USERNAME and _PASSWORD log in to a server; "
-        f"default: MLFLOW_TRACKING_URI, else {collect.DEFAULT_URI}",
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the report into")
-    parser.add_argument("--tex", type=Path, metavar="DIR", help="folder for a LaTeX document, report.tex")
-    parser.add_argument(
-        "--every-figure",
-        action="store_true",
-        help="every figure as SVG, PNG and PDF",
-    )
-    options = parser.parse_args(arguments)
-    try:
-        folder = options.records or collect.collect(options.tracking_uri, options.study, options.out / "records")
-        written = write_report(folder, options.out, options.tex, every_figure=options.every_figure)
-    except (OSError, ValueError, LookupError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    sys.stdout.write(f"{written}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

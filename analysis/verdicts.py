@@ -7,21 +7,17 @@ a p value (unfinished, diverged, not comparable) counts as p = 1, so what is mis
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
-import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from analysis import reasons, statistics
 from analysis.formats import NONE, plural, points, size
 from analysis.pairs import Pairs, pairs
 from analysis.reasons import Terms
-from analysis.select import Group, Records, groups, load
+from analysis.select import Group, Records, groups
 from analysis.statistics import BY_SIGN_FLIP, LEAST, WITH_EQUIVALENCE, WITH_SIGN_FLIP, Differences
 
 if TYPE_CHECKING:
@@ -262,31 +258,3 @@ def _lines(rows: Sequence[tuple[str, str, str, Verdict | VariantVerdict]]) -> li
                 textwrap.fill(text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
             )
     return lines
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """`python -m analysis.verdicts`: the verdicts of collected records, as text or as JSON."""
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.verdicts",
-        description="What the results of a study allow to say, cell by cell, and why. Reads a folder of records alone.",
-    )
-    parser.add_argument("folder", nargs="?", type=Path, help="folder of records, as analysis.collect writes it")
-    parser.add_argument("--records", type=Path, metavar="DIR", help="the same, by name")
-    parser.add_argument("--json", action="store_true", help="one object per cell; fractions, positive: variant better")
-    given = parser.parse_args(arguments)
-    if (given.folder is None) == (given.records is None):
-        parser.error("name one folder of records: DIR or --records DIR")
-    from analysis.findings import Findings  # it imports this module
-
-    try:
-        findings = Findings(load(given.folder or given.records))
-    except (OSError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    text = json.dumps(to_json(findings), indent=1, allow_nan=False) if given.json else to_text(findings)
-    sys.stdout.write(text + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -102,7 +102,14 @@ def status(study: StudyFile, profile: Profile = "", data: Data = DEFAULT_DATA, a
         show([status_table(found)])
 
 
-for verb in (cli_topup.topup, cli_analysis.verdicts, cli_analysis.leaderboard, cli_analysis.report):
+for verb in (
+    cli_topup.topup,
+    cli_analysis.verdicts,
+    cli_analysis.leaderboard,
+    cli_analysis.report,
+    cli_analysis.collect,
+    cli_analysis.compare_networks,
+):
     app.command()(verb)
 app.command()(cli_reproduce.reproduce)
 

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from suite.cli_shared import collected, read_findings
-from suite.settings import Refused
+from suite.settings import Refused, one_of
 from suite.terminal import Json, Profile, show, write_json
 
 if TYPE_CHECKING:
@@ -61,17 +61,22 @@ def leaderboard(
     records: RecordsFolder = None,
     profile: Profile = "",
     as_json: Json = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown; short for --format markdown.")] = False,
+    form: Annotated[str, typer.Option("--format", help="text, markdown, latex, csv, html or json.")] = "",
 ) -> None:
     """Rank a study's cells by test error, with verdicts, intervals and cost."""
-    from analysis import leaderboard as board
+    from analysis.leaderboard import FORMS
 
+    asked = {name for name, is_asked in (("json", as_json), ("markdown", markdown), (form, form)) if is_asked}
+    if len(asked) > 1:
+        raise Refused(f"{' and '.join(sorted(asked))} contradict each other: name one form of the leaderboard")
+    form = next(iter(asked), "text")
+    if form not in FORMS:
+        raise Refused(f"--format: {one_of(form, FORMS)}")
     found = read_findings(_records(study, records, profile))
-    if as_json:
+    if form in ("json", "csv"):
         _warn(found)
-        write_json(board.to_json(found))
-    else:
-        sys.stdout.write((board.to_markdown(found) if markdown else board.to_text(found)) + "\n")
+    sys.stdout.write(FORMS[form](found).rstrip("\n") + "\n")
 
 
 def report(
@@ -97,3 +102,47 @@ def report(
     except (OSError, ValueError) as error:
         raise Refused(str(error).rstrip(".")) from error
     show([f"report: {escape(str(written))}", *([f"LaTeX: {escape(str(tex / 'report.tex'))}"] if tex else [])])
+
+
+def collect(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The study's name, which its MLflow experiment has.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    tracking: Annotated[
+        str | None,
+        typer.Option(help="sqlite:///PATH, postgresql://USER@HOST/NAME or http(s)://; default: MLFLOW_TRACKING_URI."),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Read every run again, not only what has changed.")] = False,
+) -> None:
+    """Bring a study's records from an MLflow store into a folder of Parquet files, which --records reads anywhere.
+
+    A server that asks for a login gets MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.
+    """
+    from analysis.collect import StudyNotFoundError, collect, default_uri
+
+    try:
+        folder = collect(tracking or default_uri(), name, out, full)
+    except (StudyNotFoundError, OSError, ValueError) as error:
+        raise Refused(str(error).rstrip(".")) from error
+    show([escape(str(folder))])
+
+
+def compare_networks(
+    first: Annotated[str, typer.Argument(metavar="KEY", help="A trial's key, or its first digits.")],
+    second: Annotated[str, typer.Argument(metavar="KEY", help="Another trial's, on the same test images.")],
+    study: Annotated[Path | None, typer.Option("--study", metavar="STUDY", help="The study file of both.")] = None,
+    records: RecordsFolder = None,
+    profile: Profile = "",
+    as_json: Json = False,
+) -> None:
+    """Compare two trained networks image by image (McNemar). It says nothing of the methods."""
+    from analysis import networks
+
+    folder = _records(study, records, profile)
+    try:
+        found = networks.compare(folder, first, second)
+    except (OSError, ValueError) as error:
+        raise Refused(str(error).rstrip(".")) from error
+    if as_json:
+        write_json(found)
+    else:
+        show([escape(networks.to_text(found))])

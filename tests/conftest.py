@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.fixtures import Answer, Command
 
 RAY = {"test_address", "test_sweep"}  # one Ray at a time: they start, find, count and kill it
 
@@ -26,6 +29,24 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         directory = tmp_path_factory.mktemp("cache")
         patch.setenv("GRAFTBENCH_CACHE", str(directory))
         yield directory
+
+
+@pytest.fixture
+def graftbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`graftbench("run", path)`: the command line in this process, from its entry point to its exit."""
+    from suite import cli
+
+    for name in ("MLFLOW_DISABLE_TELEMETRY", "RAY_USAGE_STATS_ENABLED"):  # so that main's own are undone
+        monkeypatch.setenv(name, "0")
+
+    def command(*arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["graftbench", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return Answer(int(ended.value.code or 0), *capsys.readouterr())
+
+    return command
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
@@ -28,6 +28,7 @@ from suite.records import Record, identity
 from suite.specs import Trial
 from suite.sweep.ledger import Ledger
 from suite.tracking import store
+from tests.fixtures import Answer, Command
 
 STUDY: dict[str, Any] = {
     "study": "small",
@@ -44,17 +45,10 @@ TOO_DEEP = {"name": "sire", "decoders": 4}  # gradient_cnn has one downsampling 
 BASE_CNN = {"name": "base_cnn", "width": 0.1}
 
 
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Answer]
 StudyFile = Callable[..., str]
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory of the command, empty; study files lie beside it."""
     folder = tmp_path / "work"
@@ -65,18 +59,6 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("MLFLOW_DISABLE_TELEMETRY", "RAY_USAGE_STATS_ENABLED"):  # so that main's own are undone
         monkeypatch.setenv(name, "0")
     return folder
-
-
-@pytest.fixture
-def graftbench(work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    def command(*arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["graftbench", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            command_line.main()
-        code = ended.value.code
-        return Answer(code if isinstance(code, int) else int(code is not None), *capsys.readouterr())
-
-    return command
 
 
 @pytest.fixture
@@ -585,7 +567,9 @@ def test_doctor_says_that_no_copy_can_be_written(
 
 
 VERBS = {
-    command.callback.__name__: command.callback for command in command_line.app.registered_commands if command.callback
+    command.callback.__name__.replace("_", "-"): command.callback
+    for command in command_line.app.registered_commands
+    if command.callback
 }
 
 

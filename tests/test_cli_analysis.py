@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
 
-from suite.cli import app
-from suite.settings import Refused
-
-Command = Callable[..., Result]
-
-
-@pytest.fixture
-def graftbench() -> Command:
-    def run(*arguments: object) -> Result:
-        return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-    return run
+from tests.fixtures import Command
 
 
 @pytest.fixture
@@ -43,19 +30,19 @@ def records(tmp_path: Path) -> Path:
 
 def test_verdicts_as_json_and_as_text(graftbench: Command, records: Path) -> None:
     answer = graftbench("verdicts", "--records", records, "--json")
-    found = {(one["dataset"], one["variant"]): one for one in json.loads(answer.stdout)}
+    found = {(one["dataset"], one["variant"]): one for one in json.loads(answer.out)}
     assert found["a", "better"]["verdict"] == found["b", "better"]["verdict"] == "HELPS"
     assert found["a", "better"]["mean_difference"] == pytest.approx(0.02, abs=0.001)
-    assert "note: 1 row not used" in answer.stderr
-    text = graftbench("verdicts", "--records", records).stdout
+    assert "note: 1 row not used" in answer.err
+    text = graftbench("verdicts", "--records", records).out
     assert "Variants across datasets" in text and "note: 1 row not used" in " ".join(text.split())
 
 
 def test_leaderboard_and_report_need_no_study(graftbench: Command, records: Path, tmp_path: Path) -> None:
-    assert "better" in graftbench("leaderboard", "--records", records).stdout
+    assert "better" in graftbench("leaderboard", "--records", records).out
     out, tex = tmp_path / "out", tmp_path / "tex"
     answer = graftbench("report", "--records", records, "--out", out, "--tex", tex)
-    assert answer.exit_code == 0 and (out / "report.html").is_file() and (tex / "report.tex").is_file()
+    assert answer.code == 0 and (out / "report.html").is_file() and (tex / "report.tex").is_file()
 
 
 @pytest.mark.parametrize("verb", ["verdicts", "leaderboard", "report"])
@@ -67,6 +54,6 @@ def test_wrong_input_is_one_sentence(graftbench: Command, records: Path, tmp_pat
         "No records at": (verb, "--records", tmp_path / "nowhere"),
     }
     for sentence, arguments in wrong.items():
-        error = graftbench(*arguments).exception
-        assert isinstance(error, Refused) and sentence in str(error) and "\n" not in str(error)
+        answer = graftbench(*arguments)
+        assert answer.code == 2 and sentence in answer.err and answer.err.count("\n") == 1
     assert not (tmp_path / "report").exists()

@@ -20,11 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.collect import StudyNotFoundError, collect, main
+from analysis.collect import StudyNotFoundError, collect
 from analysis.select import load
 from analysis.store import parts
 from analysis.verdicts import judge
 from suite.records import COLUMNS, SCHEMA
+from tests.fixtures import Command
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -332,27 +333,25 @@ def test_other_databases_are_named(tmp_path: Path) -> None:
         collect("postgresql://me:secret@host:port/x", "demo", tmp_path / "out")
 
 
-def test_the_command(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, graftbench: Command) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
-    assert main(["demo", "--out", str(tmp_path / "out")]) == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'out'}\n"
-    assert main(["other", "--out", str(tmp_path / "none")]) == 2
-    assert capsys.readouterr().err.startswith("No study 'other' at")
+    assert graftbench("collect", "demo", "--out", tmp_path / "out") == (0, f"{tmp_path / 'out'}\n", "")
+    answer = graftbench("collect", "other", "--out", tmp_path / "none")
+    assert answer.code == 2 and answer.err.startswith("graftbench: No study 'other' at")
     (tmp_path / "file").touch()
-    assert main(["demo", "--out", str(tmp_path / "file")]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    answer = graftbench("collect", "demo", "--out", tmp_path / "file")
+    assert answer.code == 2 and answer.err.count("\n") == 1
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     monkeypatch.chdir(tmp_path)
-    assert main(["demo", "--out", "none"]) == 2
-    assert "No tracking database at sqlite:///runs/mlflow.db" in capsys.readouterr().err
+    answer = graftbench("collect", "demo", "--out", "none")
+    assert answer.code == 2 and "No tracking database at sqlite:///runs/mlflow.db" in answer.err
 
 
 def test_collects_without_torch_and_ray(store: Store, tmp_path: Path) -> None:
     """As on a laptop that has neither."""
     block = "import sys; sys.modules.update(dict.fromkeys(['torch', 'torchvision', 'ray', 'timm', 'optuna']))"
-    code = f"{block}; from analysis.collect import main; sys.exit(main({['demo', '--out', str(tmp_path / 'out')]!r}))"
+    arguments = ["graftbench", "collect", "demo", "--out", str(tmp_path / "out")]
+    code = f"{block}; sys.argv = {arguments!r}; from suite.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "MLFLOW_TRACKING_URI": store.uri},

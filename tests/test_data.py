@@ -31,26 +31,18 @@ import torchvision
 import yaml
 from PIL import Image
 
-from suite import cli, data, library, registry
+from suite import data, library, registry
 from suite.datasets import _idx, mnist
 from suite.datasets._source import ImageFiles
 from suite.settings import Refused
 from suite.specs import Component
+from tests.fixtures import Answer, Command
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "datasets.md").read_text()
 ROWS = [
     [cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line[:1] == "|"
 ]
-
-
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Answer]
 
 
 @pytest.fixture
@@ -67,15 +59,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def graftbench(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    def command(*arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["graftbench", "data", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        code = ended.value.code
-        return Answer(code if isinstance(code, int) else int(code is not None), *capsys.readouterr())
-
-    return command
+def data_command(root: Path, graftbench: Command) -> Command:
+    """`data_command("list")` is `graftbench data list`."""
+    return lambda *arguments: graftbench("data", *arguments)
 
 
 def assert_refused(answer: Answer, *parts: str) -> None:
@@ -154,14 +140,14 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 # -- list
 
 
-def listed(graftbench: Command) -> dict[str, dict[str, Any]]:
-    answer = graftbench("list", "--json")
+def listed(data_command: Command) -> dict[str, dict[str, Any]]:
+    answer = data_command("list", "--json")
     assert (answer.code, answer.err) == (0, "")
     return {one["dataset"]: one for one in json.loads(answer.out)["datasets"]}
 
 
-def test_list_has_every_dataset_with_state_and_remedy(graftbench: Command, root: Path, tiny: None) -> None:
-    found = listed(graftbench)
+def test_list_has_every_dataset_with_state_and_remedy(data_command: Command, root: Path, tiny: None) -> None:
+    found = listed(data_command)
     assert list(found) == registry.available("dataset"), "none twice, none left out, sorted"
     assert found["digits"] == {
         "dataset": "digits", "title": "Digits", "classes": 10, "shape": [1, 16, 16], "train_examples": 1438,
@@ -173,17 +159,17 @@ def test_list_has_every_dataset_with_state_and_remedy(graftbench: Command, root:
     assert found["parquet"]["state"] == "unusable", "nothing is missing: none was named"
     write_mnist(root)
     before = contents(root)
-    assert listed(graftbench)["mnist"]["state"] == "found"
-    assert graftbench("warm", "mnist").code == 0
-    warmed = listed(graftbench)["mnist"]
+    assert listed(data_command)["mnist"]["state"] == "found"
+    assert data_command("warm", "mnist").code == 0
+    warmed = listed(data_command)["mnist"]
     files = [file for entry in warmed["decoded"] for file in Path(entry).iterdir()]
     assert warmed["state"] == "decoded" and warmed["size"] == sum(file.stat().st_size for file in files) > 5 * 784
     assert contents(root) == before, "the data directory is only read"
 
 
-def test_list_as_a_table(graftbench: Command, root: Path) -> None:
+def test_list_as_a_table(data_command: Command, root: Path) -> None:
     write_photos(root / "my[birds]")
-    answer = graftbench("list")
+    answer = data_command("list")
     assert (answer.code, answer.err) == (0, "")
     assert re.search(r"\ndigits +Digits +10 +1 x 16 x 16 +1,438 +288 +359 +found", answer.out)
     assert re.search(r"\nfolder\(path=my\[birds\]\) +my\[birds\] +2 +3 x 224 x 224 +10 +2 +2 +found", answer.out)
@@ -195,28 +181,28 @@ def test_list_as_a_table(graftbench: Command, root: Path) -> None:
     assert not re.search("^decoded copies +shape", answer.out, re.MULTILINE), "there are none"
 
 
-def test_list_keeps_names_whole(graftbench: Command, root: Path) -> None:
+def test_list_keeps_names_whole(data_command: Command, root: Path) -> None:
     write_photos(root / "caltech101" / "101_ObjectCategories")
-    assert "\nfolder(path=caltech101/101_ObjectCategories) " in graftbench("list").out
+    assert "\nfolder(path=caltech101/101_ObjectCategories) " in data_command("list").out
     write_photos(root / ("birds" * 20))
-    out = graftbench("list").out
+    out = data_command("list").out
     assert "…" not in out and " 1,438 " in out and "\nfolder(path=birdsbirds" in out, "folded, numbers whole"
 
 
-def test_list_says_that_the_data_directory_isnt_there(graftbench: Command, root: Path) -> None:
-    lines = graftbench("list", "--data", "no[where]").out.splitlines()
+def test_list_says_that_the_data_directory_isnt_there(data_command: Command, root: Path) -> None:
+    lines = data_command("list", "--data", "no[where]").out.splitlines()
     assert lines[-1] == "files are looked up in no[where] (GRAFTBENCH_DATA, or --data), which doesn't exist"
     (root / "file").write_text("")
-    assert graftbench("list", "--data", str(root / "file")).out.endswith(", which is not a directory\n")
+    assert data_command("list", "--data", str(root / "file")).out.endswith(", which is not a directory\n")
 
 
-def test_list_has_decoded_copies_of_any_settings(graftbench: Command, root: Path) -> None:
+def test_list_has_decoded_copies_of_any_settings(data_command: Command, root: Path) -> None:
     write_photos(root / "birds")
-    assert graftbench("warm", *BIRDS).code == graftbench("warm", "digits").code == 0
+    assert data_command("warm", *BIRDS).code == data_command("warm", "digits").code == 0
     cache = root.parent / "cache"
     built = next(found for found in cache.glob("digits-test-*") if found.is_dir())
     shutil.copytree(built, cache / "digits-test-0.building")
-    answer = graftbench("list", "--json")
+    answer = data_command("list", "--json")
     copies = json.loads(answer.out)["copies"]
     assert [re.sub("-[0-9a-f]+$", "", Path(copy["folder"]).name) for copy in copies] == [
         "digits-test", "digits-train", "folder-test", "folder-train"
@@ -228,9 +214,9 @@ def test_list_has_decoded_copies_of_any_settings(graftbench: Command, root: Path
         "origin": origin, "shape": [3, 8, 8], "folder": str(entry),
         "size": sum(file.stat().st_size for file in entry.iterdir()),
     }  # fmt: skip
-    assert listed(graftbench)["folder(path=birds)"]["state"] == "found", "only of another size"
+    assert listed(data_command)["folder(path=birds)"]["state"] == "found", "only of another size"
     (entry / "manifest.json").write_text('{"torn')
-    out = graftbench("list").out
+    out = data_command("list").out
     assert re.search("\ndecoded copies +shape +MiB +folder *\n", out)
     assert re.search(f"\ntorn +0.0 +{entry.name} *\n", out)
     assert re.search(f" 3 x 8 x 8 +0.0 +{Path(copies[2]['folder']).name} *\n", out)
@@ -258,17 +244,17 @@ def wrong_facts(root: Path) -> Any:
     ],
 )
 def test_a_broken_dataset_file_hides_no_other(
-    graftbench: Command, root: Path, monkeypatch: pytest.MonkeyPatch, name: str, function: Any, error: str
+    data_command: Command, root: Path, monkeypatch: pytest.MonkeyPatch, name: str, function: Any, error: str
 ) -> None:
     module = types.ModuleType("suite.datasets.mnist")
     vars(module).update({"SETTINGS": {}, "facts": lambda root: replace(mnist.facts(root), missing=None)})
     vars(module)[name] = function
     monkeypatch.setitem(sys.modules, "suite.datasets.mnist", module)
-    found = listed(graftbench)
+    found = listed(data_command)
     assert list(found) == registry.available("dataset") and found["digits"]["state"] == "found"
     assert found["mnist"]["state"] == "unusable"
     assert found["mnist"]["remedy"].startswith(f"{ROOT}/suite/datasets/mnist.py fails ({error}")
-    assert f"unusable mnist: {found['mnist']['remedy']}\n" in graftbench("list").out
+    assert f"unusable mnist: {found['mnist']['remedy']}\n" in data_command("list").out
 
 
 def test_a_dataset_file_that_cant_be_imported_hides_no_other(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,15 +266,15 @@ def test_a_dataset_file_that_cant_be_imported_hides_no_other(root: Path, monkeyp
     assert absent.remedy and "absent.py fails (ModuleNotFoundError: No module named" in absent.remedy
 
 
-def test_a_torn_file_is_unusable_not_missing(graftbench: Command, root: Path) -> None:
+def test_a_torn_file_is_unusable_not_missing(data_command: Command, root: Path) -> None:
     write_photos(root / "birds")
     (root / "birds" / "crow" / "deeper").mkdir()
-    answer = graftbench("list")
+    answer = data_command("list")
     assert "\nunusable folder(path=birds): folder: " in answer.out
     assert re.search(r"\nfolder\(path=birds\) .*unusable", answer.out)
 
 
-def test_list_finds_folders_of_any_images(graftbench: Command, root: Path) -> None:
+def test_list_finds_folders_of_any_images(data_command: Command, root: Path) -> None:
     write_photos(root / "birds")
     write_photos(root / "parts" / "train")
     write_photos(root / "parts" / "test")
@@ -298,7 +284,7 @@ def test_list_finds_folders_of_any_images(graftbench: Command, root: Path) -> No
     write_photos(root / "flat", ("alone",))  # one class is none
     write_parquet(root / "cats" / "data")
     write_parquet(root / ".fetching-parquet-x")
-    found = listed(graftbench)
+    found = listed(data_command)
     assert [name for name in found if name.startswith(("folder", "parquet"))] == [
         "folder(path=birds)",
         "folder(path=caltech101/101_ObjectCategories)",
@@ -384,14 +370,14 @@ def mirror(server: Server, tiny: None, monkeypatch: pytest.MonkeyPatch) -> Serve
     return server
 
 
-def test_fetch_brings_the_files_and_then_does_nothing(graftbench: Command, root: Path, mirror: Server) -> None:
-    answer = graftbench("fetch", "mnist")
+def test_fetch_brings_the_files_and_then_does_nothing(data_command: Command, root: Path, mirror: Server) -> None:
+    answer = data_command("fetch", "mnist")
     assert (answer.code, answer.out) == (0, f"fetched {root / 'MNIST'}\n")
     assert [path.name for path in root.iterdir()] == ["MNIST"], "no staging, no lock"
     assert mnist.facts(root).missing is None
     assert library.Dataset(Component("mnist"), root).decoded("train").labels.tolist() == [0, 1, 2]
     before, asked = contents(root), len(mirror.asked)
-    answer = graftbench("fetch", "mnist")
+    answer = data_command("fetch", "mnist")
     assert (answer.code, answer.out, answer.err) == (0, "mnist is there already: nothing to fetch\n", "")
     assert (contents(root), len(mirror.asked)) == (before, asked)
 
@@ -411,72 +397,74 @@ def lose(mirror: Server) -> None:
 
 @pytest.mark.parametrize("trouble", [break_off, corrupt, lose])
 def test_a_broken_download_leaves_nothing(
-    graftbench: Command, root: Path, mirror: Server, trouble: Callable[[Server], None]
+    data_command: Command, root: Path, mirror: Server, trouble: Callable[[Server], None]
 ) -> None:
     trouble(mirror)
-    answer = graftbench("fetch", "mnist")
+    answer = data_command("fetch", "mnist")
     assert_refused(answer, "mnist", "try again")
     assert answer.out == "" and "train-images-idx3-ubyte.gz" in mirror.asked
     assert contents(root) == {}
-    assert listed(graftbench)["mnist"]["state"] == "missing"
+    assert listed(data_command)["mnist"]["state"] == "missing"
     mirror.offers.update(mnist_files())
     mirror.breaks_off.clear()
-    assert graftbench("fetch", "mnist").code == 0, "the same command again"
+    assert data_command("fetch", "mnist").code == 0, "the same command again"
 
 
-def test_a_failed_fetch_leaves_no_directories_that_it_made(graftbench: Command, root: Path, mirror: Server) -> None:
+def test_a_failed_fetch_leaves_no_directories_that_it_made(data_command: Command, root: Path, mirror: Server) -> None:
     lose(mirror)
     for place in (root / "a" / "b", Path("relative")):
-        assert_refused(graftbench("fetch", "mnist", "--data", str(place)), "mnist")
+        assert_refused(data_command("fetch", "mnist", "--data", str(place)), "mnist")
     assert list(root.parent.iterdir()) == [root] and contents(root) == {}, "what was there already stays"
     (root / "a").mkdir()
-    assert_refused(graftbench("fetch", "mnist", "--data", str(root / "a" / "b")), "mnist")
+    assert_refused(data_command("fetch", "mnist", "--data", str(root / "a" / "b")), "mnist")
     assert list(root.rglob("*")) == [root / "a"]
     mirror.offers.update(mnist_files())
-    assert graftbench("fetch", "mnist", "--data", str(root / "a" / "b")).code == 0
+    assert data_command("fetch", "mnist", "--data", str(root / "a" / "b")).code == 0
     assert (root / "a" / "b" / "MNIST").is_dir()
 
 
-def test_what_came_is_checked(graftbench: Command, root: Path, mirror: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_came_is_checked(
+    data_command: Command, root: Path, mirror: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(_idx.EXAMPLES, "test", 7)
-    answer = graftbench("fetch", "mnist")
+    answer = data_command("fetch", "mnist")
     assert_refused(answer, "mnist: what came isn't whole and nothing of it was kept", f"{root}/MNIST/raw/t10k")
     assert ".fetching" not in answer.err.partition("graftbench: ")[2] and contents(root) == {}
 
 
-def test_a_killed_fetch_counts_for_nothing_and_is_removed(graftbench: Command, root: Path, mirror: Server) -> None:
+def test_a_killed_fetch_counts_for_nothing_and_is_removed(data_command: Command, root: Path, mirror: Server) -> None:
     write_mnist(root / ".fetching-mnist-killed")
     (root / ".fetching-cifar10-other").mkdir()
-    assert listed(graftbench)["mnist"]["state"] == "missing"
-    assert graftbench("fetch", "mnist").code == 0
+    assert listed(data_command)["mnist"]["state"] == "missing"
+    assert data_command("fetch", "mnist").code == 0
     assert sorted(path.name for path in root.iterdir()) == [".fetching-cifar10-other", "MNIST"]
 
 
 def test_an_interrupted_fetch_leaves_nothing(
-    graftbench: Command, root: Path, mirror: Server, monkeypatch: pytest.MonkeyPatch
+    data_command: Command, root: Path, mirror: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(root: Path) -> None:
         write_mnist(root)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(mnist, "fetch", interrupted)
-    assert graftbench("fetch", "mnist").code in {1, 130}
+    assert data_command("fetch", "mnist").code in {1, 130}
     assert contents(root) == {}
 
 
-def test_two_fetches_at_once(graftbench: Command, root: Path, mirror: Server) -> None:
+def test_two_fetches_at_once(data_command: Command, root: Path, mirror: Server) -> None:
     with (root / ".fetching-mnist.lock").open("ab") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         (root / ".fetching-mnist-other").mkdir()
-        assert_refused(graftbench("fetch", "mnist"), "another process is fetching it")
+        assert_refused(data_command("fetch", "mnist"), "another process is fetching it")
         assert (root / ".fetching-mnist-other").is_dir() and not mirror.asked
 
 
-def test_incomplete_files_are_set_aside_not_deleted(graftbench: Command, root: Path, mirror: Server) -> None:
+def test_incomplete_files_are_set_aside_not_deleted(data_command: Command, root: Path, mirror: Server) -> None:
     folder = write_mnist(root)
     (folder / "t10k-labels-idx1-ubyte.gz").unlink()
     kept = (folder / "note.txt").write_text("mine") and contents(root / "MNIST")
-    answer = graftbench("fetch", "mnist")
+    answer = data_command("fetch", "mnist")
     assert answer.code == 0 and f"{root}/MNIST was there and not whole: it is now {root}/MNIST.before-1" in answer.out
     assert list(contents(root / "MNIST.before-1").values()) == list(kept.values())
     assert mnist.facts(root).missing is None
@@ -491,21 +479,21 @@ def test_incomplete_files_are_set_aside_not_deleted(graftbench: Command, root: P
         ("mnits", ["dataset: unknown dataset 'mnits'; did you mean 'mnist'?"]),
     ],
 )
-def test_what_cant_be_fetched_says_what_to_do(graftbench: Command, root: Path, name: str, parts: list[str]) -> None:
-    answer = graftbench("fetch", name)
+def test_what_cant_be_fetched_says_what_to_do(data_command: Command, root: Path, name: str, parts: list[str]) -> None:
+    answer = data_command("fetch", name)
     assert_refused(answer, *parts)
     assert contents(root) == {} and answer.out == ""
 
 
 @pytest.mark.parametrize("name", ["digits", "synthetic"])
-def test_what_needs_no_files_is_there_already(graftbench: Command, root: Path, name: str) -> None:
-    assert graftbench("fetch", name) == (0, f"{name} is there already: nothing to fetch\n", "")
+def test_what_needs_no_files_is_there_already(data_command: Command, root: Path, name: str) -> None:
+    assert data_command("fetch", name) == (0, f"{name} is there already: nothing to fetch\n", "")
     assert contents(root) == {}
 
 
-def test_a_data_directory_that_cant_be_made(graftbench: Command, root: Path, mirror: Server) -> None:
+def test_a_data_directory_that_cant_be_made(data_command: Command, root: Path, mirror: Server) -> None:
     (root / "file").write_text("")
-    assert_refused(graftbench("fetch", "mnist", "--data", str(root / "file")), "can't be written", "--data")
+    assert_refused(data_command("fetch", "mnist", "--data", str(root / "file")), "can't be written", "--data")
 
 
 # -- verify
@@ -513,10 +501,10 @@ def test_a_data_directory_that_cant_be_made(graftbench: Command, root: Path, mir
 BIRDS = ("folder", "--set", "path=birds", "--set", "size=8")
 
 
-def test_verify_says_whole_and_writes_nothing(graftbench: Command, root: Path) -> None:
+def test_verify_says_whole_and_writes_nothing(data_command: Command, root: Path) -> None:
     write_photos(root / "birds")
     before = contents(root)
-    answer = graftbench("verify", *BIRDS)
+    answer = data_command("verify", *BIRDS)
     assert answer == (
         0,
         "folder(path=birds, size=8) train: 10 images, whole; no decoded copy\n"
@@ -524,21 +512,21 @@ def test_verify_says_whole_and_writes_nothing(graftbench: Command, root: Path) -
         "",
     )
     assert contents(root) == before and not (root.parent / "cache").exists()
-    graftbench("warm", *BIRDS)
-    answer = graftbench("verify", *BIRDS)
+    data_command("warm", *BIRDS)
+    answer = data_command("verify", *BIRDS)
     assert answer.code == 0 and answer.out.count(", whole; ") == 2
     assert re.search(rf"train: 10 images, whole; decoded copy in {root.parent}/cache/folder-train-\w+\n", answer.out)
 
 
-def test_verify_lists_unreadable_images(graftbench: Command, root: Path) -> None:
+def test_verify_lists_unreadable_images(data_command: Command, root: Path) -> None:
     files = write_photos(root / "birds")
-    graftbench("warm", *BIRDS)
+    data_command("warm", *BIRDS)
     for file in files[:2]:
         content, times = file.read_bytes(), file.stat()
         file.write_bytes(content[:40].ljust(len(content), b"\0"))
         os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
     files[2].write_bytes(b"")
-    answer = graftbench("verify", *BIRDS)
+    answer = data_command("verify", *BIRDS)
     assert_refused(answer, "folder: ", "not whole, see above")
     lists = list((root.parent / "cache").glob("*-unreadable.txt"))
     in_lists = "".join(file.read_text() for file in lists)
@@ -551,110 +539,110 @@ def test_verify_lists_unreadable_images(graftbench: Command, root: Path) -> None
     assert "0.png has changed" not in answer.out
 
 
-def test_verify_lists_each_folders_images_in_a_file_of_its_own(graftbench: Command, root: Path) -> None:
+def test_verify_lists_each_folders_images_in_a_file_of_its_own(data_command: Command, root: Path) -> None:
     first = []
     for name in ("birds", "bees"):
         first.append(write_photos(root / name)[0])
         first[-1].write_bytes(b"")
-        answer = graftbench("verify", "folder", "--set", f"path={name}", "--set", "size=8")
+        answer = data_command("verify", "folder", "--set", f"path={name}", "--set", "size=8")
         assert_refused(answer, "1 of the parts")
         assert "1 image is unusable, listed in " in answer.out
     lists = sorted((root.parent / "cache").glob("*-unreadable.txt"))
     assert sorted(file.read_text().partition("\t")[0] for file in lists) == sorted(map(str, first))
-    assert_refused(graftbench("warm", "folder(path=bees, size=8)"), f"listed in {root.parent / 'cache'}")
+    assert_refused(data_command("warm", "folder(path=bees, size=8)"), f"listed in {root.parent / 'cache'}")
     assert sorted((root.parent / "cache").glob("*-unreadable.txt")) == lists, "the same place"
 
 
-def test_verify_speaks_of_one_and_of_many(graftbench: Command, root: Path) -> None:
+def test_verify_speaks_of_one_and_of_many(data_command: Command, root: Path) -> None:
     write_parquet(root / "cats", labels=(0, 1, 2))
-    assert "1 label is outside 0..1" in graftbench("verify", "parquet(path=cats)").out
+    assert "1 label is outside 0..1" in data_command("verify", "parquet(path=cats)").out
     write_photos(root / "pair", ("crow", "wren"), count=2)
-    assert "test: 2 images, " in graftbench("verify", "folder(path=pair, test=50)").out
+    assert "test: 2 images, " in data_command("verify", "folder(path=pair, test=50)").out
     write_parquet(root / "dog", labels=(1,))
-    assert "train: 1 image, whole; no decoded copy\n" in graftbench("verify", "parquet(path=dog)").out
+    assert "train: 1 image, whole; no decoded copy\n" in data_command("verify", "parquet(path=dog)").out
 
 
-def test_verify_finds_what_rotted_in_the_cache(graftbench: Command, root: Path) -> None:
+def test_verify_finds_what_rotted_in_the_cache(data_command: Command, root: Path) -> None:
     write_photos(root / "birds")
-    graftbench("warm", *BIRDS)
+    data_command("warm", *BIRDS)
     [images] = (root.parent / "cache").glob("folder-test-*/images.npy")
     content = bytearray(images.read_bytes())
     content[-1] ^= 4
     images.write_bytes(content)
-    answer = graftbench("verify", *BIRDS)
+    answer = data_command("verify", *BIRDS)
     assert_refused(answer, "folder: 1 of the parts looked at is not whole, see above")
     assert "train: 10 images, whole; decoded copy in" in answer.out and answer.out.count(", whole; ") == 1
     assert (
         f"the decoded copy {images.parent} is rotten" in answer.out
         and "`graftbench data warm 'folder(path=birds, size=8)' --rebuild` decodes anew" in answer.out
     )
-    assert "decoded already" in graftbench("warm", *BIRDS).out, "nothing but verify looks at every byte"
-    assert "decoded in" in graftbench("warm", *BIRDS, "--rebuild").out
-    assert graftbench("verify", *BIRDS).code == 0
+    assert "decoded already" in data_command("warm", *BIRDS).out, "nothing but verify looks at every byte"
+    assert "decoded in" in data_command("warm", *BIRDS, "--rebuild").out
+    assert data_command("verify", *BIRDS).code == 0
 
 
 @pytest.mark.parametrize("file", ["images.npy", "labels.npy", "manifest.json"])
-def test_verify_finds_a_torn_copy(graftbench: Command, root: Path, file: str) -> None:
+def test_verify_finds_a_torn_copy(data_command: Command, root: Path, file: str) -> None:
     write_photos(root / "birds")
-    graftbench("warm", *BIRDS)
+    data_command("warm", *BIRDS)
     [torn] = (root.parent / "cache").glob(f"folder-train-*/{file}")
     torn.write_bytes(torn.read_bytes()[:-3])
-    answer = graftbench("verify", *BIRDS)
+    answer = data_command("verify", *BIRDS)
     assert_refused(answer, "1 of the parts")
     assert f"the decoded copy {torn.parent} is torn" in answer.out
-    assert "decoded in" in graftbench("warm", *BIRDS).out and graftbench("verify", *BIRDS).code == 0
+    assert "decoded in" in data_command("warm", *BIRDS).out and data_command("verify", *BIRDS).code == 0
 
 
-def test_verify_finds_changed_files_and_warm_accepts_them(graftbench: Command, root: Path) -> None:
+def test_verify_finds_changed_files_and_warm_accepts_them(data_command: Command, root: Path) -> None:
     files = write_photos(root / "birds")
-    graftbench("warm", *BIRDS)
+    data_command("warm", *BIRDS)
     Image.fromarray(np.full((9, 7, 3), 200, np.uint8)).save(files[0])
     os.utime(files[0], (1, 1))
-    answer = graftbench("verify", *BIRDS)
+    answer = data_command("verify", *BIRDS)
     assert_refused(answer, " of the parts looked at ")
     assert f"{files[0]} has changed since" in answer.out
-    assert "decoded in" in graftbench("warm", *BIRDS).out and graftbench("verify", *BIRDS).code == 0
+    assert "decoded in" in data_command("warm", *BIRDS).out and data_command("verify", *BIRDS).code == 0
 
 
-def test_verify_of_files_with_other_times(graftbench: Command, root: Path) -> None:
+def test_verify_of_files_with_other_times(data_command: Command, root: Path) -> None:
     files = write_photos(root / "birds")
-    graftbench("warm", *BIRDS)
+    data_command("warm", *BIRDS)
     os.utime(files[0], (1, 1))
-    assert graftbench("verify", *BIRDS).code == 0
+    assert data_command("verify", *BIRDS).code == 0
     assert len(files[1].read_bytes()) == len(files[2].read_bytes())
     files[1].write_bytes(files[2].read_bytes())
-    answer = graftbench("verify", *BIRDS)
+    answer = data_command("verify", *BIRDS)
     assert_refused(answer, "1 of the parts")
     assert "holds other images than the files do now" in answer.out and "torn" not in answer.out
     [labels] = (root.parent / "cache").glob("folder-test-*/manifest.json")
     labels.write_bytes(b"")
-    assert "is torn" in graftbench("verify", *BIRDS).out
+    assert "is torn" in data_command("verify", *BIRDS).out
 
 
-def test_verify_finds_other_pixels_behind_the_same_size_and_time(graftbench: Command, root: Path) -> None:
+def test_verify_finds_other_pixels_behind_the_same_size_and_time(data_command: Command, root: Path) -> None:
     files = write_photos(root / "birds")
-    graftbench("warm", *BIRDS)
+    data_command("warm", *BIRDS)
     before, content = files[1].stat(), files[2].read_bytes()
     assert len(content) == before.st_size and content != files[1].read_bytes()
     files[1].write_bytes(content)
     os.utime(files[1], ns=(before.st_atime_ns, before.st_mtime_ns))
-    answer = graftbench("verify", *BIRDS)
+    answer = data_command("verify", *BIRDS)
     assert_refused(answer, "1 of the parts")
     assert "holds other images than the files do now" in answer.out
 
 
-def test_verify_finds_wrong_labels(graftbench: Command, root: Path) -> None:
+def test_verify_finds_wrong_labels(data_command: Command, root: Path) -> None:
     write_parquet(root / "cats", labels=(0, 1, 2, -1))
-    answer = graftbench("verify", "parquet", "--set", "path=cats")
+    answer = data_command("verify", "parquet", "--set", "path=cats")
     assert_refused(answer, "parquet: 1 of the parts")
     assert "row 2 has label 2, outside 0..1" in answer.out and "row 3 has label -1, outside 0..1" in answer.out
     assert "2 labels are outside" in answer.out and "test: 2 images, whole; no decoded copy" in answer.out
 
 
-def test_verify_goes_on_after_a_broken_file(graftbench: Command, root: Path, tiny: None) -> None:
+def test_verify_goes_on_after_a_broken_file(data_command: Command, root: Path, tiny: None) -> None:
     file = write_mnist(root) / "train-images-idx3-ubyte.gz"
     file.write_bytes(file.read_bytes()[:-20])
-    answer = graftbench("verify", "mnist")
+    answer = data_command("verify", "mnist")
     assert_refused(answer, "1 of the parts")
     assert (
         "mnist train: unknown number of images, not whole; no" in answer.out and f"{file} can't be read" in answer.out
@@ -662,19 +650,19 @@ def test_verify_goes_on_after_a_broken_file(graftbench: Command, root: Path, tin
     assert "mnist test: 2 images, whole; no decoded copy" in answer.out
 
 
-def test_verify_counts(graftbench: Command, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_counts(data_command: Command, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from suite.datasets import digits
 
     monkeypatch.setattr(digits, "TRAIN_EXAMPLES", 1439)
-    answer = graftbench("verify", "digits")
+    answer = data_command("verify", "digits")
     assert_refused(answer, "1 of the parts")
     assert "1,438 images are there, and 1,439 were expected" in answer.out
-    assert_refused(graftbench("warm", "digits"), "has 1,438 images, and 1,439 were expected")
+    assert_refused(data_command("warm", "digits"), "has 1,438 images, and 1,439 were expected")
 
 
-def test_missing_files_are_refused_before_anything_is_looked_at(graftbench: Command, root: Path) -> None:
+def test_missing_files_are_refused_before_anything_is_looked_at(data_command: Command, root: Path) -> None:
     for verb in ("verify", "warm"):
-        answer = graftbench(verb, "mnist")
+        answer = data_command(verb, "mnist")
         assert_refused(answer, "train-images-idx3-ubyte (or .gz) is missing", "graftbench data fetch mnist")
         assert answer.out == ""
 
@@ -682,41 +670,41 @@ def test_missing_files_are_refused_before_anything_is_looked_at(graftbench: Comm
 # -- warm
 
 
-def test_warm_twice(graftbench: Command, root: Path, tiny: None) -> None:
+def test_warm_twice(data_command: Command, root: Path, tiny: None) -> None:
     folder = write_mnist(root)
-    first = graftbench("warm", "mnist")
+    first = data_command("warm", "mnist")
     said = re.fullmatch(r"mnist: 5 images, 0\.0 MiB, decoded in \d+\.\d s, in (\S+), (\S+)\n", first.out)
     assert said and first.code == 0
     before = contents(root.parent / "cache")
     assert {str(Path(entry) / "images.npy") for entry in said.groups()} <= before.keys()
-    second = graftbench("warm", "mnist")
+    second = data_command("warm", "mnist")
     assert second.out == f"mnist: 5 images, 0.0 MiB, decoded already, in {said[1]}, {said[2]}\n"
     assert contents(root.parent / "cache") == before
     os.utime(folder / "train-images-idx3-ubyte.gz", (5, 5))
-    assert "decoded in" in graftbench("warm", "mnist").out
+    assert "decoded in" in data_command("warm", "mnist").out
     assert library.Dataset(Component("mnist"), root).decoded("train").labels.tolist() == [0, 1, 2]
 
 
-def test_warm_says_which_changes_it_accepts(graftbench: Command, root: Path) -> None:
+def test_warm_says_which_changes_it_accepts(data_command: Command, root: Path) -> None:
     files = write_photos(root / "birds")
-    graftbench("warm", *BIRDS)
+    data_command("warm", *BIRDS)
     files[0].write_bytes(files[0].read_bytes() + b"more")
     with pytest.raises(Refused, match="has changed since"):
         library.Dataset(Component("folder", (("path", "birds"), ("size", 8))), root).decoded("train")
-    first, second = graftbench("warm", *BIRDS).out.splitlines()
+    first, second = data_command("warm", *BIRDS).out.splitlines()
     assert first == f"accepted: {files[0]} has changed"
     assert second.startswith("folder(path=birds, size=8): 12 images, ") and "decoded in" in second
-    assert "accepted" not in graftbench("warm", *BIRDS).out
+    assert "accepted" not in data_command("warm", *BIRDS).out
 
 
-def test_warm_says_what_is_broken_in_both_parts(graftbench: Command, root: Path) -> None:
+def test_warm_says_what_is_broken_in_both_parts(data_command: Command, root: Path) -> None:
     for part in ("train", "test"):
         write_photos(root / "birds" / part)
-    assert graftbench("warm", *BIRDS).code == 0
+    assert data_command("warm", *BIRDS).code == 0
     broken = [root / "birds" / part / "wren" / "3.png" for part in ("train", "test")]
     for file in broken:
         file.write_bytes(b"")
-    answer = graftbench("warm", *BIRDS)
+    answer = data_command("warm", *BIRDS)
     assert answer.code == 2 and answer.err.startswith("graftbench: ") and answer.err.count("\n") == 2
     for file, sentence in zip(broken, answer.err.splitlines(), strict=True):
         assert f"{file} can't be decoded" in sentence and "1 image is unusable, listed in" in sentence
@@ -724,78 +712,78 @@ def test_warm_says_what_is_broken_in_both_parts(graftbench: Command, root: Path)
     write_photos(root / "again" / "train")
     write_photos(root / "again" / "test")
     Path(root / "again" / "train" / "crow" / "0.png").write_bytes(b"")
-    assert_refused(graftbench("warm", "folder(path=again, size=8)"), "again/train/crow/0.png can't be decoded")
+    assert_refused(data_command("warm", "folder(path=again, size=8)"), "again/train/crow/0.png can't be decoded")
     assert len(list((root.parent / "cache").glob("folder-test-*/images.npy"))) == 2, "the other part was decoded"
 
 
-def test_rebuild_decodes_again(graftbench: Command, root: Path) -> None:
+def test_rebuild_decodes_again(data_command: Command, root: Path) -> None:
     write_photos(root / "birds")
-    graftbench("warm", *BIRDS)
+    data_command("warm", *BIRDS)
     [images] = (root.parent / "cache").glob("folder-train-*/images.npy")
     mapped, inode = np.load(images, mmap_mode="r"), images.stat().st_ino
-    assert "decoded in" in graftbench("warm", *BIRDS, "--rebuild").out
+    assert "decoded in" in data_command("warm", *BIRDS, "--rebuild").out
     assert images.stat().st_ino != inode and np.array_equal(np.load(images), mapped), "old mappings stay usable"
 
 
-def test_a_part_too_large_keeps_no_images(graftbench: Command, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_too_large_keeps_no_images(data_command: Command, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_photos(root / "birds")
     cache = root.parent / "cache"
     monkeypatch.setattr(library, "STREAM_ABOVE", 12 * 3 * 64 - 1)
-    assert graftbench("warm", *BIRDS).code == 0 and not list(cache.glob("*/images.npy"))
-    assert "decoded already" in graftbench("warm", *BIRDS).out and graftbench("verify", *BIRDS).code == 0
+    assert data_command("warm", *BIRDS).code == 0 and not list(cache.glob("*/images.npy"))
+    assert "decoded already" in data_command("warm", *BIRDS).out and data_command("verify", *BIRDS).code == 0
 
 
-def test_a_study_that_streams_keeps_no_images(graftbench: Command, root: Path) -> None:
+def test_a_study_that_streams_keeps_no_images(data_command: Command, root: Path) -> None:
     write_photos(root / "birds")
     study = write_study(root.parent, [{"name": "folder", "path": "birds", "size": 8}])
     streaming = root.parent / "streaming.yaml"
     streaming.write_text(Path(study).read_text() + "\nresources: {residency: stream}\n")
-    assert graftbench("warm", str(streaming)).code == 0 and not list((root.parent / "cache").glob("*/images.npy"))
-    assert graftbench("warm", study).code == 0 and len(list((root.parent / "cache").glob("*/images.npy"))) == 2
+    assert data_command("warm", str(streaming)).code == 0 and not list((root.parent / "cache").glob("*/images.npy"))
+    assert data_command("warm", study).code == 0 and len(list((root.parent / "cache").glob("*/images.npy"))) == 2
 
 
-def test_a_study_file_stands_for_all_its_datasets(graftbench: Command, root: Path) -> None:
+def test_a_study_file_stands_for_all_its_datasets(data_command: Command, root: Path) -> None:
     write_photos(root / "birds")
     study = write_study(
         root.parent, [{"name": "digits", "size": [8, 16]}, {"name": "folder", "path": "birds", "size": 8}]
     )
-    answer = graftbench("warm", study)
+    answer = data_command("warm", study)
     starts = [line.partition(": ")[0] for line in answer.out.splitlines()]
     assert answer.code == 0 and starts == ["digits(size=8)", "digits", "folder(path=birds, size=8)"]
     assert len(list((root.parent / "cache").glob("*/images.npy"))) == 6
-    answer = graftbench("verify", study)
+    answer = data_command("verify", study)
     assert answer.code == 0 and answer.out.count(", whole; ") == 6
 
 
 @pytest.mark.parametrize("name", ["2020", "no", "birds, ducks", "my[birds]", "a: b", "[a"])
-def test_a_listed_label_is_a_target(graftbench: Command, root: Path, name: str) -> None:
+def test_a_listed_label_is_a_target(data_command: Command, root: Path, name: str) -> None:
     write_photos(root / name)
-    [label] = [label for label in listed(graftbench) if label.startswith("folder")]
+    [label] = [label for label in listed(data_command) if label.startswith("folder")]
     assert label == f"folder(path={name})"
     component = Component("folder", (("path", name),))
     assert data.targets(label, [], root) == data.targets("folder", [f"path={name}"], root) == [component]
 
 
-def test_a_label_with_settings(graftbench: Command, root: Path) -> None:
+def test_a_label_with_settings(data_command: Command, root: Path) -> None:
     write_photos(root / "birds")
     wanted = Component("folder", (("path", "birds"), ("resize", "crop"), ("size", 8)))
     assert data.targets(wanted.label, [], root) == [wanted]
     assert data.targets("folder(path='birds', resize=crop)", ["size=8"], root) == [wanted]
     assert data.targets("digits()", [], root) == [Component("digits")]
-    assert graftbench("warm", "folder(path=birds, size=8)").out.startswith("folder(path=birds, size=8): 12 images, ")
+    assert data_command("warm", "folder(path=birds, size=8)").out.startswith("folder(path=birds, size=8): 12 images, ")
 
 
 @pytest.mark.parametrize("target", ["my birds", "my birds/", "deep/photos"])
-def test_a_folders_name_as_a_target_gets_a_hint(graftbench: Command, root: Path, target: str) -> None:
+def test_a_folders_name_as_a_target_gets_a_hint(data_command: Command, root: Path, target: str) -> None:
     write_photos(root / target)
     hint = shlex.quote(f"path={target.rstrip('/')}")
     is_folder = f"{target.rstrip('/')} is a folder in {root}: `folder --set {hint}`"
-    assert_refused(graftbench("warm", target), f"dataset: unknown dataset {target!r}; {is_folder}")
+    assert_refused(data_command("warm", target), f"dataset: unknown dataset {target!r}; {is_folder}")
 
 
-def test_a_parquet_folders_name_as_a_target_gets_a_hint(graftbench: Command, root: Path) -> None:
+def test_a_parquet_folders_name_as_a_target_gets_a_hint(data_command: Command, root: Path) -> None:
     write_parquet(root / "cats" / "data")
-    assert_refused(graftbench("verify", "cats"), f"cats is a folder in {root}: `parquet --set path=cats`\n")
+    assert_refused(data_command("verify", "cats"), f"cats is a folder in {root}: `parquet --set path=cats`\n")
 
 
 @pytest.mark.parametrize(
@@ -820,18 +808,18 @@ def test_a_parquet_folders_name_as_a_target_gets_a_hint(graftbench: Command, roo
 )
 @pytest.mark.parametrize("verb", ["verify", "warm"])
 def test_wrong_input_is_one_sentence(
-    graftbench: Command, root: Path, verb: str, arguments: list[str], sentence: str
+    data_command: Command, root: Path, verb: str, arguments: list[str], sentence: str
 ) -> None:
-    answer = graftbench(verb, *arguments)
+    answer = data_command(verb, *arguments)
     assert_refused(answer, sentence)
     assert answer.out == "" and contents(root) == {}
 
 
-def test_a_study_file_takes_no_settings_and_names_its_mistakes(graftbench: Command, root: Path) -> None:
+def test_a_study_file_takes_no_settings_and_names_its_mistakes(data_command: Command, root: Path) -> None:
     study = write_study(root.parent, [{"name": "digits", "size": 9}])
-    assert_refused(graftbench("warm", study), "datasets[0].size: must be one of 8, 16, 24, 32, not 9")
+    assert_refused(data_command("warm", study), "datasets[0].size: must be one of 8, 16, 24, 32, not 9")
     study = write_study(root.parent, ["digits"])
-    assert_refused(graftbench("warm", study, "--set", "size=8"), "a study file says the settings of its datasets")
+    assert_refused(data_command("warm", study, "--set", "size=8"), "a study file says the settings of its datasets")
 
 
 # -- docs/datasets.md
@@ -871,7 +859,7 @@ def test_the_pages_study_plans(tmp_path: Path) -> None:
 
 
 def test_the_pages_dataset_file_works(
-    graftbench: Command, root: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+    data_command: Command, root: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fetched, verified and warmed, on a tiny archive in BloodMNIST's format."""
     text, _ = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -894,15 +882,15 @@ def test_the_pages_dataset_file_works(
     monkeypatch.setattr(module, "MD5", hashlib.md5(archive.getvalue()).hexdigest())
     monkeypatch.setattr(module, "EXAMPLES", {"train": 7, "test": 3})
 
-    assert_refused(graftbench("warm", "bloodmnist"), "graftbench data fetch bloodmnist")
-    assert graftbench("fetch", "bloodmnist").code == 0
-    assert graftbench("warm", "bloodmnist").code == 0
-    assert graftbench("verify", "bloodmnist").out.count(", whole; ") == 2
+    assert_refused(data_command("warm", "bloodmnist"), "graftbench data fetch bloodmnist")
+    assert data_command("fetch", "bloodmnist").code == 0
+    assert data_command("warm", "bloodmnist").code == 0
+    assert data_command("verify", "bloodmnist").out.count(", whole; ") == 2
     found = library.Dataset(Component("bloodmnist"), root).decoded("train")
     assert found.labels.tolist() == [0, 1, 2, 3, 4, 0, 1] and found.images is not None
     assert found.images[:, 2, 27, 27].tolist() == [5] * 5 + [2] * 2
     (root / "bloodmnist.npz").write_bytes(archive.getvalue()[:-100])
-    assert_refused(graftbench("verify", "bloodmnist"))
+    assert_refused(data_command("verify", "bloodmnist"))
 
 
 def test_the_pages_table_of_names_works(tmp_path: Path) -> None:

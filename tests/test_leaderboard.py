@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis import leaderboard, synthetic
+from analysis import synthetic
 from analysis.findings import Findings
 from analysis.leaderboard import tables, to_json, to_markdown, to_text
 from analysis.select import Records
+from tests.fixtures import Command
 
 BASE = [0.100, 0.110, 0.105, 0.095, 0.102]
 CELLS = {
@@ -134,15 +135,16 @@ def test_the_number_of_decoders_is_a_column() -> None:
     assert "decoders" in [column.key for column in tables(findings)[0].columns]
 
 
-def test_the_module_stands_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_form_is_printed(tmp_path: Path, graftbench: Command) -> None:
     records = synthetic.study(CELLS)
     records.trials.to_parquet(tmp_path / "trials.parquet")
     records.epochs.to_parquet(tmp_path / "epochs.parquet")
     (tmp_path / "study.json").write_text(json.dumps(dict(records.study)))
 
     def printed(form: str) -> str:
-        assert leaderboard.main(["--records", str(tmp_path), "--format", form]) == 0
-        return capsys.readouterr().out
+        answer = graftbench("leaderboard", "--records", tmp_path, "--format", form)
+        assert answer.code == 0
+        return answer.out
 
     assert printed("text").startswith("Leaderboard of synthetic")
     assert printed("markdown").startswith("# Leaderboard of synthetic")
@@ -153,7 +155,16 @@ def test_the_module_stands_alone(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert float(rows[0]["error"]) == pytest.approx(0.0823, abs=1e-3), "a fraction"
 
 
-def test_a_folder_without_records_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert leaderboard.main(["--records", str(tmp_path)]) == 2
-    said = capsys.readouterr()
+def test_a_form_is_named_once_and_known(tmp_path: Path, graftbench: Command) -> None:
+    for options, sentence in {
+        ("--format", "excel"): "--format: must be one of text, markdown, latex, csv, json, html, not 'excel'",
+        ("--json", "--markdown"): "json and markdown contradict each other",
+    }.items():
+        answer = graftbench("leaderboard", "--records", tmp_path, *options)
+        assert answer.code == 2 and sentence in answer.err
+
+
+def test_a_folder_without_records_is_one_sentence(tmp_path: Path, graftbench: Command) -> None:
+    said = graftbench("leaderboard", "--records", tmp_path)
+    assert said.code == 2
     assert said.out == "" and said.err.count("\n") == 1 and str(tmp_path) in said.err

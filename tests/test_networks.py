@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from analysis import synthetic
-from analysis.networks import main
+from tests.fixtures import Answer, Command
 
 
 @pytest.fixture
@@ -36,17 +36,23 @@ def key(variant: str, seed: int = 0) -> str:
     return f"digits-cnn-{variant}--confirm-{seed}"
 
 
-def test_counts_and_the_exact_p(records: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--records", str(records), key("baseline"), key("sire"), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+def compare(graftbench: Command, records: Path, *arguments: str) -> Answer:
+    return graftbench("compare-networks", *arguments, "--records", records)
+
+
+def test_counts_and_the_exact_p(records: Path, graftbench: Command) -> None:
+    answer = compare(graftbench, records, key("baseline"), key("sire"), "--json")
+    assert answer.code == 0
+    found = json.loads(answer.out)
     assert (found["images"], found["both_right"], found["both_wrong"]) == (200, 160, 0)
     assert (found["only_baseline"], found["only_variant"]) == (30, 10)
     assert found["p_value"] == pytest.approx(stats.binomtest(10, 40).pvalue)
 
 
-def test_it_is_labelled_as_of_networks_not_methods(records: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--records", str(records), key("baseline"), key("sire")]) == 0
-    text = capsys.readouterr().out
+def test_it_is_labelled_as_of_networks_not_methods(records: Path, graftbench: Command) -> None:
+    answer = compare(graftbench, records, key("baseline"), key("sire"))
+    assert answer.code == 0
+    text = answer.out
     assert "A: baseline on digits / cnn, seed 0" in text and "only A right 30, only B right 10" in text
     assert "compares these two networks, not the methods" in text
 
@@ -60,17 +66,17 @@ def test_it_is_labelled_as_of_networks_not_methods(records: Path, capsys: pytest
     ],
 )
 def test_what_cant_be_compared_is_one_sentence(
-    records: Path, capsys: pytest.CaptureFixture[str], keys: tuple[str, str], sentence: str
+    records: Path, graftbench: Command, keys: tuple[str, str], sentence: str
 ) -> None:
-    assert main(["--records", str(records), *keys]) == 2
-    assert sentence in capsys.readouterr().err
+    answer = compare(graftbench, records, *keys)
+    assert answer.code == 2 and sentence in " ".join(answer.err.split())
 
 
-def test_other_images_are_refused(records: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_images_are_refused(records: Path, graftbench: Command) -> None:
     path = records / "predictions" / f"{key('sire')}.parquet"
     pd.read_parquet(path).head(150).to_parquet(path)
-    assert main(["--records", str(records), key("baseline"), key("sire")]) == 2
-    assert "not tested on the same images" in capsys.readouterr().err
+    answer = compare(graftbench, records, key("baseline"), key("sire"))
+    assert answer.code == 2 and "not tested on the same images" in " ".join(answer.err.split())
     path.write_bytes(b"PAR1")
-    assert main(["--records", str(records), key("baseline"), key("sire")]) == 2
-    assert "collect the study again" in capsys.readouterr().err
+    answer = compare(graftbench, records, key("baseline"), key("sire"))
+    assert answer.code == 2 and "collect the study again" in " ".join(answer.err.split())

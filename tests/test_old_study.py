@@ -5,29 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-import sys
 import tarfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from suite import __version__, cli, records
+from suite import __version__, records
 from suite.records import SCHEMA
+from tests.fixtures import Command
 
 STORED = Path(__file__).parent / "golden" / "study_schema_1.tar.xz"
 NEWER = f"reads up to {SCHEMA}"
-
-
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Answer]
 
 
 @pytest.fixture
@@ -42,17 +32,6 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     # By its whole path, since MLflow keeps a store open under its address for as long as the process lives.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs/mlflow.db")
     return tmp_path
-
-
-@pytest.fixture
-def graftbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    def command(*arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["graftbench", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return Answer(int(ended.value.code or 0), *capsys.readouterr())
-
-    return command
 
 
 @pytest.fixture

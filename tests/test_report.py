@@ -16,17 +16,18 @@ import pyarrow.parquet as pq
 import pytest
 
 import analysis
-from analysis import report, synthetic
+from analysis import synthetic
 from analysis.findings import Findings
 from analysis.page import background, exhibits
 from analysis.page.answer import headline
 from analysis.page.exhibits import Exhibits
 from analysis.page.links import links
-from analysis.report import Material, main, render, write_report
+from analysis.report import Material, render, write_report
 from analysis.select import Records, load
 from analysis.tables import shortfalls
 from analysis.tables.contents import tables_of
 from analysis.verdicts import judge
+from tests.fixtures import Command
 
 BASE = [0.100, 0.110, 0.105, 0.095, 0.102]
 WAVE = [0.001, 0, -0.001, 0.0005, 0]
@@ -320,40 +321,10 @@ def test_a_long_table_is_cut_on_the_page_and_says_where_the_rest_is(monkeypatch:
 # -- the command
 
 
-def test_the_command_writes_a_report_of_a_folder_of_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_a_report_of_a_folder_of_records(tmp_path: Path, graftbench: Command) -> None:
     folder = stored(synthetic.study({"baseline": [0.1], "se": [0.2]}), tmp_path / "records")
-    assert main(["--records", str(folder), "--out", str(tmp_path / "out")]) == 0
-    assert capsys.readouterr().out.strip() == str(tmp_path / "out" / "report.html")
-
-
-def test_the_command_collects_first_when_it_is_given_a_study(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked = []
-
-    def collect(uri: str, study: str, out: Path) -> Path:
-        asked.append((uri, study))
-        out.parent.mkdir(parents=True)
-        return stored(synthetic.study({"baseline": [0.1], "se": [0.2]}), out)
-
-    monkeypatch.setattr(report.collect, "collect", collect)
-    options = ["--study", "mine", "--tracking-uri", "https://tracker.example", "--out", str(tmp_path / "out")]
-    assert main(options) == 0
-    assert asked == [("https://tracker.example", "mine")] and (tmp_path / "out" / "report.html").is_file()
-
-
-def test_the_command_looks_where_collecting_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked = []
-
-    def collect(uri: str, study: str, out: Path) -> Path:
-        asked.append(uri)
-        raise FileNotFoundError
-
-    monkeypatch.setattr(report.collect, "collect", collect)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://tracker.example")
-    options = ["--study", "mine", "--out", str(tmp_path)]
-    assert main(options) == 2
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert main(options) == 2
-    assert asked == ["https://tracker.example", "sqlite:///runs/mlflow.db"]
+    answer = graftbench("report", "--records", folder, "--out", tmp_path / "out")
+    assert (answer.code, answer.out.strip()) == (0, f"report: {tmp_path / 'out' / 'report.html'}")
 
 
 @pytest.mark.parametrize(
@@ -366,31 +337,28 @@ def test_a_start_in_another_unit_is_shown_as_it_is(started: int, shown: str) -> 
     assert facts["first trial started"][0].startswith(shown)
 
 
-def test_records_that_cannot_be_read_are_one_sentence_and_no_trace(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_records_that_cannot_be_read_are_one_sentence_and_no_trace(tmp_path: Path, graftbench: Command) -> None:
     nothing = tmp_path / "nothing"
     nothing.mkdir()
     cut = stored(a_study(), tmp_path / "cut")
     whole = (cut / "trials.parquet").read_bytes()
     (cut / "trials.parquet").write_bytes(whole[: len(whole) // 2])
     for folder in (nothing, cut, tmp_path / "absent"):
-        assert main(["--records", str(folder), "--out", str(tmp_path / "out")]) == 2
-        told = capsys.readouterr().err
-        assert len(told.strip().splitlines()) == 1 and "Traceback" not in told
+        answer = graftbench("report", "--records", folder, "--out", tmp_path / "out")
+        assert answer.code == 2 and answer.err.count("\n") == 1
     assert not (tmp_path / "out" / "report.html").exists()
 
 
-def test_a_column_of_the_wrong_type_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_column_of_the_wrong_type_is_named(tmp_path: Path, graftbench: Command) -> None:
     folder = stored(synthetic.study({"baseline": BASE, "se": shifted(0.02)}), tmp_path / "records")
     table = pq.read_table(folder / "trials.parquet")
     index = table.schema.get_field_index("test_top1_error")
     pq.write_table(
         table.set_column(index, "test_top1_error", pa.array(["abc"] * len(table))), folder / "trials.parquet"
     )
-    code = main(["--records", str(folder), "--out", str(tmp_path / "out")])
+    answer = graftbench("report", "--records", folder, "--out", tmp_path / "out")
     page = tmp_path / "out" / "report.html"
-    told = Outline(page.read_text()).text if code == 0 else capsys.readouterr().err
+    told = Outline(page.read_text()).text if answer.code == 0 else answer.err
     assert "test_top1_error" in told and "Traceback" not in told
 
 
@@ -454,10 +422,14 @@ def test_analysis_imports_neither_torch_nor_ray() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", ["collect", "verdicts", "leaderboard", "report"])
-def test_modules_run_alone(module: str) -> None:
-    done = subprocess.run([sys.executable, "-m", f"analysis.{module}", "--help"], capture_output=True, text=True)
-    assert done.returncode == 0 and "usage: python -m analysis" in done.stdout
+def test_verbs_on_records_import_neither_torch_nor_ray(tmp_path: Path) -> None:
+    folder = stored(synthetic.study({"baseline": [0.1, 0.2, 0.3], "se": [0.2, 0.1, 0.2]}), tmp_path / "records")
+    for verb in ("verdicts", "leaderboard", "report"):
+        arguments = ["graftbench", verb, "--records", str(folder)]
+        code = f"import sys; sys.argv = {arguments!r}; from suite.cli import app; app(standalone_mode=False)"
+        found = "print('found', [name for name in ('torch', 'ray', 'mlflow', 'optuna') if name in sys.modules])"
+        done = subprocess.run([sys.executable, "-c", f"{code}; {found}"], capture_output=True, text=True)
+        assert done.stdout.endswith("found []\n"), (done.stdout, done.stderr)
 
 
 def test_load_names_the_missing_file(tmp_path: Path) -> None:

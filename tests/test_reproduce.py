@@ -3,46 +3,24 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
 
 from analysis.publications import load_table, tables
-from suite import cli as command_line
 from suite import cli_reproduce
+from tests.fixtures import Command
 
 
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Answer]
-
-
-@pytest.fixture
-def graftbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """The command, in an empty working directory."""
+@pytest.fixture(autouse=True)
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     for name in ("MLFLOW_TRACKING_URI", "GRAFTBENCH_DATA"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("MLFLOW_DISABLE_TELEMETRY", "RAY_USAGE_STATS_ENABLED"):
-        monkeypatch.setenv(name, "0")
-
-    def command(*arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["graftbench", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            command_line.main()
-        code = ended.value.code
-        return Answer(code if isinstance(code, int) else int(code is not None), *capsys.readouterr())
-
-    return command
 
 
 def test_without_a_table_all_are_listed_with_their_study(graftbench: Command) -> None:

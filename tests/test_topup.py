@@ -11,10 +11,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,6 +37,7 @@ from suite.specs import Trial
 from suite.sweep.ledger import Ledger
 from suite.sweep.looks import settled, unplanned, with_looks
 from suite.tracking.store import describe
+from tests.fixtures import Answer, Command
 
 STUDY: dict[str, Any] = {
     "study": "small",
@@ -335,15 +336,6 @@ def test_looks_are_fixed_before_the_run(work: Path) -> None:
 # -- the verb
 
 
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Answer]
-
-
 def said_by(folder: Path, verb: str, *arguments: str, **changes: Any) -> int:
     """The exit code of a verb on the study file `small.yaml` of the folder, in this process."""
     study = {**STUDY, "tracking": f"sqlite:///{folder}/runs/mlflow.db", **changes}
@@ -403,7 +395,8 @@ def test_a_topup_adds_exactly_the_seeds_needed(graftbench: Command, looked: Path
     assert {**json.loads(tried.out), "trained": 4} == said
     assert (said["look"], said["looks"], said["resumed"], said["failed"], said["seeds"]) == (2, 2, False, 0, {GROUP: 5})
     [group] = said["groups"]
-    assert (group["seeds"], group["target"], group["trials"]) == (3, 5, 4) and group["needed"] > 5
+    assert (group["seeds"], group["target"], group["trials"]) == (3, 5, 4)
+    assert (group["needed"] or 1001) > 5, "more than 1,000 are none; which it is depends on the CPU's rounding"
     assert group["train_seconds"] > 0 and "; most_seeds is 5, which see >= " in group["why"]
     assert looks(looked) == [{"seeds": {GROUP: 3}, "detect": None}, {"seeds": {GROUP: 5}, "detect": 0.4}]
     after = stamps(looked)

@@ -5,7 +5,6 @@ import gc
 import json
 import math
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from analysis import statistics, synthetic
 from analysis.across import VariantVerdict, judge_variants
 from analysis.findings import Findings
 from analysis.select import arrange, groups
-from analysis.verdicts import Verdict, judge, main, to_json, to_text
+from analysis.verdicts import Verdict, judge, to_json, to_text
 
 NOISE = 0.005
 BASE = [0.100, 0.110, 0.105, 0.095, 0.102, 0.108, 0.099, 0.104, 0.101, 0.107, 0.103, 0.098] * 3
@@ -523,18 +522,3 @@ def test_text_has_every_verdict_and_reason() -> None:
     assert "HELPS" in text and "+2.00 pp" in text and "  digits / cnn\n" in text
     assert findings.verdicts[0].reason in told and "across datasets" not in told
     assert max(map(len, text.splitlines())) <= 118
-
-
-def test_the_command_stands_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    records = synthetic.study({"baseline": BASE[:5], "sire": shifted(5, 0.02)})
-    records.trials.to_parquet(tmp_path / "trials.parquet")
-    records.epochs.to_parquet(tmp_path / "epochs.parquet")
-    (tmp_path / "study.json").write_text(json.dumps(dict(records.study)))
-    assert main([str(tmp_path), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["verdict"] == "HELPS"
-    assert main(["--records", str(tmp_path)]) == 0
-    assert "HELPS" in capsys.readouterr().out
-    assert main([str(tmp_path / "nowhere")]) == 2
-    assert "nowhere" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main([])

@@ -85,8 +85,8 @@ def commands(records: Records) -> str:
             "# this report again, from the study's store or from its folder of records alone",
             "graftbench report STUDY.yaml",
             "graftbench report --records RECORDS --tex PAPER",
-            "# without torch or Ray, also from a server",
-            f"python -m analysis.report --study {name} --tracking-uri URI --out REPORT --tex PAPER",
+            "# the folder of records, from any MLflow store",
+            f"graftbench collect {name} --tracking URI --out RECORDS",
             "# the verdicts for a program",
             "graftbench verdicts --records RECORDS --json",
         ]
