@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint types imports tests bench lock clean-venv
+.PHONY: demo test test-all test-wheels lint types imports tests bench lock clean-venv
 
 demo: $(READY)  ## the whole path on real images in a few minutes: sweep, records, verdicts, report
 	$(BIN)/graftbench run configs/demo.yaml
@@ -16,6 +16,20 @@ test: lint types imports tests  ## what CI runs
 
 test-all: lint types imports  ## the slow tests too
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+
+test-wheels: $(READY)  ## both wheels, each in an environment of its own (6 GB) and run from an empty folder
+	rm -rf build/wheels
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir build/wheels . packaging/analysis
+	for name in graftbench graftbench_analysis; do \
+	  $(PYTHON) -m venv build/wheels/$$name && mkdir build/wheels/$$name/empty && \
+	  build/wheels/$$name/bin/pip install --quiet build/wheels/$$name-*.whl && \
+	  (cd build/wheels/$$name/empty && ../bin/graftbench --version && ../bin/graftbench verdicts --help > /dev/null) \
+	  || exit 1; \
+	done
+	cd build/wheels/graftbench/empty && ../bin/graftbench plan demo && ../bin/graftbench run demo --local \
+	  && ../bin/graftbench report demo && ../bin/graftbench reproduce > /dev/null
+	cd build/wheels/graftbench_analysis/empty && ../bin/graftbench report --out report \
+	  --records ../../graftbench/empty/runs/demo/records
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from suite import cli_analysis, cli_data, cli_reproduce, cli_topup
+from suite import __version__, cli_analysis, cli_data, cli_reproduce, cli_topup
 from suite.cli_power import power, power_lines
 from suite.cli_shared import Address, Device, Local, StudyFile, again, check_place, checked_plan, train
 from suite.settings import Refused
@@ -34,14 +34,29 @@ app = typer.Typer(
     help="Does grafting this extension onto this CNN backbone help, on these datasets, and at what cost?\n\n"
     "A study file names datasets, backbones, variants, a recipe and seeds. `plan` shows what it amounts to, `run` "
     "trains what is missing, `report` says what helps.",
-    epilog="Start with: graftbench plan configs/demo.yaml    Exit codes: 0 done, 1 some trials failed, 2 refused, "
-    "130 interrupted.",
+    epilog="Start with: graftbench plan demo    Exit codes: 0 done, 1 some trials failed, 2 refused, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cli_data.app, name="data")
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        sys.stdout.write(f"graftbench {__version__}\n")
+        raise typer.Exit(DONE)
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
 
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse the whole study when any pair in it is refused.")]
 
@@ -192,6 +207,9 @@ def clean(
     show([escape(remove_study(loaded))])
 
 
+_TRAINING_PACKAGES = frozenset({"torch", "torchvision", "timm", "PIL", "sklearn", "ray", "optuna", "mlflow"})
+
+
 def main() -> None:
     """Entry point: a refusal is one sentence on stderr and exit code 2."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -201,6 +219,11 @@ def main() -> None:
         app()
     except Refused as refusal:
         sys.stderr.write(f"graftbench: {refusal}\n")
+        sys.exit(REFUSED)
+    except ModuleNotFoundError as error:
+        if error.name not in _TRAINING_PACKAGES:
+            raise
+        sys.stderr.write(f"graftbench: this needs {error.name}, which is not installed here: pip install graftbench\n")
         sys.exit(REFUSED)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -16,7 +16,9 @@ from suite.terminal import Json, Profile, show, write_json
 if TYPE_CHECKING:
     from analysis.findings import Findings
 
-Study = Annotated[Path | None, typer.Argument(metavar="[STUDY]", help="A study file, e.g. configs/demo.yaml.")]
+Study = Annotated[
+    Path | None, typer.Argument(metavar="[STUDY]", help="A study file, or the name of a ready one: demo.")
+]
 RecordsFolder = Annotated[
     Path | None, typer.Option("--records", help="A folder of records (Parquet or CSV) instead of a study file.")
 ]

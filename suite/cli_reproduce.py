@@ -20,7 +20,6 @@ from suite.terminal import DEFAULT_DATA, DONE, SOME_FAILED, Data, Json, Profile,
 if TYPE_CHECKING:
     from analysis.publications import PublishedRow, PublishedTable
 
-CONFIGS = Path(__file__).parent.parent / "configs"
 IMAGENET_SHAPE, IMAGENET_CLASSES = (3, 224, 224), 1000  # of the printed counts, whatever the dataset (sire.yaml)
 _PRINTED = re.compile(r"(\d+(?:\.\d+)?)(?:M| million)")
 
@@ -101,10 +100,10 @@ def published(table: str) -> PublishedTable:
 
 
 def studies() -> dict[str, Path]:
-    """The study file of every published table that has one."""
-    from suite.config import load_study
+    """The ready study, by name, of every published table that has one."""
+    from suite.config import load_study, ready_studies
 
-    return {table: path for path in sorted(CONFIGS.glob("*.yaml")) for table in load_study(path).reproduces}
+    return {table: Path(name) for name, path in ready_studies().items() for table in load_study(path).reproduces}
 
 
 def study_file(table: str) -> Path:
@@ -114,7 +113,7 @@ def study_file(table: str) -> Path:
     """
     found = studies().get(table)
     if found is None:
-        raise Refused(f"{table}: no study in {CONFIGS} redraws it; `graftbench reproduce` lists those that do")
+        raise Refused(f"{table}: no ready study redraws it; `graftbench reproduce` lists those that do")
     return found
 
 
@@ -130,7 +129,7 @@ def listing() -> Table:
     for name in tables():
         table = load_table(name)
         if name in files:
-            shown.add_row(name, table.place, files[name].name, escape(load_study(files[name]).description))
+            shown.add_row(name, table.place, str(files[name]), escape(load_study(files[name]).description))
         else:
             shown.add_row(name, table.place, "[dim]none[/]", f"[dim]{_WITHOUT[table.kind]}[/]")
     return shown

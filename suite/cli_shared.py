@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Local = Annotated[bool, typer.Option("--local", help="One trial at a time in this process, without Ray.")]
 Address = Annotated[str | None, typer.Option(help="Join a running Ray (`auto` finds it) instead of starting one here.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, e.g. configs/demo.yaml.")]
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, or the name of a ready one: demo.")]
 
 
 def checked_plan(study: Path, data: Path, profile: str = "", strict: bool = False) -> Plan:

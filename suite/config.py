@@ -47,6 +47,10 @@ def _setting_value(value: Any) -> Any:
     return value
 
 
+# The study files that come with Graftbench: inside the package as installed, beside it in a checkout.
+READY_FOLDERS = (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -192,16 +196,37 @@ class Study(Section):
         return self.model_dump(mode="json", include=fixed, exclude_defaults=True)
 
 
-def load_study(path: Path, profile: str = "") -> Study:
+def ready_studies() -> dict[str, Path]:
+    """The study files that come with the package, by name."""
+    folder = next(folder for folder in READY_FOLDERS if folder.is_dir())
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_study(named: Path) -> Path:
+    """The file that the command line names: its path, or the bare name of a ready one (`demo`).
+
+    Raises:
+        Refused: there is none.
+    """
+    if named.is_file():
+        return named
+    if str(named) == named.stem and named.stem in ready_studies():
+        return ready_studies()[named.stem]
+    if named.is_dir():
+        raise Refused(f"{named}: is a folder, not a study file; a folder of records is read with --records")
+    raise Refused(f"{named}: no such study file{did_you_mean(named.stem, ready_studies())}")
+
+
+def load_study(named: Path, profile: str = "") -> Study:
     """The study of a file, in one of its profiles if named.
+
+    Args:
+        named: its path, or the name of a ready study.
 
     Raises:
         Refused: the file is missing, is no YAML, or breaks a rule; one sentence with the key's path.
     """
-    if path.is_dir():
-        raise Refused(f"{path}: is a folder, not a study file; a folder of records is read with --records")
-    if not path.is_file():
-        raise Refused(f"{path}: no such study file; the ready ones are in configs/")
+    path = find_study(named)
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
     except (UnicodeDecodeError, yaml.reader.ReaderError) as error:

@@ -176,7 +176,7 @@ def test_a_wrong_study_is_refused_by_every_verb_alike(
 
 @pytest.mark.parametrize("verb", ["plan", "run", "status", "leaderboard", "report", "ui", "clean"])
 def test_a_missing_study_file(graftbench: Command, work: Path, verb: str) -> None:
-    assert_refused(graftbench(verb, "none.yaml"), "none.yaml: no such study file; the ready ones are in configs/")
+    assert_refused(graftbench(verb, "none.yaml"), "none.yaml: no such study file; known: ")
     assert contents(work) == {}
 
 

@@ -170,7 +170,7 @@ def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_missing_file_says_where_studies_are(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="no such study file; the ready ones are in configs/"):
+    with pytest.raises(Refused, match="no such study file; known: "):
         load_study(tmp_path / "none.yaml")
     with pytest.raises(Refused, match="is a folder, not a study file; a folder of records is read with --records"):
         load_study(tmp_path)

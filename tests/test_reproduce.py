@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from analysis.publications import load_table, tables
-from suite import cli_reproduce
+from suite import cli_reproduce, config
 from tests.fixtures import Command
 
 
@@ -29,7 +29,7 @@ def test_without_a_table_all_are_listed_with_their_study(graftbench: Command) ->
     for name in tables():
         assert name in answer.out
     [line] = [line for line in answer.out.splitlines() if line.startswith("sire-table-4 ")]
-    assert "Table 4" in line and "sire_table_4.yaml" in line
+    assert "Table 4" in line and "sire_table_4" in line
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_without_a_table_all_are_listed_with_their_study(graftbench: Command) ->
     [
         (["sire-tabel-4"], "No published table 'sire-tabel-4'; did you mean 'sire-table-4'?; `graftbench reproduce`"),
         (["sire-table-9", "--check-parameters"], "No published table 'sire-table-9'; did you mean"),
-        (["cifar10-cnn-project-table-2"], "cifar10-cnn-project-table-2: no study in "),
+        (["cifar10-cnn-project-table-2"], "cifar10-cnn-project-table-2: no ready study redraws it"),
         (["sire-table-2", "--check-parameters"], "sire-table-2: prints no parameter counts; leave --check-parameters"),
         (["sire-table-1", "--profile", "quik"], "profiles: has no 'quik'; did you mean 'quick'?"),
     ],
@@ -126,7 +126,7 @@ STUDY: dict[str, Any] = {
 def configs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path_factory.mktemp("configs")
     (folder / "redrawn.yaml").write_text(yaml.safe_dump(STUDY))
-    monkeypatch.setattr(cli_reproduce, "CONFIGS", folder)
+    monkeypatch.setattr(config, "READY_FOLDERS", (folder,))
     return folder
 
 

@@ -16,9 +16,10 @@ from analysis.page.links import without_login
 from analysis.publications import load_table
 from analysis.select import Records
 from analysis.tables import Table
+from suite import __version__
 
 PUBLISHED = "published-"  # begins the ids of tables beside a paper's
-_PROVENANCE = ("git_commit", "dirty", "versions", "device", "device_kind", "host")
+_PROVENANCE = ("graftbench_version", "git_commit", "dirty", "versions", "device", "device_kind", "host")
 
 
 def papers(findings: Findings, tables: Sequence[Table]) -> list[dict[str, Any]]:
@@ -55,6 +56,7 @@ def provenance(records: Records) -> list[tuple[str, list[str]]]:
         if len(moments):
             moment = moments.min() if name == "started" else moments.max()
             facts.append((label, [_moment(float(moment))]))
+    facts.append(("this report", [f"Graftbench {__version__}"]))
     seconds = pd.to_numeric(trials["train_seconds"], errors="coerce").sum(min_count=1)
     facts.append(("training time, all trials", [formats.NONE if pd.isna(seconds) else f"{seconds / 3600:.2f} h"]))
     facts.append(("trials", [str(len(trials))]))
