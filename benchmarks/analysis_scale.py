@@ -2,10 +2,10 @@
 
     python -m benchmarks.analysis_scale [--runs 5000] [--epochs 200] [--metrics 6]
 
-Makes an MLflow store (SQLite, MLflow's own schema, rows as `suite/tracking/writer.py` leaves them) in the folder for
-temporary files, where the next run finds it again. Every step runs in a process of its own; times exclude the start of
-the process and its imports, peak memory includes them. MLflow's own way (`search_runs`, then `get_metric_history` for
-every run and metric) is timed on a few runs and extrapolated.
+Makes an MLflow store (SQLite, MLflow's own schema, rows as `suite/tracking/mlflow_writer.py` leaves them) in the folder
+for temporary files, where the next run finds it again. Every step runs in a process of its own; times exclude the start
+of the process and its imports, peak memory includes them. MLflow's own way (`search_runs`, then `get_metric_history`
+for every run and metric) is timed on a few runs and extrapolated.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _insert(
     """The runs' rows; `folder` is where the store will be, `written` where its files go now."""
     import numpy as np
 
-    from suite.records import COLUMNS
+    from suite.core.records import COLUMNS
 
     predictions = written / "predictions.parquet"
     if not predictions.is_file():
@@ -238,13 +238,13 @@ def collect_step(uri: str, folder: Path) -> dict[str, float]:
     import pyarrow.compute  # noqa: F401  (collect imports it when it is needed)
     import sqlalchemy.dialects.sqlite  # noqa: F401
 
-    from analysis.collect import collect
+    from analysis.records.collect import collect
 
     return _timed(lambda: collect(uri, STUDY, folder / "records"))
 
 
 def report_step(uri: str, folder: Path) -> dict[str, float]:
-    from analysis.report import write_report
+    from analysis.report.build import write_report
 
     figures = _timed(lambda: write_report(folder / "records", folder / "report"))
     pages = [path for path in (folder / "report").rglob("*.html") if path.is_file()]

@@ -33,15 +33,15 @@ from torch.utils import data as torch_data
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from suite.assembly import residency, training_data
-from suite.library import Dataset
-from suite.settings import Refused
-from suite.specs import Cell, Component, Streams, Trial, freeze
+from suite.core.errors import Refused
+from suite.core.recipes import Recipe
+from suite.core.specs import Cell, Component, Streams, Trial, freeze
+from suite.data.dataset import Dataset
 from suite.training.augment import Augmentation
 from suite.training.data import TrainingData, training_batches
 from suite.training.execution import Execution, device_name, resolve_device
 from suite.training.feeds import Decoding, Prefetched
-from suite.training.recipes import Recipe
+from suite.training.trial_data import residency, training_data
 
 CIFAR = Component("parquet", freeze({"path": "cifar10-parquet"}))
 PHOTOGRAPHS = Component("folder", freeze({"path": "caltech101/101_ObjectCategories"}))

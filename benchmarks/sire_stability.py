@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from suite.assembly import assemble
+from suite.core import recipes
+from suite.core.specs import Cell, Component, Streams
+from suite.data.dataset import Dataset
 from suite.layers.model import Graft
-from suite.library import Dataset
-from suite.specs import Cell, Component, Streams
-from suite.training import recipes
+from suite.models.assembly import assemble
 from suite.training.augment import Augmentation
 from suite.training.data import Examples, Scaling, TrainingData
 from suite.training.execution import Execution

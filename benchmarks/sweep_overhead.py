@@ -16,12 +16,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from suite import records
-from suite.check import check
-from suite.config import parse_study
-from suite.plan import make_plan
-from suite.sweep.ledger import Ledger
+from suite.core import records
+from suite.study.check import check
+from suite.study.config import parse_study
+from suite.study.plan import make_plan
 from suite.sweep.run import Options, run_study
+from suite.sweep.storage import Ledger
 
 TARGET_SECONDS = 0.25
 

@@ -24,15 +24,15 @@ from torch.utils import data as torch_data
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from suite.assembly import assemble
+from suite.core.recipes import RECIPES
+from suite.core.specs import Cell, Component, Streams, freeze
+from suite.data.dataset import Dataset
 from suite.layers.model import Graft
-from suite.library import Dataset
-from suite.specs import Cell, Component, Streams, freeze
+from suite.models.assembly import assemble
 from suite.training.augment import Augmentation
 from suite.training.data import Examples, Scaling, TrainingData
 from suite.training.execution import Execution, choose_precision, device_name, resolve_device
 from suite.training.loop import build_optimizer, train_epoch
-from suite.training.recipes import RECIPES
 
 SHAPE, CLASSES, BATCH = (3, 32, 32), 10, 64
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # CIFAR-10's, any would do

@@ -17,9 +17,12 @@ from typing import Any, Literal
 
 import torch
 
-from suite import __version__, provenance, records
-from suite.assembly import Wanted, assemble, cell_costs, input_shape, load_test, residency, training_data
-from suite.folder import (
+from suite import __version__
+from suite.core import provenance, recipes, records
+from suite.core.errors import Refused
+from suite.core.records import FINISHED, TEST_CURVE, Epoch, Record, Status
+from suite.core.specs import Streams, Trial
+from suite.core.trial_folder import (
     claim,
     conditions_of,
     count_test_read,
@@ -28,11 +31,9 @@ from suite.folder import (
     note_conditions,
     read_trial,
 )
-from suite.library import Dataset
-from suite.records import FINISHED, TEST_CURVE, Epoch, Record, Status
-from suite.settings import Refused
-from suite.specs import Streams, Trial
-from suite.training import predictions, recipes
+from suite.data.dataset import Dataset
+from suite.models.assembly import assemble, cell_costs, input_shape
+from suite.training import predictions
 from suite.training.augment import Augmentation
 from suite.training.checkpoint import Checkpoints
 from suite.training.data import Examples, trained_images
@@ -41,6 +42,7 @@ from suite.training.feeds import RESIDENCIES
 from suite.training.loop import Diverged, Evaluation, build_optimizer, evaluate, train_epoch
 from suite.training.memory import PeakMemory
 from suite.training.outcome import best_epoch, partial_record
+from suite.training.trial_data import Wanted, load_test, residency, training_data
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.fixtures import Answer, Command
 
-RAY = {"test_address", "test_sweep"}  # one Ray at a time: they start, find, count and kill it
+RAY = {"test_address", "test_run"}  # one Ray at a time: they start, find, count and kill it
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,7 +34,7 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def graftbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """`graftbench("run", path)`: the command line in this process, from its entry point to its exit."""
-    from suite import cli
+    from suite.cli import main
 
     for name in ("MLFLOW_DISABLE_TELEMETRY", "RAY_USAGE_STATS_ENABLED"):  # so that main's own are undone
         monkeypatch.setenv(name, "0")
@@ -43,7 +43,7 @@ def graftbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
         monkeypatch.setattr(sys, "argv", ["graftbench", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
         return Answer(int(ended.value.code or 0), *capsys.readouterr())
 
     return command

@@ -11,15 +11,15 @@ import pytest
 import torch
 import yaml
 
-from suite import config, registry
+from suite.core import recipes, registry
+from suite.core.errors import Refused
+from suite.core.recipes import KNOBS, RECIPES
+from suite.core.records import COLUMNS, STATUSES, Epoch
+from suite.core.specs import Space
 from suite.layers.model import parameter_count
-from suite.plan import make_plan
-from suite.records import COLUMNS, STATUSES, Epoch
-from suite.settings import Refused
-from suite.specs import Space
-from suite.stand_ins import with_stand_ins
-from suite.training import recipes
-from suite.training.recipes import KNOBS, RECIPES
+from suite.study import config
+from suite.study.plan import make_plan
+from suite.study.substitutes import with_stand_ins
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -222,7 +222,9 @@ def test_the_map_of_the_tree_is_true() -> None:
         named |= {paths[0].rstrip("/"), *(str(folder / path) for path in paths[1:])}
     for path in named:
         assert (ROOT / path).exists(), path
-    rooms = {f"suite/{path.name}" for path in (ROOT / "suite").iterdir() if path.suffix != ".typed" and path.name[:2] != "__"}
+    rooms = {
+        f"suite/{path.name}" for path in (ROOT / "suite").iterdir() if path.suffix != ".typed" and path.name[:2] != "__"
+    }
     assert rooms <= named, rooms - named
 
 

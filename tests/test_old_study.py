@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from suite import __version__, records
-from suite.records import SCHEMA
+from suite import __version__
+from suite.core import records
+from suite.core.records import SCHEMA
 from tests.fixtures import Command
 
 STORED = Path(__file__).parent / "golden" / "study_schema_1.tar.xz"

@@ -32,7 +32,7 @@ sys.path.insert(0, {folder!r})
 sys.argv = ["graftbench", *{arguments!r}]
 import suite
 assert suite.__file__.startswith({folder!r}), suite.__file__
-from suite.cli import main
+from suite.cli.main import main
 main()
 """
 

@@ -10,12 +10,12 @@ from analysis.figures.curves import learning_curves
 from analysis.figures.drawing import FORMATS, Drawing, save, svg
 from analysis.figures.forest import across_datasets, cells
 from analysis.figures.histories import Histories
-from analysis.figures.logged import logged
 from analysis.figures.pareto import pareto
 from analysis.figures.ranks import rank_diagrams
 from analysis.figures.response import responses
+from analysis.figures.scalars import logged
 from analysis.figures.searches import parameter_importance, search_history
-from analysis.findings import Findings
+from analysis.verdicts.results import Findings
 
 __all__ = ["FORMATS", "Drawing", "draw_all", "save", "svg"]
 

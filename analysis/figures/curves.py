@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.figures.casts import Cast, casts
 from analysis.figures.drawing import Drawing
 from analysis.figures.histories import Histories
+from analysis.figures.series import Cast, casts
 from analysis.figures.style import (
     LINE,
     Look,
@@ -24,10 +24,10 @@ from analysis.figures.style import (
     upwards,
     whole_numbers,
 )
-from analysis.findings import Findings
-from analysis.formats import plural
-from analysis.select import CellResults
-from suite.records import TEST_CURVE
+from analysis.formatting import plural
+from analysis.records.model import CellResults
+from analysis.verdicts.results import Findings
+from suite.core.records import TEST_CURVE
 
 Line = tuple[NDArray[np.float64], NDArray[np.float64]]  # epochs and values, equally many
 

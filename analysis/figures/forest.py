@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from analysis.figures.drawing import Drawing
 from analysis.figures.intervals import MOST_ROWS, Row, draw_rows
 from analysis.figures.style import chunks, styled
-from analysis.findings import Findings
-from analysis.formats import level, size
-from analysis.select import Records
-from analysis.verdicts import Verdict
+from analysis.formatting import level, size
+from analysis.records.model import Records
+from analysis.verdicts.model import Verdict
+from analysis.verdicts.results import Findings
 
 _BEYOND = "A triangle at the edge: the mean lies beyond the axis; it is printed at the right."
 

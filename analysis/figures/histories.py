@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.store.runs import LARGEST
+from analysis.records.mlflow_runs import LARGEST
 
 
 def measured(value: float | None) -> float | None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from suite.records import Record
+from suite.core.records import Record
 
 LEAST_TRIALS = 10  # below this a random forest's shares are noise
 

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from analysis.figures.style import BLACK, GREY, LIGHT, RULING_COLOURS, WIDTH, blank, named, reach
-from analysis.formats import points
+from analysis.formatting import points
 
 ROW, HEADER = 0.36, 0.27  # inches
 MOST_ROWS = 16

@@ -9,10 +9,10 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures.casts import slug
 from analysis.figures.drawing import Drawing
 from analysis.figures.histories import measured
 from analysis.figures.labels import label_points
+from analysis.figures.series import slug
 from analysis.figures.style import (
     BASELINE_LOOK,
     GREY,
@@ -29,9 +29,9 @@ from analysis.figures.style import (
     styled,
     upwards,
 )
-from analysis.findings import CellName, Findings, cell_name
-from analysis.formats import count, plural
-from analysis.select import CellResults
+from analysis.formatting import count, plural
+from analysis.records.model import CellResults
+from analysis.verdicts.results import CellName, Findings, cell_name
 
 _COSTS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("parameters", "trainable parameters", count),

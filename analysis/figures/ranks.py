@@ -7,11 +7,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from analysis.across import Ranking
 from analysis.figures.drawing import Drawing
 from analysis.figures.style import BLACK, GREY, VERMILION, blank, named, plain, styled
-from analysis.findings import Findings
-from analysis.formats import p_is, plural
+from analysis.formatting import p_is, plural
+from analysis.verdicts.rankings import Ranking
+from analysis.verdicts.results import Findings
 
 _LONGEST = 18  # letters of a name; 27 with its rank and star are 2.1 inches
 _STEP = 0.2

@@ -9,9 +9,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from analysis.figures.casts import slug
 from analysis.figures.drawing import Drawing
 from analysis.figures.importance import chosen, number
+from analysis.figures.series import slug
 from analysis.figures.style import (
     BASELINE_LOOK,
     BLACK,
@@ -28,9 +28,9 @@ from analysis.figures.style import (
     reach,
     styled,
 )
-from analysis.findings import Findings
-from analysis.formats import level, plural
-from analysis.verdicts import Verdict
+from analysis.formatting import level, plural
+from analysis.verdicts.model import Verdict
+from analysis.verdicts.results import Findings
 
 LEAST_VALUES = 3  # two values are two rows of the forest plot
 _LOOKS = (BASELINE_LOOK, *LOOKS[:5])

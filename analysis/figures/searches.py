@@ -9,10 +9,10 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures.casts import Cast, casts
 from analysis.figures.drawing import Drawing
 from analysis.figures.histories import measured
 from analysis.figures.importance import LEAST_TRIALS, importances
+from analysis.figures.series import Cast, casts
 from analysis.figures.style import (
     BLACK,
     GREY,
@@ -29,10 +29,10 @@ from analysis.figures.style import (
     upwards,
     whole_numbers,
 )
-from analysis.findings import Findings, cell_name
-from analysis.formats import plural
-from analysis.select import CellResults
-from suite.records import Record
+from analysis.formatting import plural
+from analysis.records.model import CellResults
+from analysis.verdicts.results import Findings, cell_name
+from suite.core.records import Record
 
 _STATUSES = {"completed": "o", "stopped": "v", "diverged": "x", "failed": "+"}  # the rest: a dot
 _WITHOUT_ERROR = 1.06  # where trials without an error stand, above the axes

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from analysis.formats import NONE
+from analysis.formatting import NONE
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from analysis import formats
-from analysis.findings import Findings
-from analysis.leaderboard import decimals, difference_value, error_value
+from analysis import formatting
 from analysis.tables import EMPTY, Column, Table, Value, slug
-from analysis.tables.standings import Row, standings
+from analysis.tables.leaderboard import decimals, difference_value, error_value
+from analysis.verdicts.cell_rows import Row, standings
+from analysis.verdicts.results import Findings
 
 DEFAULT = "default"
 Settings = dict[str, str]
@@ -73,7 +73,8 @@ def _table(own: Sequence[Row], varied: Sequence[str], findings: Findings) -> Tab
         title=f"Ablation: {variant}, {' x '.join(varied)} ({dataset}, {backbone})",
         caption=(
             "Paired difference in test error to the baseline, in percentage points, positive is better, with its "
-            f"{formats.level(findings.records.alpha)} interval, and the verdict (Holm over the whole study). Default: "
+            f"{formatting.level(findings.records.alpha)} interval, and the verdict (Holm over the "
+            "whole study). Default: "
             f"the setting was not given.{f' The same in all: {fixed}.' if fixed else ''}"
         ),
         columns=columns,

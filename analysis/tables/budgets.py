@@ -1,11 +1,11 @@
-"""The budget audit as a table. What left no result: `analysis.tables.shortfalls`."""
+"""The budget audit as a table. What left no result: `analysis.tables.missing_trials`."""
 
 from __future__ import annotations
 
-from analysis import audit
-from analysis.findings import Findings
 from analysis.tables import Column, Table, Value
-from analysis.tables.standings import completed, run_ids, runs_of
+from analysis.verdicts import audit
+from analysis.verdicts.cell_rows import completed, run_ids, runs_of
+from analysis.verdicts.results import Findings
 
 _ALWAYS = frozenset({"search trials", "confirm seeds"})
 

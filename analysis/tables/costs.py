@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from analysis import formats
-from analysis.findings import Findings, cell_name
-from analysis.leaderboard import decimals, error_value, metric_name
-from analysis.select import CellResults
+from analysis import formatting
+from analysis.records.model import CellResults
 from analysis.tables import EMPTY, Column, Table, Value, slug, without_empty
-from analysis.tables.standings import Row, place, run_ids, runs_of, standings
-from suite.records import Record
+from analysis.tables.leaderboard import decimals, error_value, metric_name
+from analysis.verdicts.cell_rows import Row, place, run_ids, runs_of, standings
+from analysis.verdicts.results import Findings, cell_name
+from suite.core.records import Record
 
 # Key of a row -> its name for people, where it is a cost that a front can be over.
 COSTS: dict[str, str] = {
@@ -139,7 +139,13 @@ def _values(
     costs = []
     for name in COSTS:
         cost = row[name]
-        form = formats.count if name not in _TIMES else formats.seconds if name == "train_seconds" else formats.hours
+        form = (
+            formatting.count
+            if name not in _TIMES
+            else formatting.seconds
+            if name == "train_seconds"
+            else formatting.hours
+        )
         behind = runs if name == "total_seconds" else ()
         costs.append(Value(form(cost), cost, marks.get(name, False), runs=behind))
     front = "all" if all(marks.values()) else ", ".join(names[name] for name, mark in marks.items() if mark)
@@ -147,16 +153,16 @@ def _values(
         Value(row["backbone"]),
         Value(row["label"]),
         plain,
-        Value(str(row["decoders"] or formats.NONE), row["decoders"]),
+        Value(str(row["decoders"] or formatting.NONE), row["decoders"]),
         *costs,
         Value(str(trials), trials),
-        Value(front or formats.NONE),
+        Value(front or formatting.NONE),
     )
 
 
 def _caption(findings: Findings, hours: str) -> str:
     return (
-        f"Test {metric_name(findings.records)} error (mean ± half the {formats.level(findings.records.alpha)} "
+        f"Test {metric_name(findings.records)} error (mean ± half the {formatting.level(findings.records.alpha)} "
         "interval) against what it costs. MACs: of one image's forward pass as trained and at inference. train s: mean "
         f"of a confirm trial, training steps only. {hours}: the cell's confirm trials together, and with its search "
         "trials, each on one device; JSON and CSV hold seconds. Bold: on the Pareto front of error against that cost: "
@@ -170,5 +176,5 @@ def _notes(findings: Findings, devices: Sequence[str]) -> list[str]:
         notes.append(f"Times are of several devices ({', '.join(devices)}), so no front is over time.")
     aside = len(findings.records.superseded)
     if aside:
-        notes.append(f"{formats.plural(aside, 'superseded trial')} of the study cost time too, not counted here.")
+        notes.append(f"{formatting.plural(aside, 'superseded trial')} of the study cost time too, not counted here.")
     return notes

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from analysis.formats import NONE
+from analysis.formatting import NONE
 from analysis.tables import Column, Table, Value
 
 # What a document that takes these tables must load.

@@ -10,14 +10,16 @@ import statistics as stdlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from analysis import formats, statistics
-from analysis.across import Ranking, VariantVerdict
-from analysis.findings import Findings, cell_name
-from analysis.gaps import without_gaps
-from analysis.leaderboard import metric_name
-from analysis.select import Records
+from analysis import formatting
+from analysis.records.model import Records
+from analysis.stats import paired
+from analysis.stats.complete_subset import without_gaps
 from analysis.tables import EMPTY, Column, Table, Value, slug, without_empty
-from analysis.tables.standings import Row, place, ranks, standings
+from analysis.tables.leaderboard import metric_name
+from analysis.verdicts.cell_rows import Row, place, ranks, standings
+from analysis.verdicts.model import VariantVerdict
+from analysis.verdicts.rankings import Ranking
+from analysis.verdicts.results import Findings, cell_name
 
 Pair = tuple[str, str]  # backbone, variant with its settings
 
@@ -60,7 +62,7 @@ def _notes(compared: Compared) -> list[str]:
 def comparable(findings: Findings) -> Compared:
     """The pairs and datasets without a gap between them.
 
-    What is left out is what `analysis.gaps.without_gaps` leaves out; each with its reason.
+    What is left out is what `analysis.stats.complete_subset.without_gaps` leaves out; each with its reason.
     """
     rows = {place(row): row for row in standings(findings)}
     found = {
@@ -106,7 +108,7 @@ def _caption(records: Records, compared: Compared) -> str:
     return (
         f"Test {metric_name(records)} error over {over}. Mean rank: within a dataset 1 is the lowest mean error and "
         "ties share a rank. Wins: datasets on which no other is lower. IQM: interquartile mean of the errors of all "
-        f"seeds and datasets, with its {formats.level(records.alpha)} bootstrap interval (stratified by dataset). "
+        f"seeds and datasets, with its {formatting.level(records.alpha)} bootstrap interval (stratified by dataset). "
         "A description: the tests are in the verdicts."
     )
 
@@ -132,7 +134,7 @@ def _rows(compared: Compared, records: Records) -> list[tuple[Value, ...]]:
             Value(pair[1]),
             Value(str(wins), wins),
             _iqm(rows, records.alpha, runs),
-            Value(formats.percent(mean), mean),
+            Value(formatting.percent(mean), mean),
             Value(str(len(rows)), len(rows)),
         )
         shown.append(values)
@@ -144,12 +146,12 @@ def _iqm(rows: list[Row], alpha: float, runs: tuple[str, ...]) -> Value:
     errors = {row["dataset"]: row["errors"] for row in rows}
     if len(set(map(len, errors.values()))) > 1:
         return EMPTY  # datasets would weigh unequally; a note says so
-    value = statistics.iqm([error for own in errors.values() for error in own])
-    if min(map(len, errors.values())) < statistics.LEAST:
-        return Value(formats.percent(value), value, runs=runs)
-    low, high = statistics.iqm_interval(errors, alpha)
-    text = f"[{formats.percent(low)} .. {formats.percent(high)}]"
-    return Value(formats.percent(value), value, detail=text, runs=runs, low=low, high=high)
+    value = paired.iqm([error for own in errors.values() for error in own])
+    if min(map(len, errors.values())) < paired.LEAST:
+        return Value(formatting.percent(value), value, runs=runs)
+    low, high = paired.iqm_interval(errors, alpha)
+    text = f"[{formatting.percent(low)} .. {formatting.percent(high)}]"
+    return Value(formatting.percent(value), value, detail=text, runs=runs, low=low, high=high)
 
 
 # -- the variants' verdicts
@@ -159,7 +161,7 @@ def variants(findings: Findings) -> list[Table]:
     """Every variant's verdict across datasets; nothing where only one dataset was planned."""
     if not (findings.variants and findings.several_datasets):
         return []
-    digits = formats.decimals(_half(one) for one in findings.variants)
+    digits = formatting.decimals(_half(one) for one in findings.variants)
     columns, rows = without_empty(
         _VARIANT_COLUMNS, [_variant(one, digits) for one in findings.variants], frozenset({"probability", "p_adjusted"})
     )
@@ -168,7 +170,8 @@ def variants(findings: Findings) -> list[Table]:
         title="Variants across datasets",
         caption=(
             "Mean over datasets of the paired difference in test error to the baseline, in percentage points, with its "
-            f"{formats.level(findings.records.alpha)} interval; positive is better. On these datasets: chance is that "
+            f"{formatting.level(findings.records.alpha)} interval; positive is better. On these "
+            "datasets: chance is that "
             "of the seeds alone. For datasets like these: the datasets are a sample too, and this decides."
         ),
         columns=columns,
@@ -197,8 +200,8 @@ _VARIANT_COLUMNS = (
 def _variant(one: VariantVerdict, digits: int) -> tuple[Value, ...]:
     difference = EMPTY
     if one.mean_difference is not None:
-        between = "" if one.ci_low is None else f"[{formats.interval(one.ci_low, one.ci_high, digits)}]"
-        text = formats.points(one.mean_difference, digits)
+        between = "" if one.ci_low is None else f"[{formatting.interval(one.ci_low, one.ci_high, digits)}]"
+        text = formatting.points(one.mean_difference, digits)
         difference = Value(text, one.mean_difference, detail=between, low=one.ci_low, high=one.ci_high)
     chances = EMPTY if one.bayes is None else Value(", ".join(f"{part:.2f}" for part in one.bayes), one.bayes[2])
     return (
@@ -207,7 +210,7 @@ def _variant(one: VariantVerdict, digits: int) -> tuple[Value, ...]:
         Value(one.verdict),
         Value(str(len(one.datasets)), len(one.datasets)),
         difference,
-        *(Value(formats.p_value(p), p) for p in (one.p_these, one.p_like_these, one.p_adjusted)),
+        *(Value(formatting.p_value(p), p) for p in (one.p_these, one.p_like_these, one.p_adjusted)),
         chances,
         Value(one.reason),
     )
@@ -228,14 +231,14 @@ def friedman(findings: Findings) -> list[Table]:
 def _friedman(one: Ranking) -> Table:
     rows = []
     for label, rank, p in zip(one.labels, one.average_ranks, one.p_values, strict=True):
-        rows.append((Value(f"{rank:.2f}", rank), Value(label), Value(formats.p_value(p), p)))
+        rows.append((Value(f"{rank:.2f}", rank), Value(label), Value(formatting.p_value(p), p)))
     return Table(
         id=f"ranks-{slug(one.backbone or 'all')}",
-        title=f"Ranks over {formats.plural(len(one.datasets), 'dataset')}"
+        title=f"Ranks over {formatting.plural(len(one.datasets), 'dataset')}"
         + (f": {one.backbone}" if one.backbone else ""),
         caption=(
             f"Friedman's test over {', '.join(one.datasets)}: chi-squared {one.statistic:.2f}, Iman-Davenport F "
-            f"{one.iman_davenport:.2f}, {formats.p_is(one.p_value)}. p of each variant against the baseline, "
+            f"{one.iman_davenport:.2f}, {formatting.p_is(one.p_value)}. p of each variant against the baseline, "
             f"Holm-adjusted (Demsar 2006). Critical difference of two ranks at alpha {one.alpha:g}: "
             f"{one.critical_difference:.2f}."
         ),

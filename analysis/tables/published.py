@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from analysis import formats
-from analysis.findings import Findings
-from analysis.publications import PublishedTable, load_table, tables
-from analysis.reproduction import Reproduced, reproduce, row_name
-from analysis.select import Records
+from analysis import formatting
+from analysis.published.comparison import Reproduced, reproduce, row_name
+from analysis.published.tables import PublishedTable, load_table, tables
+from analysis.records.model import Records
 from analysis.tables import EMPTY, Column, Table, Value, rendering
-from suite.specs import BASELINE
+from analysis.verdicts.results import Findings
+from suite.core.specs import BASELINE
 
 _COLUMNS = (
     Column("row", "row"),
@@ -101,16 +101,16 @@ def _values(row: Reproduced) -> tuple[Value, ...]:
         _number(difference, sign=True),
         _number(row.published_gain, sign=True),
         _gain(row),
-        Value(str(row.seeds or formats.NONE), row.seeds),
+        Value(str(row.seeds or formatting.NONE), row.seeds),
         Value(row.outcome),
-        Value(row.cell or formats.NONE),
+        Value(row.cell or formatting.NONE),
     )
 
 
 def _gain(row: Reproduced) -> Value:
     if row.gain is None:
         return EMPTY
-    text = formats.points(row.gain / 100)
+    text = formatting.points(row.gain / 100)
     if row.gain_half_width is None or row.gain_interval is None:
         return Value(text, row.gain / 100)
     low, high = (bound / 100 for bound in row.gain_interval)
@@ -120,12 +120,12 @@ def _gain(row: Reproduced) -> Value:
 def _number(percent: float | None, *, sign: bool = False) -> Value:
     if percent is None:
         return EMPTY
-    return Value(formats.points(percent / 100) if sign else _percent(percent), percent / 100)
+    return Value(formatting.points(percent / 100) if sign else _percent(percent), percent / 100)
 
 
 def _percent(percent: float) -> str:
     """With the two decimals that the papers print."""
-    return formats.percent(percent / 100)
+    return formatting.percent(percent / 100)
 
 
 def _departures(records: Records) -> Iterator[str]:
@@ -141,7 +141,7 @@ def _caption(published: PublishedTable, records: Records) -> Iterator[str]:
     """What the figures are."""
     name = {"test_top1_error": "top-1", "test_top5_error": "top-5"}[records.metric]
     over = "the baseline" if published.reference.name == BASELINE else published.reference.label
-    half = f"half the {formats.level(records.alpha)} interval"
+    half = f"half the {formatting.level(records.alpha)} interval"
     yield (
         f"Test {name} error; ours: mean ± {half} over seeds. Gains in percentage points over {over}, positive is "
         "better."

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from analysis.formats import NONE, plural
+from analysis.formatting import NONE, plural
 from analysis.tables import Column, Table, Value, latex
 
 Links = Callable[[str], str | None]  # of a run id: the address of its page; None: it has none

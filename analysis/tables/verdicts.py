@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from analysis import formats
-from analysis.findings import CellName, Findings, cell_name
-from analysis.leaderboard import decimals, difference_value, metric_name
+from analysis import formatting
 from analysis.tables import EMPTY, Column, Table, Value, without_empty
-from analysis.tables.standings import Row, place, standings
-from analysis.verdicts import Verdict
+from analysis.tables.leaderboard import decimals, difference_value, metric_name
+from analysis.verdicts.cell_rows import Row, place, standings
+from analysis.verdicts.model import Verdict
+from analysis.verdicts.results import CellName, Findings, cell_name
 
 _COLUMNS = (
     Column("dataset", "dataset"),
@@ -46,10 +46,11 @@ def verdicts(findings: Findings) -> list[Table]:
         title="Verdicts",
         caption=(
             f"Paired difference in test {metric_name(records)} error to the baseline, in percentage points, with its "
-            f"{formats.level(records.alpha)} interval; positive is better. p: of the test that decides at this number "
+            f"{formatting.level(records.alpha)} interval; positive is better. p: of the test that "
+            "decides at this number "
             "of seeds; Holm-adjusted over every non-baseline cell of the study. Bootstrap: the mean difference's BCa "
             "interval, from 10 seeds on; it decides nothing. Sees: the smallest mean difference "
-            f"that so many seeds see with power 0.8; seeds needed: to see {formats.size(records.rope)} pp. Seed "
+            f"that so many seeds see with power 0.8; seeds needed: to see {formatting.size(records.rope)} pp. Seed "
             "correlation: of baseline's and variant's errors over the seeds."
         ),
         columns=columns,
@@ -64,7 +65,7 @@ def _values(one: Verdict, row: Row, digits: int) -> tuple[Value, ...]:
     if better is not None:
         value, low, high = better
         chance = Value(f"{value:.2f}", value, detail=f"[{low:.2f} .. {high:.2f}]", low=low, high=high)
-    sees = EMPTY if one.smallest_effect is None else Value(formats.size(one.smallest_effect), one.smallest_effect)
+    sees = EMPTY if one.smallest_effect is None else Value(formatting.size(one.smallest_effect), one.smallest_effect)
     correlation = EMPTY if one.seed_correlation is None else Value(f"{one.seed_correlation:.2f}", one.seed_correlation)
     return (
         Value(one.dataset),
@@ -74,12 +75,12 @@ def _values(one: Verdict, row: Row, digits: int) -> tuple[Value, ...]:
         difference_value(row, digits),
         Value(str(one.seeds), one.seeds),
         _count(one.wins),
-        Value(formats.p_value(one.p_value), one.p_value),
-        Value(formats.p_value(one.p_adjusted), one.p_adjusted),
-        Value(one.test or formats.NONE),
+        Value(formatting.p_value(one.p_value), one.p_value),
+        Value(formatting.p_value(one.p_adjusted), one.p_adjusted),
+        Value(one.test or formatting.NONE),
         _bootstrap(one, digits),
         chance,
-        Value(formats.p_value(one.equivalence_p), one.equivalence_p),
+        Value(formatting.p_value(one.equivalence_p), one.equivalence_p),
         sees,
         _count(one.seeds_needed),
         correlation,
@@ -91,7 +92,7 @@ def _bootstrap(one: Verdict, digits: int) -> Value:
     if one.bootstrap is None:
         return EMPTY
     low, high = one.bootstrap
-    return Value(f"[{formats.interval(low, high, digits)}]", one.mean_difference, low=low, high=high)
+    return Value(f"[{formatting.interval(low, high, digits)}]", one.mean_difference, low=low, high=high)
 
 
 def _count(number: int | None) -> Value:

@@ -10,6 +10,6 @@ change by class, so it is made of `ConvUnit` and `Residual` where it has such st
 `Auxiliary` for further classifiers, and modules instead of functions for pools, activations and dropout. With a
 setting `width`, a factor on all widths, the variant `wide` can match its parameters to another variant's.
 
-`timm:NAME` needs no file: `_timm.py` cuts timm's classifiers. A file may also lie in a plug-in folder
-(`suite.registry`). docs/components.md has a row per backbone.
+`timm:NAME` needs no file: `suite.models.timm_adapter` cuts timm's classifiers. A file may also lie in a plug-in folder
+(`suite.core.registry`). docs/components.md has a row per backbone.
 """

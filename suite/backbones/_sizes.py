@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from suite.core.errors import Refused
+from suite.core.settings import Setting
 from suite.layers.model import Backbone, Stage
-from suite.settings import Refused, Setting
 
 SMALL_BELOW = 64  # pixels of the smaller image side (methods.md, section 1)
 

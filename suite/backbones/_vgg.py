@@ -6,8 +6,8 @@ from torch import nn
 from torchvision.models.vgg import cfgs
 
 from suite.backbones._sizes import STEM, WIDTH, PaddedBackbone, require, scaled, takes_small_stem
+from suite.core.settings import Setting
 from suite.layers.model import Backbone, ConvUnit, Stage
-from suite.settings import Setting
 
 SETTINGS = {
     "stem": Setting(

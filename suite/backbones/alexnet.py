@@ -6,8 +6,8 @@ from torch import nn
 
 from suite.backbones._lrn import response_norm
 from suite.backbones._sizes import require
+from suite.core.settings import Setting
 from suite.layers.model import Backbone, ConvUnit, Stage
-from suite.settings import Setting
 
 SETTINGS = {
     "dropout": Setting(0.5, "dropout before each hidden dense layer", low=0.0, high=0.95),

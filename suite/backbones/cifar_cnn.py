@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from suite.backbones._sizes import WIDTH, require, scaled
+from suite.core.settings import Setting
 from suite.layers.model import Backbone, ConvUnit, Stage
-from suite.settings import Setting
 
 SETTINGS = {
     "width": WIDTH,

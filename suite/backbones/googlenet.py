@@ -9,8 +9,8 @@ from torchvision.models.googlenet import Inception
 
 from suite.backbones._inception import initialise, unit
 from suite.backbones._sizes import STEM, WIDTH, require, scaled, takes_small_stem
+from suite.core.settings import Setting
 from suite.layers.model import Auxiliary, Backbone, Stage
-from suite.settings import Setting
 
 SETTINGS = {
     "stem": STEM,

@@ -6,8 +6,9 @@ from itertools import pairwise
 
 from torch import nn
 
+from suite.core.errors import Refused
+from suite.core.settings import Setting
 from suite.layers.model import Backbone, ConvUnit, Stage
-from suite.settings import Refused, Setting
 
 SETTINGS = {
     "net": Setting("auto", "which network; auto: mnist for 1 channel, cifar for 3", choices=("auto", "mnist", "cifar")),

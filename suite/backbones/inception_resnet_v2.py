@@ -5,9 +5,9 @@ timm's, a port of TensorFlow Slim's.
 
 from __future__ import annotations
 
-from suite.backbones import _timm
+from suite.core.settings import Setting
 from suite.layers.model import Backbone
-from suite.settings import Setting
+from suite.models import timm_adapter
 
 SETTINGS = {
     "dropout": Setting(0.2, "before the classifier; the paper keeps 0.8 of the units (Fig. 15)", low=0.0, high=0.95)
@@ -20,4 +20,6 @@ def build(shape: tuple[int, int, int], classes: int, *, dropout: float = 0.2) ->
     Raises:
         Refused: an image side is below 75 pixels.
     """
-    return _timm.build(shape, classes, model="inception_resnet_v2", drop_rate=dropout, owner="inception_resnet_v2")
+    return timm_adapter.build(
+        shape, classes, model="inception_resnet_v2", drop_rate=dropout, owner="inception_resnet_v2"
+    )

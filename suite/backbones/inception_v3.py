@@ -7,8 +7,8 @@ from torchvision.models.inception import InceptionA, InceptionB, InceptionC, Inc
 
 from suite.backbones._inception import initialise, unit
 from suite.backbones._sizes import require
+from suite.core.settings import Setting
 from suite.layers.model import Auxiliary, Backbone, Stage
-from suite.settings import Setting
 
 SETTINGS = {
     "aux_weight": Setting(

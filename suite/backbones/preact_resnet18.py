@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from suite.backbones._sizes import WIDTH, require, scaled
+from suite.core.settings import Setting
 from suite.layers.model import Backbone, PoolingConv2d, Residual, Stage
-from suite.settings import Setting
 
 WIDTHS = (64, 64, 128, 256, 512)
 MAX_STRIDE = 8

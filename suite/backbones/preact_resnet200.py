@@ -8,9 +8,9 @@ from __future__ import annotations
 from timm.layers import BatchNormAct2d, create_conv2d
 from timm.models.resnetv2 import ResNetV2
 
-from suite.backbones import _timm
+from suite.core.settings import Setting
 from suite.layers.model import Backbone
-from suite.settings import Setting
+from suite.models import timm_adapter
 
 SETTINGS: dict[str, Setting] = {}
 
@@ -18,7 +18,8 @@ DEPTHS = (3, 24, 36, 3)  # bottleneck blocks per stage: 2 + 3 * 66 = 200 layers
 
 
 def build(shape: tuple[int, int, int], classes: int) -> Backbone:
-    """64,666,152 parameters with 3 channels and 1000 classes, by arithmetic over the layers (tests/test_timm.py).
+    """64,666,152 parameters with 3 channels and 1000 classes, by arithmetic over the layers
+    (tests/suite/models/test_timm_adapter.py).
 
     The authors' code has a batch norm and ReLU more, after the first convolution (128 parameters), and strides in the
     first 1 x 1 convolution of a block; timm's class strides in its 3 x 3 one.
@@ -33,4 +34,4 @@ def build(shape: tuple[int, int, int], classes: int) -> Backbone:
         conv_layer=create_conv2d,
         norm_layer=BatchNormAct2d,
     )
-    return _timm.cut(model, shape, classes, owner="preact_resnet200")
+    return timm_adapter.cut(model, shape, classes, owner="preact_resnet200")

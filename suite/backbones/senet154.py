@@ -6,9 +6,9 @@ timm's: a 64 x 4d ResNeXt-152 with SE blocks, a stem of three 3 x 3 convolutions
 
 from __future__ import annotations
 
-from suite.backbones import _timm
+from suite.core.settings import Setting
 from suite.layers.model import Backbone
-from suite.settings import Setting
+from suite.models import timm_adapter
 
 SETTINGS = {"dropout": Setting(0.2, "before the classifier, as in the paper's appendix", low=0.0, high=0.95)}
 
@@ -19,4 +19,4 @@ def build(shape: tuple[int, int, int], classes: int, *, dropout: float = 0.2) ->
     Raises:
         Refused: an image side is too small to be halved five times (17 pixels).
     """
-    return _timm.build(shape, classes, model="senet154", drop_rate=dropout, owner="senet154")
+    return timm_adapter.build(shape, classes, model="senet154", drop_rate=dropout, owner="senet154")

@@ -6,8 +6,8 @@ from torch import nn
 
 from suite.backbones._lrn import response_norm
 from suite.backbones._sizes import require
+from suite.core.settings import Setting
 from suite.layers.model import Backbone, ConvUnit, Stage
-from suite.settings import Setting
 
 MIDDLE = {"standard": (384, 384, 256), "large": (512, 1024, 512)}
 

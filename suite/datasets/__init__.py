@@ -8,35 +8,3 @@
 
 `root` is the data directory (`GRAFTBENCH_DATA` or `--data`, default `./data`); studies carry names, not paths.
 """
-
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Literal
-
-Part = Literal["train", "test"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What is known of a dataset without reading its images.
-
-    Attributes:
-        shape: (channels, height, width) of every image, decoded.
-        mean, std: per channel on the 0-1 scale, over the training part; None: computed when it is decoded.
-        validation: examples held out of the training part when neither recipe nor study says otherwise.
-        missing: why the files can't be used, with the path and the command that makes them; None when they are there.
-    """
-
-    title: str
-    classes: int
-    shape: tuple[int, int, int]
-    train_examples: int
-    test_examples: int
-    validation: int
-    mean: tuple[float, ...] | None
-    std: tuple[float, ...] | None
-    licence: str
-    source: str  # where images, mean and std come from
-    class_names: tuple[str, ...] = ()
-    missing: str | None = None

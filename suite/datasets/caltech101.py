@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from suite.datasets import Facts, Part
-from suite.datasets._caltech import CaltechSet, photograph_settings
-from suite.datasets._fetch import download
-from suite.datasets._images import Resize
-from suite.datasets._source import Source
+from suite.data.class_folders import CaltechSet, photograph_settings
+from suite.data.fetch import download
+from suite.data.images import Resize
+from suite.data.source import Facts, Part, Source
 
 SETTINGS = photograph_settings()
 

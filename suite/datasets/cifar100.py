@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from suite.datasets import Facts, Part
-from suite.datasets._cifar import EXAMPLES, SHAPE, CifarSet
-from suite.datasets._fetch import download
-from suite.datasets._settings import validation_setting
-from suite.datasets._source import Source
+from suite.data.cifar import EXAMPLES, SHAPE, CifarSet
+from suite.data.fetch import download
+from suite.data.settings import validation_setting
+from suite.data.source import Facts, Part, Source
 
 SETTINGS = {"validation": validation_setting("5,000, 50 per class (SIRe's split)")}
 

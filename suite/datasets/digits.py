@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.datasets import Facts, Part
-from suite.datasets._source import Arrays, Images, Labels, Source
-from suite.datasets._splits import allocate
-from suite.settings import Refused, Setting
-from suite.specs import hashed
+from suite.core.errors import Refused
+from suite.core.settings import Setting
+from suite.core.specs import hashed
+from suite.data.source import Arrays, Facts, Images, Labels, Part, Source
+from suite.data.splits import allocate
 
 SETTINGS = {
     "size": Setting(16, "image side in pixels; every pixel of the 8 x 8 images is repeated", choices=(8, 16, 24, 32)),

@@ -10,19 +10,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from suite.datasets import Facts, Part
-from suite.datasets._folders import Tree, fixed_test, scan
-from suite.datasets._images import Resize
-from suite.datasets._settings import (
-    FIFTH_OR_TENTH,
-    held_out,
-    path_setting,
-    resize_setting,
-    size_setting,
-    validation_setting,
-)
-from suite.datasets._source import ImageFiles, Labels, Source
-from suite.settings import Refused, Setting
+from suite.core.errors import Refused
+from suite.core.settings import Setting
+from suite.data.class_folders import Tree, fixed_test, scan
+from suite.data.images import Resize
+from suite.data.settings import FIFTH_OR_TENTH, held_out, path_setting, resize_setting, size_setting, validation_setting
+from suite.data.source import Facts, ImageFiles, Labels, Part, Source
 
 SETTINGS = {
     "path": path_setting(),

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from suite.datasets import Facts, Part
-from suite.datasets._folders import class_folders, scan
-from suite.datasets._images import Resize
-from suite.datasets._settings import resize_setting, size_setting
-from suite.datasets._source import ImageFiles, Source
-from suite.settings import Refused
+from suite.core.errors import Refused
+from suite.data.class_folders import class_folders, scan
+from suite.data.images import Resize
+from suite.data.settings import resize_setting, size_setting
+from suite.data.source import Facts, ImageFiles, Part, Source
 
 SETTINGS = {"size": size_setting(256), "resize": resize_setting("crop")}
 

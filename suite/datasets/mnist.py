@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from suite.datasets import Facts, Part
-from suite.datasets._fetch import download
-from suite.datasets._idx import CLASSES, EXAMPLES, SIDE, IdxSet
-from suite.datasets._settings import validation_setting
-from suite.datasets._source import Source
+from suite.data.fetch import download
+from suite.data.idx import CLASSES, EXAMPLES, SIDE, IdxSet
+from suite.data.settings import validation_setting
+from suite.data.source import Facts, Part, Source
 
 SETTINGS = {"validation": validation_setting("10,000 (papers/image-gradients.md's split: 5000)")}
 

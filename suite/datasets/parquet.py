@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
-from suite.datasets import Facts, Part
-from suite.datasets._images import Resize
-from suite.datasets._parquet_columns import Columns, find_columns
-from suite.datasets._parquet_rows import ParquetRows, first_shape, label_column, metadata
-from suite.datasets._settings import FIFTH_OR_TENTH, LARGEST, held_out, path_setting, resize_setting, validation_setting
-from suite.datasets._source import Source
-from suite.settings import Refused, Setting
+from suite.core.errors import Refused
+from suite.core.settings import Setting
+from suite.data.images import Resize
+from suite.data.parquet_rows import Columns, ParquetRows, find_columns, first_shape, label_column, metadata
+from suite.data.settings import FIFTH_OR_TENTH, LARGEST, held_out, path_setting, resize_setting, validation_setting
+from suite.data.source import Facts, Part, Source
 
 SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.parquet")
 

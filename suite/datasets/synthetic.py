@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.datasets import Facts, Part
-from suite.datasets._settings import validation_setting
-from suite.datasets._source import Arrays, Images, Labels, Source
-from suite.settings import Refused, Setting
-from suite.specs import hashed
+from suite.core.errors import Refused
+from suite.core.settings import Setting
+from suite.core.specs import hashed
+from suite.data.settings import validation_setting
+from suite.data.source import Arrays, Facts, Images, Labels, Part, Source
 
 SETTINGS = {
     "classes": Setting(10, "number of classes", low=2),

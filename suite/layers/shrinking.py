@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from suite.core.errors import Refused
+from suite.core.settings import Setting
 from suite.layers.model import Backbone, PoolingConv2d
 from suite.layers.shapes import for_shapes
 from suite.layers.spectral import DiffStride, FixedSpectralPool, HartleyPool
 from suite.layers.surgery import follow
-from suite.settings import Refused, Setting
 
 Pair = tuple[float, float]
 
@@ -197,7 +198,7 @@ def refuse_unfit(backbone: Backbone, owner: str) -> None:
 def _on_meta(backbone: Backbone) -> tuple[Backbone, Tensor]:
     """A copy without numbers, in evaluation mode, and one image; the graph of its forward pass is recorded."""
     if backbone.input_shape is None:
-        raise ValueError("the backbone's input_shape is not set; suite.assembly.build_backbone does that")
+        raise ValueError("the backbone's input_shape is not set; suite.models.assembly.build_backbone does that")
     # Deep copies take what the memo has for a tensor, so that no weight is copied.
     memo: dict[int, Any] = {id(buffer): buffer.to("meta") for buffer in backbone.buffers()}
     memo |= {id(parameter): nn.Parameter(parameter.detach().to("meta")) for parameter in backbone.parameters()}

@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-from suite.settings import Refused
+from suite.core.errors import Refused
 
 
 def prepare_to_join(address: str) -> None:

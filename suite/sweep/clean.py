@@ -6,11 +6,11 @@ import contextlib
 import shutil
 import time
 
-from suite.config import Study
-from suite.folder import drop_checkpoints
-from suite.records import FINISHED
-from suite.sweep.ledger import Ledger
-from suite.tracking.store import check_store, forget_experiment, tracking_uri
+from suite.core.records import FINISHED
+from suite.core.trial_folder import drop_checkpoints
+from suite.study.config import Study
+from suite.sweep.storage import Ledger
+from suite.tracking.mlflow_store import check_store, forget_experiment, tracking_uri
 
 
 def remove_checkpoints(study: Study) -> str:

@@ -11,9 +11,9 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from suite.plan import Plan, PlannedCell
-from suite.records import Epoch, Record
-from suite.specs import Cell, Trial
+from suite.core.records import Epoch, Record
+from suite.core.specs import Cell, Trial
+from suite.study.plan import Plan, PlannedCell
 
 _REFRESH_SECONDS = 0.5
 _LINE_SECONDS = 15.0

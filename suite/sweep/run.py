@@ -13,20 +13,20 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from suite.config import Resources
-from suite.plan import Conditions, Plan, group_label
-from suite.records import Record
-from suite.specs import Cell, Component, Trial
+from suite.core.records import Record
+from suite.core.specs import Cell, Component, Trial
+from suite.study.config import Resources
+from suite.study.plan import Conditions, Plan, group_label
 from suite.sweep.address import no_ray, prepare_to_join
-from suite.sweep.conditions import decide
-from suite.sweep.conductor import Conductor
-from suite.sweep.images import prepare
-from suite.sweep.ledger import Ledger
-from suite.sweep.local import run_local
-from suite.sweep.looks import settled, unplanned, with_looks
-from suite.sweep.places import Places
+from suite.sweep.context import Places
+from suite.sweep.execution_settings import decide
+from suite.sweep.in_process import run_local
+from suite.sweep.interim_looks import settled, unplanned, with_looks
+from suite.sweep.prepare_data import prepare
 from suite.sweep.progress import Progress
-from suite.tracking.store import check_experiment, check_store, open_experiment, tracking_uri
+from suite.sweep.scheduler import Conductor
+from suite.sweep.storage import Ledger
+from suite.tracking.mlflow_store import check_experiment, check_store, open_experiment, tracking_uri
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def _looked(plan: Plan, ledger: Ledger, console: Console) -> Plan:
 
 
 def _run(plan: Plan, ledger: Ledger, uri: str, options: Options, resources: Resources, console: Console) -> Outcome:
-    from suite.tracking.writer import MlflowWriter  # MLflow takes seconds to import
+    from suite.tracking.mlflow_writer import MlflowWriter  # MLflow takes seconds to import
 
     client, experiment = open_experiment(plan, uri)
     with contextlib.closing(MlflowWriter(client, experiment, plan, ledger.path / "trials")) as writer:
@@ -131,7 +131,7 @@ def _train(conductor: Conductor, ledger: Ledger, plan: Plan, options: Options, r
     if options.local:
         run_local(conductor, ledger, places)
         return
-    from suite.sweep.cluster import run_on_ray  # Ray takes seconds to import
+    from suite.sweep.ray_tune import run_on_ray  # Ray takes seconds to import
 
     run_on_ray(conductor, ledger, places, resources)
 
@@ -174,15 +174,15 @@ def _ray(plan: Plan, ledger: Ledger, options: Options) -> Iterator[tuple[Resourc
         prepare_to_join(options.address)
     import ray
 
-    from suite.sweep import cluster
+    from suite.sweep import ray_tune
 
     try:
-        cluster.connect(options.address)
+        ray_tune.connect(options.address)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise no_ray(options.address, error) from error
     try:
-        resources, device = cluster.settled(plan.study.resources, options.device)
-        cluster.refuse_too_large(resources)
+        resources, device = ray_tune.settled(plan.study.resources, options.device)
+        ray_tune.refuse_too_large(resources)
         yield resources, device
     finally:
         ray.shutdown()

@@ -13,10 +13,10 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from suite.plan import Conditions, Plan, PlannedCell
-from suite.records import FINISHED, Epoch, Record
-from suite.specs import Settings, Space, Trial, freeze, hashed
-from suite.training import recipes
+from suite.core import recipes
+from suite.core.records import FINISHED, Epoch, Record
+from suite.core.specs import Settings, Space, Trial, freeze, hashed
+from suite.study.plan import Conditions, Plan, PlannedCell
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -7,12 +7,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from suite.plan import Plan
-from suite.records import STATUSES
-from suite.settings import Refused
-from suite.specs import Cell
-from suite.sweep.ledger import Ledger
-from suite.sweep.looks import with_looks
+from suite.core.errors import Refused
+from suite.core.records import STATUSES
+from suite.core.specs import Cell
+from suite.study.plan import Plan
+from suite.sweep.interim_looks import with_looks
+from suite.sweep.storage import Ledger
 
 
 def study_status(plan: Plan) -> dict[str, Any]:

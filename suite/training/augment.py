@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from suite.specs import Streams
-from suite.training.recipes import Recipe
+from suite.core.recipes import Recipe
+from suite.core.specs import Streams
 
 # torchvision's defaults of RandomResizedCrop, from the Inception paper (arXiv 1409.4842, section 6)
 _AREA = (0.08, 1.0)

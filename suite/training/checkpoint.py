@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from suite.records import Epoch
+from suite.core.records import Epoch
 
 # What torch.load raises for a file that was cut short, overwritten or never a checkpoint.
 _BROKEN = (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, pickle.UnpicklingError)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from suite.specs import Streams
+from suite.core.specs import Streams
 from suite.training.augment import Augmentation, centre_crop, normalised
 from suite.training.feeds import Feed, Resident
 

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from suite.settings import Refused
+from suite.core.errors import Refused
 
 Precision = Literal["float32", "bf16"]
 

@@ -12,12 +12,12 @@ import torch._dynamo  # torch.optim imports it at its first step: seconds that w
 from torch import Tensor, nn
 from torch.nn import functional
 
+from suite.core.recipes import Recipe
+from suite.core.specs import Streams
 from suite.layers.model import Graft, ModelOutput
-from suite.specs import Streams
 from suite.training.augment import Augmentation
 from suite.training.data import Batch, Examples, Scaling, TrainingData, evaluation_batches, training_batches
 from suite.training.execution import Execution, seeded
-from suite.training.recipes import Recipe
 
 _RECONSTRUCTION = "reconstruction_mse_"
 _CHECK_EVERY = 50  # steps between looks at the loss: each look makes a GPU wait

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import torch
 
+from suite.core.recipes import Recipe
+from suite.core.specs import Streams
 from suite.layers.model import Graft
-from suite.specs import Streams
 from suite.training.augment import Augmentation
 from suite.training.data import Examples, Scaling, TrainingData
 from suite.training.execution import Execution
 from suite.training.loop import build_optimizer, train_epoch
-from suite.training.recipes import Recipe
 
 
 def find_micro_batch(

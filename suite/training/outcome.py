@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from suite import records
-from suite.records import Epoch, Record, Status
-from suite.settings import Refused
-from suite.specs import Trial
-from suite.training.recipes import Selection, resolve
+from suite.core import records
+from suite.core.errors import Refused
+from suite.core.recipes import Selection, resolve
+from suite.core.records import Epoch, Record, Status
+from suite.core.specs import Trial
 
 _LOWER_IS_BETTER: dict[Selection, Callable[[Epoch], float]] = {
     "validation_error": lambda epoch: epoch.validation_top1_error,

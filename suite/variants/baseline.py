@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from suite.core.settings import Setting
 from suite.layers.model import Backbone, Graft
-from suite.settings import Setting
 
 SETTINGS: dict[str, Setting] = {}
 

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from suite.core.errors import Refused
+from suite.core.settings import Setting, resolve
 from suite.layers.model import Backbone, Graft, ModelOutput
 from suite.layers.shrinking import Pair, Place, fill, places, refuse_unfit
 from suite.layers.spectral import DiffStride, project_strides
-from suite.settings import Refused, Setting, resolve
 
 
 def parse_strides(given: Any) -> str | tuple[float, ...]:

@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from suite.core.settings import Setting, resolve
 from suite.layers.model import Backbone, Graft
 from suite.layers.shrinking import END_STRIDE, POSITION, Pair, fill, fill_end
 from suite.layers.spectral import DiffStride, HartleyPool
-from suite.settings import Setting, resolve
 from suite.variants import diffstride
 
 SETTINGS = {

@@ -7,9 +7,10 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from suite.core.errors import Refused
+from suite.core.settings import Setting, resolve
 from suite.layers.gradients import FORMS
 from suite.layers.model import Backbone, Graft, ModelOutput
-from suite.settings import Refused, Setting, resolve
 
 SETTINGS = {
     "fusion": Setting(

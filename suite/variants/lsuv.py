@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from suite.core.errors import Refused
+from suite.core.settings import Setting
 from suite.layers.model import Auxiliary, Backbone, Graft
-from suite.settings import Refused, Setting
 
 SETTINGS = {
     "tolerance": Setting(0.1, "Tol_var: how far from 1 a layer's output variance may end", low=1e-6, high=1.0),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from suite.core.settings import Setting
 from suite.layers.model import Backbone, Graft
-from suite.settings import Setting
 
 SETTINGS: dict[str, Setting] = {}
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
+from suite.core.errors import Refused
+from suite.core.settings import Setting
 from suite.layers.model import Auxiliary, Backbone, Graft
 from suite.layers.surgery import replace
-from suite.settings import Refused, Setting
 
 SETTINGS: dict[str, Setting] = {}
 

@@ -6,9 +6,10 @@ from collections import OrderedDict
 
 from torch import nn
 
+from suite.core.errors import Refused
+from suite.core.settings import Setting
 from suite.layers.model import Backbone, Graft, Residual
 from suite.layers.surgery import replace
-from suite.settings import Refused, Setting
 
 SETTINGS: dict[str, Setting] = {}
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from suite.core.errors import Refused
+from suite.core.settings import Setting
 from suite.layers.model import Backbone, Graft
 from suite.layers.surgery import replace
-from suite.settings import Refused, Setting
 
 SETTINGS: dict[str, Setting] = {}
 

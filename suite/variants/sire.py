@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from suite.core.errors import Refused
+from suite.core.settings import Setting, resolve
 from suite.layers.decoders import Decoder, StageTrace, takes_residual, trace_stage
 from suite.layers.model import Backbone, Graft, ModelOutput, Stage
-from suite.settings import Refused, Setting, resolve
 
 WRAPS = True
 

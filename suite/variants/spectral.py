@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from suite.core.errors import Refused
+from suite.core.settings import Setting, resolve
 from suite.layers.model import Backbone, Graft
 from suite.layers.shrinking import END_STRIDE, POSITION, fill, fill_end, places, refuse_unfit
 from suite.layers.spectral import FixedSpectralPool, HartleyPool
-from suite.settings import Refused, Setting, resolve
 
 SETTINGS = {
     "where": Setting(

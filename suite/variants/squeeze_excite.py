@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from suite.core.errors import Refused
+from suite.core.settings import Setting
 from suite.layers import squeeze_excite
 from suite.layers.model import Backbone, Graft
-from suite.settings import Refused, Setting
 
 SETTINGS = {
     "reduction": Setting(16, "r: a block's hidden layer has channels // r units, at least one (section 6.1)", low=1),

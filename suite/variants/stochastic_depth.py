@@ -6,9 +6,10 @@ from typing import Any
 
 from torchvision.ops import StochasticDepth
 
+from suite.core.errors import Refused
+from suite.core.settings import Setting
 from suite.layers.model import Backbone, Graft
 from suite.layers.surgery import residuals
-from suite.settings import Refused, Setting
 
 
 def parse_survival(given: Any) -> float:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from suite.core.errors import Refused
+from suite.core.recipes import KNOBS
+from suite.core.settings import Setting
 from suite.layers.model import Backbone, Graft
-from suite.settings import Refused, Setting
-from suite.training.recipes import KNOBS
 
 CHANGEABLE = (
     "optimizer",

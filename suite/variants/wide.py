@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 
-from suite import grafting
+from suite.core.errors import Refused
+from suite.core.settings import Setting
+from suite.core.specs import parts
 from suite.layers.model import Backbone, Graft, parameter_count
-from suite.settings import Refused, Setting
-from suite.specs import parts
+from suite.models import grafting
 
 RESTARTS = True  # other shapes can't start from the baseline's values
 ALONE = True  # it builds another backbone, which would undo what other variants did to this one

@@ -1,0 +1,47 @@
+"""Which cells of a group share a figure, and how each looks there: the baseline, and up to six variants."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from analysis.figures.style import BASELINE_LOOK, LOOKS, Look, chunks
+from analysis.records.model import CellResults, Group
+
+
+@dataclass(frozen=True)
+class Cast:
+    """`number` of `total`; a group of many variants takes several figures, with the baseline in each."""
+
+    group: Group
+    cells: tuple[tuple[CellResults, Look], ...]
+    number: int
+    total: int
+
+    @property
+    def title(self) -> str:
+        """`digits / cnn`, with `(2 of 3)` where there are several."""
+        part = f" ({self.number} of {self.total})" if self.total > 1 else ""
+        return f"{self.group.dataset} / {self.group.backbone}{part}"
+
+    def id(self, kind: str) -> str:
+        return slug(kind, self.group.dataset, self.group.backbone, self.number if self.total > 1 else "")
+
+
+def casts(group: Group, seen: Callable[[CellResults], bool]) -> list[Cast]:
+    """The group's cells of which there is something to show; none when there is nothing at all.
+
+    A cell looks the same in every figure of its group, whichever others are shown beside it.
+    """
+    own = [(cell, BASELINE_LOOK) for cell in group.cells if cell.is_baseline and seen(cell)]
+    parts = chunks([cell for cell in group.cells if not cell.is_baseline and not cell.refused], len(LOOKS))
+    shown = [[(cell, look) for cell, look in zip(part, LOOKS, strict=False) if seen(cell)] for part in parts]
+    filled = [part for part in shown if part] or ([[]] if own else [])
+    return [Cast(group, (*own, *part), number, len(filled)) for number, part in enumerate(filled, start=1)]
+
+
+def slug(*parts: object) -> str:
+    """A file name from names of any kind: lower case letters, digits and hyphens."""
+    words = [re.sub(r"[^a-z0-9]+", "-", str(part).lower()).strip("-")[:32].strip("-") for part in parts]
+    return "-".join(word for word in words if word)

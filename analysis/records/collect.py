@@ -1,0 +1,308 @@
+"""MLflow in, Parquet out: the only file of the analysis that knows MLflow.
+
+A database is read by SQL (one read-only snapshot), a server through its REST calls; both give the same files:
+`trials.parquet` (the columns of `suite.core.records.COLUMNS`, then `run_id`, `started` and `ended` in milliseconds
+since 1970), `epochs/` (Parquet files of `EPOCH_COLUMNS`), `predictions/<trial_key>.parquet`, `study.json`, and
+`manifest.json`, which says what was seen: the next time only runs that have changed since are read.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.request import url2pathname
+
+import numpy as np
+import pyarrow as pa
+
+from analysis.records import epoch_files
+from analysis.records.manifest import Manifest, locked
+from analysis.records.mlflow_runs import Run, number
+from analysis.records.update import Source, update
+from suite.core.records import STUDY_TAG, NewerSchemaError, check_experiment_schema
+from suite.core.redaction import redact_text, redact_uri
+
+log = logging.getLogger(__name__)
+
+DEFAULT_URI = "sqlite:///runs/mlflow.db"
+EPOCH_PREFIX = "epoch/"
+_SECONDS = 5  # for a server to answer at all
+
+
+class StudyNotFoundError(LookupError):
+    """No such study, or no store that can be read, at a tracking URI; the message is one sentence for people."""
+
+
+def default_uri() -> str:
+    """Where a study's records are looked for unless the command line says: MLFLOW_TRACKING_URI, else a local file."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+
+
+def collect(tracking_uri: str, study: str, out: Path, full: bool = False) -> Path:
+    """Bring the records of `study` under `out` up to date, whole or not at all, and return `out`.
+
+    Args:
+        full: read every run again, whatever the manifest says.
+
+    Raises:
+        StudyNotFoundError: the store or the study is not there, or can't be read; the message says what to do.
+        NewerSchemaError: a later version wrote the study, or what `out` holds.
+    """
+    with _opened(tracking_uri, study) as source:
+        plan = _study_of(source.tags, study, tracking_uri)
+        out.mkdir(parents=True, exist_ok=True)
+        now = datetime.now(UTC).isoformat("T", "seconds")
+        head = Manifest(study, redact_uri(tracking_uri), source.experiment_id, now)
+        with locked(out):
+            update(source, plan, out, head, full)
+    return out
+
+
+def _study_of(tags: Mapping[str, str], study: str, uri: str) -> dict[str, Any]:
+    """The study's tag; one longer than MLflow's limit of 20,000 characters goes on in `graftbench.study.1`, `.2`..."""
+    if STUDY_TAG not in tags:
+        raise StudyNotFoundError(f"Experiment {study!r} at {redact_uri(uri)} was not written by Graftbench.")
+    try:
+        check_experiment_schema(tags)
+    except NewerSchemaError as error:
+        raise NewerSchemaError(f"Study {study!r} at {redact_uri(uri)}: {error}.") from error
+    texts, index = [tags[STUDY_TAG]], 1
+    while f"{STUDY_TAG}.{index}" in tags:
+        texts.append(tags[f"{STUDY_TAG}.{index}"])
+        index += 1
+    plan: dict[str, Any] = json.loads("".join(texts))
+    return plan
+
+
+def _not_found(study: str, uri: str, known: Iterable[str]) -> StudyNotFoundError:
+    names = ", ".join(sorted(known)) or "none"
+    return StudyNotFoundError(f"No study {study!r} at {redact_uri(uri)}; studies there: {names}.")
+
+
+@contextmanager
+def _opened(uri: str, study: str) -> Iterator[Source]:
+    if uri.startswith(("http://", "https://")):
+        with _server_errors(uri):
+            yield _Server(uri, study)
+    elif re.match(r"(sqlite|postgresql|mysql|mssql)(\+\w+)?://", uri):
+        with _connection(uri) as connection:
+            yield _Database(connection, uri, study)
+    else:
+        raise StudyNotFoundError(
+            f"{redact_uri(uri)!r} is no tracking store: give sqlite:///, postgresql:// or http(s)://."
+        )
+
+
+# --- a database, by SQL
+
+_RUNS = """
+    SELECT r.run_uuid, r.status, r.start_time, r.end_time, r.artifact_uri FROM runs r
+    JOIN tags k ON k.run_uuid = r.run_uuid AND k.key = 'kind' AND k.value = 'trial'
+    WHERE r.experiment_id = :experiment AND r.lifecycle_stage = 'active'
+"""
+_TAGS = "SELECT run_uuid, key, value FROM tags WHERE run_uuid IN :runs"
+_VALUE = "CASE WHEN is_nan = '1' THEN NULL ELSE value END"  # so written it is true in SQLite and in PostgreSQL
+_METRICS = f"SELECT run_uuid, key, {_VALUE} FROM latest_metrics WHERE run_uuid IN :runs AND key NOT LIKE 'epoch/%'"
+_EPOCHS = "FROM metrics WHERE run_uuid IN :runs AND key LIKE 'epoch/%'"
+_GROUPS = (
+    f"SELECT run_uuid, key, COUNT(*), COUNT(DISTINCT step) {_EPOCHS} GROUP BY run_uuid, key ORDER BY run_uuid, key"
+)
+_POINTS = f"SELECT step, {_VALUE} {_EPOCHS} ORDER BY run_uuid, key, step"  # MLflow's index has this order
+
+
+@contextmanager
+def _connection(uri: str) -> Iterator[Any]:
+    """Read-only. SQLite is opened so by the driver, PostgreSQL by the transaction (one snapshot for all)."""
+    import sqlalchemy
+
+    try:
+        url = sqlalchemy.make_url(uri)
+        options: dict[str, Any] = {}
+        if url.get_backend_name() == "sqlite":
+            path = Path(url.database or "")
+            if not path.is_file():
+                raise StudyNotFoundError(f"No tracking database at {redact_uri(uri)}.")
+            url = sqlalchemy.make_url(
+                f"sqlite:///file:{path.resolve().as_uri().removeprefix('file://')}?mode=ro&uri=true"
+            )
+        elif url.get_backend_name() == "postgresql":
+            options = {"isolation_level": "REPEATABLE READ", "execution_options": {"postgresql_readonly": True}}
+            options["connect_args"] = {"connect_timeout": _SECONDS}
+        engine = sqlalchemy.create_engine(url, **options)
+    except (sqlalchemy.exc.ArgumentError, ValueError) as error:  # not shown: it may hold a password
+        raise StudyNotFoundError("Not the address of a database: write postgresql://USER@HOST/NAME.") from error
+    except ImportError as error:
+        raise StudyNotFoundError(f"The database's driver is not installed ({error}): pip install it.") from error
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        raise StudyNotFoundError(
+            f"The tracking database {redact_uri(uri)} can't be read ({reason}): check its address and login, and that "
+            "MLflow wrote it."
+        ) from error
+    finally:
+        engine.dispose()
+
+
+class _Database:
+    def __init__(self, connection: Any, uri: str, study: str) -> None:
+        self._connection, self._uri = connection, uri
+        active = "FROM experiments e WHERE e.lifecycle_stage = 'active'"
+        names = {name: key for key, name in self._rows(f"SELECT e.experiment_id, e.name {active}")}
+        if study not in names:
+            tagged = f"e.experiment_id IN (SELECT experiment_id FROM experiment_tags WHERE key = '{STUDY_TAG}')"
+            raise _not_found(study, uri, [name for (name,) in self._rows(f"SELECT e.name {active} AND {tagged}")])
+        self._experiment = names[study]
+        self.experiment_id = str(self._experiment)
+        found = self._rows("SELECT key, value FROM experiment_tags WHERE experiment_id = :one", one=self._experiment)
+        self.tags: dict[str, str] = {key: value or "" for key, value in found}
+
+    def runs(self) -> list[Run]:
+        return [Run(*row) for row in self._rows(_RUNS, experiment=self._experiment)]
+
+    def fill(self, runs: Sequence[Run]) -> None:
+        known = {run.run_id: run for run in runs}
+        for start in range(0, len(runs), epoch_files.RUNS):
+            some = [run.run_id for run in runs[start : start + epoch_files.RUNS]]
+            for run_id, key, value in self._rows(_TAGS, runs=some):
+                known[run_id].tags[key] = value or ""
+            for run_id, key, value in self._rows(_METRICS, runs=some):
+                known[run_id].metrics[key] = number(value)
+
+    def histories(self, runs: Sequence[Run]) -> pa.Table:
+        keys = {run.run_id: run.trial_key for run in runs}
+        found = self._rows(_GROUPS, runs=list(keys))
+        twice = any(points != steps for *_, points, steps in found)
+        groups = [(keys[run_id], key.removeprefix(EPOCH_PREFIX), points) for run_id, key, points, _ in found]
+        rows = self._rows(f"{_POINTS}, timestamp" if twice else _POINTS, runs=list(keys))
+        return epoch_files.table(groups, np.fromiter(rows, epoch_files.POINT, len(rows)))
+
+    def predictions(self, run: Run) -> bytes | None:
+        return _predictions(run, self._uri)
+
+    def _rows(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
+        """The driver's own tuples: rows of SQLAlchemy take several times as long."""
+        import sqlalchemy
+
+        text = sqlalchemy.text(statement)
+        if "runs" in values:
+            text = text.bindparams(sqlalchemy.bindparam("runs", expanding=True))
+        result = self._connection.execute(text, values)
+        rows: list[tuple[Any, ...]] = result.cursor.fetchall()
+        result.close()
+        return rows
+
+
+# --- a server, by REST
+
+
+def _mlflow() -> Any:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # an analysis tells nobody that it ran
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    import mlflow
+
+    return mlflow
+
+
+@contextmanager
+def _server_errors(uri: str) -> Iterator[None]:
+    """Trouble with a server as a sentence; one that doesn't answer is noticed before MLflow's minutes of retries."""
+    import requests
+
+    mlflow, insecure = _mlflow(), os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() == "true"
+    login = (
+        "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_TOKEN) to one that may read it"
+    )
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=_SECONDS, verify=not insecure)
+        yield
+    except mlflow.exceptions.MlflowException as error:
+        text = str(error)
+        if error.get_http_status_code() in (401, 403) or re.search(r"error code 40[13]|status code 40[13]", text):
+            raise StudyNotFoundError(f"The MLflow server at {redact_uri(uri)} refuses the login: {login}.") from error
+        raise StudyNotFoundError(
+            f"The MLflow server at {redact_uri(uri)} can't be read ({redact_text(text.splitlines()[0])})."
+        ) from error
+    except requests.RequestException as error:
+        raise StudyNotFoundError(
+            f"No MLflow server answers at {redact_uri(uri)} ({type(error).__name__}): check the address, or start it."
+        ) from error
+
+
+class _Server:
+    def __init__(self, uri: str, study: str) -> None:
+        self._client, self._uri = _mlflow().MlflowClient(tracking_uri=uri), uri
+        experiment = self._client.get_experiment_by_name(study)
+        if experiment is None or experiment.lifecycle_stage != "active":
+            known = [item.name for item in self._client.search_experiments() if STUDY_TAG in item.tags]
+            raise _not_found(study, uri, known)
+        self.experiment_id = str(experiment.experiment_id)
+        self.tags: dict[str, str] = dict(experiment.tags)
+        self._data: dict[str, Any] = {}  # of the runs, by id: it comes with them
+
+    def runs(self) -> list[Run]:
+        found, token = [], None
+        while True:
+            filters = {"filter_string": "tags.kind = 'trial'", "max_results": 1000, "page_token": token}
+            page = self._client.search_runs([self.experiment_id], **filters)
+            for item in page:
+                info = item.info
+                found.append(Run(info.run_id, info.status, info.start_time, info.end_time, info.artifact_uri))
+                self._data[info.run_id] = item.data
+            token = page.token
+            if not token:
+                return found
+
+    def fill(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            data = self._data[run.run_id]
+            run.tags, run.metrics = dict(data.tags), {key: number(value) for key, value in data.metrics.items()}
+
+    def histories(self, runs: Sequence[Run]) -> pa.Table:
+        jobs = [(run, key) for run in runs for key in run.metrics if key.startswith(EPOCH_PREFIX)]
+
+        def read(job: tuple[Run, str]) -> list[tuple[int, float]]:
+            history = self._client.get_metric_history(job[0].run_id, job[1])
+            return [(item.step, item.value) for item in sorted(history, key=lambda item: (item.step, item.timestamp))]
+
+        with ThreadPoolExecutor(8) as pool:  # one call per run and metric is all that REST offers: 19 ms each
+            found = list(pool.map(read, jobs))
+        groups = [
+            (run.trial_key, key.removeprefix(EPOCH_PREFIX), len(points))
+            for (run, key), points in zip(jobs, found, strict=True)
+        ]
+        points = [point for points in found for point in points]
+        return epoch_files.table(groups, np.fromiter(points, epoch_files.POINT, len(points)))
+
+    def predictions(self, run: Run) -> bytes | None:
+        return _predictions(run, self._uri)
+
+
+# --- artifacts
+
+
+def _predictions(run: Run, uri: str) -> bytes | None:
+    source = f"{run.artifact_uri}/predictions.parquet"
+    if "://" not in source or source.startswith("file://"):
+        local = Path(url2pathname(source.removeprefix("file://")) if source.startswith("file://") else source)
+        return local.read_bytes() if local.is_file() else None
+    mlflow = _mlflow()
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            got = mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=name, tracking_uri=uri)
+            return Path(got).read_bytes()
+    except (mlflow.exceptions.MlflowException, OSError) as error:
+        log.debug("%s: %s", source, error)
+        return None

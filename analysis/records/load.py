@@ -1,0 +1,73 @@
+"""The records of one study from a folder: what `analysis.records.collect` wrote, checked against its manifest, or
+results from elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.records import checks, epoch_files, external, manifest, mlflow_runs
+from analysis.records.arrange import arrange
+from analysis.records.description import check_study
+from analysis.records.model import METRICS, Records
+from suite.core.records import COLUMNS, REQUIRED, Record
+
+NULLABLE = COLUMNS.keys() - REQUIRED[Record] - set(METRICS.values())  # a folder of an earlier version may lack them
+_ATTEMPTS = 3  # to read a folder while it is being collected
+
+
+def load(path: Path) -> Records:
+    """The records that `analysis.records.collect` wrote to a folder, or results from elsewhere
+    (`analysis.records.external`).
+
+    Args:
+        path: a folder; of results from elsewhere also a single Parquet or CSV file.
+
+    Raises:
+        FileNotFoundError: there are none.
+        ValueError: a file is cut short, changed since it was collected, lacks a column or has one of the wrong type;
+            or an error is no fraction. The message names it and says what to do.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"No records at {path}: there is no such file or folder.")
+    for attempt in range(_ATTEMPTS):
+        found = manifest.read(path) if path.is_dir() else None
+        if found is None:
+            return external.load(path)
+        try:
+            return _collected(path, found)
+        except (manifest.DamagedError, FileNotFoundError):  # a collector at work may have just moved the file
+            if attempt + 1 == _ATTEMPTS:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _collected(folder: Path, found: manifest.Manifest) -> Records:
+    files = manifest.verify(folder, found)
+    for name in ("trials.parquet", "study.json"):
+        if name not in files:
+            raise manifest.DamagedError(f"{folder / manifest.NAME} names no {name}: {manifest.REMEDY}.")
+    table = manifest.readable(folder / "trials.parquet", lambda: pq.read_table(files["trials.parquet"]))
+    checks.check_columns(str(folder / "trials.parquet"), table.schema, mlflow_runs.SCHEMA, manifest.REMEDY, NULLABLE)
+    table = checks.fill_columns(table, mlflow_runs.SCHEMA)
+    stored = [file for name, file in files.items() if name.startswith(f"{epoch_files.FOLDER}/")]
+    for file in stored:
+        schema = manifest.readable(file, partial(pq.read_schema, file))
+        checks.check_columns(str(file), schema, epoch_files.SCHEMA, manifest.REMEDY)
+    trials = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+    described = manifest.readable(folder / "study.json", lambda: json.loads(files["study.json"].read_text()))
+    study = check_study(described, str(folder / "study.json"))
+    names = checks.trial_names(trials)
+    checks.check_fractions(trials, names)
+    trials, problems = checks.without_infinities(trials, METRICS[str(study.get("metric", "top1"))], names)
+    epochs = manifest.readable(folder / epoch_files.FOLDER, lambda: epoch_files.read(stored).to_pandas())
+    records = arrange(trials, epochs, study)
+    source = {"tracking_uri": found.tracking, "experiment_id": found.experiment_id, "collected": found.collected}
+    return replace(records, source=source, problems=(*problems, *records.problems))

@@ -1,0 +1,168 @@
+"""What a study's records are in memory: `Records`, and its cells in groups."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from analysis.formatting import plural, ranges
+from analysis.records import superseded as passes
+from suite.core.records import Record
+from suite.core.specs import BASELINE
+
+METRICS = {"top1": "test_top1_error", "top5": "test_top5_error"}
+CELL = passes.CELL
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """Trials (one row each), epochs (long) and the study's plan.
+
+    Attributes:
+        superseded: rows of an earlier protocol.
+        source: where they are from, as far as that is known: `tracking_uri` (without password), `experiment_id`,
+            `collected` (UTC, ISO 8601); `files` of results from elsewhere.
+        problems: what could not be used and why, what was taken for granted; sentences for people.
+        lost: dataset, backbone and confirm seed of rows that were set aside: their groups must have those seeds.
+    """
+
+    trials: pd.DataFrame
+    epochs: pd.DataFrame
+    study: Mapping[str, Any]
+    superseded: pd.DataFrame
+    source: Mapping[str, Any] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    lost: frozenset[tuple[str, str, int]] = frozenset()
+
+    @property
+    def metric(self) -> str:
+        """The column of the primary metric."""
+        return METRICS[self.study.get("metric", "top1")]
+
+    @property
+    def alpha(self) -> float:
+        """Chance of any false HELPS or HURTS at one look: the study's alpha, split evenly over its planned looks."""
+        return float(self.study.get("alpha", 0.05)) / int(self.study.get("looks", 1))
+
+    @property
+    def rope(self) -> float:
+        """Half-width of the region of practical equivalence, a fraction."""
+        return float(self.study.get("rope", 0.005))
+
+
+@dataclass(frozen=True)
+class CellResults:
+    """A cell with its trials. `refused`: the sentence with which the plan refused it.
+
+    `in_family`: it counts in Holm's correction, whatever became of its trials (neither refused nor the baseline).
+    """
+
+    dataset: str
+    backbone: str
+    variant: str
+    settings: str
+    refused: str | None
+    in_family: bool
+    expected: tuple[int, ...]  # confirm seeds that the group must have, planned or tried
+    searches: int  # planned search trials
+    search: tuple[Record, ...]
+    confirm: tuple[Record, ...]
+
+    @property
+    def label(self) -> str:
+        return f"{self.variant} ({self.settings})" if self.settings else self.variant
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.variant == BASELINE
+
+    def by_seed(self) -> dict[int, Record]:
+        """The confirm trials by seed, whatever their status."""
+        return {record.seed: record for record in self.confirm}
+
+    @property
+    def doubtful(self) -> frozenset[int]:
+        """Confirm seeds with several trials of which nothing says which counts."""
+        counted = Counter(record.seed for record in self.confirm)
+        return frozenset(seed for seed, number in counted.items() if number > 1)
+
+    def errors(self, metric: str) -> dict[int, float]:
+        """Test error (fraction) by seed, of the completed confirm trials; a doubtful seed has none."""
+        doubtful = self.doubtful
+        done = (one for one in self.confirm if one.status == "completed" and one.seed not in doubtful)
+        found = {record.seed: getattr(record, metric) for record in done}
+        return {seed: error for seed, error in sorted(found.items()) if error is not None and math.isfinite(error)}
+
+    def gap(self, metric: str) -> str:
+        """Why the test errors of this cell are no full set; empty when they are.
+
+        `2 of 5 seeds diverged (1, 3)`, `no confirm trial: all 4 search trials diverged`.
+        """
+        if self.refused:
+            return f"refused: {self.refused}"
+        present, seeds, doubtful = self.errors(metric), self.by_seed(), self.doubtful
+        absent = [seed for seed in self.expected if seed not in present]
+        if not absent:
+            return ""
+        if not self.confirm and self.search and all(trial.status == "diverged" for trial in self.search):
+            return f"no confirm trial: all {plural(len(self.search), 'search trial')} diverged"
+        kinds: dict[str, list[int]] = {}
+        for seed in absent:
+            kind = "with different results" if seed in doubtful else _absence(seeds.get(seed))
+            kinds.setdefault(kind, []).append(seed)
+        return "; ".join(
+            f"{len(where)} of {plural(len(self.expected), 'seed')} {kind} ({ranges(where)})"
+            for kind, where in kinds.items()
+        )
+
+
+def _absence(record: Record | None) -> str:
+    if record is None or str(record.status) == "running":
+        return "missing" if record is None else "not finished"
+    return "without a test error" if record.status == "completed" else record.status
+
+
+@dataclass(frozen=True)
+class Group:
+    """The cells of one dataset and backbone. `baseline` None: the records have none, or several."""
+
+    dataset: str
+    backbone: str
+    baseline: CellResults | None
+    cells: tuple[CellResults, ...]  # the baseline too, in the order of the plan
+
+    @property
+    def without_baseline(self) -> str:
+        """Why nothing in the group has a reference; empty when it has one."""
+        found = [cell.settings or "no settings" for cell in self.cells if cell.is_baseline]
+        if self.baseline is not None:
+            return ""
+        return several_baselines("this group", found) if found else "this group has no baseline"
+
+
+def several_baselines(group: str, settings: Sequence[str]) -> str:
+    """`this group has 2 baselines (no settings; lr=0.1), and nothing says which counts`."""
+    return f"{group} has {len(settings)} baselines ({'; '.join(settings)}), and nothing says which counts"
+
+
+# Field of a confirm record -> its name for people. Compared seed by seed, for with `resplit` the split varies by seed.
+AUDITED: dict[str, str] = {
+    "recipe": "recipe",
+    "epochs": "epochs",
+    "data": "training data",
+    "split": "split",
+    "test_data": "test data",
+    "test_examples": "test images",
+    "test_reads": "test reads",
+    "batch": "batch",
+    "micro_batch": "micro-batch",
+    "precision": "precision",
+    "memory_format": "memory format",
+    "threads": "threads",
+    "device_kind": "device kind",
+}

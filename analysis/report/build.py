@@ -1,0 +1,136 @@
+"""One self-contained HTML page per study: the answer in plain English first, then everything that it rests on.
+
+What the page says is made in `answer` (page one), `background`, `shortfalls`, `prose`, `links`, the tables and the
+figures; how it looks is in `analysis/report/templates`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from analysis import formatting
+from analysis.records.load import load
+from analysis.report import appendix, latex_document, paper_text, summary
+from analysis.report.figures import Exhibits, exhibits
+from analysis.report.run_links import Evidence
+from analysis.tables import Table, leaderboard, missing_trials, rendering
+from analysis.tables.all_tables import tables_of
+from analysis.verdicts.model import RULINGS
+from analysis.verdicts.results import Findings
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What page and paper are made of: the study's own tables, those on what is missing, and the figures."""
+
+    findings: Findings
+    tables: list[Table]
+    failures: list[Table]
+    exhibits: Exhibits
+
+
+def write_report(records_dir: Path, out: Path, tex: Path | None = None, *, every_figure: bool = False) -> Path:
+    """Write `report.html`, `leaderboard.md`, `tables/` and `figures/` into the folder `out`; returns the page's path.
+
+    Args:
+        out: made if missing.
+        tex: folder for a LaTeX document with the prose, the tables and the figures; None: none.
+        every_figure: every figure as SVG, PNG and PDF, not only those of the page as SVG.
+
+    Raises:
+        FileNotFoundError, ValueError: the records are missing or no records (see `analysis.records.load.load`).
+    """
+    findings = Findings(load(records_dir))
+    figures = exhibits(findings, out / "figures", tex / "figures" if tex else None, whole=every_figure)
+    material = Material(findings, tables_of(findings), missing_trials.tables(findings), figures)
+    tables = [*material.tables, *material.failures]
+    rendering.write(tables, out / "tables")
+    _replace(out / "leaderboard.md", leaderboard.to_markdown(findings))
+    if tex is not None:
+        latex_document.write(findings, tables, figures, tex)
+    return _replace(out / "report.html", render(material))
+
+
+def _replace(path: Path, text: str) -> Path:
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    return temporary.replace(path)
+
+
+def render(material: Material) -> str:
+    """The page. Every name and sentence is escaped by Jinja2; the figures escape their own text."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("analysis.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("report.html.j2").render(_page(material))
+
+
+def _page(material: Material) -> dict[str, Any]:
+    """Everything that the template shows."""
+    findings, records = material.findings, material.findings.records
+    evidence = Evidence(findings)
+    told = summary.comparisons(findings, evidence)
+    printed, budgets, tables = _sorted(material.tables)
+    page = {
+        "name": str(records.study.get("study") or "Study"),
+        "question": str(records.study.get("description") or ""),
+        "notices": [*findings.unfinished, *summary.notices(findings), *findings.audit.notes],
+        "headline": summary.headline(findings.verdicts),
+        "tiles": summary.tiles(findings.verdicts) if len(told) > 1 else [],
+        "problems": list(records.problems),
+        "across": summary.across(findings),
+        "many": len(told) > summary.MANY,
+        "sections": summary.sections(told),
+        "variants": summary.by_variant(told),
+        "map": summary.overview(told),
+        "about": summary.about(records.study),
+        "looks": int(records.study.get("looks") or 1),
+        "confidence": formatting.level(records.alpha),
+        "alpha": f"{records.alpha:.3g}",
+        "rope": formatting.size(records.rope),
+        "family": formatting.plural(findings.family, "comparison"),
+        "rulings": RULINGS,
+        "foreign": bool(records.source.get("files")),
+        "audit": findings.audit,
+        "budgets": budgets,
+        "tables": missing_trials.by_kind(tables),
+        "figures": material.exhibits.shown,
+        "figure_notes": material.exhibits.notes,
+        "papers": appendix.papers(findings, printed),
+        "failures": [missing_trials.shown(table) for table in material.failures],
+        "prose": paper_text.paragraphs(findings),
+        "evidence": evidence,
+        "provenance": appendix.provenance(records),
+        "commands": appendix.commands(records),
+        "plan": appendix.plan(records),
+    }
+    return page | {"contents": [(name, title) for name, title in _CONTENTS if name in _ALWAYS or page[name]]}
+
+
+def _sorted(tables: Sequence[Table]) -> tuple[list[Table], list[Table], list[Table]]:
+    """Those beside a paper's, the budget audit, and the rest: they stand in different sections."""
+    printed = [table for table in tables if table.id.startswith(appendix.PUBLISHED)]
+    budgets = [table for table in tables if table.id == "budgets"]
+    return printed, budgets, [table for table in tables if table not in printed and table not in budgets]
+
+
+_CONTENTS = (
+    ("budget", "Budget"),
+    ("tables", "Tables"),
+    ("figures", "Figures"),
+    ("papers", "Papers"),
+    ("failures", "Failures"),
+    ("prose", "For a paper"),
+    ("runs", "Runs"),
+    ("provenance", "Provenance"),
+)
+_ALWAYS = frozenset({"budget", "runs"})

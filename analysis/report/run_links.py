@@ -1,0 +1,111 @@
+"""From a number to its runs: where MLflow shows each, and the runs of every cell, listed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from analysis import formatting
+from analysis.records.model import CellResults, Group, Records
+from analysis.verdicts.model import Verdict
+from analysis.verdicts.results import CellName, Findings, cell_name
+from suite.core.records import Record
+
+SERVED = "http://127.0.0.1:5000"  # where `graftbench ui` serves a store that is no server
+
+
+@dataclass(frozen=True)
+class Links:
+    """Addresses of runs: `base` is empty where the records don't say which store they are from. `note`: for people."""
+
+    base: str
+    note: str
+
+    def run(self, run_id: str) -> str:
+        """The page of a run; empty when it is unknown."""
+        return f"{self.base}/runs/{run_id}" if self.base and run_id else ""
+
+
+def links(records: Records) -> Links:
+    """Links into the MLflow server, or the local UI of a database, that the records were collected from."""
+    uri, experiment = str(records.source.get("tracking_uri") or ""), str(records.source.get("experiment_id") or "")
+    if not uri or not experiment:
+        return Links("", "These records don't say which MLflow store they are from, so runs are named, not linked.")
+    if uri.startswith(("http://", "https://")):
+        server = without_login(uri)
+        return Links(f"{server}/#/experiments/{experiment}", f"Runs are linked to the MLflow server {server}.")
+    return Links(
+        f"{SERVED}/#/experiments/{experiment}",
+        f"Runs are linked to {SERVED}, where graftbench ui STUDY serves the study's store on the machine that has it.",
+    )
+
+
+def without_login(uri: str) -> str:
+    """The address as a page may show it."""
+    parts = urlsplit(uri)
+    if not parts.netloc:
+        return uri
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+
+
+class Evidence:
+    """Every run of the current records, numbered in the order of the page; numbers of the page point at them."""
+
+    def __init__(self, findings: Findings) -> None:
+        self.links = links(findings.records)
+        self._metric = findings.records.metric
+        trials = findings.records.trials
+        known = trials["run_id"].fillna("") if "run_id" in trials else [""] * len(trials)
+        self._run_ids: dict[str, str] = dict(zip(trials["trial_key"], known, strict=True))
+        self._count = 0
+        self._numbers: dict[str, int] = {}
+        self._anchors: dict[str, str] = {}  # of the runs
+        self._cells: dict[CellName, str] = {}
+        self.groups = [self._group(group) for group in findings.groups]
+
+    def _group(self, group: Group) -> dict[str, Any]:
+        cells = [self._cell(group, cell) for cell in group.cells]
+        return {"name": f"{group.dataset} / {group.backbone}", "cells": [cell for cell in cells if cell]}
+
+    def _cell(self, group: Group, cell: CellResults) -> dict[str, Any] | None:
+        if not cell.confirm and not cell.search:
+            return None
+        anchor = self._cells[cell_name(cell)] = f"c{len(self._cells)}"
+        return {
+            "anchor": anchor,
+            "name": f"{group.dataset} / {group.backbone} / {cell.label}",
+            "label": cell.label,
+            "confirm": [self._run(trial, anchor) for trial in cell.confirm],
+            "search": [self._run(trial, anchor) for trial in cell.search],
+        }
+
+    def _run(self, trial: Record, anchor: str) -> dict[str, Any]:
+        run_id = str(self._run_ids.get(trial.trial_key) or "")
+        number, self._count = self._count, self._count + 1
+        if run_id:
+            self._numbers[run_id] = number
+            self._anchors[run_id] = anchor
+        error = getattr(trial, self._metric) if trial.stage == "confirm" else trial.validation_top1_error
+        shown = f"{formatting.percent(error)} %" if trial.status in ("completed", "stopped") else trial.status
+        kind = "seed" if trial.stage == "confirm" else "draw"
+        return {
+            "number": number,
+            "name": f"{kind} {formatting.NONE if trial.seed is None else trial.seed}",
+            "shown": shown,
+            "id": run_id or trial.trial_key,
+            "url": self.links.run(run_id),
+        }
+
+    def anchor(self, one: CellResults | Verdict) -> str:
+        """The anchor of a cell's runs; empty when it has none."""
+        return self._cells.get(cell_name(one), "")
+
+    def of(self, runs: Sequence[str]) -> dict[str, str] | None:
+        """What a number's link holds: the anchor to jump to, and the numbers of its runs; None: nothing is known."""
+        known = [run for run in runs if run in self._numbers]
+        if not known:
+            return None
+        numbers = formatting.ranges(self._numbers[run] for run in known).replace(",", "")
+        return {"anchor": self._anchors[known[0]], "runs": numbers}

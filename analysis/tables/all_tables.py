@@ -1,0 +1,44 @@
+"""Every table of a study, in the order of the report."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from analysis.tables import Table, ablations, budgets, costs, leaderboard, overall
+from analysis.tables import published as published_tables
+from analysis.tables import verdicts as verdict_table
+from analysis.verdicts.results import Findings
+
+
+def tables_of(findings: Findings) -> list[Table]:
+    """The verdicts and what is across datasets first, then each dataset's own, then what they rest on.
+
+    Ids are file names, each once: `variants`, `verdicts`, `overall`, `ranks-*`, `leaderboard-*`, `costs-*`,
+    `ablation-*`, `published-*`, `budgets`. What left no result is in `analysis.tables.missing_trials`.
+    """
+    found = [
+        *overall.variants(findings),
+        *verdict_table.verdicts(findings),
+        *overall.overall(findings),
+        *overall.friedman(findings),
+        *leaderboard.tables(findings),
+        *costs.tables(findings),
+        *ablations.tables(findings),
+        *published_tables.beside(findings),
+        budgets.budgets(findings),
+    ]
+    return _with_own_names(found)
+
+
+def _with_own_names(tables: list[Table]) -> list[Table]:
+    """Two names that differ in marks alone give one file name; the later tables get a number."""
+    taken: set[str] = set()
+    renamed = []
+    for table in tables:
+        name, number = table.id, 1
+        while name in taken:
+            number += 1
+            name = f"{table.id}-{number}"
+        taken.add(name)
+        renamed.append(dataclasses.replace(table, id=name))
+    return renamed

@@ -1,0 +1,176 @@
+"""The sentences of the verdicts: what was found, what it lacks, and what a reader must know of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from analysis.formatting import interval, level, p_is, percent, plural, points, ranges, size
+from analysis.records.model import CellResults, Records
+from analysis.stats import paired
+from analysis.stats.paired import BY_PROBABILITY, BY_SIGN_FLIP, WITH_EQUIVALENCE, WITH_SIGN_FLIP, Differences
+from analysis.verdicts.model import Terms, Verdict
+
+WORTH_HAVING = 0.75  # P(variant better), Bouthillier et al. 2021
+_BY_CHANCE = 2.0  # binomial standard errors of a test part's error: exceeded in 1 of 44 test parts
+
+
+def alpha_in_words(records: Records) -> str:
+    """`alpha 0.05`, `alpha 0.05 split over 2 looks: 0.025 at each`."""
+    return _alpha(Terms.of(records, 1))
+
+
+def _alpha(terms: Terms) -> str:
+    whole = f"alpha {terms.alpha * terms.looks:.3g}"
+    return whole if terms.looks == 1 else f"{whole} split over {terms.looks} looks: {terms.alpha:.3g} at each"
+
+
+def corrected(p: float | None, family: int, noun: str = "cell") -> str:
+    """`p = 0.012 after Holm's correction for 5 cells`; a family of one needs no correction."""
+    return p_is(p) if family == 1 else f"{p_is(p)} after Holm's correction for {plural(family, noun)}"
+
+
+def between(low: float, high: float, terms: Terms) -> str:
+    return f"{level(terms.alpha)} CI {interval(low, high)} pp"
+
+
+def found(facts: Verdict, terms: Terms) -> str:
+    """The reason of HELPS and HURTS."""
+    mean, low, high = facts.mean_difference or 0.0, facts.ci_low or 0.0, facts.ci_high or 0.0
+    direction = "lower" if mean > 0 else "higher"
+    tests = f"{facts.test}, {corrected(facts.p_adjusted, terms.family)}, {facts.seeds} seeds"
+    small = _too_small(facts, terms)
+    text = (
+        f"error {percent(abs(mean))} pp {direction} than the baseline's; {between(low, high, terms)} ({tests}){small}"
+    )
+    return text + looked(terms)
+
+
+def _too_small(facts: Verdict, terms: Terms) -> str:
+    return f"; too small to matter (within ±{size(terms.rope)} pp)" if facts.too_small else ""
+
+
+def equivalent(facts: Verdict, terms: Terms) -> str:
+    within = f"within ±{size(terms.rope)} pp of the baseline (equivalence test, TOST, {p_is(facts.equivalence_p)})"
+    shown = between(facts.ci_low or 0.0, facts.ci_high or 0.0, terms)
+    return f"{within}; {shown}, {facts.seeds} seeds{looked(terms)}"
+
+
+def undecided(facts: Verdict, differences: Differences, objection: str, terms: Terms) -> str:
+    """The reason of NOT ENOUGH EVIDENCE: the interval, what speaks against a verdict, what would be enough."""
+    wins = f"{facts.wins}/{facts.seeds} wins" if facts.seeds < WITH_EQUIVALENCE else ""
+    shown = between(facts.ci_low or 0.0, facts.ci_high or 0.0, terms)
+    scattered = too_scattered(differences, terms.rope)
+    return "; ".join(filter(None, (shown, wins, objection, scattered, _enough(facts, terms)))) + looked(terms)
+
+
+def too_scattered(differences: Differences, rope: float, always: int = BY_SIGN_FLIP, noun: str = "seeds") -> str:
+    """Why there was no equivalence test although the mean lies within the ROPE; empty where there was one.
+
+    Args:
+        always: from how many differences on there is one whatever their spread.
+        noun: what they are, for people.
+    """
+    count = len(differences)
+    if count < WITH_EQUIVALENCE or count >= paired.equivalence_from(differences, rope, always):
+        return ""
+    if abs(float(differences.mean())) >= rope:
+        return ""
+    spread = size(paired.spread(differences))
+    return f"{noun} scatter too widely (sd {spread} pp) for an equivalence test below {always} {noun}"
+
+
+def objection(facts: Verdict, differences: Differences, terms: Terms) -> str | None:
+    """Why the cell is neither HELPS nor HURTS, as a part of a sentence ('' when the interval says it); None: it is.
+
+    The sign-flip test has to agree unadjusted: neither the family nor the looks correct its level.
+    """
+    low, high = facts.ci_low or 0.0, facts.ci_high or 0.0
+    if low <= 0.0 <= high:
+        return ""
+    if facts.p_adjusted is None or facts.p_adjusted >= terms.alpha:
+        if facts.p_value is not None and facts.p_value >= terms.alpha:
+            return f"the {facts.test} test has {p_is(facts.p_value)}"
+        return corrected(facts.p_adjusted, terms.family)
+    if WITH_SIGN_FLIP <= facts.seeds < BY_SIGN_FLIP:
+        flip = paired.sign_flip(differences)
+        if flip >= terms.alpha * terms.looks:
+            return f"the exact sign-flip test does not agree ({p_is(flip)})"
+    if facts.seeds >= BY_PROBABILITY and facts.probability_better is not None:
+        better, least, most = facts.probability_better
+        if (facts.mean_difference or 0.0) < 0:
+            better, least = 1 - better, 1 - most
+        if better < WORTH_HAVING or least <= 0.5:
+            asked = f"{100 * WORTH_HAVING:.0f} % with a lower bound above 50 % are asked for"
+            return f"only {100 * better:.0f} % of the seeds go that way (lower bound {100 * least:.0f} %), {asked}"
+    return None
+
+
+def _enough(facts: Verdict, terms: Terms) -> str:
+    """`5 seeds can only see >= 0.8 pp; 7 more seeds would see 0.5 pp`."""
+    seeds, rope = facts.seeds, size(terms.rope)
+    impossible = paired.unattainable(seeds, terms.family, terms.alpha, terms.looks)
+    if impossible:
+        return impossible
+    sees = f"{seeds} seeds can only see >= {size(facts.smallest_effect or 0.0)} pp"
+    if facts.seeds_needed is None:
+        return f"{sees}; more than {paired.MOST_SEEDS} seeds would be needed to see {rope} pp"
+    if facts.seeds_needed > seeds:
+        return f"{sees}; {plural(facts.seeds_needed - seeds, 'more seed')} would see {rope} pp"
+    return f"{seeds} seeds see >= {size(facts.smallest_effect or 0.0)} pp"
+
+
+def without_spread(facts: Verdict, decided: bool, terms: Terms) -> str:
+    """Of a cell with the same difference in every seed, where the sign-flip test alone decides."""
+    mean, seeds = facts.mean_difference or 0.0, facts.seeds
+    text = f"{points(mean)} pp in each of {seeds} seeds, so the t test has no spread to go by"
+    if decided:
+        tested = corrected(facts.p_adjusted, terms.family)
+        return f"{text}; sign-flip, {tested}{_too_small(facts, terms)}{looked(terms)}"
+    enough = paired.seeds_for_sign_flip(terms.family, terms.alpha)
+    more = f"; {plural(enough - seeds, 'more seed')} could" if enough > seeds else ""
+    shown = "" if facts.p_value is None else f" ({p_is(facts.p_value)})"
+    return f"{text}; {seeds} seeds cannot decide by sign-flip{shown}{more}{looked(terms)}"
+
+
+def looked(terms: Terms) -> str:
+    """`; alpha 0.05 split over 2 looks: 0.025 at each`, where there are several."""
+    return "" if terms.looks == 1 else f"; {_alpha(terms)}"
+
+
+def learned_nothing(cell: CellResults, name: str) -> tuple[str, bool]:
+    """Whether a cell's networks learned anything at all: a warning, '' where they did, and whether it is about all.
+
+    A network that always gives one answer has at best the error of the commonest class (`majority_error`). One is taken
+    to have learned nothing when its error is not below that by more than the chance of a test part of this size, two
+    binomial standard errors: on 360 images and ten equal classes 3.2 percentage points. Always by top-1.
+    """
+    known = {
+        seed: (trial.test_top1_error, trial.majority_error, trial.test_examples or 0)
+        for seed, trial in cell.by_seed().items()
+        if trial.status == "completed"
+    }
+    rows = {seed: (own, most, images) for seed, (own, most, images) in known.items() if own is not None and most}
+    if not rows:
+        return "", False
+    errors, majorities, images = zip(*rows.values(), strict=True)
+    mean, majority = sum(errors) / len(errors), sum(majorities) / len(majorities)
+    if mean >= _chance_level(majority, min(images)):
+        chance = f", within the chance of {min(images)} test images" if mean < majority else ""
+        text = f"{name} is no better than always answering the commonest class ({percent(majority)} % error)"
+        return f"{text}: its mean error is {percent(mean)} %{chance}", True
+    collapsed = [seed for seed, (own, most, count) in rows.items() if own >= _chance_level(most, count)]
+    if not collapsed:
+        return "", False
+    some = f"{len(collapsed)} of {plural(len(rows), 'network')} of {name}"
+    text = f"no better than always answering the commonest class ({percent(majority)} % error)"
+    return f"{some} {'is' if len(collapsed) == 1 else 'are'} {text}: seed {ranges(collapsed)}", False
+
+
+def _chance_level(majority: float, images: int) -> float:
+    return majority - (_BY_CHANCE * math.sqrt(majority * (1 - majority) / images) if images else 0.0)
+
+
+def nothing_to_say(names: Sequence[str]) -> str:
+    """What EQUIVALENT is worth where networks learned nothing."""
+    return f"; but {' and '.join(names)} learned nothing, so this says nothing of the variant"

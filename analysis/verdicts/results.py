@@ -1,0 +1,85 @@
+"""Everything that the tables, the figures and the report say, computed once per study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from analysis.records.arrange import groups
+from analysis.records.model import CellResults, Group, Records
+from analysis.verdicts.audit import AuditSummary, summarise
+from analysis.verdicts.cells import judge
+from analysis.verdicts.model import VariantVerdict, Verdict
+from analysis.verdicts.rankings import Ranking, rankings, unranked
+from analysis.verdicts.variants import judge_variants
+
+CellName = tuple[str, str, str, str]  # dataset, backbone, variant, settings
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """The records of a study and what follows from them; each part is computed when it is first asked for."""
+
+    records: Records
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        return groups(self.records)
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """One per non-baseline cell, in the order of the plan."""
+        return judge(self.records, self.groups)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What must be known of the records before any verdict: rows that were set aside, looks beyond the plan."""
+        return (*self.unfinished, *self.records.problems, *self.audit.notes)
+
+    @cached_property
+    def audit(self) -> AuditSummary:
+        """Whether budgets were equal, over all cells."""
+        return summarise(self.groups, self.records.study)
+
+    @cached_property
+    def unfinished(self) -> list[str]:
+        """A sentence where planned confirm trials have not run."""
+        cells = [cell for group in self.groups for cell in group.cells if not cell.refused]
+        planned = sum(len(cell.expected) for cell in cells)
+        missing = sum(seed not in cell.by_seed() for cell in cells for seed in cell.expected)
+        if not missing or self.records.source.get("files"):  # results from elsewhere have no plan
+            return []
+        return [f"Not finished: {missing} of {planned} planned confirm trials have not run yet."]
+
+    @property
+    def family(self) -> int:
+        """How many cells Holm's correction runs over: all but the baselines that the plan didn't refuse."""
+        return sum(cell.in_family for group in self.groups for cell in group.cells)
+
+    @property
+    def several_datasets(self) -> bool:
+        """Whether anything can be said across datasets."""
+        return len({group.dataset for group in self.groups}) > 1
+
+    @cached_property
+    def variants(self) -> list[VariantVerdict]:
+        return judge_variants(self.records, self.groups, self.verdicts)
+
+    @cached_property
+    def rankings(self) -> list[Ranking]:
+        return rankings(self.records, self.groups, self.verdicts)
+
+    @cached_property
+    def unranked(self) -> list[str]:
+        """Why a backbone that was planned with enough datasets and variants for a ranking has none; sentences."""
+        return unranked(self.groups, self.verdicts)
+
+    @cached_property
+    def by_cell(self) -> dict[CellName, Verdict]:
+        """The verdicts by the cell that they judge."""
+        return {cell_name(one): one for one in self.verdicts}
+
+
+def cell_name(cell: CellResults | Verdict) -> CellName:
+    """What names a cell within its study."""
+    return cell.dataset, cell.backbone, cell.variant, cell.settings

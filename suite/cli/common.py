@@ -1,0 +1,108 @@
+"""What several verbs do: check a study file, train what is missing of it, collect its records."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from suite.cli.console import INTERRUPTED, console, show
+from suite.core.errors import Refused
+from suite.core.records import NewerSchemaError
+
+if TYPE_CHECKING:
+    from analysis.verdicts.results import Findings
+    from suite.study.plan import Plan
+    from suite.sweep.run import Options, Outcome
+
+Local = Annotated[bool, typer.Option("--local", help="One trial at a time in this process, without Ray.")]
+Address = Annotated[str | None, typer.Option(help="Join a running Ray (`auto` finds it) instead of starting one here.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, or the name of a ready one: demo.")]
+
+
+def checked_plan(study: Path, data: Path, profile: str = "", strict: bool = False) -> Plan:
+    """The checked plan of a study file. A wrong file is refused before the check imports torch."""
+    from suite.study.config import load_study
+    from suite.study.plan import make_plan
+
+    loaded = load_study(study, profile)
+    make_plan(loaded)
+    from suite.study.check import check
+    from suite.study.substitutes import with_stand_ins
+    from suite.sweep.interim_looks import with_looks
+
+    planned = make_plan(with_stand_ins(loaded, data))
+    return with_looks(check(planned, data, strict=strict))
+
+
+def check_place(local: bool, address: str | None, device: str) -> None:
+    """
+    Raises:
+        Refused: the options for where trials run contradict each other, or the device has no such name.
+    """
+    if local and address:
+        raise Refused("--local and --address contradict each other: leave one out")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise Refused(f"--device: must be auto, cpu, cuda or cuda:N, not {device!r}")
+
+
+def train(checked: Plan, options: Options, command: str, *, stderr: bool = False) -> Outcome:
+    """Runs what is missing of a plan.
+
+    Args:
+        command: the verb and arguments that resume it.
+        stderr: where progress goes, so that stdout is JSON alone.
+    """
+    from suite.sweep.run import run_study
+    from suite.training.execution import resolve_device
+
+    if options.address is None:  # trials run on this machine
+        resolve_device(options.device)
+    try:
+        return run_study(checked, options, console(stderr=stderr))
+    except KeyboardInterrupt:
+        show([f"interrupted; finished trials are kept, and the rest resumes with: graftbench {command}"])
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def collected(study: Path, profile: str) -> Path:
+    """The study's records as Parquet, fresh from its MLflow store."""
+    from suite.study.config import load_study
+    from suite.tracking.mlflow_store import check_store, tracking_uri
+
+    loaded = load_study(study, profile)
+    uri = tracking_uri(loaded)
+    check_store(uri)
+    from analysis.records.collect import StudyNotFoundError, collect
+
+    try:
+        return collect(uri, loaded.study, loaded.storage_path / "records")
+    except StudyNotFoundError as error:
+        raise Refused(f"{str(error).rstrip('.')}; `graftbench run {again(study, profile)}` makes results") from error
+    except NewerSchemaError as error:
+        raise Refused(str(error).rstrip(".")) from error
+
+
+def read_findings(folder: Path) -> Findings:
+    """What a folder of records says.
+
+    Raises:
+        Refused: it holds no records that can be used.
+    """
+    from analysis.records.load import load
+    from analysis.verdicts.results import Findings
+
+    try:
+        return Findings(load(folder))
+    except (OSError, ValueError) as error:
+        raise Refused(str(error).rstrip(".")) from error
+
+
+def again(study: Path, profile: str) -> str:
+    """The study as it was named on the command line, for commands that can be copied."""
+    return escape(shlex.quote(str(study)) + (f" --profile {shlex.quote(profile)}" if profile else ""))

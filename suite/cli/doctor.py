@@ -1,0 +1,97 @@
+"""`graftbench doctor`: what is installed, which devices and datasets are found, whether the tracking store answers."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from suite.core.errors import Refused
+from suite.core.redaction import redact_uri
+from suite.data.cache import cache_directory
+from suite.data.catalog import Listed, cache_trouble, listing
+from suite.tracking.mlflow_store import DEFAULT_URI, check_store
+
+_PACKAGES = ("torch", "torchvision", "timm", "ray", "optuna", "mlflow", "pyarrow", "pandas", "scipy", "statsmodels")
+
+
+def examine(data: Path, tracking: str | None) -> dict[str, Any]:
+    """Everything that `sections` shows, as plain values."""
+    uri = tracking or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "devices": _devices(),
+        "data": str(data),
+        "datasets": _datasets(data),
+        "cache": {"directory": str(cache_directory()), "trouble": cache_trouble()},
+        "tracking": {"uri": redact_uri(uri), "trouble": _trouble(uri)},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _devices() -> list[str]:
+    import torch
+
+    from suite.training.execution import device_name
+
+    cpu = f"cpu: {os.cpu_count()} cores, {device_name(torch.device('cpu'))}"
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [cpu, *(f"cuda:{index}: {torch.cuda.get_device_name(index)}" for index in range(count))]
+
+
+def _datasets(data: Path) -> dict[str, str]:
+    """Per dataset `found`, or the sentence that says what is missing or broken."""
+    return {found.dataset: _said(found) for found in listing(data)}
+
+
+def _said(dataset: Listed) -> str:
+    if dataset.remedy:
+        return f"{dataset.state}: {dataset.remedy}"
+    images = f"{dataset.train_examples:,} + {dataset.test_examples:,} images"
+    return f"found: {images}, {dataset.classes} classes, {dataset.shape}"
+
+
+def _trouble(uri: str) -> str | None:
+    try:
+        check_store(uri)
+    except Refused as refusal:
+        return str(refusal)
+    return None
+
+
+def sections(found: Mapping[str, Any]) -> Iterator[Table | str]:
+    """The findings for a terminal."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("python", found["python"])
+    for name, version in found["packages"].items():
+        table.add_row(name, version or "[yellow]not installed[/]")
+    for device in found["devices"]:
+        table.add_row("device", escape(device))
+    for name, state in found["datasets"].items():
+        shown = escape(state)
+        table.add_row(escape(name), shown if state.startswith("found") else f"[yellow]{shown}[/]")
+    cache, tracking = found["cache"], found["tracking"]
+    unwritable = cache["trouble"] and f"{cache['directory']} can't be used: {cache['trouble']}"
+    table.add_row("decoded copies", _state(unwritable, f"{cache['directory']} can be written (GRAFTBENCH_CACHE)"))
+    table.add_row("tracking", _state(tracking["trouble"], f"{tracking['uri']} can be used"))
+    yield table
+    yield f"datasets were looked up in {escape(found['data'])} (GRAFTBENCH_DATA, or --data)"
+
+
+def _state(trouble: str | None, usable: str) -> str:
+    return f"[yellow]{escape(trouble)}[/]" if trouble else escape(usable)

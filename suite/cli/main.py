@@ -1,0 +1,235 @@
+"""The command line. Verbs import heavy things inside, so that `--help` and a wrong study file answer at once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from suite import __version__
+from suite.cli import data as cli_data
+from suite.cli import reproduce, results, topup
+from suite.cli.common import Address, Device, Local, StudyFile, again, check_place, checked_plan, train
+from suite.cli.console import (
+    DEFAULT_DATA,
+    DONE,
+    INTERRUPTED,
+    REFUSED,
+    SOME_FAILED,
+    Data,
+    Json,
+    Profile,
+    console,
+    show,
+    write_json,
+)
+from suite.cli.power import power, power_lines
+from suite.core.errors import Refused
+
+app = typer.Typer(
+    name="graftbench",
+    help="Does grafting this extension onto this CNN backbone help, on these datasets, and at what cost?\n\n"
+    "A study file names datasets, backbones, variants, a recipe and seeds. `plan` shows what it amounts to, `run` "
+    "trains what is missing, `report` says what helps.",
+    epilog="Start with: graftbench plan demo    Exit codes: 0 done, 1 some trials failed, 2 refused, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(cli_data.app, name="data")
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        sys.stdout.write(f"graftbench {__version__}\n")
+        raise typer.Exit(DONE)
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
+
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse the whole study when any pair in it is refused.")]
+
+
+@app.command()
+def plan(
+    study: StudyFile,
+    profile: Profile = "",
+    data: Data = DEFAULT_DATA,
+    as_json: Json = False,
+    strict: Strict = False,
+) -> None:
+    """Show what a study amounts to: its cells, parameters, MACs, refusals and number of trials. Trains nothing."""
+    checked = checked_plan(study, data, profile, strict)
+    from suite.cli.render import plan_as_dict, plan_tables
+    from suite.study.check import missing
+
+    lacking, sees = missing(checked, data), power(checked)
+    if as_json:
+        write_json({**plan_as_dict(checked), "power": sees, "missing": lacking})
+        return
+    warnings = [f"[yellow]missing[/] {escape(label)}: {escape(what)}" for label, what in lacking.items()]
+    show([*plan_tables(checked), *power_lines(sees), *warnings, f"run it: graftbench run {again(study, profile)}"])
+
+
+@app.command()
+def run(
+    study: StudyFile,
+    profile: Profile = "",
+    data: Data = DEFAULT_DATA,
+    local: Local = False,
+    address: Address = None,
+    device: Device = "auto",
+    strict: Strict = False,
+) -> None:
+    """Train what is missing of a study. The same command again trains nothing; after Ctrl-C it resumes."""
+    check_place(local, address, device)
+    checked = checked_plan(study, data, profile, strict)
+    from suite.cli.render import outcome_lines
+    from suite.sweep.run import Options
+
+    outcome = train(checked, Options(data, local, address, device), f"run {again(study, profile)}")
+    show(outcome_lines(checked, outcome, again(study, profile)))
+    raise typer.Exit(SOME_FAILED if outcome.failed or outcome.tracking_trouble else DONE)
+
+
+@app.command()
+def status(study: StudyFile, profile: Profile = "", data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
+    """Show how far a study is: per cell, its trials by status. Reads the storage only; safe during a run."""
+    checked = checked_plan(study, data, profile)
+    from suite.cli.render import status_table
+    from suite.sweep.status import study_status
+
+    found = study_status(checked)
+    if as_json:
+        write_json(found)
+    else:
+        show([status_table(found)])
+
+
+for verb in (
+    topup.topup,
+    results.verdicts,
+    results.leaderboard,
+    results.report,
+    results.collect,
+    results.compare_networks,
+):
+    app.command()(verb)
+app.command()(reproduce.reproduce)
+
+
+@app.command()
+def trial(
+    key: Annotated[str, typer.Argument(help="A trial's key, or its first digits.")],
+    storage: Annotated[Path, typer.Option(help="Where studies are stored.")] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Show one trial: what defines it, how it ended, and how to run it alone."""
+    from suite.cli.render import trial_lines
+    from suite.core.trial_folder import read_trial
+    from suite.sweep.status import find_trial
+
+    folder = find_trial(storage, key)
+    if as_json:
+        write_json(read_trial(folder / "trial.json").to_dict())
+    else:
+        show(trial_lines(folder))
+
+
+@app.command()
+def ui(
+    study: StudyFile,
+    profile: Profile = "",
+    port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
+) -> None:
+    """Open the MLflow UI on the study's store: every trial, curve, parameter and artifact. Ctrl-C ends it."""
+    from suite.study.config import load_study
+    from suite.tracking.mlflow_store import check_store, tracking_uri
+    from suite.tracking.mlflow_ui import serve
+
+    uri = tracking_uri(load_study(study, profile))
+    check_store(uri)
+    serve(uri, port, console())
+
+
+@app.command()
+def doctor(
+    data: Data = DEFAULT_DATA,
+    tracking: Annotated[
+        str | None, typer.Option(help="An MLflow store to try; default: the one `run` would use.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what is installed, which devices and datasets are found, and whether the tracking store answers."""
+    from suite.cli.doctor import examine, sections
+
+    found = examine(data, tracking)
+    if as_json:
+        write_json(found)
+    else:
+        show(sections(found))
+
+
+@app.command()
+def clean(
+    study: StudyFile,
+    profile: Profile = "",
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="Remove every result of the study; MLflow keeps them as deleted until `mlflow gc`.",
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+) -> None:
+    """Remove the checkpoints of finished trials; with --all, every result of the study."""
+    from suite.study.config import load_study
+    from suite.sweep.clean import remove_checkpoints, remove_study
+
+    loaded = load_study(study, profile)
+    if not everything:
+        show([escape(remove_checkpoints(loaded))])
+        return
+    if not yes and not typer.confirm(f"Remove every result of {loaded.study} ({loaded.storage_path})?"):
+        raise typer.Exit(DONE)
+    show([escape(remove_study(loaded))])
+
+
+_TRAINING_PACKAGES = frozenset({"torch", "torchvision", "timm", "PIL", "sklearn", "ray", "optuna", "mlflow"})
+
+
+def main() -> None:
+    """Entry point: a refusal is one sentence on stderr and exit code 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        app()
+    except Refused as refusal:
+        sys.stderr.write(f"graftbench: {refusal}\n")
+        sys.exit(REFUSED)
+    except ModuleNotFoundError as error:
+        if error.name not in _TRAINING_PACKAGES:
+            raise
+        sys.stderr.write(f"graftbench: this needs {error.name}, which is not installed here: pip install graftbench\n")
+        sys.exit(REFUSED)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""The verbs that read results: of a study file, or of a folder of records from anywhere."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from analysis.verdicts import text
+from suite.cli.common import collected, read_findings
+from suite.cli.console import Json, Profile, show, write_json
+from suite.core.errors import Refused, one_of
+
+if TYPE_CHECKING:
+    from analysis.verdicts.results import Findings
+
+Study = Annotated[
+    Path | None, typer.Argument(metavar="[STUDY]", help="A study file, or the name of a ready one: demo.")
+]
+RecordsFolder = Annotated[
+    Path | None, typer.Option("--records", help="A folder of records (Parquet or CSV) instead of a study file.")
+]
+
+
+def _records(study: Path | None, records: Path | None, profile: str) -> Path:
+    """The folder of records that the command line names.
+
+    Raises:
+        Refused: neither or both are given.
+    """
+    if (study is None) == (records is None):
+        raise Refused("name a study file, or a folder of records with --records DIR (one of them)")
+    if records is not None:
+        if profile:
+            raise Refused("--profile: belongs to a study file; records know theirs, leave it out")
+        return records
+    assert study is not None
+    return collected(study, profile)
+
+
+def _warn(found: Findings) -> None:
+    """What JSON has no place for, to stderr."""
+    for note in found.notes:
+        sys.stderr.write(f"note: {note}\n")
+
+
+def verdicts(study: Study = None, records: RecordsFolder = None, profile: Profile = "", as_json: Json = False) -> None:
+    """Say of every cell and every variant what the results allow to say, and why."""
+
+    found = read_findings(_records(study, records, profile))
+    if as_json:
+        _warn(found)
+        write_json(text.to_json(found))
+    else:
+        sys.stdout.write(text.to_text(found) + "\n")
+
+
+def leaderboard(
+    study: Study = None,
+    records: RecordsFolder = None,
+    profile: Profile = "",
+    as_json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown; short for --format markdown.")] = False,
+    form: Annotated[str, typer.Option("--format", help="text, markdown, latex, csv, html or json.")] = "",
+) -> None:
+    """Rank a study's cells by test error, with verdicts, intervals and cost."""
+    from analysis.tables.leaderboard import FORMS
+
+    asked = {name for name, is_asked in (("json", as_json), ("markdown", markdown), (form, form)) if is_asked}
+    if len(asked) > 1:
+        raise Refused(f"{' and '.join(sorted(asked))} contradict each other: name one form of the leaderboard")
+    form = next(iter(asked), "text")
+    if form not in FORMS:
+        raise Refused(f"--format: {one_of(form, FORMS)}")
+    found = read_findings(_records(study, records, profile))
+    if form in ("json", "csv"):
+        _warn(found)
+    sys.stdout.write(FORMS[form](found).rstrip("\n") + "\n")
+
+
+def report(
+    study: Study = None,
+    records: RecordsFolder = None,
+    profile: Profile = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the report; default: report/ in the study's storage, or in DIR.")
+    ] = None,
+    tex: Annotated[Path | None, typer.Option(help="Also write a LaTeX document with tables and figures here.")] = None,
+    every_figure: Annotated[
+        bool, typer.Option("--every-figure", help="Write every figure into figures/, as PNG and PDF too.")
+    ] = False,
+) -> None:
+    """Write a self-contained report.html: verdicts first, then audit, tables, figures, failures, provenance."""
+    folder = _records(study, records, profile)
+    from analysis.report.build import write_report
+
+    try:
+        written = write_report(
+            folder, out or (folder.parent if records is None else folder) / "report", tex=tex, every_figure=every_figure
+        )
+    except (OSError, ValueError) as error:
+        raise Refused(str(error).rstrip(".")) from error
+    show([f"report: {escape(str(written))}", *([f"LaTeX: {escape(str(tex / 'report.tex'))}"] if tex else [])])
+
+
+def collect(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The study's name, which its MLflow experiment has.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    tracking: Annotated[
+        str | None,
+        typer.Option(help="sqlite:///PATH, postgresql://USER@HOST/NAME or http(s)://; default: MLFLOW_TRACKING_URI."),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Read every run again, not only what has changed.")] = False,
+) -> None:
+    """Bring a study's records from an MLflow store into a folder of Parquet files, which --records reads anywhere.
+
+    A server that asks for a login gets MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.
+    """
+    from analysis.records.collect import StudyNotFoundError, collect, default_uri
+
+    try:
+        folder = collect(tracking or default_uri(), name, out, full)
+    except (StudyNotFoundError, OSError, ValueError) as error:
+        raise Refused(str(error).rstrip(".")) from error
+    show([escape(str(folder))])
+
+
+def compare_networks(
+    first: Annotated[str, typer.Argument(metavar="KEY", help="A trial's key, or its first digits.")],
+    second: Annotated[str, typer.Argument(metavar="KEY", help="Another trial's, on the same test images.")],
+    study: Annotated[Path | None, typer.Option("--study", metavar="STUDY", help="The study file of both.")] = None,
+    records: RecordsFolder = None,
+    profile: Profile = "",
+    as_json: Json = False,
+) -> None:
+    """Compare two trained networks image by image (McNemar). It says nothing of the methods."""
+    from analysis import compare_networks as networks
+
+    folder = _records(study, records, profile)
+    try:
+        found = networks.compare(folder, first, second)
+    except (OSError, ValueError) as error:
+        raise Refused(str(error).rstrip(".")) from error
+    if as_json:
+        write_json(found)
+    else:
+        show([escape(networks.to_text(found))])

@@ -1,0 +1,257 @@
+"""`graftbench topup`: adds the confirm seeds that it takes to see a difference, and runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from suite.cli.common import (
+    Address,
+    Device,
+    Local,
+    StudyFile,
+    again,
+    check_place,
+    checked_plan,
+    collected,
+    read_findings,
+    train,
+)
+from suite.cli.console import DEFAULT_DATA, DONE, SOME_FAILED, Data, Json, Profile, show, write_json
+from suite.core.errors import Refused
+
+if TYPE_CHECKING:
+    from analysis.verdicts.power import GroupNeed
+    from analysis.verdicts.results import Findings
+    from suite.study.plan import Look, Plan
+
+
+@dataclass(frozen=True)
+class Addition:
+    """What a group's need comes to: how many trials more, and their training seconds by what the finished ones took."""
+
+    need: GroupNeed
+    trials: int
+    train_seconds: float
+
+    @property
+    def group(self) -> str:
+        """As `suite.study.plan.group_label` names it."""
+        return f"{self.need.dataset} / {self.need.backbone}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        cells = [
+            {
+                "variant": cell.verdict.variant,
+                "settings": cell.verdict.settings,
+                "verdict": cell.verdict.verdict,
+                "undecided": cell.undecided,
+                "needed": cell.seeds,
+                "why": cell.why,
+            }
+            for cell in self.need.cells
+        ]
+        return {**vars(self.need), "trials": self.trials, "train_seconds": self.train_seconds, "cells": cells}
+
+
+def topup(
+    study: StudyFile,
+    detect: Annotated[
+        float | None, typer.Option(help="The difference to see, in percentage points; default: the study's rope.")
+    ] = None,
+    profile: Profile = "",
+    data: Data = DEFAULT_DATA,
+    local: Local = False,
+    address: Address = None,
+    device: Device = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be added; train nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Add the confirm seeds that undecided cells need to see a difference, and run them: the study's next look."""
+    if detect is not None and not 0 < detect < 100:
+        raise Refused(f"--detect: must be above 0 and below 100 percentage points, not {detect:g}")
+    check_place(local, address, device)
+    checked, name = checked_plan(study, data, profile), again(study, profile)
+    from suite.sweep.run import Options
+
+    plan, additions, look = _next(checked, study, profile, detect)
+    said = {
+        "study": plan.study.study,
+        "detect": look.detect,
+        "look": len(plan.looks),
+        "looks": plan.study.statistics.looks,
+        "resumed": additions is None,
+        "seeds": dict(look.seeds),
+        "groups": [one.as_dict() for one in additions or ()],
+    }
+    if not as_json:
+        show(_resumed_lines(plan, look) if additions is None else _lines(plan, additions, look))
+    nothing = additions is not None and not any(one.trials for one in additions)
+    if dry_run or nothing:
+        if as_json:
+            write_json({**said, "trained": 0, "failed": 0})
+        return
+    command = f"topup {name} --detect {look.detect:g}"
+    outcome = train(plan, Options(data, local, address, device), command, stderr=as_json)
+    if as_json:
+        write_json({**said, "trained": outcome.trained, "failed": len(outcome.failed)})
+    else:
+        from suite.cli.render import outcome_lines
+
+        show([*outcome_lines(plan, outcome, name), _now(read_findings(collected(study, profile)))])
+    raise typer.Exit(SOME_FAILED if outcome.failed or outcome.tracking_trouble else DONE)
+
+
+def _next(plan: Plan, study: Path, profile: str, detect: float | None) -> tuple[Plan, list[Addition] | None, Look]:
+    """The plan with the look that is to be run, what it adds (None: it is under way already), and the look.
+
+    Raises:
+        Refused: the study isn't finished, has no spread to plan with, or has taken all its looks.
+    """
+    from suite.sweep.interim_looks import settled, with_looks
+    from suite.sweep.run import needs_training
+    from suite.sweep.storage import Ledger
+
+    ledger = Ledger(plan.study)
+    ledger.check()
+    plan = with_looks(plan)
+    if needs_training(plan, ledger):
+        under_way = settled(plan, ledger).looks[-1]  # what is missing may be seeds that the study file added since
+        if under_way.detect is None:
+            raise Refused(
+                "the study is not finished, and seeds are added to whole cells only: first "
+                f"`graftbench run {again(study, profile)}` (`status` shows what is missing or failed)"
+            )
+        return plan, None, under_way
+    points = plan.study.statistics.rope if detect is None else detect
+    additions = _additions(plan, read_findings(collected(study, profile)), points / 100)
+    plan = _with_what_else_was_seen(plan, additions)
+    look = _look(plan, additions, points)
+    if not any(one.trials for one in additions):
+        return plan, additions, look
+    _refuse_unplanned(plan)
+    return replace(plan, looks=(*plan.looks, look)), additions, look
+
+
+def _look(plan: Plan, additions: Sequence[Addition], points: float) -> Look:
+    """The next look; groups in which nothing can be compared stay as the last one left them."""
+    from suite.study.plan import Look
+
+    targets = {one.group: one.need.target for one in additions if one.need.comparable}
+    return Look({**plan.looks[-1].seeds, **targets}, points)
+
+
+def _refuse_unplanned(plan: Plan) -> None:
+    planned, alpha = plan.study.statistics.looks, plan.study.statistics.alpha
+    if len(plan.looks) < planned:
+        return
+    taken = "1 look at its results, which is taken" if planned == 1 else f"{planned} looks at its results, all taken"
+    raise Refused(
+        f"statistics.looks: this study planned {taken}, and seeds added after looking make a false HELPS or HURTS "
+        f"likelier than {alpha:g}: looks are planned before the first run, so start afresh with `looks: {planned + 1}` "
+        "in a study of a new name and another split_seed, whose trials nobody has seen"
+    )
+
+
+def _with_what_else_was_seen(plan: Plan, additions: Sequence[Addition]) -> Plan:
+    """Results may hold seeds that this storage knows nothing of (another machine's): those were a look too."""
+    from suite.study.plan import Look
+
+    found = {one.group: one.need.seeds for one in additions if one.need.comparable}
+    if not plan.looks:
+        return replace(plan, looks=(Look(found),))
+    last = plan.looks[-1].seeds
+    more = {group: seeds for group, seeds in found.items() if seeds > last.get(group, 0)}
+    if more:
+        return replace(plan, looks=(*plan.looks, Look({**last, **more})))
+    return plan
+
+
+def _additions(plan: Plan, findings: Findings, effect: float) -> list[Addition]:
+    """Per group of the plan; those that compare nothing are left out.
+
+    Raises:
+        Refused: a cell has too few seeds for a spread.
+    """
+    from analysis.verdicts.power import needs
+    from suite.core.specs import settings_label
+    from suite.study.plan import group_label
+
+    cells: dict[str, set[tuple[str, str]]] = {}
+    for one in plan.runnable:
+        own = (one.cell.variant.name, settings_label(one.cell.variant.settings))
+        cells.setdefault(group_label(one.cell), set()).add(own)
+    found = []
+    for need in needs(findings, effect, plan.study.statistics.most_seeds):
+        single = next((cell for cell in need.cells if cell.verdict.verdict == "SINGLE RUN"), None)
+        if single is not None:
+            raise Refused(
+                f"seeds: {single.why}; set `seeds: 3` or more and run the study first (with fewer nothing is tested, "
+                "so that is no look)"
+            )
+        planned = cells.get(f"{need.dataset} / {need.backbone}")
+        if planned:
+            more = need.target - need.seeds
+            found.append(Addition(need, more * len(planned), more * _seconds_of_a_seed(findings, need, planned)))
+    return found
+
+
+def _seconds_of_a_seed(findings: Findings, need: GroupNeed, planned: Container[tuple[str, str]]) -> float:
+    """Training seconds of one confirm seed in all planned cells of the group."""
+    wanted, seconds = (need.dataset, need.backbone), 0.0
+    for group in findings.groups:
+        for cell in group.cells if (group.dataset, group.backbone) == wanted else ():
+            taken = [trial.train_seconds for trial in cell.confirm if trial.train_seconds is not None]
+            if taken and (cell.variant, cell.settings) in planned:
+                seconds += sum(taken) / len(taken)
+    return seconds
+
+
+# -- what it says
+
+
+def _lines(plan: Plan, additions: Sequence[Addition], look: Look) -> Iterator[Table | str]:
+    from suite.sweep.progress import duration
+
+    rules, trials = plan.study.statistics, sum(one.trials for one in additions)
+    yield (
+        f"[bold]{plan.study.study}[/]: seeds to see {look.detect:g} pp with power 0.8, at alpha "
+        f"{rules.alpha / rules.looks:g} a look"
+    )
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("dataset", "backbone", "seeds", "needed", "will be", "why"):
+        table.add_column(name, justify="right" if name in ("seeds", "needed", "will be") else "left", overflow="fold")
+    for one in additions:
+        needed = "> 1,000" if one.need.needed is None else str(one.need.needed)
+        counts = (str(one.need.seeds), needed, str(one.need.target)) if one.need.comparable else ("", "", "")
+        table.add_row(escape(one.need.dataset), escape(one.need.backbone), *counts, escape(one.need.why))
+    yield table
+    if not trials:
+        yield "nothing to add, and no look taken"
+        return
+    cost = duration(sum(one.train_seconds for one in additions))
+    yield f"look {len(plan.looks)} of {rules.looks}: {trials} trials more, about {cost} of training, as the others took"
+    if any(one.trials and one.need.capped for one in additions):
+        hardly = "where most_seeds caps it, this look can hardly decide; a larger --detect spends it better"
+        yield f"[yellow]warning[/]: {hardly}"
+
+
+def _resumed_lines(plan: Plan, look: Look) -> Iterator[str]:
+    seeds = ", ".join(f"{group}: {number}" for group, number in look.seeds.items())
+    yield escape(
+        f"look {len(plan.looks)} of {plan.study.statistics.looks}, to see {look.detect:g} pp, is not finished and goes "
+        f"on; seeds of {seeds}"
+    )
+
+
+def _now(findings: Findings) -> str:
+    from analysis.verdicts.cells import tally
+
+    return "verdicts: " + ", ".join(f"{number} {ruling}" for ruling, number in tally(findings.verdicts).items())

@@ -1,0 +1,110 @@
+"""A trial's own folder, apart from its weights: who it belongs to, what was noted at the start, how it ended.
+
+    trial.json        what defines the trial, written when it is taken up
+    conditions.json   what the worker found at the start
+    test_reads        one line per read of the test part
+    record.json       the record, written last
+
+Standard library only; `suite.trial` and `suite.training.checkpoint` write the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from suite.core import records
+from suite.core.errors import Refused
+from suite.core.records import FINISHED, NoRecordError, Record
+from suite.core.specs import Trial
+
+_CONDITIONS = "conditions.json"
+
+
+def claim(trial: Trial, directory: Path | None) -> None:
+    """Writes trial.json. Without a directory there is nothing to claim.
+
+    Raises:
+        Refused: the folder holds another trial.
+    """
+    if directory is None:
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "trial.json"
+    if path.exists():
+        try:
+            held = read_trial(path)
+        except Refused:  # torn by a kill: nothing after it was written
+            held = trial
+        if held.key != trial.key:
+            raise Refused(f"{directory} holds the trial {held.key}, not {trial.key}; give each trial its own folder")
+    write_json(trial.to_dict(), path)
+
+
+def read_trial(path: Path) -> Trial:
+    """
+    Raises:
+        Refused: the file holds no trial.
+    """
+    try:
+        return Trial.from_dict(json.loads(path.read_text()))
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise Refused(f"{path} holds no trial: {error}") from error
+
+
+def finished_record(trial: Trial, directory: Path | None) -> Record | None:
+    """The record in the directory, if it is this trial's and final. One that is cut short is as if it were not there.
+
+    Raises:
+        Refused: there is a whole one that this version can't read.
+    """
+    try:
+        record = records.read(directory / "record.json") if directory else None
+    except NoRecordError as error:
+        raise Refused(f"{error}; its trial is not trained again before that file is mended or removed") from error
+    except (OSError, ValueError):
+        return None
+    return record if record and record.trial_key == trial.key and record.status in FINISHED else None
+
+
+def note_conditions(conditions: dict[str, Any], directory: Path) -> None:
+    """For whoever stops the trial from outside: the fields of its record that only the worker knows."""
+    write_json(conditions, directory / _CONDITIONS)
+
+
+def conditions_of(directory: Path) -> dict[str, Any]:
+    """What a trial's run noted at its start (split, costs, threads, device, versions): fields of a record."""
+    try:
+        found: dict[str, Any] = json.loads((directory / _CONDITIONS).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def count_test_read(directory: Path | None, log_name: str = "test_reads") -> int:
+    """How often this trial has read the test part, this time included; noted first, so that a kill can't hide it.
+
+    Args:
+        log_name: `test_curve_reads` for the reads that draw the test curve.
+    """
+    if directory is None:
+        return 1
+    with (directory / log_name).open("a+") as log:
+        log.write("read\n")
+        log.seek(0)
+        return len(log.readlines())
+
+
+def drop_checkpoints(directory: Path) -> None:
+    """Removes a trial's weights and leaves its record."""
+    for weights in directory.glob("*.pt"):
+        weights.unlink(missing_ok=True)
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(value, indent=1))
+    temporary.replace(path)

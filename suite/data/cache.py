@@ -1,0 +1,320 @@
+"""One decoded copy per machine: a part's images as a memory-mapped uint8 array, shared by all trial processes.
+
+An entry is a folder in the cache directory: `images.npy`, `labels.npy`, `files.json` (path, size and time of every
+source file) and `manifest.json`. It is written beside its place under a lock, and renamed to it when it is whole: a
+process killed at any moment leaves no entry, and twenty trials that start together decode once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+from suite.core.errors import Refused
+from suite.data.disk import disk_errors, flushed, npy_header, reserve, sync
+from suite.data.source import Images, Labels, Pixels, Progress, Source
+
+RULE = 1  # raise it when the same files would decode to other pixels
+
+
+class Changed(Refused):
+    """Source files are not those that were decoded."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A part, decoded.
+
+    Attributes:
+        images: uint8 (N, channels, height, width), pages shared with every process that maps it; None: not kept.
+            Writing to it changes this process's copy alone.
+        mean, std: per channel on the 0-1 scale, over the part; a constant channel has std 1.
+        digest: 16 hexadecimal digits that name images and labels.
+    """
+
+    images: NDArray[np.uint8] | None
+    labels: Labels
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    digest: str
+
+
+def cache_directory() -> Path:
+    """GRAFTBENCH_CACHE, else `graftbench` in the user's cache directory."""
+    if given := os.environ.get("GRAFTBENCH_CACHE"):
+        return Path(given).absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "graftbench"
+
+
+def decoded_part(
+    source: Source,
+    name: str,
+    classes: int,
+    *,
+    keep_images: bool = True,
+    accept_changes: bool = False,
+    rebuild: bool = False,
+    progress: Progress | None = None,
+) -> Decoded:
+    """The part from its cache entry, which is made first where it is missing, torn, or decoded by another rule.
+
+    Args:
+        name: begins the entry's name, as `mnist-train`.
+        keep_images: False looks at every image once, but keeps only what is said of them: for a part too large.
+        accept_changes: decode again where source files have changed since, instead of refusing.
+        rebuild: decode again whatever is there.
+
+    Raises:
+        Changed: source files have changed under the entry.
+        Refused: an image or a label is unusable; the disk is full or read-only.
+    """
+    entry = entry_of(source, name, classes)
+    found = None if rebuild else entry.opened(keep_images, accept_changes)
+    if found is not None:
+        entry.tidy()
+        return found
+    with entry.locked():
+        found = None if rebuild else entry.opened(keep_images, accept_changes)  # another process may have made it
+        if found is None:
+            wanted = None if rebuild or accept_changes else entry.digest()
+            entry.build(keep_images, progress or (lambda done, of: None), wanted)
+            found = entry.opened(keep_images, accept_changes)
+    if found is None:
+        raise Refused(f"cache: {entry.path} vanished as it was made; run the command again")
+    return found
+
+
+def entry_of(source: Source, name: str, classes: int) -> Entry:
+    """The part's place in the cache; arguments as of `decoded_part`."""
+    return Entry(source, _path(source, name), classes)
+
+
+def entry_path(source: Source, name: str) -> Path | None:
+    """Where the part's finished entry lies; None when there is none."""
+    path = _path(source, name)
+    return path if (path / "manifest.json").is_file() else None
+
+
+def _path(source: Source, name: str) -> Path:
+    return cache_directory() / f"{name}-{_digest(json.dumps([source.origin, source.shape]).encode())}"
+
+
+class Entry:
+    """A part's place in the cache, whether or not anything is there."""
+
+    def __init__(self, source: Source, path: Path, classes: int) -> None:
+        self.source, self.path, self.classes = source, path, classes
+        self._building, self._old = Path(f"{path}.building"), Path(f"{path}.old")
+        self.unreadable = Path(f"{path}-unreadable.txt")
+
+    def opened(self, keep_images: bool, accept_changes: bool) -> Decoded | None:
+        """None: missing, torn, of another rule, or just being replaced. Raises Refused when the source has changed."""
+        manifest = self._manifest()
+        if manifest is None:
+            return None
+        files = _files(self.source)
+        if manifest["files"] != _digest(files):
+            if accept_changes or self._only_touched(files):
+                return None
+            raise Changed(self._changed(files))
+        stored = self._read("labels.npy") or b""
+        if _digest(stored) != manifest["labels"] or (keep_images and not manifest["images"]):
+            return None
+        labels = self._checked_labels(np.load(io.BytesIO(stored)))
+        images = self._mapped((len(labels), *self.source.shape)) if keep_images else None
+        if (keep_images and images is None) or self._manifest() != manifest:  # replaced since it was read
+            return None
+        return Decoded(images, labels, tuple(manifest["mean"]), tuple(manifest["std"]), manifest["digest"])
+
+    def _manifest(self) -> dict[str, Any] | None:
+        """None: missing, torn, or of another rule."""
+        try:
+            found: Any = json.loads(self._read("manifest.json") or b"")
+        except ValueError:
+            return None
+        whole = isinstance(found, dict) and found.pop("check", None) == _digest(json.dumps(found).encode())
+        return found if whole and found["rule"] == _rule() else None
+
+    def _mapped(self, shape: tuple[int, ...]) -> Images | None:
+        header, path = npy_header(shape), self.path / "images.npy"
+        with disk_errors(path), contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            whole = os.fstat(file.fileno()).st_size == len(header) + math.prod(shape)
+            if whole and file.read(len(header)) == header:
+                return np.memmap(file, np.uint8, "c", len(header), shape)
+        return None
+
+    def _read(self, name: str) -> bytes | None:
+        with disk_errors(self.path), contextlib.suppress(FileNotFoundError):
+            return (self.path / name).read_bytes()
+        return None
+
+    def digest(self) -> str | None:
+        """Of what was decoded here before, if that can be told."""
+        manifest = self._manifest()
+        return manifest["digest"] if manifest else None
+
+    def _only_touched(self, files: bytes) -> bool:
+        """Whether files differ in their times alone: decoding them again will tell whether they have changed."""
+        before, now = _states(self._read("files.json") or b""), _states(files)
+        return bool(before) and {path: size for path, (size, _) in before.items()} == {
+            path: size for path, (size, _) in now.items()
+        }
+
+    def touched(self) -> bool:
+        """Whether files differ from those that were decoded, but in their times alone."""
+        files = _files(self.source)
+        return self.digest() is not None and files != self._read("files.json") and self._only_touched(files)
+
+    def _changed(self, files: bytes) -> str:
+        before, now = _states(self._read("files.json") or b""), _states(files)
+        what = f"{self.source.origin} has changed"
+        for file in sorted(before.keys() | now.keys()) if before else ():
+            if before.get(file) != now.get(file):
+                how = "was added" if file not in before else "is gone" if file not in now else "has changed"
+                what = f"{file} {how}"
+                break
+        return (
+            f"{what} since it was decoded into {self.path}; put it back as it was, or accept the change with "
+            "`graftbench data warm STUDY` (results on the old images don't compare with new ones)"
+        )
+
+    @contextlib.contextmanager
+    def locked(self, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+        """One process at a time makes an entry; the system frees the lock of a killed one."""
+        with disk_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            file = Path(f"{self.path}.lock").open("ab")  # noqa: SIM115
+        with file:
+            with disk_errors(self.path):
+                fcntl.flock(file, how)
+            yield
+
+    def tidy(self) -> None:
+        """Frees the room that a killed process left taken, unless one is at work or the disk is read-only."""
+        if self._building.exists() or self._old.exists():
+            with contextlib.suppress(Refused), self.locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
+                self._remove_left_overs()
+
+    def build(self, keep_images: bool, progress: Progress, wanted: str | None) -> None:
+        """Decodes into a folder beside the entry's place, and renames it. The lock must be held.
+
+        Raises:
+            Changed: the images don't have the digest `wanted`; what was there stays.
+        """
+        files = _files(self.source)  # before anything is read from them
+        labels = self._checked_labels(self.source.labels)
+        with disk_errors(self.path, len(labels) * math.prod(self.source.shape) if keep_images else 0):
+            self._remove_left_overs()
+            self._building.mkdir()
+            try:
+                self._fill(files, labels, keep_images, progress, wanted)
+                self._put_in_place()
+            except BaseException:
+                shutil.rmtree(self._building, ignore_errors=True)
+                raise
+
+    def _fill(self, files: bytes, labels: Labels, keep_images: bool, progress: Progress, wanted: str | None) -> None:
+        pixels = Pixels(self.source, len(labels))
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(flushed(self._building / "images.npy")) if keep_images else None
+            if file:
+                reserve(file, (len(labels), *self.source.shape))
+            for chunk in pixels.chunks(progress):
+                if file:
+                    file.write(chunk.data)
+        if _files(self.source) != files:
+            raise Refused(f"{self.source.origin} changed while it was being decoded; run the command again")
+        if pixels.unreadable:
+            row, why = min(pixels.unreadable.items())
+            raise Refused(f"{self.source.name(row)} {why}; {pixels.list_unreadable(self.unreadable)}")
+        if wanted not in {None, pixels.digest(labels)}:
+            raise Changed(self._changed(files))
+        self.unreadable.unlink(missing_ok=True)
+        stored = io.BytesIO()
+        np.save(stored, labels)
+        manifest = {
+            "rule": _rule(),
+            "origin": self.source.origin,
+            "shape": self.source.shape,
+            "images": keep_images,
+            "files": _digest(files),
+            "labels": _digest(stored.getvalue()),
+            "digest": pixels.digest(labels),
+            **pixels.moments(),
+        }
+        manifest["check"] = _digest(json.dumps(manifest).encode())
+        self._write("labels.npy", stored.getvalue())
+        self._write("files.json", files)
+        self._write("manifest.json", json.dumps(manifest, indent=1).encode())
+
+    def _write(self, name: str, content: bytes) -> None:
+        with flushed(self._building / name) as file:
+            file.write(content)
+
+    def _put_in_place(self) -> None:
+        """The new folder at its place; processes that mapped the old one keep what they mapped."""
+        sync(self._building)
+        with contextlib.suppress(FileNotFoundError):
+            self.path.rename(self._old)
+        self._building.rename(self.path)
+        sync(self.path.parent)
+        self._remove_left_overs()
+
+    def _remove_left_overs(self) -> None:
+        for path in (self._building, self._old):
+            if path.exists():
+                shutil.rmtree(path)
+
+    def _checked_labels(self, labels: Labels) -> Labels:
+        if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype.kind not in "iu":
+            raise Refused(
+                f"{self.source.origin}: labels must be an array of whole numbers, int64 (N,), not {labels!r:.60}"
+            )
+        if not len(labels):
+            raise Refused(f"{self.source.origin} has no images; put them there")
+        outside = np.flatnonzero((labels < 0) | (labels >= self.classes))
+        if len(outside):
+            wrong = f"{self.source.name(int(outside[0]))} has label {labels[outside[0]]}, outside 0..{self.classes - 1}"
+            raise Refused(f"{wrong}; repair the file, or its class names")
+        return labels.astype(np.int64, copy=False)
+
+
+def _rule() -> list[Any]:
+    return [RULE, f"Pillow {PIL.__version__}"]  # another Pillow may bring another JPEG decoder
+
+
+def _files(source: Source) -> bytes:
+    """Path, size and time of change of every source file, as JSON: it can hold any name."""
+    states = []
+    for file in source.watched:
+        try:
+            state = file.stat()
+        except OSError as error:
+            raise Refused(f"{file} can't be read ({error.strerror}); put it back") from error
+        states.append((str(file), state.st_size, state.st_mtime_ns))
+    return json.dumps(states).encode()
+
+
+def _states(files: bytes) -> dict[str, list[int]]:
+    try:
+        return {path: state for path, *state in json.loads(files)}
+    except ValueError:  # torn
+        return {}
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

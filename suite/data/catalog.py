@@ -1,0 +1,297 @@
+"""The datasets of this machine: which there are, looking at all of one, decoding it ahead; decoded copies."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from suite.core import registry
+from suite.core.errors import Refused
+from suite.core.specs import Component, freeze
+from suite.data.cache import Changed, cache_directory, entry_path
+from suite.data.class_folders import EXTENSIONS
+from suite.data.dataset import PARTS, Dataset
+from suite.data.source import Facts, Part, Progress
+from suite.data.verify import Inspection, are, inspect
+
+# -- which there are
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A dataset as it was found; None: not known without its files.
+
+    Attributes:
+        state: `missing`: its files; `unusable`: files or settings are broken; `found`; `decoded`: both parts are.
+        remedy: what is missing or broken, and what mends it.
+        decoded: cache entries, at most one per part.
+        size: their bytes.
+    """
+
+    dataset: str
+    state: str = "unusable"
+    title: str | None = None
+    classes: int | None = None
+    shape: tuple[int, int, int] | None = None
+    train_examples: int | None = None
+    validation: int | None = None
+    test_examples: int | None = None
+    licence: str | None = None
+    remedy: str | None = None
+    decoded: tuple[str, ...] = ()
+    size: int = 0
+
+
+def listing(root: Path) -> list[Listed]:
+    """Every registered dataset; those that take any folder, once for each folder below `root` that they can read."""
+    named = [_listed(Component(name), root) for name in registry.available("dataset") if name not in _FOLDERS]
+    taken = {path for path, _ in named if path}
+    found = [listed for _, listed in named]
+    for name, folders in _FOLDERS.items():
+        # A dataset's own folders aren't offered as a folder of any images too.
+        paths = [path for path in folders(root) if not any((root / path).absolute() in used.parents for used in taken)]
+        chosen = [freeze({"path": path}) for path in paths] or [()]
+        found += [_listed(Component(name, settings), root)[1] for settings in chosen]
+    return sorted(found, key=lambda listed: listed.dataset)
+
+
+def _listed(component: Component, root: Path) -> tuple[Path | None, Listed]:
+    """The dataset, and one of its files where it has some."""
+    listed, dataset = Listed(dataset=component.label), Dataset(component, root)
+    try:
+        listed = _described(component.label, dataset.facts)
+        if listed.state == "missing":
+            return None, listed
+        sources = {part: dataset.source(part) for part in PARTS}
+        found = [entry_path(source, dataset.entry_name(part)) for part, source in sources.items()]
+        file = next((file for source in sources.values() for file in source.files), None)
+    except Refused as refusal:
+        return None, replace(listed, state="unusable", remedy=str(refusal))
+    except Exception as error:  # noqa: BLE001  (one broken dataset file must not hide all other datasets)
+        return None, replace(listed, state="unusable", remedy=_broken(component.name, error))
+    entries = [entry for entry in found if entry]
+    return file, replace(
+        listed,
+        state="decoded" if all(found) else "found",
+        decoded=tuple(map(str, entries)),
+        size=sum(map(bytes_in, entries)),
+    )
+
+
+def _described(label: str, facts: Facts) -> Listed:
+    for name in ("classes", "train_examples", "validation", "test_examples"):
+        if not isinstance(getattr(facts, name), int):
+            raise TypeError(f"facts: {name} must be a whole number, not {getattr(facts, name)!r}")
+    return Listed(
+        dataset=label,
+        state="missing" if facts.missing else "found",
+        title=facts.title,
+        classes=facts.classes,
+        shape=facts.shape,
+        train_examples=facts.train_examples,
+        validation=facts.validation,
+        test_examples=facts.test_examples,
+        licence=facts.licence,
+        remedy=facts.missing,
+    )
+
+
+def _broken(name: str, error: Exception) -> str:
+    file = Path(registry.__file__).parents[1] / "datasets" / f"{name}.py"
+    return f"{file} fails ({type(error).__name__}: {' '.join(str(error).split())}); mend it"
+
+
+def _below(folder: Path) -> list[Path]:
+    """Folders in a folder, without hidden ones: what is being fetched counts for nothing."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _parquet_folders(root: Path) -> list[str]:
+    return [path.name for path in _below(root) if holds_parquet(path)]
+
+
+def holds_parquet(folder: Path) -> bool:
+    return any(any(folder.glob(layout)) for layout in ("*.parquet", "data/*.parquet"))
+
+
+LOOKED_AT = 50  # entries of a folder that are looked at: a folder of a million photographs is told by its first ones
+
+
+def _image_folders(root: Path) -> list[str]:
+    """Trees of class folders in `root`, or one level deeper."""
+    found = []
+    for top in _below(root):
+        trees = [path for path in (top, *_below(top)) if _holds_classes(path) or _holds_classes(path / "train")]
+        found += [str(path.relative_to(root)) for path in (trees[:1] if top in trees else trees)]
+    return found
+
+
+def _holds_classes(folder: Path) -> bool:
+    """Whether at least two folders in it hold images."""
+    if not folder.is_dir():
+        return False
+    classes = (path for path in islice(folder.iterdir(), LOOKED_AT) if path.is_dir())
+    return len(list(islice((path for path in classes if _holds_images(path)), 2))) == 2
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(path.suffix.lower() in EXTENSIONS for path in islice(folder.iterdir(), LOOKED_AT))
+
+
+# Datasets that read whatever lies in the folder `path`, and how such folders are told.
+_FOLDERS: dict[str, Callable[[Path], list[str]]] = {"folder": _image_folders, "parquet": _parquet_folders}
+
+
+# -- looking at all of one
+
+
+def verify(component: Component, root: Path, progress: Progress) -> Iterator[tuple[str, Inspection]]:
+    """Per part: its name, and what is wrong with counts, labels, images, and the cache entry.
+
+    Raises:
+        Refused: the dataset is missing.
+    """
+    dataset = Dataset(component, root)
+    for part in PARTS:
+        name, classes = dataset.entry_name(part), dataset.facts.classes
+        found = inspect(dataset.source(part), name, component.label, classes, progress)
+        expected = dataset.examples(part)
+        if found.images not in {None, expected}:
+            counted = f"{are(found.images or 0, 'image')} there, and {expected:,} were expected"
+            found = Inspection(found.images, found.entry, (counted, *found.problems))
+        yield part, found
+
+
+# -- decoding it
+
+
+@dataclass(frozen=True)
+class Warmed:
+    """
+    Attributes:
+        seconds: None: it was decoded already.
+        size: bytes in the cache.
+    """
+
+    images: int
+    size: int
+    seconds: float | None
+    entries: tuple[Path, ...]
+
+
+def warm(
+    component: Component,
+    root: Path,
+    *,
+    progress: Progress,
+    accepted: Callable[[str], None],
+    rebuild: bool = False,
+    residency: str = "auto",
+) -> Warmed:
+    """Both parts in the cache, decoded where they aren't or their files have changed.
+
+    Args:
+        accepted: is told which file has changed since it was decoded.
+        rebuild: decode again whatever is there.
+        residency: of a study; images that its trials would stream aren't kept.
+
+    Raises:
+        Refused: for one part or for both, a line each.
+    """
+    began, built, entries, count = time.perf_counter(), False, [], 0
+
+    def heard(done: int, of: int) -> None:
+        nonlocal built
+        built = True
+        progress(done, of)
+
+    dataset, refused = Dataset(component, root), dict[str, None]()
+    keep = not dataset.streamed(residency)
+    for part in PARTS:
+        try:
+            count += _decoded(dataset, part, keep, rebuild, heard, accepted)
+            entry = entry_path(dataset.source(part), dataset.entry_name(part))
+            entries += [entry] if entry else []
+        except Refused as refusal:
+            refused[str(refusal)] = None
+    if refused:
+        raise Refused("\n".join(refused))
+    seconds = time.perf_counter() - began if built else None
+    return Warmed(count, sum(map(bytes_in, entries)), seconds, tuple(entries))
+
+
+def _decoded(
+    dataset: Dataset, part: Part, keep: bool, rebuild: bool, progress: Progress, accepted: Callable[[str], None]
+) -> int:
+    """How many images the part has, now that they are in the cache."""
+    try:
+        return len(dataset.decoded(part, keep_images=keep, rebuild=rebuild, progress=progress).labels)
+    except Changed as change:
+        found = dataset.decoded(part, keep_images=keep, accept_changes=True, progress=progress)
+        accepted(str(change).partition(" since it was decoded")[0])
+        return len(found.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """A decoded part.
+
+    Attributes:
+        origin: which images they are, as their source says it; None: that can't be read.
+        shape: of every image; None: not known.
+        size: bytes.
+    """
+
+    origin: str | None
+    shape: tuple[int, ...] | None
+    size: int
+    folder: str
+
+
+def copies() -> list[Copy]:
+    """All that lie in the cache directory; not what is being made just now."""
+    found = (manifest.parent for manifest in sorted(cache_directory().glob("*/manifest.json")))
+    return [_copy(folder) for folder in found if folder.suffix not in {".building", ".old"}]
+
+
+def _copy(folder: Path) -> Copy:
+    said = _manifest(folder)
+    origin, shape = said.get("origin"), said.get("shape")
+    return Copy(
+        origin=origin if isinstance(origin, str) else None,
+        shape=tuple(shape) if isinstance(shape, list) else None,
+        size=bytes_in(folder),
+        folder=str(folder),
+    )
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError):  # torn, or just being replaced
+        said = json.loads((folder / "manifest.json").read_bytes())
+        return said if isinstance(said, dict) else {}
+    return {}
+
+
+def bytes_in(folder: Path) -> int:
+    with contextlib.suppress(FileNotFoundError):  # just being replaced
+        return sum(file.stat().st_size for file in folder.iterdir())
+    return 0
+
+
+def cache_trouble() -> str | None:
+    """Why no decoded copy can be written, as a sentence; None: it can, as far as is known without writing."""
+    directory = cache_directory()
+    there = next(path for path in (directory, *directory.parents) if os.access(path, os.F_OK))
+    remedy = "set GRAFTBENCH_CACHE to a directory on a writable disk"
+    if not there.is_dir():
+        return f"{there} is a file, not a directory; remove it, or {remedy}"
+    return None if os.access(there, os.W_OK | os.X_OK) else f"{there} can't be written; {remedy}"

@@ -1,0 +1,203 @@
+"""The rows of Hugging Face Parquet files as single images: in order they cost one read per row group."""
+
+from __future__ import annotations
+
+import json
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+
+from suite.core.errors import Refused
+from suite.data.images import Resize, Unreadable, decoded, stored_shape
+from suite.data.source import Images, Labels, Source
+
+KEPT = 3  # row groups in memory: threads that decode neighbouring rows touch two at a time
+NO_BYTES = "has no image bytes; embed the images in the files"
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A row group: `first` is its first row in the part, `first_in_file` in its file."""
+
+    file: Path
+    index: int
+    first: int
+    first_in_file: int
+    rows: int
+
+
+class ParquetRows(Source):
+    """Images of the files' rows, in order, made grey or RGB as `shape` asks and `resize`d to it."""
+
+    streams = True
+
+    def __init__(
+        self, origin: str, shape: tuple[int, int, int], files: Sequence[Path], columns: Columns, resize: Resize
+    ) -> None:
+        self.origin, self.shape, self.files = origin, shape, files
+        self._columns, self._resize = columns, resize
+        self._kept: OrderedDict[_Group, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @cached_property
+    def labels(self) -> Labels:  # type: ignore[override]
+        columns = [label_column(file, self._columns) for file in self.files]
+        for file, column in zip(self.files, columns, strict=True):
+            if column.null_count:
+                raise Refused(f"parquet: {file} has rows without a label; remove them or repair the file")
+        return np.concatenate([column.to_numpy(zero_copy_only=False).astype(np.int64) for column in columns])
+
+    def decode(self, row: int) -> Images:
+        group = self._group(row)
+        cell = self._cells(group)[row - group.first].as_py()
+        return decoded(_bytes(cell), self.shape, self._resize)
+
+    def name(self, row: int) -> str:
+        group = self._group(row)
+        return f"{group.file} row {group.first_in_file + row - group.first}"
+
+    def _group(self, row: int) -> _Group:
+        return self._groups[bisect_right(self._groups, row, key=lambda group: group.first) - 1]
+
+    @cached_property
+    def _groups(self) -> list[_Group]:
+        groups = []
+        first = 0
+        for file in self.files:
+            described = metadata(file)
+            in_file = 0
+            for index in range(described.num_row_groups):
+                rows = described.row_group(index).num_rows
+                if rows:
+                    groups.append(_Group(file, index, first + in_file, in_file, rows))
+                in_file += rows
+            first += in_file
+        return groups
+
+    def _cells(self, group: _Group) -> Any:
+        """The image column of a row group; read once while it is among the last few that were asked for."""
+        with self._lock:
+            cells = self._kept.pop(group, None)
+            if cells is None:
+                cells = self._read(group)
+            self._kept[group] = cells
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+            return cells
+
+    def _read(self, group: _Group) -> Any:
+        name = self._columns.image
+        try:
+            with pyarrow.parquet.ParquetFile(group.file) as table:
+                return table.read_row_group(group.index, columns=[name]).column(name)
+        except (pyarrow.ArrowException, OSError, KeyError) as error:
+            raise _unlike_first(group.file, error) from error
+
+
+def metadata(file: Path) -> Any:
+    """A file's own description. Raises Refused when it has none."""
+    try:
+        return pyarrow.parquet.read_metadata(file)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise Refused(f"parquet: {file} is not a readable Parquet file ({error}); fetch it again") from error
+
+
+def label_column(file: Path, columns: Columns) -> Any:
+    """The labels of a file as one Arrow array; its images aren't read."""
+    try:
+        with pyarrow.parquet.ParquetFile(file) as table:
+            return table.read(columns=[columns.label]).column(columns.label).combine_chunks()
+    except (pyarrow.ArrowException, OSError, KeyError) as error:
+        raise _unlike_first(file, error) from error
+
+
+def first_shape(file: Path, columns: Columns) -> tuple[int, int, int]:
+    """(channels, height, width) of the first image, from its header."""
+    try:
+        with pyarrow.parquet.ParquetFile(file) as table:
+            batch = next(table.iter_batches(batch_size=1, columns=[columns.image]), None)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise _unlike_first(file, error) from error
+    if batch is None or not len(batch):
+        raise Refused(f"parquet: {file} has no rows; fetch it again")
+    try:
+        return stored_shape(_bytes(batch.column(columns.image)[0].as_py()))
+    except Unreadable as error:
+        raise Refused(f"parquet: {file} row 0 {error}; repair or remove it") from error
+
+
+def _bytes(cell: Any) -> bytes:
+    data = cell.get("bytes") if isinstance(cell, Mapping) else None
+    if not isinstance(data, bytes) or not data:
+        raise Unreadable(NO_BYTES)
+    return data
+
+
+def _unlike_first(file: Path, error: Exception) -> Refused:
+    return Refused(f"parquet: {file} can't be read like its first train file ({error}); fetch it again")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the image and label columns; `class_names` is empty when the file stores none."""
+
+    image: str
+    label: str
+    class_names: tuple[str, ...]
+
+
+def find_columns(file: Path, label: str) -> Columns:
+    """The columns by type: a struct of bytes and path, and whole numbers; `label` decides among several of these.
+
+    Raises:
+        Refused: the file can't be read, or a column is missing or ambiguous.
+    """
+    try:
+        schema = pyarrow.parquet.read_schema(file)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise Refused(f"parquet: {file} is not a readable Parquet file ({error}); fetch it again") from error
+    images = [field.name for field in schema if _is_image(field.type)]
+    if len(images) != 1:
+        found = ", ".join(images) or "none"
+        raise Refused(f"parquet: {file} needs one image column of struct<bytes, path>, and has {found}")
+    numbers = [field.name for field in schema if pyarrow.types.is_integer(field.type)]
+    chosen = _label(file, numbers, label)
+    return Columns(images[0], chosen, _class_names(schema.metadata or {}, chosen))
+
+
+def _is_image(kind: Any) -> bool:
+    return pyarrow.types.is_struct(kind) and {kind.field(i).name for i in range(kind.num_fields)} == {"bytes", "path"}
+
+
+def _label(file: Path, numbers: list[str], wanted: str) -> str:
+    known = ", ".join(numbers) or "none"
+    if wanted:
+        if wanted not in numbers:
+            raise Refused(f"parquet.label: {file} has no whole-number column {wanted!r}; it has {known}")
+        return wanted
+    if "label" in numbers:
+        return "label"
+    if not numbers:
+        names = ", ".join(pyarrow.parquet.read_schema(file).names)
+        raise Refused(f"parquet: {file} has no column of whole numbers to be labels, only {names}; add one")
+    if len(numbers) != 1:
+        raise Refused(f"parquet.label: {file} has {known} as whole-number columns; set label to the one to classify")
+    return numbers[0]
+
+
+def _class_names(metadata: dict[bytes, bytes], label: str) -> tuple[str, ...]:
+    """Names of a ClassLabel feature as the `datasets` library stores them; empty where there are none."""
+    try:
+        names = json.loads(metadata[b"huggingface"])["info"]["features"][label]["names"]
+    except (KeyError, TypeError, ValueError):
+        return ()
+    return tuple(str(name) for name in names) if isinstance(names, list) else ()

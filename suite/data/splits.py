@@ -1,0 +1,52 @@
+"""Splits of labelled examples: stratified, exact in size, decided by a seed."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suite.core.errors import Refused
+
+Indices = NDArray[np.int64]
+
+
+def split(labels: Indices, validation: int, seed: int) -> tuple[Indices, Indices]:
+    """Sorted indices of the training and of the validation part; disjoint, and together all examples.
+
+    Every class gives its share of `validation`; a class's choice depends on the seed, the class and its size alone.
+
+    Raises:
+        Refused: `validation` leaves nothing to train on.
+    """
+    if not 0 <= validation < len(labels):
+        raise Refused(
+            f"validation: {validation} of {len(labels)} training examples can't be held out; "
+            f"choose from 0..{len(labels) - 1}"
+        )
+    classes, counts = np.unique(labels, return_counts=True)
+    held = np.zeros(len(labels), dtype=bool)
+    for label, share in zip(classes, allocate(counts, validation), strict=True):
+        members = np.flatnonzero(labels == label)
+        # Ranks of raw uniforms: numpy promises more stability for them than for its shuffles.
+        ranks = np.argsort(np.random.default_rng([seed, int(label)]).random(len(members)), kind="stable")
+        held[members[ranks[:share]]] = True
+    return np.flatnonzero(~held).astype(np.int64), np.flatnonzero(held).astype(np.int64)
+
+
+def allocate(counts: Indices, total: int) -> list[int]:
+    """`total` shared in proportion to `counts` by largest remainder; ties go to the first. Sums to `total` exactly."""
+    everything = sum(int(count) for count in counts)
+    shares = [int(count) * total // everything for count in counts]
+    remainders = [int(count) * total % everything for count in counts]
+    neediest = sorted(range(len(shares)), key=lambda i: (-remainders[i], i))
+    for i in neediest[: total - sum(shares)]:
+        shares[i] += 1
+    return shares
+
+
+def digest(train: Indices, validation: Indices) -> str:
+    """16 hexadecimal digits that name a split."""
+    parts = (np.ascontiguousarray(part, dtype="<i8").tobytes() for part in (train, validation))
+    return hashlib.sha256(b"|".join(parts)).hexdigest()[:16]

@@ -1,0 +1,111 @@
+"""Every label, every image and every cached byte of a part, looked at anew; no entry of the cache is believed."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from suite.core.errors import Refused
+from suite.data.cache import Decoded, Entry, entry_of, entry_path
+from suite.data.source import ROWS, Labels, Pixels, Progress, Source
+
+SHOWN = 20  # unreadable images that get a line of their own; the list file has them all
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """
+    Attributes:
+        images: how many there are; None: the files can't be read.
+        entry: the part's cache entry; None: there is none.
+        problems: a sentence each; none: the part is whole.
+    """
+
+    images: int | None
+    entry: Path | None
+    problems: tuple[str, ...]
+
+
+def inspect(source: Source, name: str, target: str, classes: int, progress: Progress) -> Inspection:
+    """Decodes the whole part, and reads its cache entry where there is one.
+
+    Args:
+        name: begins the entry's name.
+        target: the dataset, as a remedy names it.
+    """
+    place = entry_of(source, name, classes)
+    problems: list[str] = []
+    count = fresh = None
+    try:
+        labels = np.ascontiguousarray(source.labels, np.int64)
+        count = len(labels)
+        problems += _wrong_labels(source, labels, classes)
+        pixels = Pixels(source, count)
+        for _ in pixels.chunks(progress):
+            pass
+        problems += _listed(pixels, place.unreadable)
+        fresh = None if pixels.unreadable else pixels.digest(labels)
+    except Refused as refusal:  # a file broken as a whole
+        problems.append(str(refusal))
+    entry = entry_path(source, name)
+    if entry:
+        problems += _of_entry(place, target, fresh)
+    return Inspection(count, entry, tuple(problems))
+
+
+def _wrong_labels(source: Source, labels: Labels, classes: int) -> Iterator[str]:
+    outside = np.flatnonzero((labels < 0) | (labels >= classes)).tolist()
+    for row in outside[:SHOWN]:
+        yield f"{source.name(row)} has label {labels[row]}, outside 0..{classes - 1}"
+    if outside:
+        yield f"{are(len(outside), 'label')} outside 0..{classes - 1}: repair the file, or its class names"
+
+
+def are(count: int, noun: str) -> str:
+    """`1 label is`, `2 labels are`."""
+    return f"{count:,} {noun} is" if count == 1 else f"{count:,} {noun}s are"
+
+
+def _listed(pixels: Pixels, listed: Path) -> Iterator[str]:
+    """The first unreadable ones, and the file in which all of them are listed."""
+    for row, why in sorted(pixels.unreadable.items())[:SHOWN]:
+        yield f"{pixels.source.name(row)} {why}"
+    if pixels.unreadable:
+        try:
+            listed.parent.mkdir(parents=True, exist_ok=True)
+            yield pixels.list_unreadable(listed)
+        except OSError as error:
+            yield f"{are(len(pixels.unreadable), 'image')} unusable ({listed} can't be written: {error.strerror})"
+
+
+def _of_entry(entry: Entry, target: str, fresh: str | None) -> Iterator[str]:
+    """What is wrong with the entry, given the digest of what the files hold now; None: not known."""
+    try:
+        # An entry without images is opened without them, as trials that stream do.
+        opened = entry.opened(True, accept_changes=False) or entry.opened(False, accept_changes=False)
+    except Refused as refusal:  # files have changed since
+        yield str(refusal)
+        return
+    remedy = f"`graftbench data warm {shlex.quote(target)} --rebuild` decodes anew, or delete that folder"
+    kept = (entry.path / "images.npy").exists()
+    touched = opened is None and entry.touched()  # trials will see for themselves whether images have changed
+    if not touched and (opened is None or (opened.images is None and kept)):
+        yield f"the decoded copy {entry.path} is torn, or another version of Pillow made it; {remedy}"
+    elif opened and opened.images is not None and _digest(opened) != opened.digest:
+        yield f"the decoded copy {entry.path} is rotten, its bytes aren't those that were written; {remedy}"
+    elif fresh not in {None, opened.digest if opened else entry.digest()}:
+        yield f"the decoded copy {entry.path} holds other images than the files do now; {remedy}"
+
+
+def _digest(decoded: Decoded) -> str:
+    found = hashlib.sha256()
+    assert decoded.images is not None
+    for start in range(0, len(decoded.images), ROWS):
+        found.update(decoded.images[start : start + ROWS].tobytes())
+    found.update(decoded.labels.tobytes())
+    return found.hexdigest()[:16]

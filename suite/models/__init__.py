@@ -1,0 +1,1 @@
+"""A backbone and a variant become one network, and what it costs is counted."""

@@ -1,0 +1,116 @@
+"""Where dataset, backbone, variant and recipe meet: networks and data of a cell, and the test-set firewall."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from suite.core import registry, settings
+from suite.core.errors import Refused
+from suite.core.recipes import Recipe
+from suite.core.specs import Cell, Component, Settings, Streams, parts
+from suite.data.source import Facts
+from suite.layers.model import Backbone, Graft
+from suite.models import grafting
+from suite.models.cost import Costs, spent_costs
+from suite.training.execution import seeded
+
+
+def assemble(
+    cell: Cell,
+    shape: tuple[int, int, int],
+    classes: int,
+    *,
+    streams: Streams | None,
+    hyperparameters: Settings = (),
+) -> Graft:
+    """The cell's network for images of `shape`. The caller's random generator is left as it was.
+
+    The backbone is drawn wholly from stream `init`, what each part of the variant adds from `init/<part>`: all cells
+    of a group start from the same backbone. Hyperparameters `variant.setting` override the variant's settings.
+
+    Args:
+        streams: None builds on the meta device: shapes and no numbers, for planning.
+
+    Raises:
+        Refused: an illegal setting, or a pair that can't be served.
+    """
+    given = {**dict(cell.variant.settings), **_searched(cell.variant.name, hyperparameters)}
+
+    def stream(name: str) -> AbstractContextManager[None]:
+        return seeded(streams.seed_of(name) if streams else 0)
+
+    with torch.device("meta") if streams is None else nullcontext():
+        with stream("init"):
+            backbone = build_backbone(cell.backbone, shape, classes)
+        return grafting.apply(backbone, cell.variant.name, given, lambda part: stream(f"init/{part}"))
+
+
+def build_backbone(component: Component, shape: tuple[int, int, int], classes: int) -> Backbone:
+    """The backbone for images of `shape`; knows its shape, and how to become wider.
+
+    Raises:
+        Refused: an illegal setting or shape.
+    """
+    build = functools.partial(_built, component, shape, classes)
+    on_meta = torch.get_default_device().type == "meta"
+    backbone = copy.deepcopy(_template(component, shape, classes)) if on_meta else build()
+    if "width" in registry.load("backbone", component.name).SETTINGS:
+        backbone.rebuild = build
+    return backbone
+
+
+def _built(component: Component, shape: tuple[int, int, int], classes: int, **changes: Any) -> Backbone:
+    module = registry.load("backbone", component.name)
+    values = settings.resolve(module.SETTINGS, dict(component.settings), component.name)
+    backbone: Backbone = module.build(shape, classes, **{**values, **changes})
+    backbone.input_shape = shape
+    return backbone
+
+
+@functools.lru_cache(maxsize=4)
+def _template(component: Component, shape: tuple[int, int, int], classes: int) -> Backbone:
+    """On the meta device, for copies: a network of timm takes a second to build and to cut, a plan wants ten."""
+    return _built(component, shape, classes)
+
+
+@functools.lru_cache(maxsize=1024)
+def cell_costs(cell: Cell, shape: tuple[int, int, int], classes: int, hyperparameters: Settings = ()) -> Costs:
+    """What the cell's network costs. Counted once per process: counting takes as long as a small trial's epoch.
+
+    Raises:
+        Refused: as `assemble`.
+    """
+    return spent_costs(assemble(cell, shape, classes, streams=None, hyperparameters=hyperparameters), shape)
+
+
+def _searched(variant: str, hyperparameters: Settings) -> dict[str, Any]:
+    found = {}
+    for name, value in hyperparameters:
+        owner, dot, knob = name.partition(".")
+        if dot and owner not in parts(variant):
+            raise Refused(f"{name}: the cell's variant is {variant}, so this hyperparameter would do nothing")
+        if dot:
+            found[knob if owner == variant else name] = value
+    return found
+
+
+def input_shape(facts: Facts, recipe: Recipe) -> tuple[int, int, int]:
+    """(channels, height, width) of what the network sees of a dataset's images.
+
+    Raises:
+        Refused: a crop, padding or square of the recipe is larger than the images.
+    """
+    channels, *size = facts.shape
+    crop = recipe.random_resized_crop
+    smallest = {"random_resized_crop": min(size), "pad": min(size), "cutout": crop or min(size)}
+    for knob, pixels in smallest.items():
+        if getattr(recipe, knob) > pixels:
+            raise Refused(
+                f"recipe.{knob}: {getattr(recipe, knob)} pixels are too many for images of {pixels}; at most {pixels}"
+            )
+    return (channels, crop, crop) if crop else facts.shape

@@ -1,0 +1,62 @@
+"""What a network costs: parameters and multiply-accumulates, counted on the meta device (no data, no memory)."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from suite.layers.model import Auxiliary, Backbone, Graft, parameter_count
+from suite.layers.shapes import for_shapes
+
+_IMAGES = 2  # batch normalisation in training mode needs more than one value per channel
+
+
+@dataclass(frozen=True)
+class Costs:
+    """
+    Attributes:
+        parameters: trainable parameters as trained, decoders included.
+        macs: multiply-accumulates of one image's forward pass as trained (convolutions and products of matrices;
+            FFTs, normalisation and activations excluded).
+        inference_macs: the same for what classification alone needs.
+    """
+
+    parameters: int
+    macs: int
+    inference_macs: int
+
+
+def costs(graft: Graft, shape: tuple[int, int, int]) -> Costs:
+    """Counts for images of `shape` (channels, height, width). The graft's own model is left as it was."""
+    return spent_costs(graft._replace(model=copy.deepcopy(graft.model).to("meta")), shape)
+
+
+def spent_costs(graft: Graft, shape: tuple[int, int, int]) -> Costs:
+    """As `costs`, of a graft on the meta device that is of no use afterwards: a third faster."""
+    model = for_shapes(graft.model)
+    macs = _macs(model.train(), shape)
+    return Costs(
+        parameters=parameter_count(model),
+        macs=macs,
+        inference_macs=_macs(model.eval(), shape) if _has_training_parts(model) else macs,
+    )
+
+
+def _has_training_parts(model: nn.Module) -> bool:
+    """Whether training computes what inference doesn't: a model around a backbone may, in one only `Auxiliary` does.
+
+    (The contract of suite/variants; tests/suite/test_components.py holds every pair to it.)
+    """
+    inner = any(isinstance(layer, Auxiliary) for layer in model.modules())
+    return inner or not isinstance(model, Backbone)
+
+
+def _macs(model: nn.Module, shape: tuple[int, int, int]) -> int:
+    images = torch.empty(_IMAGES, *shape, device="meta")
+    with torch.no_grad(), torch.device("meta"), FlopCounterMode(display=False) as counter:
+        model(images)
+    return int(counter.get_total_flops()) // 2 // _IMAGES  # one multiply-accumulate is two operations

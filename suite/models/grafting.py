@@ -1,0 +1,166 @@
+"""Variants on a backbone: alone, or composed with `+` (`sire+squeeze_excite`).
+
+A variant that changes the backbone itself goes before one that replaces the forward pass (`WRAPS`), so the order in
+which a composition is written means nothing and its name has one canonical form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from torch import Tensor
+
+from suite.core import registry
+from suite.core.errors import Refused
+from suite.core.settings import Setting, resolve
+from suite.core.specs import BASELINE, parts
+from suite.layers.model import Backbone, Graft, ModelOutput
+
+
+def canonical_name(variant: str) -> str:
+    """The composition in the order of application; a single name as it is.
+
+    Raises:
+        Refused: an unknown or repeated name, `baseline` or another variant that stands alone, or two that both
+            replace the forward pass.
+    """
+    names = parts(variant)
+    modules = {name: registry.load("variant", name) for name in names}
+    if len(names) == 1:
+        return variant
+    if len(modules) < len(names):
+        raise Refused(f"{variant}: names a variant twice; leave one out")
+    for name, module in modules.items():
+        if name == BASELINE or getattr(module, "ALONE", False):
+            raise Refused(f"{variant}: {name} composes with nothing; leave it or the rest out")
+    wrapping = [name for name, module in modules.items() if _wraps(module)]
+    if len(wrapping) > 1:
+        raise Refused(f"{variant}: {' and '.join(wrapping)} both replace the forward pass; keep one of them")
+    # New initial weights come after what changes the structure.
+    return "+".join(sorted(names, key=lambda name: (_wraps(modules[name]), restarts(name), name)))
+
+
+def _wraps(module: Any) -> bool:
+    return bool(getattr(module, "WRAPS", False))
+
+
+def restarts(variant: str) -> bool:
+    """Whether parameters that the variant keeps start elsewhere than its baseline's, by declaration."""
+    return any(getattr(registry.load("variant", name), "RESTARTS", False) for name in parts(variant))
+
+
+def declared(variant: str) -> dict[str, Setting]:
+    """The settings of a variant; those of a composition are called `part.setting`."""
+    names = parts(variant)
+    if len(names) == 1:
+        settings: dict[str, Setting] = registry.load("variant", variant).SETTINGS
+        return settings
+    return {f"{name}.{key}": spec for name in names for key, spec in registry.load("variant", name).SETTINGS.items()}
+
+
+def recipe_changes(variant: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe knobs that a variant's cells train with instead of the study's.
+
+    Raises:
+        Refused: an illegal setting, or two parts that change one knob.
+    """
+    changes: dict[str, Any] = {}
+    for name, own in _by_part(variant, settings).items():
+        change = getattr(registry.load("variant", name), "recipe", None)
+        for knob, value in (change(**own) if change else {}).items():
+            if knob in changes:
+                raise Refused(f"{variant}: two of its parts change recipe.{knob}; keep one of them")
+            changes[knob] = value
+    return changes
+
+
+def apply(
+    backbone: Backbone,
+    variant: str,
+    settings: Mapping[str, Any],
+    stream: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
+) -> Graft:
+    """The variant, or composition, grafted onto the backbone.
+
+    Args:
+        settings: as `declared` names them.
+        stream: what to draw a part's initial weights under, by the part's name.
+
+    Raises:
+        Refused: a part can't serve the backbone or its settings.
+    """
+    whole, before = Graft(backbone), list[str]()
+    for name, own in _by_part(canonical_name(variant), settings).items():
+        assert isinstance(whole.model, Backbone), "only the last part may wrap"
+        try:
+            with stream(name):
+                whole = _joined(whole, _applied(registry.load("variant", name), whole.model, own))
+        except Refused as refusal:
+            if before:  # what it misses may have been there
+                raise Refused(f"{refusal} (in {variant}, where {' and '.join(before)} came first)") from refusal
+            raise
+        before.append(name)
+    return whole
+
+
+def _applied(module: Any, backbone: Backbone, settings: Mapping[str, Any]) -> Graft:
+    """What the variant makes of the backbone; a plug-in's mistakes are refusals that name its file."""
+    if not registry.is_plugin(module):
+        graft: Graft = module.apply(backbone, **settings)
+        return graft
+    try:
+        made = module.apply(backbone, **settings)
+    except Refused:
+        raise
+    except Exception as error:
+        said = str(error).partition("\n")[0]
+        raise Refused(f"{module.__file__}: apply fails: {type(error).__name__}: {said}") from error
+    if not isinstance(made, Graft):
+        raise Refused(f"{module.__file__}: apply must return a suite.layers.model.Graft, not {type(made).__name__}")
+    return made
+
+
+def _by_part(variant: str, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every part's settings, defaults included, in the order of application."""
+    values = resolve(declared(variant), settings, variant)
+    names = parts(variant)
+    if len(names) == 1:
+        return {variant: values}
+    own: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for key, value in values.items():
+        name, _, setting = key.partition(".")
+        own[name][setting] = value
+    return own
+
+
+def _joined(first: Graft, second: Graft) -> Graft:
+    return Graft(
+        second.model,
+        extra_loss=_sum_of(first.extra_loss, second.extra_loss),
+        cross_entropy_scale=first.cross_entropy_scale * second.cross_entropy_scale,
+        initialise=_one_after_other(first.initialise, second.initialise),
+        after_step=_one_after_other(first.after_step, second.after_step),
+    )
+
+
+def _sum_of(
+    first: Callable[[ModelOutput], Tensor] | None, second: Callable[[ModelOutput], Tensor] | None
+) -> Callable[[ModelOutput], Tensor] | None:
+    if first is None or second is None:
+        return first or second
+    return lambda output: first(output) + second(output)
+
+
+def _one_after_other(
+    first: Callable[..., None] | None, second: Callable[..., None] | None
+) -> Callable[..., None] | None:
+    if first is None or second is None:
+        return first or second
+
+    def both(*arguments: Any) -> None:
+        first(*arguments)
+        second(*arguments)
+
+    return both

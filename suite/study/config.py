@@ -1,0 +1,361 @@
+"""The study file: typed, validated before anything heavy is imported.
+
+Every mistake becomes one `Refused` sentence that starts with the key's path in the file: `variants[1].lamda: ...`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from suite.core.errors import Refused, did_you_mean, one_of
+from suite.core.specs import BASELINE, Space
+from suite.study.profiles import apply_profile
+
+# Strict: `seeds: "3"` and `seeds: true` are mistakes, not 3 and 1.
+Whole = Annotated[int, Strict()]
+Positive = Annotated[Whole, Field(ge=1)]
+Number = Annotated[float, Strict(), AllowInfNan(False)]
+Switch = Annotated[bool, Strict()]
+Place = Annotated[str, Field(min_length=1)]
+
+
+def _setting_value(value: Any) -> Any:
+    """A component's own file says what is legal; here only what YAML offers and a study can't mean is refused."""
+    if isinstance(value, list):
+        if not value:
+            raise ValueError("must name at least one value, not []")
+        return [_setting_value(item) for item in value]
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError(f"must be a value or a list of values, not {value!r}")
+    return value
+
+
+# The study files that come with Graftbench: inside the package as installed, beside it in a checkout.
+READY_FOLDERS = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Entry(Section):
+    """A component: `name`, or a mapping of `name` and its settings. A list of values expands to a grid.
+
+    `backbones` restricts a variant to some of the study's backbones, by name (SIRe's lambda differs between them).
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_setting_value)]] = Field(init=False)
+    name: str
+    backbones: list[str] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, data: Any) -> Any:
+        if isinstance(data, str):
+            return {"name": data}
+        if not isinstance(data, Mapping) or "name" not in data:
+            raise ValueError(f"must be a name, or a mapping of `name` and its settings, not {data!r}")
+        return data
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Asha(Section):
+    """Asynchronous successive halving (Li et al. 2020), one bracket per cell; stops search trials only."""
+
+    grace: Positive = 1  # epochs before the first rung
+    reduction: Annotated[Whole, Field(ge=2)] = 3  # the best 1/reduction of a rung go on
+
+
+def _check_space(space: Space) -> Space:
+    if space.integer:
+        raise ValueError("leave `integer` out: the hyperparameter itself says whether it is a whole number")
+    if space.choices:
+        if space.low is not None or space.high is not None:
+            raise ValueError("takes choices, or low and high, not both")
+        return space
+    if space.low is None or space.high is None:
+        raise ValueError("needs low and high, or choices")
+    if not -math.inf < space.low < space.high < math.inf:
+        raise ValueError(f"needs low < high, both finite, not {space.low:g} .. {space.high:g}")
+    if space.log and space.low <= 0:
+        raise ValueError(f"is log, so low must be above 0, not {space.low:g}")
+    return space
+
+
+class Search(Section):
+    """The search stage: the same number of trials for every cell, judged on validation data only."""
+
+    trials: Annotated[Whole, Field(ge=0)] = 0
+    space: dict[str, Annotated[Space, AfterValidator(_check_space)]] = {}
+    sampler: Literal["tpe", "random"] = "tpe"
+    first_draws: Positive = 5  # hashed, the same in every cell; the sampler draws the rest
+    epochs: Positive | None = None  # default: the recipe's
+    asha: Asha | None = None
+
+    @model_validator(mode="after")
+    def _something_to_search(self) -> Search:
+        if self.trials and not self.space:
+            raise ValueError("trials need a space: name at least one hyperparameter, or set trials: 0")
+        return self
+
+
+class Resources(Section):
+    """What one trial occupies while it runs; Ray packs as many as fit."""
+
+    cpus: Annotated[Number, Field(gt=0)] = 1
+    gpus: Annotated[Number, Field(ge=0)] | None = None  # default: 1 where Ray has GPUs, else 0; 0 trains on the CPU
+    residency: Literal["auto", "device", "host", "stream"] = "auto"  # where images live; changes no figure
+    device_memory: Annotated[Number, Field(gt=0, le=1)] = 0.25  # share of a GPU's memory that images may take
+
+
+class Statistics(Section):
+    """Fixed before the run, since a margin chosen after looking proves nothing."""
+
+    metric: Literal["top1", "top5"] = "top1"
+    rope: Annotated[Number, Field(gt=0, le=10)] = 0.5  # percentage points that are too small to matter
+    alpha: Annotated[Number, Field(gt=0, lt=0.5)] = 0.05
+    looks: Positive = 1  # at the data, in all; alpha is split evenly over them
+    most_seeds: Annotated[Whole, Field(ge=3)] = 30  # a topup adds confirm seeds up to here
+
+
+class Study(Section):
+    """One study file. `docs/study-files.md` explains every key."""
+
+    study: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=80)]
+    description: str = ""
+    reproduces: list[str] = []  # ids of published tables (analysis/published) that its results stand beside
+    datasets: Annotated[list[Entry], Field(min_length=1)]
+    backbones: Annotated[list[Entry], Field(min_length=1)]
+    variants: Annotated[list[Entry], Field(min_length=1)]
+    recipe: Entry
+    seeds: Positive
+    search: Search = Search()
+    resources: Resources = Resources()
+    statistics: Statistics = Statistics()
+    split_seed: Whole = 0
+    resplit: Switch = False
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    keep: Literal["best", "none"] = "best"
+    tracking: Place | None = None  # default: MLFLOW_TRACKING_URI, else sqlite:///runs/mlflow.db
+    storage: Place | None = None  # default: runs/<study>
+    profile: str = ""  # the profile in force; set on the command line
+    stand_ins: dict[str, list[Entry]] = {}  # of a profile: what to take for a dataset whose files are not there
+    stands_for: dict[str, str] = {}  # the stand-ins that were taken, by label; nobody writes it
+
+    @field_validator("variants")
+    @classmethod
+    def _one_baseline(cls, variants: list[Entry]) -> list[Entry]:
+        if sum(entry.name == BASELINE for entry in variants) != 1:
+            raise ValueError(f"must hold {BASELINE!r} exactly once, since every comparison is with it")
+        return variants
+
+    @model_validator(mode="after")
+    def _known_backbones(self) -> Study:
+        names = {entry.name for entry in self.backbones}
+        for entry in (*self.datasets, *self.backbones, Entry(name=self.recipe.name, backbones=self.recipe.backbones)):
+            if entry.backbones:
+                raise ValueError(f"{entry.name}.backbones: only a variant can be restricted to some backbones")
+        for entry in self.variants:
+            if entry.name == BASELINE and entry.backbones:
+                raise ValueError(f"{BASELINE}.backbones: every backbone needs its baseline; leave it out")
+            for name in entry.backbones:
+                if name not in names:
+                    raise ValueError(f"{entry.name}.backbones: the study has no {name!r}{did_you_mean(name, names)}")
+        return self
+
+    @property
+    def storage_path(self) -> Path:
+        return Path(self.storage or f"runs/{self.study}")
+
+    def identity(self) -> dict[str, Any]:
+        """What may not change once trials have run; seeds, cells and places may."""
+        fixed = {"study", "recipe", "search", "statistics", "split_seed", "resplit", "precision", "memory_format"}
+        # Without defaults, a key added later changes no study that stands.
+        return self.model_dump(mode="json", include=fixed, exclude_defaults=True)
+
+
+def ready_studies() -> dict[str, Path]:
+    """The study files that come with the package, by name."""
+    folder = next(folder for folder in READY_FOLDERS if folder.is_dir())
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_study(named: Path) -> Path:
+    """The file that the command line names: its path, or the bare name of a ready one (`demo`).
+
+    Raises:
+        Refused: there is none.
+    """
+    if named.is_file():
+        return named
+    if str(named) == named.stem and named.stem in ready_studies():
+        return ready_studies()[named.stem]
+    if named.is_dir():
+        raise Refused(f"{named}: is a folder, not a study file; a folder of records is read with --records")
+    raise Refused(f"{named}: no such study file{did_you_mean(named.stem, ready_studies())}")
+
+
+def load_study(named: Path, profile: str = "") -> Study:
+    """The study of a file, in one of its profiles if named.
+
+    Args:
+        named: its path, or the name of a ready study.
+
+    Raises:
+        Refused: the file is missing, is no YAML, or breaks a rule; one sentence with the key's path.
+    """
+    path = find_study(named)
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except (UnicodeDecodeError, yaml.reader.ReaderError) as error:
+        raise Refused(f"{path}: not a text file in UTF-8") from error
+    except yaml.MarkedYAMLError as error:
+        line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
+        raise Refused(f"{path}: not valid YAML: {error.problem}{line}") from error
+    except ValueError as error:  # a date like 2024-13-01
+        raise Refused(f"{path}: not valid YAML: {error}") from error
+    try:
+        return parse_study(data, profile)
+    except Refused as refusal:
+        raise Refused(f"{path}: {refusal}") from None
+
+
+def parse_study(data: Any, profile: str = "") -> Study:
+    """
+    Raises:
+        Refused: the data breaks a rule; one sentence with the key's path.
+    """
+    if not isinstance(data, Mapping):
+        raise Refused("a study is a mapping of keys; start with `study: NAME`")
+    try:
+        study = Study.model_validate(apply_profile(data, profile))
+    except ValidationError as error:
+        raise Refused(_sentence(error)) from None
+    if not study.search.trials and (study.search.space or study.search.asha):
+        given = "space" if study.search.space else "asha"
+        raise Refused(f"search.trials: without trials {given} does nothing; name how many, or leave {given} out")
+    return study
+
+
+_PHRASES = {  # pydantic's error types
+    "missing": "missing: every study says it",
+    "invalid_key": "a key must be text",
+    "model_type": "must be a mapping of keys",
+    "dict_type": "must be a mapping of keys",
+    "dataclass_type": "must be a mapping of keys",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "greater_than_equal": "must be {ge:g} or more",
+    "greater_than": "must be above {gt:g}",
+    "less_than": "must be below {lt:g}",
+    "less_than_equal": "must be {le:g} or less",
+    "too_short": "must name at least one",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_pattern_mismatch": "use lower-case letters, digits, - and _",
+}
+_SELF_EVIDENT = frozenset({"missing", "too_short", "string_too_short"})  # the wrong value would add nothing
+
+
+def _sentence(error: ValidationError) -> str:
+    # A misspelt key is also a missing one: the misspelling is the better sentence.
+    first = min(error.errors(), key=lambda found: found["type"] == "missing")
+    return f"{_path(first['loc'])}: {_phrase(first)}"
+
+
+def _phrase(error: Mapping[str, Any]) -> str:
+    kind, given, context = error["type"], error["input"], error.get("ctx", {})
+    if kind in {"extra_forbidden", "unexpected_keyword_argument"}:
+        return f"unknown key{did_you_mean(str(error['loc'][-1]), _known_keys(error['loc']))}"
+    if kind == "literal_error":
+        return one_of(given, re.findall("'([^']*)'", context["expected"]))
+    if kind == "value_error":
+        return str(context["error"])
+    phrase = _PHRASES.get(kind, error["msg"]).format(**context)
+    return phrase if kind in _SELF_EVIDENT else f"{phrase}, not {given!r}"
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+    return text.lstrip(".")
+
+
+def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
+    model: Any = Study
+    for part in loc[:-1]:
+        if isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
+            model = _section_type(model.model_fields[part].annotation) if part in model.model_fields else Space
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        return list(model.model_fields)
+    return list(Space.__dataclass_fields__)
+
+
+def _section_type(annotation: Any) -> Any:
+    """The section or space inside `X`, `X | None`, `list[X]` or `dict[str, X]`."""
+    options = [annotation, *(_section_type(argument) for argument in get_args(annotation))]
+    found = [option for option in options if option is Space or _is_section(option)]
+    return found[0] if found else annotation
+
+
+def _is_section(option: Any) -> bool:
+    return isinstance(option, type) and issubclass(option, BaseModel)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML whose keys are text and stand once, and in which `1e-3` is a number (as in YAML 1.2)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":  # `<<: *anchor`; what stands beside it wins
+                continue
+            key = self.construct_object(key_node, deep=True)
+            problem = "stands twice" if isinstance(key, str) and key in seen else "is not text"
+            if not isinstance(key, str) or key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} {problem}", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
+)
+
+
+def grid(entry: Entry) -> Iterator[dict[str, Any]]:
+    """The settings that an entry expands to: a list of values is one axis; a value that is itself a list is
+    written as a list inside the list (`decoders: [[1, 4], [1, 2]]`)."""
+    combinations: list[dict[str, Any]] = [{}]
+    for name, value in entry.settings.items():
+        values = value if isinstance(value, list) else [value]
+        combinations = [{**chosen, name: item} for chosen in combinations for item in values]
+    yield from combinations

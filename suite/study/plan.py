@@ -1,0 +1,283 @@
+"""Study -> cells -> trials: a pure function. Launchers only consume what it returns."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from suite.core import recipes, registry
+from suite.core.errors import Refused, did_you_mean
+from suite.core.specs import Cell, Component, Settings, Space, Stage, Trial, first_draw, freeze, parts
+from suite.study.config import Entry, Study, grid
+
+# Searching these would give cells unequal budgets (a batch also decides the steps) or move the yardstick.
+_NOT_SEARCHABLE = frozenset(
+    {"epochs", "batch", "train_limit", "validation", "selection", "random_resized_crop", "test_curve"}
+)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What every trial of a group shares besides its seeds; set before the group's first trial."""
+
+    precision: Literal["float32", "bf16"] = "float32"
+    channels_last: bool = False
+    micro_batch: int | None = None
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell and what the check found out about it.
+
+    Attributes:
+        space: what its search may choose, by name; a setting that the study fixes is not in it.
+        fixed: recipe knobs that its variant sets for its cells, instead of the study's recipe; set by the check.
+        refused: why the pair can't be served; its trials become `skipped` records.
+        parameters, macs, inference_macs: as `suite.models.cost` counts; None before the check, or when refused.
+        warnings: what its parts say of themselves, such as a setting that can do nothing.
+    """
+
+    cell: Cell
+    space: tuple[tuple[str, Space], ...] = ()
+    fixed: Settings = ()
+    refused: str | None = None
+    parameters: int | None = None
+    macs: int | None = None
+    inference_macs: int | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at a study's results.
+
+    Attributes:
+        seeds: how many confirm seeds every group had, or shall have, at this look, by the group's label.
+        detect: the difference in percentage points that `topup` added seeds to see; None: the seeds of the study file.
+    """
+
+    seeds: Mapping[str, int]
+    detect: float | None = None
+
+
+def group_label(cell: Cell) -> str:
+    """The name of a cell's group in files and messages."""
+    return f"{cell.dataset.label} / {cell.backbone.label}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study amounts to.
+
+    Attributes:
+        recipe: with the study's overrides, defaults left out.
+        epochs, search_epochs: budget of a confirm and of a search trial.
+        batch: images per training step.
+        looks: at its results so far, the first run's included; what they added is part of the plan.
+    """
+
+    study: Study
+    recipe: Component
+    epochs: int
+    search_epochs: int
+    batch: int
+    cells: tuple[PlannedCell, ...]
+    looks: tuple[Look, ...] = ()
+
+    @property
+    def runnable(self) -> tuple[PlannedCell, ...]:
+        return tuple(planned for planned in self.cells if planned.refused is None)
+
+    @property
+    def trials(self) -> int:
+        """How many trainings the plan asks for."""
+        return sum(self.study.search.trials + self.seeds_of(planned.cell) for planned in self.runnable)
+
+    def seeds_of(self, cell: Cell) -> int:
+        """Confirm seeds of a cell: the study's, or what a topup raised its group's to."""
+        return max(self.study.seeds, self._topped_up.get(group_label(cell), 0)) if self._topped_up else self.study.seeds
+
+    @functools.cached_property
+    def _topped_up(self) -> dict[str, int]:
+        raised: dict[str, int] = {}
+        for look in self.looks:
+            if look.detect is not None:
+                raised |= {group: max(seeds, raised.get(group, 0)) for group, seeds in look.seeds.items()}
+        return raised
+
+    def search_trial(self, cell: Cell, index: int, chosen: Settings, conditions: Conditions) -> Trial:
+        return self._trial(cell, "search", index, self.search_epochs, chosen, conditions)
+
+    def confirm_trials(self, cell: Cell, chosen: Settings, conditions: Conditions) -> list[Trial]:
+        """One per confirm seed, all with the hyperparameters that the cell's search chose."""
+        seeds = range(self.seeds_of(cell))
+        return [self._trial(cell, "confirm", seed, self.epochs, chosen, conditions) for seed in seeds]
+
+    def fixed(self, cell: Cell) -> Settings:
+        """The recipe knobs that the cell's variant sets."""
+        return self._fixed.get(cell, ())
+
+    @functools.cached_property
+    def _fixed(self) -> dict[Cell, Settings]:
+        return {planned.cell: planned.fixed for planned in self.cells if planned.fixed}
+
+    def _trial(
+        self, cell: Cell, stage: Stage, seed: int, epochs: int, chosen: Settings, conditions: Conditions
+    ) -> Trial:
+        fixed = dict(self.fixed(cell))
+        own_epochs = fixed.pop("epochs", epochs)
+        return Trial(
+            cell=cell,
+            recipe=self.recipe,
+            stage=stage,
+            seed=seed,
+            # Unequal to the baseline's, and the audit will say so; the searches stay equal.
+            epochs=own_epochs if stage == "confirm" else epochs,
+            hyperparameters=freeze({**dict(chosen), **fixed}),
+            split_seed=self.study.split_seed,
+            resplit=self.study.resplit,
+            precision=conditions.precision,
+            channels_last=conditions.channels_last,
+            micro_batch=conditions.micro_batch,
+        )
+
+    def first_draws(self, planned: PlannedCell, index: int) -> Settings:
+        """What the index-th search trial tries in every cell that has these hyperparameters."""
+        return freeze({name: space.at(first_draw(self.study.study, index, name)) for name, space in planned.space})
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One entry of a study's list, expanded: where it stands in the file, and the component.
+
+    `backbones`: names of those that a variant is for; empty: all.
+    """
+
+    where: str
+    component: Component
+    backbones: tuple[str, ...] = ()
+
+    def serves(self, backbone: Component) -> bool:
+        return not self.backbones or backbone.name in self.backbones
+
+
+def axes(kind: registry.Kind, entries: Iterable[Entry]) -> Iterator[Axis]:
+    """
+    Raises:
+        Refused: no component of that kind has that name.
+    """
+    for position, entry in enumerate(entries):
+        where = f"{kind}s[{position}]"
+        registry.check_name(kind, entry.name, where)
+        for settings in grid(entry):
+            yield Axis(where, Component(entry.name, freeze(settings)), tuple(entry.backbones))
+
+
+def make_plan(study: Study) -> Plan:
+    """The plan as the file says it: names known, grid expanded, spaces assigned; nothing heavy imported.
+
+    Raises:
+        Refused: an unknown name, a repeated entry, a stand-in for no dataset of the study, a space that no cell can
+            use, or an ASHA that stops nothing.
+    """
+    chosen = Component(study.recipe.name, freeze(study.recipe.settings))
+    recipe = recipes.resolve(chosen)
+    search_epochs = study.search.epochs or recipe.epochs
+    _check_stand_ins(study)
+    _check_space_names(study)
+    _check_grace(study, search_epochs)
+    datasets, backbones, variants = (
+        refuse_repeats(list(axes(kind, entries))) for kind, entries in entries_by_kind(study).items()
+    )
+    cells = [
+        Cell(dataset.component, backbone.component, variant.component)
+        for dataset in datasets
+        for backbone in backbones
+        for variant in variants
+        if variant.serves(backbone.component)
+    ]
+    spaces = {cell: _space_of(study, cell) for cell in cells}
+    _refuse_unused(study, spaces.values())
+    return Plan(
+        study=study,
+        recipe=recipes.canonical(chosen),
+        epochs=recipe.epochs,
+        search_epochs=search_epochs,
+        batch=recipe.batch,
+        cells=tuple(PlannedCell(cell, space) for cell, space in spaces.items()),
+    )
+
+
+def entries_by_kind(study: Study) -> dict[registry.Kind, list[Entry]]:
+    """The three lists whose product the study is."""
+    return {"dataset": study.datasets, "backbone": study.backbones, "variant": study.variants}
+
+
+def refuse_repeats(axes: list[Axis]) -> list[Axis]:
+    """The axes, if no two components are equal; their product then holds no cell twice.
+
+    Raises:
+        Refused: naming the first repeated component.
+    """
+    seen: set[Component] = set()
+    for axis in axes:
+        if axis.component in seen:
+            raise Refused(f"{axis.where}: {axis.component.label} stands twice; remove the repeated entry or value")
+        seen.add(axis.component)
+    return axes
+
+
+def _check_stand_ins(study: Study) -> None:
+    datasets = {entry.name for entry in study.datasets}
+    for name, entries in study.stand_ins.items():
+        if name not in datasets:
+            raise Refused(f"stand_ins.{name}: the study has no such dataset{did_you_mean(name, datasets)}")
+        for position, entry in enumerate(entries):
+            registry.check_name("dataset", entry.name, f"stand_ins.{name}[{position}]")
+
+
+def _check_space_names(study: Study) -> None:
+    variants = {part for entry in study.variants for part in parts(entry.name)}
+    knobs = [name for name in recipes.KNOBS if name not in _NOT_SEARCHABLE]
+    for name in study.search.space:
+        where = f"search.space.{name}"
+        owner, dot, _ = name.partition(".")
+        if dot and owner not in variants:
+            raise Refused(f"{where}: the study has no variant {owner!r}{did_you_mean(owner, variants)}")
+        if not dot and name in _NOT_SEARCHABLE:
+            raise Refused(f"{where}: every cell of a group must have the same {name}; set it under recipe instead")
+        if not dot and name not in knobs:
+            hint = did_you_mean(name, [*knobs, *(f"{variant}.<setting>" for variant in variants)])
+            raise Refused(f"{where}: unknown hyperparameter{hint}")
+
+
+def _check_grace(study: Study, epochs: int) -> None:
+    """A trial's last epoch is never cut off, so the first rung must come before it."""
+    asha = study.search.asha
+    if asha and asha.grace >= epochs:
+        remedy = f"choose less than {epochs}, or leave asha out" if epochs > 1 else "leave asha out"
+        raise Refused(f"search.asha.grace: {asha.grace} of {epochs} search epochs stops nothing; {remedy}")
+
+
+def _refuse_unused(study: Study, spaces: Iterable[tuple[tuple[str, Space], ...]]) -> None:
+    used = {name for space in spaces for name, _ in space}
+    for name in study.search.space:
+        if name not in used:
+            raise Refused(f"search.space.{name}: every cell sets it itself, so no search would use it; leave one out")
+
+
+def _space_of(study: Study, cell: Cell) -> tuple[tuple[str, Space], ...]:
+    variant = cell.variant
+    owners = parts(variant.name)
+    fixed = {name if "." in name else f"{variant.name}.{name}" for name, _ in variant.settings}
+    return tuple(
+        (name, space)
+        for name, space in sorted(study.search.space.items())
+        if name not in fixed and ("." not in name or name.partition(".")[0] in owners)
+    )
+
+
+def with_cells(plan: Plan, cells: Iterable[PlannedCell]) -> Plan:
+    return replace(plan, cells=tuple(cells))

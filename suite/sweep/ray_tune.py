@@ -1,0 +1,237 @@
+"""The sweep on Ray: one Tuner per study, driven by the conductor.
+
+Tune only places trials on machines. What runs next comes from the conductor through a `Searcher`, what stops early
+through a `TrialScheduler`. A trial whose worker was lost is handed out again, and resumes from its own checkpoint;
+nothing depends on Tune's retries or snapshots.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from suite.core import provenance, registry
+from suite.core.errors import Refused
+from suite.core.records import FINISHED, Epoch, Record
+from suite.core.specs import Trial
+from suite.data.cache import cache_directory
+from suite.study.config import Resources
+from suite.sweep.context import Places
+from suite.sweep.in_process import STOPPED_BY_ASHA
+from suite.sweep.scheduler import Conductor
+from suite.sweep.storage import Ledger
+from suite.trial import trial_events
+
+LOST_WORKER_RETRIES = 2
+
+_QUIET = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # records and MLflow replace the CSV, JSON and TensorBoard files
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C reaches the driver as KeyboardInterrupt, at once
+    "TUNE_GLOBAL_CHECKPOINT_S": "100000",  # its snapshots are not what a resumed run reads
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+class TrialActor(tune.Trainable):  # type: ignore[misc]
+    """One worker process; runs many trials one after another. One Tune step is one epoch."""
+
+    def setup(self, config: Mapping[str, Any]) -> None:
+        trial = Trial.from_dict(config["trial"])
+        self._events: Iterator[Epoch | Record] = trial_events(trial, config["places"].of(trial))
+
+    def step(self) -> dict[str, Any]:
+        event = next(self._events)
+        if isinstance(event, Record):
+            return {"done": True}  # the record itself lies in the trial's folder
+        return {"epoch": event}
+
+    def reset_config(self, new_config: Mapping[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        self._events = iter(())
+
+
+@dataclass
+class _Link:
+    """What the searcher and the scheduler share: which Tune trial runs which of ours."""
+
+    conductor: Conductor
+    ledger: Ledger
+    places: Places
+
+    def __post_init__(self) -> None:
+        self.trials: dict[str, Trial] = {}  # by the id of the tune_trial
+
+    def hear(self, tune_trial_id: str, epoch: Epoch) -> bool:
+        return self.conductor.epoch(self.trials[tune_trial_id].key, epoch)
+
+    def stop(self, tune_trial_id: str) -> None:
+        key = self.trials.pop(tune_trial_id).key
+        self.ledger.close(self.conductor.end(key, "stopped", STOPPED_BY_ASHA, **self.ledger.measured(key)))
+
+    def complete(self, tune_trial_id: str, lost: bool) -> None:
+        trial = self.trials.pop(tune_trial_id, None)
+        if trial is None:
+            return  # stopped by ASHA: already heard
+        record = self.ledger.record(trial.key)
+        if record is not None and (record.status in FINISHED or not lost):
+            self.conductor.finish(record)
+        elif not self.conductor.again(trial.key, at_most=LOST_WORKER_RETRIES):
+            reason = (
+                f"its worker left no record {LOST_WORKER_RETRIES + 1} times (killed, out of memory, or no shared disk)"
+            )
+            self.ledger.close(self.conductor.end(trial.key, "failed", reason, **self.ledger.measured(trial.key)))
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return _Nothing, ()  # Tune pickles its configuration into a snapshot that nobody reads
+
+
+class _Nothing:
+    """Stands for what a snapshot leaves out."""
+
+
+class ConductorSearcher(Searcher):  # type: ignore[misc]
+    """Tune's view of the conductor: which trial comes next."""
+
+    def __init__(self, link: _Link) -> None:
+        super().__init__()
+        self._link = link
+
+    def set_search_properties(self, *_: Any, **__: Any) -> bool:
+        return True
+
+    def suggest(self, trial_id: str) -> Any:
+        trial = self._link.conductor.next()
+        if trial == "wait":
+            return None
+        if trial == "done":
+            return Searcher.FINISHED
+        self._link.trials[trial_id] = trial
+        return {"trial": trial.to_dict(), "places": self._link.places}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self._link.complete(trial_id, lost=error)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is what a resumed run reads."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, likewise."""
+
+
+class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
+    """Tune's view of the conductor: which trial goes on."""
+
+    def __init__(self, link: _Link) -> None:
+        super().__init__()
+        self._link = link
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        epoch = result["epoch"]
+        if self._link.hear(trial.trial_id, epoch):
+            return str(TrialScheduler.CONTINUE)
+        self._link.stop(trial.trial_id)
+        return str(TrialScheduler.STOP)
+
+
+def connect(address: str | None) -> None:
+    """Start Ray on this machine, or join the running Ray at `address` (`auto` finds it).
+
+    Raises:
+        ConnectionError: no Ray answers there.
+    """
+    os.environ.update(_QUIET)
+    folders = _folders()
+    os.environ.update(folders)
+    # Ray's own logs stay in its session folder; the terminal belongs to the study.
+    options = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    if address is None:
+        ray.init(include_dashboard=False, **options)
+    else:
+        commit = provenance.commit()  # workers may run from an installed copy without git
+        variables = {"GRAFTBENCH_COMMIT": commit.commit, "GRAFTBENCH_DIRTY": commit.dirty, **folders}
+        ray.init(address=address, runtime_env={"env_vars": variables}, **options)
+    for name in ("ray.tune", "ray.train", "ray"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # lost workers are in the records; the rest is noise
+
+
+def _folders() -> dict[str, str]:
+    """The variables that name folders, as workers need them: absolute, since Tune gives every worker its own directory.
+
+    An empty `GRAFTBENCH_PLUGINS` says that there are none: a running Ray may have been started with some.
+    """
+    plugins = (str(Path(part).absolute()) for part in os.environ.get(registry.PLUGINS, "").split(os.pathsep) if part)
+    cache = {"GRAFTBENCH_CACHE": str(cache_directory())} if "GRAFTBENCH_CACHE" in os.environ else {}
+    return {registry.PLUGINS: os.pathsep.join(plugins), **cache}
+
+
+def settled(resources: Resources, device: str) -> tuple[Resources, str]:
+    """What one trial occupies on the connected Ray, and its device: without GPUs it must not look for one.
+
+    A study that does not say takes one GPU per trial where there are GPUs and the command allows them.
+    """
+    gpus = resources.gpus
+    if gpus is None:
+        gpus = 1 if device != "cpu" and ray.cluster_resources().get("GPU", 0) >= 1 else 0
+    return resources.model_copy(update={"gpus": gpus}), "cpu" if device == "auto" and not gpus else device
+
+
+def refuse_too_large(resources: Resources) -> None:
+    """
+    Raises:
+        Refused: not even one trial fits into the connected Ray.
+    """
+    if slots(resources) < 1:
+        has = ray.cluster_resources()
+        raise Refused(
+            f"resources: one trial needs {resources.cpus:g} CPUs and {resources.gpus or 0:g} GPUs, but Ray has "
+            f"{has.get('CPU', 0):g} and {has.get('GPU', 0):g}"
+        )
+
+
+def slots(resources: Resources) -> int:
+    """How many trials the connected Ray can run at once; 0 when not even one fits."""
+    return sum(_fits(node["Resources"], resources) for node in ray.nodes() if node["Alive"])
+
+
+def _fits(node: Mapping[str, float], resources: Resources) -> int:
+    """How many trials one node holds; a trial never spans two."""
+    by_cpu = int(node.get("CPU", 0) / resources.cpus)
+    return min(by_cpu, int(node.get("GPU", 0) / resources.gpus)) if resources.gpus else by_cpu
+
+
+def run_on_ray(conductor: Conductor, ledger: Ledger, places: Places, resources: Resources) -> None:
+    """Run every trial that the conductor hands out on the connected Ray."""
+    link = _Link(conductor, ledger, places)
+    tuner = tune.Tuner(
+        tune.with_resources(TrialActor, {"cpu": resources.cpus, "gpu": resources.gpus or 0}),
+        tune_config=tune.TuneConfig(
+            search_alg=ConductorSearcher(link),
+            scheduler=ConductorScheduler(link),
+            num_samples=-1,
+            max_concurrent_trials=slots(resources),
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(ledger.path.absolute()),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=0),  # the conductor hands a lost trial out again
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+        ),
+    )
+    tuner.fit()

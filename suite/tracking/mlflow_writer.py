@@ -1,0 +1,326 @@
+"""The MLflow writer: one background thread on the driver, in batches. Workers need no MLflow and no credentials.
+
+A trial has one run, found again by its `trial_key`; steps that stand in it are not written twice. An epoch goes into
+one call, which MLflow takes whole or not at all. What MLflow does not take is not lost: the ledger has it, and the next
+`graftbench run` writes it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from suite.core import recipes, records
+from suite.core.errors import Refused
+from suite.core.records import COLUMNS, TEST_CURVE, Epoch, NoRecordError, Record
+from suite.core.redaction import redact_text
+from suite.core.specs import Cell, Trial, settings_label
+from suite.study.plan import Plan
+
+log = logging.getLogger(__name__)
+
+_MAX_BATCH = 900  # MLflow takes at most 1,000 metrics a call
+_MAX_TAG = 5000
+_MAX_NAME = 250  # a run's name, in MLflow's tables
+_FLUSH_SECONDS = 2.0
+_STORE_ERRORS = (MlflowException, OSError)  # requests' errors are OSErrors
+_RETRY_SECONDS = (0.5, 2.0, 8.0)
+
+
+@dataclasses.dataclass
+class _Run:
+    """What is known of a trial's run.
+
+    Attributes:
+        stamp: of the final metrics, in milliseconds: when the run began or, run again, ended last. So a second attempt
+            at the same metrics is a repetition, and what a later training found replaces what an earlier one did.
+        status: the record's, once it is written.
+        ended: whether MLflow too knows that the run is over.
+        has_params: they go with the first metrics, which saves a call.
+        steps: epochs that stand in the run; None: not looked up yet.
+    """
+
+    run_id: str
+    stamp: int
+    status: str | None = None
+    ended: bool = False
+    has_params: bool = False
+    steps: set[int] | None = None
+
+
+class MlflowWriter:
+    """An audience of the conductor. Calls return at once; `close` waits until everything is written."""
+
+    def __init__(self, client: MlflowClient, experiment_id: str, plan: Plan, trials_folder: Path) -> None:
+        self._client = client
+        self._experiment = experiment_id
+        self._plan = plan
+        self._folder = trials_folder
+        self._runs: dict[str, _Run] = {}
+        self._cells: dict[str, str] = {}  # cell label -> id of its parent run
+        self._pending: dict[str, tuple[Trial, list[Epoch]]] = {}
+        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._written = time.monotonic()
+        self.trouble: str | None = None
+        self._find_runs()
+        self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
+        self._thread.start()
+
+    # -- audience
+
+    def started(self, trial: Trial) -> None:
+        self._jobs.put(lambda: self._start(trial))
+
+    def epoch(self, trial: Trial, epoch: Epoch) -> None:
+        self._jobs.put(lambda: self._pending.setdefault(trial.key, (trial, []))[1].append(epoch))
+
+    def finished(self, record: Record) -> None:
+        self._jobs.put(lambda: self._finish(record))
+
+    def catch_up(self, known: Mapping[str, Record]) -> None:
+        """Write the records of an earlier run that MLflow does not have yet."""
+        for key, record in known.items():
+            if not self._stands(record, self._runs.get(key)):
+                self.finished(record)
+
+    def finished_elsewhere(self, known: Mapping[str, Record]) -> list[Record]:
+        """Finished records that MLflow has and the ledger does not (another machine's, or a lost folder).
+
+        Raises:
+            Refused: one of them can't be read by this version, so that its trial would be trained again.
+        """
+        finished = {key for key, record in known.items() if record.status in records.FINISHED}
+        missing = [run for key, run in self._runs.items() if run.status in records.FINISHED and key not in finished]
+        return [record for run in missing if (record := self._download(run)) is not None]
+
+    def close(self) -> None:
+        """Write what is left, end the cells' runs, stop the thread."""
+        self._jobs.put(self._end_cells)
+        self._jobs.put(None)
+        self._thread.join()
+
+    # -- the thread
+
+    def _work(self) -> None:
+        while True:
+            try:
+                job = self._jobs.get(timeout=_FLUSH_SECONDS)
+            except queue.Empty:
+                self._attempt(self._flush)
+                continue
+            if job is None:
+                return
+            self._attempt(job)
+            if time.monotonic() - self._written > _FLUSH_SECONDS:
+                self._attempt(self._flush)
+
+    def _attempt(self, job: Callable[[], None]) -> None:
+        if self.trouble:
+            return
+        for attempt, pause in enumerate((*_RETRY_SECONDS, None)):
+            try:
+                if attempt:  # a call that failed may have been heard all the same
+                    self._find_runs()
+                job()
+                return
+            except Exception as error:  # noqa: BLE001  (a tracking failure must not end a sweep)
+                if not isinstance(error, _STORE_ERRORS):  # this record's own fault: the others go on
+                    log.warning("one record is not in MLflow: %s: %s", type(error).__name__, error)
+                    return
+                if pause is None:
+                    reason = redact_text((str(error).splitlines() or [""])[0])
+                    self.trouble = f"{type(error).__name__}: {reason}"
+                    log.warning("MLflow stopped taking records: %s", self.trouble)
+                else:
+                    time.sleep(pause)
+
+    def _find_runs(self) -> None:
+        token = None
+        while True:
+            page = self._client.search_runs([self._experiment], max_results=5000, page_token=token)
+            for run in page:
+                tags, info = run.data.tags, run.info
+                if tags.get("kind") == "cell":
+                    self._cells[_cell_name(tags)] = info.run_id
+                elif "trial_key" in tags:
+                    ended, stamp = info.status != "RUNNING", info.end_time or info.start_time
+                    found = _Run(info.run_id, stamp, tags.get("status"), ended, bool(run.data.params))
+                    self._runs[tags["trial_key"]] = found
+            token = page.token
+            if not token:
+                return
+
+    def _download(self, run: _Run) -> Record | None:
+        try:
+            return records.read(Path(self._client.download_artifacts(run.run_id, "record.json")))
+        except NoRecordError as error:
+            raise Refused(
+                f"tracking: MLflow's run {run.run_id} is of a finished trial whose record can't be read ({error}); it "
+                "is not trained again before that run is deleted"
+            ) from error
+        except (OSError, ValueError, MlflowException) as error:
+            log.warning("MLflow lost the record of its run %s, whose trial is trained again: %s", run.run_id, error)
+            return None
+
+    # -- jobs
+
+    def _start(self, trial: Trial) -> None:
+        run = self._runs.get(trial.key)
+        if run is None:
+            self._runs[trial.key] = self._create(trial)
+        elif run.ended or run.status is not None:  # failed before, running again
+            self._reopen(run)
+
+    def _reopen(self, run: _Run) -> None:
+        if run.status is not None:
+            self._client.delete_tag(run.run_id, "status")
+            run.status = None
+        self._client.update_run(run.run_id, status="RUNNING")
+        run.ended = False
+
+    def _create(self, trial: Trial) -> _Run:
+        identity = {name: str(value) for name, value in records.identity(trial).items() if name in COLUMNS}
+        text = {name: value for name, value in identity.items() if COLUMNS[name] is str}
+        tags = {
+            **text,
+            "kind": "trial",
+            "seed": str(trial.seed),
+            "mlflow.parentRunId": self._parent(trial.cell),
+            "mlflow.source.name": "graftbench",
+        }
+        name = f"{trial.stage} {trial.seed}: {_title(trial.cell)}"[:_MAX_NAME]
+        info = self._client.create_run(self._experiment, tags=tags, run_name=name).info
+        return _Run(info.run_id, info.start_time, steps=set())
+
+    def _parent(self, cell: Cell) -> str:
+        tags = {
+            "kind": "cell",
+            "dataset": cell.dataset.label,
+            "backbone": cell.backbone.label,
+            "variant": cell.variant.name,
+            "settings": settings_label(cell.variant.settings),
+        }
+        name = _cell_name(tags)
+        if name not in self._cells:
+            run = self._client.create_run(self._experiment, tags=tags, run_name=_title(cell)[:_MAX_NAME])
+            self._cells[name] = run.info.run_id
+        return self._cells[name]
+
+    def _flush(self) -> None:
+        for key, (trial, epochs) in list(self._pending.items()):
+            self._write(self._runs[key], trial, epochs)
+            del self._pending[key]
+        self._written = time.monotonic()
+
+    def _write(
+        self,
+        run: _Run,
+        trial: Trial,
+        epochs: Sequence[Epoch],
+        final: Sequence[Metric] = (),
+        tags: Sequence[RunTag] = (),
+    ) -> None:
+        """The epochs that the run lacks, as metrics `epoch/<name>`, and the rest, in as few calls as possible."""
+        if run.steps is None:
+            history = self._client.get_metric_history(run.run_id, "epoch/train_seconds")
+            run.steps = {int(metric.step) for metric in history}
+        fresh = [epoch for epoch in epochs if epoch.epoch not in run.steps]
+        *first, last = _batches([*map(_metrics, fresh), final])
+        params = [] if run.has_params else [Param(name, str(value)) for name, value in _params(trial).items()]
+        for batch in first:
+            self._client.log_batch(run.run_id, batch, params=params)
+            params = []
+        self._client.log_batch(run.run_id, last, params=params, tags=tags)
+        run.has_params = True
+        run.steps.update(epoch.epoch for epoch in fresh)
+
+    def _stands(self, record: Record, run: _Run | None) -> bool:
+        """Whether MLflow needs nothing more: it has this record, or a finished one where this one is not."""
+        if run is None or not run.ended:
+            return False
+        return run.status == record.status or (run.status in records.FINISHED and record.status not in records.FINISHED)
+
+    def _finish(self, record: Record) -> None:
+        trial = Trial.from_dict(record.trial)
+        if self._stands(record, self._runs.get(trial.key)):
+            return
+        if record.trial_key not in self._runs or self._runs[trial.key].ended:
+            self._start(trial)
+        run = self._runs[record.trial_key]
+        self._pending.pop(record.trial_key, None)  # the record's history has them
+        predictions = self._folder / record.trial_key / "predictions.parquet"
+        if predictions.is_file():
+            self._client.log_artifact(run.run_id, str(predictions))
+        self._client.log_text(run.run_id, records.to_json(record), "record.json")
+        row = record.row()
+        numbers = {name: row[name] for name, kind in COLUMNS.items() if kind is not str and row[name] is not None}
+        final = [Metric(name, float(value), run.stamp, 0) for name, value in numbers.items()]
+        final += [metric for epoch in record.history for metric in _curve_metrics(epoch, run.stamp)]
+        tags = [RunTag(name, str(row[name])[:_MAX_TAG]) for name, kind in COLUMNS.items() if kind is str]
+        self._write(run, trial, record.history, final, tags)
+        end = int(time.time() * 1000)
+        status = "FAILED" if record.status == "failed" else "FINISHED"
+        self._client.set_terminated(run.run_id, status, end_time=end)
+        run.stamp, run.status, run.ended = end, record.status, True
+
+    def _end_cells(self) -> None:
+        self._flush()
+        for run_id in self._cells.values():
+            self._client.set_terminated(run_id, "FINISHED")
+
+
+def _metrics(epoch: Epoch) -> list[Metric]:
+    stamp = int(time.time() * 1000)
+    return [
+        Metric(f"epoch/{name}", value, stamp, epoch.epoch)
+        for name, value in epoch.values().items()
+        if not name.startswith(TEST_CURVE)
+    ]
+
+
+def _curve_metrics(epoch: Epoch, stamp: int) -> list[Metric]:
+    """The epoch's test figures, which are known when the trial has ended."""
+    known = epoch.values().items()
+    return [Metric(f"epoch/{name}", value, stamp, epoch.epoch) for name, value in known if name.startswith(TEST_CURVE)]
+
+
+def _batches(groups: Iterable[Sequence[Metric]]) -> list[list[Metric]]:
+    """The groups in as few calls as MLflow allows, none torn apart; at least one, which may be empty."""
+    batches: list[list[Metric]] = [[]]
+    for group in groups:
+        if len(batches[-1]) + len(group) > _MAX_BATCH:
+            batches.append([])
+        batches[-1].extend(group)
+    return batches
+
+
+def _title(cell: Cell) -> str:
+    """A run's name: what differs most goes first, since the UI cuts names."""
+    return f"{cell.variant.label} on {cell.backbone.label}, {cell.dataset.label}"
+
+
+def _cell_name(tags: Mapping[str, str]) -> str:
+    return " / ".join(tags.get(part, "") for part in ("dataset", "backbone", "variant", "settings"))
+
+
+def _params(trial: Trial) -> dict[str, Any]:
+    """What a person filters by in the MLflow UI: the resolved recipe and every setting that is not a default."""
+    try:
+        recipe = dataclasses.asdict(recipes.resolve(trial.recipe, trial.hyperparameters))
+    except Refused:  # the trial failed for that very reason; its run says so
+        recipe = {}
+    params = {f"recipe.{name}": value for name, value in recipe.items()}
+    for role in ("dataset", "backbone", "variant"):
+        params |= {f"{role}.{name}": value for name, value in getattr(trial.cell, role).settings}
+    params |= {name: value for name, value in trial.hyperparameters if "." in name}
+    return {**params, "epochs": trial.epochs, "split_seed": trial.split_seed, "stage": trial.stage}

@@ -1,0 +1,89 @@
+"""The data of one trial, and the test-set firewall: `load_test` is the one way to the test part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from suite.core.errors import Refused
+from suite.core.recipes import Recipe
+from suite.core.specs import Trial, split_stream
+from suite.data import splits
+from suite.data.cache import Decoded
+from suite.data.dataset import Dataset
+from suite.data.images import Unreadable
+from suite.data.source import Images, Part, Source
+from suite.training.data import Examples, Scaling, TrainingData
+from suite.training.feeds import Residency, choose, feed
+
+Wanted = Residency | Literal["auto"]
+Pictures = Tensor | Callable[[int], Images]
+
+
+def residency(dataset: Dataset, wanted: Wanted, device: torch.device, fraction: float) -> Residency:
+    """Where the dataset's images should live; `fraction` as of `feeds.choose`."""
+    if dataset.streamed(wanted):
+        return "stream"
+    return choose(wanted, dataset.size, device, fraction)
+
+
+def _part(dataset: Dataset, part: Part, streamed: bool) -> tuple[Decoded, Pictures]:
+    """What the cache holds of a part, and its images or how one is decoded."""
+    found = dataset.decoded(part, keep_images=not streamed)
+    if streamed:
+        return found, _one_by_one(dataset.source(part))
+    assert found.images is not None
+    return found, torch.from_numpy(found.images)
+
+
+def _one_by_one(source: Source) -> Callable[[int], Images]:
+    def decode(row: int) -> Images:
+        try:
+            return source.decode(row)
+        except Unreadable as error:
+            raise Refused(f"{source.name(row)} {error}; repair it, then `graftbench data verify`") from error
+
+    return decode
+
+
+def training_data(
+    trial: Trial, dataset: Dataset, recipe: Recipe, residency: Residency, device: torch.device
+) -> tuple[TrainingData, dict[str, Any]]:
+    """The training part, split; and what a record says of it."""
+    facts = dataset.facts
+    found, pictures = _part(dataset, "train", residency == "stream")
+    held_out = recipe.validation or facts.validation
+    train, validation = splits.split(found.labels, held_out, split_stream(trial))
+    train = np.sort(train)[: recipe.train_limit or None]
+    if len(train) < 2 or len(validation) < 1:
+        name = dataset.component.label
+        raise Refused(f"{name}: {len(train)} training and {len(validation)} validation images")
+    mean, std = (facts.mean, facts.std) if facts.mean and facts.std else (found.mean, found.std)
+    images, labels = feed(pictures, residency, device), torch.from_numpy(found.labels).to(device)
+    size = facts.shape[1:]
+    trained, held = (Examples(images, labels, torch.from_numpy(index), size) for index in (train, validation))
+    described = {
+        "data": found.digest,
+        "split": splits.digest(train, validation),
+        "train_examples": len(train),
+        "validation_examples": len(validation),
+        "residency": residency,
+    }
+    return TrainingData(trained, held, Scaling.of(mean, std, device)), described
+
+
+def load_test(trial: Trial, dataset: Dataset, residency: Residency, device: torch.device) -> tuple[Examples, str]:
+    """The test part, for confirm trials only: the one way to it; and its digest.
+
+    Raises:
+        PermissionError: a search trial asked.
+    """
+    if trial.stage != "confirm":
+        raise PermissionError(f"a {trial.stage} trial may not read the test part")
+    found, pictures = _part(dataset, "test", residency == "stream")
+    images, labels = feed(pictures, residency, device), torch.from_numpy(found.labels)
+    return Examples(images, labels.to(device), torch.arange(len(labels)), dataset.facts.shape[1:]), found.digest

@@ -1,0 +1,355 @@
+"""A published table beside records with known effects: which cell is which row, both gains, and what they say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from analysis import testing
+from analysis.formatting import NONE
+from analysis.published.comparison import Reproduced, reproduce
+from analysis.published.tables import PublishedTable, load_table, parse, tables
+from analysis.tables.published import beside, to_json, to_markdown, to_table
+from analysis.verdicts.results import Findings
+
+BASE = [0.300, 0.310, 0.305, 0.295, 0.302]
+NOISE = [0.0000, 0.0010, -0.0010, 0.0005, -0.0005]
+
+TABLE = """
+paper: {title: T, authors: [A], year: 2020, where: W, remarks: [of the paper]}
+tables:
+  - id: made-table-1
+    place: Table 1
+    title: t
+    protocol: p
+    metrics: [top1_error, top5_error]
+    unit: percent
+    remarks: [of the table]
+    defaults: {dataset: mnist, backbone: base_cnn, variant: sire, recipe: sire}
+    rows:
+      - {model: Plain, variant: baseline, top1_error: 30.0, top5_error: 10.0}
+      - {model: SIRe, top1_error: 28.0, top5_error: 9.0}
+      - {model: Strong, settings: {lambda: 0.5}, top1_error: 35.0}
+      - {model: Absent, settings: {lambda: 1.0}, top1_error: 20.0}
+      - {model: Other, backbone: null, variant: null, top1_error: 1.0}
+"""
+
+
+def made(reference: str = "") -> PublishedTable:
+    """The made-up table."""
+    [table] = parse(TABLE.replace("unit: percent", f"unit: percent\n    reference: {reference}"), "made")
+    return table
+
+
+def better(by: float, seeds: int = 5) -> list[float]:
+    """Errors that are lower than the baseline's by about so many percentage points."""
+    return [base - by / 100 - noise for base, noise in zip(BASE[:seeds], NOISE, strict=False)]
+
+
+def study(errors: dict[str, Any], dataset: str = "mnist", backbone: str = "base_cnn", **changes: Any) -> Findings:
+    return Findings(testing.study(errors, dataset, backbone, **changes))
+
+
+def rows(errors: dict[str, Any], table: PublishedTable | None = None, **changes: Any) -> dict[str, Reproduced]:
+    return {row.model: row for row in reproduce(table or made(), study(errors, **changes))}
+
+
+# -- rows
+
+
+def test_rows_stand_in_the_papers_order_and_none_is_lost() -> None:
+    found = reproduce(made(), study({"sire:lambda=0.5": better(-5), "sire": better(2), "baseline": BASE}))
+    assert [row.model for row in found] == ["Plain", "SIRe", "Strong", "Absent", "Other"]
+    assert [row.outcome for row in found] == [
+        "baseline", "reproduced", "reproduced", "not run", "not implemented here",
+    ]  # fmt: skip
+    absent = found[3]
+    assert (absent.published, absent.published_gain, absent.ours, absent.gain, absent.seeds, absent.cell) == (
+        20.0, 10.0, None, None, 0, "",
+    )  # fmt: skip
+    assert found[4].published == 1.0 and found[4].published_gain is None
+
+
+def test_errors_and_gains_are_in_percent() -> None:
+    found = rows({"baseline": BASE, "sire": better(2)})["SIRe"]
+    assert found.cell == "mnist / base_cnn / sire"
+    assert (found.published, found.published_gain, found.seeds) == (28.0, 2.0, 5)
+    assert found.ours == pytest.approx(100 * sum(better(2)) / 5)
+    assert found.gain == pytest.approx(2.0)
+    assert found.half_width is not None and found.gain_half_width is not None
+    assert 0 < found.gain_half_width < found.half_width, "pairs take out what seeds share"
+
+
+@pytest.mark.parametrize("name", tables())
+def test_every_published_table_stands_beside_records_of_something_else(name: str) -> None:
+    table = load_table(name)
+    records = study({"baseline": BASE, "sire": better(2)}, "digits", "cnn")
+    found = reproduce(table, records)
+    assert len(found) == len(table.rows)
+    assert {row.outcome for row in found} <= {"not run", "not implemented here"}
+    assert to_markdown(table, records).startswith(f"# {table.paper.name}, {table.place}")
+
+
+def test_accuracies_are_turned_into_errors() -> None:
+    table = load_table("diffstride-spectral-hybrid-table-1")  # in fractions
+    found = reproduce(table, study({"baseline": BASE}))[1]
+    assert found.model == "1, 1, 2, 2, 2: DiffStride-Spectral Pool"
+    assert found.published == pytest.approx(6.72) and found.published_gain == pytest.approx(0.78)
+    percent = reproduce(load_table("cifar10-cnn-project-table-1"), study({"baseline": BASE}))
+    assert percent[1].published == pytest.approx(33.40) and percent[2].published_gain == pytest.approx(62.10 - 66.60)
+
+
+def test_the_studys_metric_decides_which_figure_is_compared() -> None:
+    found = rows({"baseline": BASE, "sire": better(2)}, metric="top5")
+    assert (found["SIRe"].published, found["SIRe"].published_gain) == (9.0, 1.0)
+    assert found["Strong"].published is None and found["Strong"].published_gain is None
+
+
+# -- which cell of ours
+
+
+def test_a_profiles_smaller_network_corresponds_and_shows() -> None:
+    errors = {"baseline": BASE, "sire": better(2)}
+    found = rows(errors, backbone="base_cnn(batch_norm=True, width=0.25)")["SIRe"]
+    assert found.cell == "mnist / base_cnn(batch_norm=True, width=0.25) / sire" and found.outcome == "reproduced"
+    assert rows(errors, backbone="base_cnn2")["SIRe"].outcome == "not run"
+    assert rows(errors, dataset="mnist(validation=5000)")["SIRe"].outcome == "reproduced"
+
+
+def test_settings_by_which_rows_differ_are_never_overlooked() -> None:
+    """The default strides are 1, 1, 2, 2, 2: a row without settings is no other row's network."""
+    table = load_table("diffstride-spectral-hybrid-table-1")
+    backbone = "preact_resnet18(strides=1+1+3+2+3, width=0.125)"
+    records = study({"baseline": BASE, "diffstride": better(0), "hybrid": better(1)}, "cifar10", backbone)
+    ran = [row.model for row in reproduce(table, records) if row.cell]
+    assert ran == ["1, 1, 3, 2, 3: DiffStride", "1, 1, 3, 2, 3: DiffStride-Spectral Pool"]
+    records = study({"baseline": BASE, "hybrid": better(1)}, "cifar10(validation=5000)", "preact_resnet18(width=0.125)")
+    assert [row.model for row in reproduce(table, records) if row.cell] == ["1, 1, 2, 2, 2: DiffStride-Spectral Pool"]
+
+
+def test_of_several_cells_the_one_with_the_fewest_settings_is_taken() -> None:
+    cells, trials = [], []
+    for backbone, by in (("base_cnn(width=0.25)", 0), ("base_cnn", 2)):
+        errors = {"baseline": BASE, "sire": better(by)}
+        trials += testing.trial_rows(errors, "mnist", backbone)
+        cells += [testing.cell_of(name, "mnist", backbone) for name in errors]
+    found = reproduce(made(), Findings(testing.records(trials, cells, seeds=5)))
+    assert {row.cell.split(" / ")[1] for row in found if row.cell} == {"base_cnn"}
+
+
+def test_a_stand_in_corresponds_to_what_it_stands_for() -> None:
+    errors = {"baseline": BASE, "sire": better(2)}
+    assert rows(errors, dataset="digits")["SIRe"].outcome == "not run"
+    for dataset in ("mnist", "mnist(validation=5000)"):
+        stands = {"dataset": "digits(size=32)", "stands_for": {"digits(size=32)": dataset}}
+        found = rows(errors, **stands)["SIRe"]
+        assert found.cell == "digits(size=32) / base_cnn / sire" and found.outcome == "reproduced"
+        assert f"**digits(size=32) stands in for {dataset}.**" in to_markdown(made(), study(errors, **stands))
+
+
+# -- outcomes
+
+
+def ended(rows: list[dict[str, Any]], **new: Any) -> list[dict[str, Any]]:
+    return [row | new if row["variant"] == "sire" and row["stage"] == "confirm" else row for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("errors", "outcome"),
+    [
+        ({"baseline": BASE, "sire": better(2)}, "reproduced"),
+        ({"baseline": BASE, "sire": better(5)}, "direction only"),
+        ({"baseline": BASE, "sire": better(-2)}, "contradicted"),
+        ({"baseline": BASE, "sire": [0.28, 0.33, 0.29, 0.30, 0.31]}, "not enough evidence"),
+        ({"baseline": BASE, "sire": BASE}, "equivalent"),
+        ({"baseline": BASE[:1], "sire": better(2, seeds=1)}, "single run"),
+        ({"baseline": BASE, "sire": [*better(2)[:4], None]}, "not comparable"),
+        # The same difference in each of 10 seeds: no interval, and the sign-flip test decides.
+        ({"baseline": BASE * 2, "sire": [error - 0.02 for error in BASE * 2]}, "reproduced"),
+        ({"baseline": BASE * 2, "sire": [error - 0.01 for error in BASE * 2]}, "direction only"),
+    ],
+)
+def test_outcomes(errors: dict[str, Any], outcome: str) -> None:
+    assert rows(errors)["SIRe"].outcome == outcome
+
+
+def test_a_gain_that_isnt_printed_is_only_ours() -> None:
+    found = rows({"baseline": BASE, "sire:lambda=0.5": better(2)}, metric="top1", dataset="mnist")
+    assert found["Strong"].outcome == "contradicted"
+    table = parse(TABLE.replace("top1_error: 35.0", "batch: 8"), "made")[0]
+    assert rows({"baseline": BASE, "sire:lambda=0.5": better(2)}, table)["Strong"].outcome == "helps; no printed gain"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [("epochs", 5, "epochs 5, baseline 10"), ("batch", 32, "batch 32, baseline 64")],
+)
+def test_an_unequal_budget_is_not_comparable(field: str, value: int, reason: str) -> None:
+    trials = ended(testing.trial_rows({"baseline": BASE, "sire": better(2)}, "mnist", "base_cnn"), **{field: value})
+    cells = [testing.cell_of(name, "mnist", "base_cnn") for name in ("baseline", "sire")]
+    records = Findings(testing.records(trials, cells, seeds=5))
+    found = reproduce(made(), records)[1]
+    assert (found.outcome, found.gain, found.reason) == ("not comparable", None, reason)
+    assert found.ours is not None, "the figure itself is shown"
+    assert f"\n- SIRe: {reason}\n" in to_markdown(made(), records)
+
+
+def test_changed_knobs_other_than_the_budget_stay_comparable() -> None:
+    """`training(schedule=...)` and `no_augmentation` are recorded as hyperparameters, which the audit lets differ."""
+    trials = testing.trial_rows({"baseline": BASE, "sire": better(2)}, "mnist", "base_cnn")
+    trials = ended(trials, hyperparameters="augment=False, schedule=constant")
+    cells = [testing.cell_of(name, "mnist", "base_cnn") for name in ("baseline", "sire")]
+    assert reproduce(made(), Findings(testing.records(trials, cells, seeds=5)))[1].outcome == "reproduced"
+
+
+# -- another reference than the baseline
+
+OVER_STRONG = "{variant: sire, settings: {lambda: 0.5}}"
+
+
+def referred(errors: dict[str, Any], **changes: Any) -> dict[str, Reproduced]:
+    return rows(errors, made(OVER_STRONG), **changes)
+
+
+@pytest.mark.parametrize(
+    ("errors", "outcome"),
+    [
+        ({"sire:lambda=0.5": BASE, "sire": better(7)}, "reproduced, unadjusted"),
+        ({"sire:lambda=0.5": BASE, "sire": better(2)}, "direction only, unadjusted"),
+        ({"sire:lambda=0.5": BASE, "sire": better(-2)}, "contradicted, unadjusted"),
+        ({"sire:lambda=0.5": BASE, "sire": [0.28, 0.33, 0.29, 0.30, 0.31]}, "not enough evidence, unadjusted"),
+        ({"sire:lambda=0.5": BASE, "sire": BASE}, "equivalent, unadjusted"),
+        ({"sire:lambda=0.5": BASE[:2], "sire": better(7, seeds=2)}, "single run"),
+        ({"sire:lambda=0.5": BASE, "sire": [error - 0.07 for error in BASE]}, "not enough evidence, unadjusted"),
+        ({"sire:lambda=0.5": BASE * 2, "sire": [error - 0.07 for error in BASE * 2]}, "reproduced, unadjusted"),
+        ({"sire:lambda=0.5": [*BASE[:4], None], "sire": better(7)}, "not comparable"),
+        ({"baseline": BASE, "sire": better(7)}, "not comparable"),
+    ],
+)
+def test_outcomes_over_another_reference(errors: dict[str, Any], outcome: str) -> None:
+    assert referred(errors)["SIRe"].outcome == outcome
+
+
+def test_gains_are_over_the_tables_reference() -> None:
+    found = referred({"baseline": better(-1), "sire:lambda=0.5": BASE, "sire": better(7)})
+    assert (found["SIRe"].published_gain, found["Plain"].published_gain) == (7.0, 5.0)
+    assert found["SIRe"].gain == pytest.approx(7.0)
+    assert found["Plain"].gain == pytest.approx(-1.0) and found["Plain"].outcome == "contradicted, unadjusted"
+    strong = found["Strong"]
+    assert (strong.outcome, strong.gain, strong.published_gain) == ("reference", None, None)
+
+
+def test_budgets_are_audited_against_the_reference() -> None:
+    trials = testing.trial_rows({"sire:lambda=0.5": BASE, "baseline": better(2)}, "mnist", "base_cnn")
+    trials = ended(trials, epochs=5)
+    cells = [testing.cell_of(name, "mnist", "base_cnn") for name in ("sire:lambda=0.5", "baseline")]
+    table = made(OVER_STRONG)
+    found = reproduce(table, Findings(testing.records(trials, cells, seeds=5)))[0]
+    assert found.outcome == "not comparable" and found.reason == "epochs 10, sire(lambda=0.5) 5"
+
+
+def test_an_absent_reference_is_named() -> None:
+    found = referred({"baseline": BASE, "sire": better(7)})["SIRe"]
+    assert found.reason == "this group has no sire(lambda=0.5)" and found.ours is not None
+
+
+def test_the_tables_that_name_a_reference() -> None:
+    named = {name: load_table(name).reference.label for name in tables()}
+    assert {name: one for name, one in named.items() if one != "baseline"} == {
+        "diffstride-spectral-hybrid-table-1": "diffstride",
+        "diffstride-spectral-hybrid-table-2": "diffstride",
+        "sire-table-2": "sire(components=Re)",
+    }
+    for name in named:
+        table = load_table(name)
+        if table.kind == "results" and table.reference.name != "baseline":
+            assert any(row.variant == table.reference for row in table.rows), name
+    sire = reproduce(load_table("sire-table-2"), study({"baseline": BASE}))
+    assert [row.published_gain for row in sire] == [None, 0.34, 6.06, -66.79, -66.79]
+    assert [row.model for row in sire[1:]] == [f"SIRe-CNN, λ {weight}" for weight in ("0.1", "0.2", "0.5", "1")]
+
+
+@pytest.mark.parametrize(
+    ("reference", "sentence"),
+    [
+        ("sire", "made-table-1: reference must be a mapping, not 'sire'"),
+        ("{settings: {lambda: 1}}", "made-table-1, reference: variant is missing"),
+        ("{variant: sire, lambda: 1}", "made-table-1, reference: unknown key 'lambda'"),
+    ],
+)
+def test_a_wrong_reference_is_refused(reference: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^{sentence}"):
+        parse(TABLE.replace("unit: percent", f"unit: percent\n    reference: {reference}"), "made")
+
+
+# -- for people
+
+
+def test_markdown_says_what_must_be_known() -> None:
+    text = to_markdown(made(), study({"baseline": BASE, "sire": better(2)}, profile="quick"))
+    assert "\n\n**Profile quick: not the paper's protocol; the figures can only show a direction.**\n\nTest" in text
+    assert "Gains in percentage points over the baseline, positive is better." in text
+    assert "unadjusted" not in text
+    assert "\n| SIRe | 28.00 | 28.24 ± " in text and "| +2.00 | +2.00 ± " in text
+    assert f"\n| Absent | 20.00 | {NONE} | {NONE} | +10.00 | {NONE} | {NONE} | not run | {NONE} |" in text
+    assert text.endswith("\n- The paper's table: of the table\n- The paper: of the paper\n")
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(lines) == 7 and {line.count("|") for line in lines} == {10}
+
+
+def test_the_table_holds_fractions_and_ours_minus_published() -> None:
+    findings = study({"baseline": BASE, "sire": better(2)})
+    table, [_, ours, *_] = to_table(made(), findings), reproduce(made(), findings)
+    keys = [column.key for column in table.columns]
+    row = dict(zip(keys, table.rows[1], strict=True))
+    assert ours.ours is not None and ours.half_width is not None
+    assert row["published"].number == 0.28 and row["ours"].number == pytest.approx(ours.ours / 100)
+    assert row["difference"].number == pytest.approx((ours.ours - 28) / 100) and row["difference"].text == "+0.24"
+    assert row["ours"].low == pytest.approx((ours.ours - ours.half_width) / 100) and len(row["ours"].runs) == 5
+    gain = row["gain"]
+    assert gain.low is not None and gain.high is not None and gain.low < 0.02 < gain.high
+    assert [dict(zip(keys, other, strict=True))["row"].text for other in table.rows] == [
+        "Plain", "SIRe", "Strong", "Absent", "Other",
+    ]  # fmt: skip
+    assert to_json(made(), findings)[1]["outcome"] == row["outcome"].text == "reproduced"
+
+
+def test_the_tables_that_a_study_names_stand_beside_it_else_those_that_it_serves() -> None:
+    errors = {"baseline": BASE, "sire": better(2)}
+    named = study(errors, reproduces=["sire-table-4", "sire-table-1", "nothing-of-ours"])
+    assert [table.id for table in beside(named)] == ["published-sire-table-4", "published-sire-table-1"]
+    served = [table.id for table in beside(study(errors, "cifar100"))]
+    assert "published-sire-table-1" in served and "published-sire-table-8" not in served
+    assert beside(study({"baseline": BASE, "wide": BASE}, "digits", "cnn")) == []
+
+
+def test_markdown_says_that_another_references_outcomes_are_unadjusted() -> None:
+    table = made(OVER_STRONG)
+    text = to_markdown(table, study({"sire:lambda=0.5": BASE, "sire": better(7)}))
+    assert "over sire(lambda=0.5), positive is better." in text
+    assert "t interval of one paired difference, unadjusted for how many there are" in text
+
+
+def test_markdown_repeats_why_a_tables_rows_are_not_comparable() -> None:
+    table = load_table("sire-table-8")
+    text = to_markdown(table, study({"baseline": BASE}, "caltech256"))
+    assert "The published rows are not comparable with each other: NOT COMPARABLE: every extended network" in text
+
+
+def test_the_small_cnns_base_stands_beside_its_composed_cell() -> None:
+    """Half the epochs: shown, and rightly not comparable."""
+    backbone = "cifar_cnn(batch_norm=True, dropout=0.2)"
+    composed = (
+        "no_batch_norm+no_dropout+training:training.epochs=10, training.lr=0.001, training.schedule=constant, "
+        "training.selection=last, training.weight_decay=0"
+    )
+    trials = testing.trial_rows({"baseline": BASE, composed: better(-6)}, "cifar10(validation=5000)", backbone)
+    trials = [row | {"epochs": 5} if "+" in row["variant"] and row["stage"] == "confirm" else row for row in trials]
+    cells = [testing.cell_of(name, "cifar10(validation=5000)", backbone) for name in ("baseline", composed)]
+    base, improved, *_ = reproduce(
+        load_table("cifar10-cnn-project-table-1"), Findings(testing.records(trials, cells, seeds=5))
+    )
+    assert base.cell.endswith(f"no_batch_norm+no_dropout+training ({composed.partition(':')[2]})")
+    assert base.outcome == "not comparable" and base.reason == "epochs 5, baseline 10"
+    assert improved.outcome == "baseline" and improved.cell.endswith(" / baseline")

@@ -1,0 +1,133 @@
+"""Collecting from PostgreSQL: a server of this machine's, in a folder of its own. Skipped where there is none."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from analysis.records.collect import StudyNotFoundError, collect
+from analysis.records.load import load
+
+pytest.importorskip("psycopg", reason="no driver for PostgreSQL: pip install 'psycopg[binary]'")
+CELL = {"dataset": "digits", "backbone": "cnn", "variant": "baseline", "settings": ""}
+
+
+def programs() -> Path:
+    """Where initdb and pg_ctl are; Debian keeps them off the PATH."""
+    found = shutil.which("initdb")
+    folders = [Path(found).resolve().parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    for folder in reversed(folders):
+        if (folder / "initdb").exists() and (folder / "pg_ctl").exists():
+            return folder
+    pytest.skip("no PostgreSQL server is installed (initdb, pg_ctl)")
+
+
+@pytest.fixture(scope="module")
+def uri() -> Iterator[str]:
+    """A store on a server that wants a password. PostgreSQL refuses to run as root, so root lends it to `nobody`."""
+    bin_folder, folder = programs(), Path(tempfile.mkdtemp(prefix="graftbench-postgres-"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (folder / "password").write_text("secret\n")
+    user = {}
+    if os.getuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": ()}
+        for path in (folder, folder / "password"):
+            os.chown(path, nobody.pw_uid, nobody.pw_gid)
+
+    def call(*command: object) -> None:
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=folder, timeout=120, **user)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    data, log = folder / "data", folder / "log"
+    call(bin_folder / "initdb", "-D", data, "-U", "me", "-A", "scram-sha-256", "--pwfile", folder / "password", "-N")
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+    call(bin_folder / "pg_ctl", "-D", data, "-l", log, "-w", "-o", options, "start")
+    try:
+        yield f"postgresql://me:secret@127.0.0.1:{port}/postgres"
+    finally:
+        call(bin_folder / "pg_ctl", "-D", data, "-m", "immediate", "stop")
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def trial(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, float], str]:
+    """Writes a trial through MLflow, with a NaN, an infinity, and an epoch written twice."""
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, RunTag
+
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("demo", artifact_location=tmp_path_factory.mktemp("artifacts").as_uri())
+    client.set_experiment_tag(
+        experiment, "graftbench.study", json.dumps({"study": "demo", "seeds": 2, "cells": [CELL]})
+    )
+
+    def write(seed: int, error: float) -> str:
+        tags = {**CELL, "kind": "trial", "trial_key": f"key{seed}", "stage": "confirm", "seed": str(seed)}
+        run = client.create_run(experiment, tags=tags).info.run_id
+        points = [(1, 1, 0.5), (2, 2, float("nan")), (1, 9, 0.45), (3, 3, float("inf"))]
+        metrics = [Metric("epoch/train_loss", value, at, step) for step, at, value in points]
+        final = {"seed": seed, "test_top1_error": error, "validation_loss": float("nan")}
+        metrics += [Metric(name, value, 1, 0) for name, value in final.items()]
+        client.log_batch(run, metrics=metrics, tags=[RunTag("status", "completed")])
+        client.set_terminated(run)
+        return str(run)
+
+    return write
+
+
+def test_collects_and_collects_again(uri: str, trial: Callable[[int, float], str], tmp_path: Path) -> None:
+    trial(0, 0.1)
+    out = collect(uri, "demo", tmp_path / "out")
+    records = load(out)
+    assert records.trials["test_top1_error"].tolist() == [0.1] and records.trials["validation_loss"].isna().all()
+    epochs = records.epochs.sort_values("epoch")
+    assert list(map(str, epochs["value"])) == ["0.45", "nan", "inf"]
+    trial(1, 0.2)
+    assert load(collect(uri, "demo", out)).trials["test_top1_error"].tolist() == [0.1, 0.2]
+    assert len(load(out).epochs) == 6
+    text = (out / "manifest.json").read_text()
+    assert "secret" not in text and json.loads(text)["tracking"].startswith("postgresql://me:***@127.0.0.1:")
+
+
+def test_nothing_can_be_written(uri: str) -> None:
+    import sqlalchemy
+
+    from analysis.records.collect import _connection
+
+    with pytest.raises(StudyNotFoundError, match="read-only transaction"), _connection(uri) as connection:
+        connection.execute(sqlalchemy.text("CREATE TABLE mine (x int)"))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "reason"),
+    [
+        (":secret@", ":guess@", "password authentication failed"),
+        ("/postgres", "/none", 'database "none" does not exist'),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(uri: str, right: str, wrong: str, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        StudyNotFoundError, match=rf"can't be read \(.*{reason}.*\): check its address and login"
+    ) as raised:
+        collect(uri.replace(right, wrong), "demo", tmp_path / "out")
+    assert "secret" not in str(raised.value) and "guess" not in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_an_unreachable_server_is_one_sentence(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"postgresql://me:secret@127.0.0.1:{free.getsockname()[1]}/x"
+        with pytest.raises(StudyNotFoundError, match=r"can't be read \(.*refused"):
+            collect(address, "demo", tmp_path / "out")

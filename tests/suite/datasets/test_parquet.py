@@ -1,0 +1,345 @@
+"""The Parquet dataset on small made files, and on CIFAR-10 where it is."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from suite.core.errors import Refused
+from suite.core.settings import resolve
+from suite.data import parquet_rows
+from suite.data.cache import decoded_part
+from suite.data.images import Unreadable
+from suite.data.source import Source
+from suite.datasets import cifar10, parquet
+
+Real = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFTBENCH_CACHE", str(tmp_path / "cache"))
+
+
+def arrays(source: Source) -> tuple[Any, Any]:
+    """All images of a source, decoded, and its labels."""
+    return np.stack([source.decode(row) for row in range(len(source.labels))]), source.labels
+
+
+def encoded(pixels: Any, kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def picture(value: int, shape: tuple[int, ...] = (6, 5, 3)) -> bytes:
+    return encoded(np.full(shape, value, np.uint8))
+
+
+def write_parquet(
+    file: Path,
+    images: list[bytes | None],
+    labels: list[int],
+    names: list[str] | None = None,
+    rows_per_group: int | None = None,
+) -> None:
+    cells = [{"bytes": image, "path": None} for image in images]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    table = pa.table({"img": pa.array(cells, kind), "label": pa.array(labels, pa.int64())})
+    if names:
+        features = {"img": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, file, row_group_size=rows_per_group)
+
+
+def write_set(root: Path, **train: Any) -> Path:
+    """`root/set` with five training images in two files and one test image; returns the second training file."""
+    defaults: dict[str, Any] = {"images": [picture(3), picture(4)], "labels": [0, 1], "names": ["cat", "dog"]}
+    first, test, second = (root / "set" / f"{name}.parquet" for name in ("train-0", "test-0", "train-1"))
+    names = (defaults | train)["names"]
+    write_parquet(first, [picture(i) for i in range(3)], [0, 1, 0], names)
+    write_parquet(second, **(defaults | train))
+    write_parquet(test, [picture(9)], [1], names)
+    return second
+
+
+def test_parquet_in_order_of_files_and_rows(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    facts = parquet.facts(tmp_path, path="set")
+    assert (facts.classes, facts.shape, facts.class_names) == (2, (3, 6, 5), ("cat", "dog"))
+    assert (facts.train_examples, facts.test_examples, facts.validation) == (5, 1, 1)
+    images, labels = arrays(parquet.source(tmp_path, "train", path="set"))
+    assert images.shape == (5, 3, 6, 5) and images[:, 2, 5, 4].tolist() == [0, 1, 2, 3, 4]
+    assert labels.tolist() == [0, 1, 0, 0, 1]
+    assert parquet.source(tmp_path, "test", path="set").decode(0)[0, 0, 0] == 9
+
+
+def test_parquet_channels_come_first(tmp_path: Path) -> None:
+    pixels = np.arange(6 * 5 * 3, dtype=np.uint8).reshape(6, 5, 3)
+    write_set(tmp_path, images=[encoded(pixels), picture(0)])
+    assert np.array_equal(parquet.source(tmp_path, "train", path="set").decode(3), pixels.transpose(2, 0, 1))
+
+
+def test_parquet_without_class_names_counts_labels(tmp_path: Path) -> None:
+    write_set(tmp_path, names=None, labels=[0, 6])
+    assert parquet.facts(tmp_path, path="set").classes == 7
+
+
+def test_parquet_holds_out_what_it_is_told(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    assert parquet.facts(tmp_path, path="set", validation=2).validation == 2
+    assert len(parquet.source(tmp_path, "train", path="set", validation=2).labels) == 5, "the part itself is whole"
+
+
+def test_parquet_with_100_classes_holds_out_a_tenth(tmp_path: Path) -> None:
+    write_set(tmp_path, images=[picture(0)] * 27, labels=[0] * 27, names=[str(i) for i in range(100)])
+    assert (parquet.facts(tmp_path, path="set").train_examples, parquet.facts(tmp_path, path="set").validation) == (
+        30,
+        3,
+    )
+
+
+def test_parquet_grey_images_have_one_channel(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        write_parquet(tmp_path / "set" / f"{part}-0.parquet", [picture(7, (4, 4))] * 2, [0, 1])
+    assert parquet.facts(tmp_path, path="set").shape == (1, 4, 4)
+    assert parquet.source(tmp_path, "train", path="set").decode(1).shape == (1, 4, 4)
+
+
+def test_parquet_a_grey_image_among_colour_ones_becomes_colour(tmp_path: Path) -> None:
+    write_set(tmp_path, images=[picture(3), picture(8, (6, 5))])
+    assert parquet.source(tmp_path, "train", path="set").decode(4)[:, 0, 0].tolist() == [8, 8, 8]
+
+
+def test_parquet_finds_data_folder_and_validation_files(tmp_path: Path) -> None:
+    for name in ("train", "validation"):
+        write_parquet(tmp_path / "set" / "data" / f"{name}-0.parquet", [picture(len(name))] * 2, [0, 1])
+    assert parquet.source(tmp_path, "test", path="set").decode(0)[0, 0, 0] == len("validation")
+    write_parquet(tmp_path / "set" / "data" / "test-0.parquet", [picture(77)] * 2, [0, 1])
+    assert parquet.source(tmp_path, "test", path="set").decode(0)[0, 0, 0] == 77
+
+
+@pytest.mark.parametrize(
+    ("train", "sentence"),
+    [
+        ({"images": [picture(1), picture(1, (7, 5, 3))]}, "row 1 is 7 pixels high and 5 wide, not 6 and 5"),
+        ({"images": [picture(1), b"not an image"]}, "row 1 can't be decoded"),
+        ({"images": [picture(1), picture(1)[:50]]}, "row 1 can't be decoded"),
+        ({"images": [None, picture(1)]}, "row 0 has no image bytes"),
+        ({"images": [picture(1), b""]}, "row 1 has no image bytes"),
+        ({"labels": [0, 2]}, r"row 1 has label 2, outside 0\.\.1"),
+        ({"labels": [-1, 0]}, "row 0 has label -1"),
+        ({"labels": [0, None]}, "without a label"),
+    ],
+)
+def test_parquet_refuses_broken_rows(tmp_path: Path, train: dict[str, Any], sentence: str) -> None:
+    file = write_set(tmp_path, **train)
+    source = parquet.source(tmp_path, "train", path="set")
+    with pytest.raises(Refused, match=sentence) as refusal:
+        decoded_part(source, "parquet-train", classes=2)
+    assert str(file) in str(refusal.value)
+
+
+def test_parquet_refuses_a_broken_first_row(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    first = tmp_path / "set" / "train-0.parquet"
+    for image, sentence in ((None, "no image bytes"), (b"not an image", "can't be decoded")):
+        write_parquet(first, [image], [0])
+        with pytest.raises(Refused, match=rf"train-0\.parquet row 0 .*{sentence}"):
+            parquet.facts(tmp_path, path="set")
+    write_parquet(first, [], [])
+    with pytest.raises(Refused, match="has no rows"):
+        parquet.facts(tmp_path, path="set")
+
+
+def test_parquet_a_colour_image_among_grey_ones_is_refused(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        images = [picture(7, (4, 4)), picture(7, (4, 4, 3))]
+        write_parquet(tmp_path / "set" / f"{part}-0.parquet", images, [0, 1])
+    with pytest.raises(Refused, match=r"row 1 is a colour image \(RGB\) among grey ones"):
+        decoded_part(parquet.source(tmp_path, "train", path="set"), "parquet-train", classes=2)
+
+
+def test_parquet_a_file_unlike_the_first_is_refused(tmp_path: Path) -> None:
+    file = write_set(tmp_path)
+    table = pq.read_table(file)
+    pq.write_table(table.rename_columns(["img", "other"]), file)
+    source = parquet.source(tmp_path, "train", path="set")
+    with pytest.raises(Refused, match=r"train-1\.parquet can't be read like its first"):
+        _ = source.labels
+    pq.write_table(table.rename_columns(["other", "label"]), file)
+    source = parquet.source(tmp_path, "train", path="set")
+    assert source.decode(2)[0, 0, 0] == 2
+    with pytest.raises(Refused, match=r"train-1\.parquet can't be read like its first"):
+        source.decode(3)
+
+
+def write_groups(root: Path, rows_per_group: int) -> int:
+    """Two training files of 23 and 10 images, the first with several row groups; returns how many images."""
+    generator = np.random.default_rng(0)
+    for name, count in (("train-0", 23), ("train-1", 10), ("test-0", 2)):
+        images = [encoded(generator.integers(0, 256, (5, 4, 3), np.uint8)) for _ in range(count)]
+        labels = generator.integers(0, 3, count).tolist()
+        write_parquet(root / "set" / f"{name}.parquet", list(images), labels, ["a", "b", "c"], rows_per_group)
+    return 33
+
+
+@pytest.mark.parametrize("rows_per_group", [1, 4, 23, 100])
+def test_parquet_random_rows_are_the_sequential_ones(tmp_path: Path, rows_per_group: int) -> None:
+    count = write_groups(tmp_path, rows_per_group)
+    images, labels = arrays(parquet.source(tmp_path, "train", path="set"))
+    stored = [pq.read_table(tmp_path / "set" / f"train-{i}.parquet") for i in (0, 1)]
+    cells = [cell["bytes"] for table in stored for cell in table.column("img").to_pylist()]
+    pixels = [np.asarray(Image.open(io.BytesIO(cell))).transpose(2, 0, 1) for cell in cells]
+    assert np.array_equal(images, np.stack(pixels))
+    assert labels.tolist() == [label for table in stored for label in table.column("label").to_pylist()]
+    source = parquet.source(tmp_path, "train", path="set")
+    for row in np.random.default_rng(1).permutation(count):
+        assert np.array_equal(source.decode(int(row)), images[row])
+    assert source.name(22).endswith("train-0.parquet row 22") and source.name(23).endswith("train-1.parquet row 0")
+
+
+def test_parquet_rows_from_many_threads(tmp_path: Path) -> None:
+    count = write_groups(tmp_path, rows_per_group=2)
+    images, _ = arrays(parquet.source(tmp_path, "train", path="set"))
+    source = parquet.source(tmp_path, "train", path="set")
+    rows = np.random.default_rng(2).integers(0, count, 400).tolist()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(source.decode, rows))
+    assert np.array_equal(np.stack(found), images[rows])
+
+
+def test_parquet_in_order_reads_a_row_group_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_groups(tmp_path, rows_per_group=4)
+    reads = []
+    read = parquet_rows.ParquetRows._read
+    monkeypatch.setattr(parquet_rows.ParquetRows, "_read", lambda self, group: reads.append(group) or read(self, group))
+    source = parquet.source(tmp_path, "train", path="set")
+    assert reads == [], "opening reads no images"
+    arrays(source)
+    assert len(reads) == len(set(reads)) == 6 + 3
+    assert isinstance(source, parquet_rows.ParquetRows) and len(source._kept) == parquet_rows.KEPT
+
+
+def test_parquet_resized_images_may_differ_in_shape(tmp_path: Path) -> None:
+    from torchvision.transforms import functional
+
+    generator = np.random.default_rng(3)
+    pixels = [generator.integers(0, 256, (40 + 5 * i, 61, 3), np.uint8) for i in range(2)]
+    write_set(tmp_path, images=[encoded(picture) for picture in pixels])
+    assert parquet.facts(tmp_path, path="set", size=32).shape == (3, 32, 32)
+    for row, image in enumerate(pixels):
+        squashed = parquet.source(tmp_path, "train", path="set", size=32).decode(3 + row)
+        cropped = parquet.source(tmp_path, "train", path="set", size=32, resize="crop").decode(3 + row)
+        original = Image.fromarray(image)
+        wanted = functional.center_crop(functional.resize(original, 32), 32)
+        assert np.array_equal(cropped, np.asarray(wanted).transpose(2, 0, 1))
+        assert np.array_equal(squashed, np.asarray(functional.resize(original, [32, 32])).transpose(2, 0, 1))
+
+
+def test_parquet_crop_needs_a_size(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    for look in (
+        lambda: parquet.facts(tmp_path, path="set", resize="crop"),
+        lambda: parquet.source(tmp_path, "train", path="set", resize="crop"),
+    ):
+        with pytest.raises(Refused, match=r"parquet\.resize: crop needs a size"):
+            look()
+
+
+def test_parquet_origin_tells_what_changes_pixels(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    chosen: list[dict[str, Any]] = [{}, {"size": 6}, {"size": 6, "resize": "crop"}]
+    sources = [parquet.source(tmp_path, part, path="set", **one) for one in chosen for part in ("train", "test")]
+    assert len({(source.origin, source.shape) for source in sources}) == 6
+    assert parquet.source(tmp_path, "train", path="set", validation=3).origin == sources[0].origin
+    assert all(file.is_absolute() for source in sources for file in source.files)
+
+
+def test_parquet_refuses_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="name the directory"):
+        parquet.facts(tmp_path)
+    with pytest.raises(Refused, match="absent is missing"):
+        parquet.facts(tmp_path, path="absent")
+    (tmp_path / "absent").mkdir()
+    with pytest.raises(Refused, match=r"no train-\*\.parquet"):
+        parquet.facts(tmp_path, path="absent")
+    write_set(tmp_path).write_bytes(b"PAR1 but not really")
+    with pytest.raises(Refused, match=r"train-1\.parquet is not a readable"):
+        parquet.facts(tmp_path, path="set")
+
+
+def test_parquet_label_column_must_be_unambiguous(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    for name in ("train-0", "train-1", "test-0"):
+        file = tmp_path / "set" / f"{name}.parquet"
+        table = pq.read_table(file).rename_columns(["img", "fine"]).replace_schema_metadata(None)
+        pq.write_table(table.append_column("coarse", pa.array([0] * len(table))), file)
+    with pytest.raises(Refused, match="fine, coarse"):
+        parquet.facts(tmp_path, path="set")
+    assert parquet.facts(tmp_path, path="set", label="fine").classes == 2
+    with pytest.raises(Refused, match="no whole-number column 'fin'"):
+        parquet.facts(tmp_path, path="set", label="fin")
+
+
+@pytest.mark.parametrize("path", ["/etc", "../elsewhere", "a/../../b", 3])
+def test_parquet_stays_below_the_data_directory(path: Any) -> None:
+    with pytest.raises(Refused, match="below the data directory"):
+        resolve(parquet.SETTINGS, {"path": path}, "parquet")
+
+
+def test_cifar10_parquet(real: Real) -> None:
+    root = real("cifar10-parquet")
+    facts = parquet.facts(root, path="cifar10-parquet")
+    assert (facts.classes, facts.shape, facts.class_names[6]) == (10, (3, 32, 32), "frog")
+    assert facts.class_names == cifar10.NAMES
+    assert (facts.train_examples, facts.test_examples, facts.validation) == (50_000, 10_000, 10_000)
+    found = decoded_part(parquet.source(root, "test", path="cifar10-parquet"), "parquet-test", 10)
+    assert found.images is not None and found.images.shape == (10_000, 3, 32, 32)
+    assert np.bincount(found.labels).tolist() == [1000] * 10
+    # The published CIFAR-10 test means are 0.4942, 0.4851, 0.4504; JPEG moves the fourth digit.
+    assert np.abs(found.images.mean((0, 2, 3)) / 255 - [0.4942, 0.4851, 0.4504]).max() < 0.001
+
+
+def test_cifar10_constants_from_parquet(real: Real) -> None:
+    """The published mean and standard deviation are those of the 50,000 images, but for what JPEG moved."""
+    found = decoded_part(parquet.source(real("cifar10-parquet"), "train", path="cifar10-parquet"), "parquet-train", 10)
+    facts = cifar10.facts(Path())
+    assert facts.mean is not None and facts.std is not None
+    assert np.abs(np.subtract(found.mean, facts.mean)).max() < 0.001
+    assert np.abs(np.subtract(found.std, facts.std)).max() < 0.002
+
+
+def test_parquet_shards_that_are_missing_are_named(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    folder = tmp_path / "set"
+    for number in (0, 1):
+        (folder / f"train-{number}.parquet").rename(folder / f"train-{number:05d}-of-00002.parquet")
+    assert parquet.facts(tmp_path, path="set").train_examples == 5
+    (folder / "train-00000-of-00002.parquet").unlink()
+    with pytest.raises(Refused, match=r"train-00000-of-00002\.parquet is missing beside train-00001-of-00002"):
+        parquet.facts(tmp_path, path="set")
+
+
+def test_parquet_channels_decide_where_the_first_image_misleads(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    grey = picture(7, (6, 5))
+    write_parquet(tmp_path / "set" / "train-0.parquet", [grey, picture(1), picture(2)], [0, 1, 0], ["cat", "dog"])
+    source = parquet.source(tmp_path, "train", path="set")
+    with pytest.raises(Unreadable, match="set channels: 3"):
+        source.decode(1)
+    coloured = parquet.source(tmp_path, "train", path="set", channels=3)
+    assert coloured.shape == (3, 6, 5) and coloured.decode(0)[:, 0, 0].tolist() == [7, 7, 7]
+    assert parquet.facts(tmp_path, path="set", channels=3).shape == (3, 6, 5)
+    assert coloured.origin == source.origin, "the shape tells them apart"
