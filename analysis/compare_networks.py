@@ -15,12 +15,12 @@ import pyarrow as pa
 
 from analysis.formatting import p_is
 from analysis.records.arrange import records_of
-from analysis.records.load import load
-from analysis.stats.paired import mcnemar
+from analysis.records.load import load_records
+from analysis.stats.paired import run_mcnemar
 from suite.core.records import Record
 
 
-def compare(records_dir: Path, first: str, second: str) -> dict[str, Any]:
+def compare_networks(records_dir: Path, first: str, second: str) -> dict[str, Any]:
     """What two trials answered on the same test images.
 
     Args:
@@ -30,15 +30,15 @@ def compare(records_dir: Path, first: str, second: str) -> dict[str, Any]:
         FileNotFoundError: no records, or no predictions of a trial in them.
         ValueError: no such trial, several, or not the same test images.
     """
-    trials = {one.trial_key: one for one in records_of(load(records_dir).trials)}
-    found = [_named(trials, key) for key in (first, second)]
-    answers = [_answers(records_dir, one) for one in found]
+    trials = {one.trial_key: one for one in records_of(load_records(records_dir).trials)}
+    found = [_find_trial(trials, key) for key in (first, second)]
+    answers = [_read_answers(records_dir, one) for one in found]
     if not answers[0].index.equals(answers[1].index) or not answers[0]["label"].equals(answers[1]["label"]):
-        raise ValueError(f"{_title(found[0])} and {_title(found[1])} were not tested on the same images.")
+        raise ValueError(f"{_format_title(found[0])} and {_format_title(found[1])} were not tested on the same images.")
     right = [(own["prediction"] == own["label"]).to_numpy() for own in answers]
-    result = mcnemar(*right)
+    result = run_mcnemar(*right)
     return {
-        "networks": [_title(one) for one in found],
+        "networks": [_format_title(one) for one in found],
         "images": len(answers[0]),
         "both_right": int((right[0] & right[1]).sum()),
         "both_wrong": int((~right[0] & ~right[1]).sum()),
@@ -46,7 +46,7 @@ def compare(records_dir: Path, first: str, second: str) -> dict[str, Any]:
     }
 
 
-def _named(trials: dict[str, Record], key: str) -> Record:
+def _find_trial(trials: dict[str, Record], key: str) -> Record:
     found = [one for name, one in trials.items() if name.startswith(key) and key]
     if len(found) != 1:
         several = f"{len(found)} trials begin" if found else "no trial begins"
@@ -54,17 +54,17 @@ def _named(trials: dict[str, Record], key: str) -> Record:
     return found[0]
 
 
-def _title(one: Record) -> str:
+def _format_title(one: Record) -> str:
     variant = f"{one.variant} ({one.settings})" if one.settings else one.variant
     return f"{variant} on {one.dataset} / {one.backbone}, seed {one.seed}"
 
 
-def _answers(records_dir: Path, one: Record) -> pd.DataFrame:
+def _read_answers(records_dir: Path, one: Record) -> pd.DataFrame:
     """Table of label and prediction by the index of the test image."""
     path = records_dir / "predictions" / f"{one.trial_key}.parquet"
     if not path.is_file():
         raise FileNotFoundError(
-            f"No predictions of {_title(one)} in {records_dir}: only completed confirm trials have them."
+            f"No predictions of {_format_title(one)} in {records_dir}: only completed confirm trials have them."
         )
     try:
         return pd.read_parquet(path, columns=["index", "label", "prediction"]).set_index("index").sort_index()

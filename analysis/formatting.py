@@ -8,22 +8,22 @@ from collections.abc import Iterable
 NONE = "–"
 
 
-def percent(fraction: float | None, decimals: int = 2) -> str:
+def format_percent(fraction: float | None, decimals: int = 2) -> str:
     """`8.31` for 0.0831, without the sign %."""
-    return NONE if fraction is None else f"{_rounded(fraction, decimals):.{decimals}f}"
+    return NONE if fraction is None else f"{_round_percent(fraction, decimals):.{decimals}f}"
 
 
-def points(fraction: float | None, decimals: int = 2) -> str:
+def format_points(fraction: float | None, decimals: int = 2) -> str:
     """`+0.31` percentage points, without the unit; what rounds to zero is `+0.00`."""
-    return NONE if fraction is None else f"{_rounded(fraction, decimals):+.{decimals}f}"
+    return NONE if fraction is None else f"{_round_percent(fraction, decimals):+.{decimals}f}"
 
 
-def _rounded(fraction: float, decimals: int) -> float:
+def _round_percent(fraction: float, decimals: int) -> float:
     """In percent; adding 0.0 turns -0.0 into 0.0."""
     return round(100 * fraction, decimals) + 0.0
 
 
-def decimals(halves: Iterable[float | None]) -> int:
+def choose_decimals(halves: Iterable[float | None]) -> int:
     """How many decimals of a percent a table's figures are worth: the middle half-width (fraction) has two digits.
 
     One number for the whole table, that its columns can be read down; 1 to 3, and 2 where no half-width is known.
@@ -34,17 +34,17 @@ def decimals(halves: Iterable[float | None]) -> int:
     return min(3, max(1, 1 - math.floor(math.log10(100 * known[len(known) // 2]))))
 
 
-def size(fraction: float) -> str:
+def format_size(fraction: float) -> str:
     """An unsigned amount of percentage points, `0.5` for the 0.005 that a study declares."""
     return f"{100 * fraction:.2g}" if fraction < 0.1 else f"{100 * fraction:.0f}"
 
 
-def interval(low: float | None, high: float | None, decimals: int = 2) -> str:
+def format_interval(low: float | None, high: float | None, decimals: int = 2) -> str:
     """`-0.30 .. +0.90`, in percentage points."""
-    return NONE if low is None or high is None else f"{points(low, decimals)} .. {points(high, decimals)}"
+    return NONE if low is None or high is None else f"{format_points(low, decimals)} .. {format_points(high, decimals)}"
 
 
-def level(alpha: float) -> str:
+def format_level(alpha: float) -> str:
     """`95 %` for alpha 0.05."""
     return f"{100 * (1 - alpha):.3g} %"
 
@@ -61,7 +61,7 @@ def p_is(p: float | None) -> str:
     return f"p {p_value(p)}" if p is not None and p < 0.0001 else f"p = {p_value(p)}"
 
 
-def shortened(text: str, length: int) -> str:
+def shorten_text(text: str, length: int) -> str:
     """At most `length` characters, cut in the middle: names of cells differ at their ends."""
     if len(text) <= length:
         return text
@@ -69,7 +69,7 @@ def shortened(text: str, length: int) -> str:
     return f"{text[: length - 1 - end]}…{text[len(text) - end :]}"
 
 
-def count(number: float | None) -> str:
+def format_count(number: float | None) -> str:
     """`1.23 M`: three digits and k, M or G."""
     if number is None:
         return NONE
@@ -82,14 +82,14 @@ def count(number: float | None) -> str:
     return f"{digits / factor:.0f} {unit}" if digits >= 100 * factor else f"{digits / factor:.3g} {unit}"
 
 
-def seconds(number: float | None) -> str:
+def format_seconds(number: float | None) -> str:
     """Seconds of training: `2.4`, `153`."""
     if number is None or not math.isfinite(number):
         return NONE
     return f"{number:.1f}" if number < 10 else f"{number:.0f}"
 
 
-def hours(number: float | None) -> str:
+def format_hours(number: float | None) -> str:
     """Hours for a number of seconds: `0.021`, `3.4`, `153`."""
     if number is None or not math.isfinite(number):
         return NONE
@@ -97,12 +97,12 @@ def hours(number: float | None) -> str:
     return f"{spent:.0f}" if spent >= 99.5 else f"{spent:.2g}"
 
 
-def plural(number: int, noun: str) -> str:
+def format_plural(number: int, noun: str) -> str:
     """`1 seed`, `3 seeds`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def ranges(numbers: Iterable[int]) -> str:
+def format_ranges(numbers: Iterable[int]) -> str:
     """`0-3, 7` for 0, 1, 2, 3, 7."""
     runs: list[list[int]] = []
     for number in sorted(set(numbers)):

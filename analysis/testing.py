@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.records.arrange import arrange
+from analysis.records.arrange import arrange_records
 from analysis.records.model import Group, Records
 from suite.core.records import COLUMNS, EPOCH_COLUMNS, Record
 from suite.core.specs import BASELINE
@@ -19,22 +19,22 @@ _DTYPES = {int: "Int64", float: "float64"}
 Errors = Mapping[str, Sequence[float | None]]  # cell name -> test error by seed; None: the seed diverged
 
 
-def study(errors: Errors, dataset: str = "digits", backbone: str = "cnn", **changes: Any) -> Records:
+def make_study(errors: Errors, dataset: str = "digits", backbone: str = "cnn", **changes: Any) -> Records:
     """A study of one group. Cells are named `variant` or `variant:settings`; every cell has 4 search trials.
 
     `changes` are entries of the study's description (`rope`, `seeds`, `profile`...).
     """
     rows = trial_rows(errors, dataset, backbone)
     seeds = max((len(values) for values in errors.values()), default=0)
-    return records(rows, [cell_of(name, dataset, backbone) for name in errors], **{"seeds": seeds, **changes})
+    return make_records(rows, [cell_of(name, dataset, backbone) for name in errors], **{"seeds": seeds, **changes})
 
 
-def studies(errors: Mapping[tuple[str, str], Errors], **changes: Any) -> Records:
+def make_studies(errors: Mapping[tuple[str, str], Errors], **changes: Any) -> Records:
     """A study of several groups: errors by dataset and backbone."""
     rows = [row for place, cells in errors.items() for row in trial_rows(cells, *place)]
     seeds = max((len(values) for cells in errors.values() for values in cells.values()), default=0)
     cells = [cell_of(name, *place) for place, own in errors.items() for name in own]
-    return records(rows, cells, **{"seeds": seeds, **changes})
+    return make_records(rows, cells, **{"seeds": seeds, **changes})
 
 
 def with_errors(arranged: Sequence[Group], errors: NDArray[np.float64]) -> list[Group]:
@@ -58,7 +58,7 @@ def _with_error(trial: Record, error: float) -> Record:
     return replace(trial, test_top1_error=error)
 
 
-def records(rows: Sequence[Mapping[str, Any]], cells: Sequence[Mapping[str, Any]], **changes: Any) -> Records:
+def make_records(rows: Sequence[Mapping[str, Any]], cells: Sequence[Mapping[str, Any]], **changes: Any) -> Records:
     """Records from rows of trials and the planned cells."""
     described = {
         "study": "synthetic",
@@ -73,7 +73,7 @@ def records(rows: Sequence[Mapping[str, Any]], cells: Sequence[Mapping[str, Any]
     own = ["run_id", "started", "ended"]
     trials = pd.DataFrame.from_records(list(rows), columns=[*COLUMNS, *own])
     trials = trials.astype({name: _DTYPES[kind] for name, kind in COLUMNS.items() if kind is not str})
-    return arrange(trials, epochs_of(rows), described | changes)
+    return arrange_records(trials, epochs_of(rows), described | changes)
 
 
 def cell_of(name: str, dataset: str, backbone: str, refused: str | None = None) -> dict[str, Any]:
@@ -94,15 +94,15 @@ def trial_rows(errors: Errors, dataset: str = "digits", backbone: str = "cnn") -
                 "validation_top1_error": 0.2 + seed / 100,
                 "hyperparameters": f"lr={seed + 1}",
             }
-            rows.append(_row(cell, "search", seed, own))
+            rows.append(_make_row(cell, "search", seed, own))
         for seed, error in enumerate(values):
             done = error is not None
             own = {"status": "completed" if done else "diverged", "test_top1_error": error, "test_reads": int(done)}
-            rows.append(_row(cell, "confirm", seed, own | {"hyperparameters": "lr=1"}))
+            rows.append(_make_row(cell, "confirm", seed, own | {"hyperparameters": "lr=1"}))
     return rows
 
 
-def _row(cell: Mapping[str, str], stage: str, seed: int, own: Mapping[str, Any]) -> dict[str, Any]:
+def _make_row(cell: Mapping[str, str], stage: str, seed: int, own: Mapping[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {name: "" if kind is str else None for name, kind in COLUMNS.items()}
     key = "-".join([*cell.values(), stage, str(seed)])
     facts = {"recipe": "standard", "stage": stage, "seed": seed, "trial_key": key, "run_id": key, "test_reads": 0}
@@ -128,7 +128,9 @@ def epochs_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def draw(generator: np.random.Generator, cells: int, seeds: int, effect: float = 0.0, noise: float = 0.005) -> Records:
+def draw_study(
+    generator: np.random.Generator, cells: int, seeds: int, effect: float = 0.0, noise: float = 0.005
+) -> Records:
     """A study of `cells` cells (one is the baseline): seeds share noise, the first variant is better by `effect`.
 
     Errors are fractions; `noise` is the standard deviation of each trial beside what its seed shares.
@@ -137,4 +139,4 @@ def draw(generator: np.random.Generator, cells: int, seeds: int, effect: float =
     own: NDArray[np.float64] = shared + generator.normal(0, noise, (cells, seeds))
     own[1] -= effect
     names = [BASELINE, *(f"variant{index}" for index in range(1, cells))]
-    return study(dict(zip(names, own.tolist(), strict=True)))
+    return make_study(dict(zip(names, own.tolist(), strict=True)))

@@ -238,9 +238,9 @@ def collect_step(uri: str, folder: Path) -> dict[str, float]:
     import pyarrow.compute  # noqa: F401  (collect imports it when it is needed)
     import sqlalchemy.dialects.sqlite  # noqa: F401
 
-    from analysis.records.collect import collect
+    from analysis.records.collect import collect_study
 
-    return _timed(lambda: collect(uri, STUDY, folder / "records"))
+    return _timed(lambda: collect_study(uri, STUDY, folder / "records"))
 
 
 def report_step(uri: str, folder: Path) -> dict[str, float]:

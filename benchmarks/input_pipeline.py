@@ -33,18 +33,18 @@ from torch.utils import data as torch_data
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.recipes import Recipe
-from suite.core.specs import Cell, Component, Streams, Trial, freeze
+from suite.core.specs import Cell, Component, Streams, Trial, freeze_settings
 from suite.data.dataset import Dataset
 from suite.training.augment import Augmentation
 from suite.training.data import TrainingData, training_batches
 from suite.training.execution import Execution, device_name, resolve_device
 from suite.training.feeds import Decoding, Prefetched
-from suite.training.trial_data import residency, training_data
+from suite.training.trial_data import decide_residency, training_data
 
-CIFAR = Component("parquet", freeze({"path": "cifar10-parquet"}))
-PHOTOGRAPHS = Component("folder", freeze({"path": "caltech101/101_ObjectCategories"}))
+CIFAR = Component("parquet", freeze_settings({"path": "cifar10-parquet"}))
+PHOTOGRAPHS = Component("folder", freeze_settings({"path": "caltech101/101_ObjectCategories"}))
 STREAMS = Streams("search", 0)
 WORKERS = 2
 TRIALS = 10  # that share the cache
@@ -66,7 +66,7 @@ def main() -> None:
     if given.map:
         map_and_wait(given.data)
         return
-    Execution(device).settle()  # as a trial does
+    Execution(device).set_up_process()  # as a trial does
     print(f"{device_name(device)}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     shared_memory(given.data)  # first: this process would share the mapping too
     small_images(given.data, device, given.rounds, given.images)
@@ -86,7 +86,7 @@ def data_of(dataset: Component, data: Path, device: torch.device) -> TrainingDat
         epochs=1,
     )
     files = Dataset(dataset, data)
-    return training_data(trial, files, Recipe(), residency(files, "auto", device, 0.25), device)[0]
+    return training_data(trial, files, Recipe(), decide_residency(files, "auto", device, 0.25), device)[0]
 
 
 # -- throughput
@@ -95,7 +95,7 @@ def data_of(dataset: Component, data: Path, device: torch.device) -> TrainingDat
 def small_images(data: Path, device: torch.device, rounds: int, images: int) -> None:
     print(f"\nCIFAR-10, 32 px, pad 4 and crop, flip, batch 128, {images} images")
     ours = Ours(data_of(CIFAR, data, device), Augmentation(pad=4, flip=True), 128, images)
-    found = Dataset(CIFAR, data).decoded("train")
+    found = Dataset(CIFAR, data).load_part("train")
     assert found.images is not None
     pixels = np.array(found.images[:images])
     crop = [v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip()]
@@ -108,11 +108,11 @@ def small_images(data: Path, device: torch.device, rounds: int, images: int) -> 
 
 
 def photographs(data: Path, device: torch.device, rounds: int) -> None:
-    source = Dataset(PHOTOGRAPHS, data).source("train")
+    source = Dataset(PHOTOGRAPHS, data).open_source("train")
     print(f"\nCaltech photographs, resized to 224 px, flip, batch 64, {len(source.labels)} images")
     everything = data_of(PHOTOGRAPHS, data, device)
     ours = Ours(everything, Augmentation(flip=True), 64, len(everything.train))
-    found = Dataset(PHOTOGRAPHS, data).decoded("train")
+    found = Dataset(PHOTOGRAPHS, data).load_part("train")
     assert found.images is not None
     resize, flip = v2.Resize((224, 224)), v2.RandomHorizontalFlip()
     decoded = torch.from_numpy(found.images)
@@ -257,7 +257,7 @@ def mapped(process: int) -> int:
 
 
 def map_and_wait(data: Path) -> None:
-    images = Dataset(CIFAR, data).decoded("train").images
+    images = Dataset(CIFAR, data).load_part("train").images
     assert images is not None
     torch.from_numpy(images).sum()
     print("read", flush=True)
@@ -269,7 +269,7 @@ def map_and_wait(data: Path) -> None:
 
 def warm_start(data: Path, device: str) -> None:
     for name, dataset in (("cifar", CIFAR), ("photographs", PHOTOGRAPHS)):
-        Dataset(dataset, data).decoded("train")
+        Dataset(dataset, data).load_part("train")
         command = [sys.executable, __file__, "--start", name, "--data", str(data), "--device", device]
         seconds = [float(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(5)]
         print(f"warm start to the first batch, {name}: {statistics.median(seconds):.3f} s (a fresh process each)")
@@ -289,5 +289,5 @@ def first_batch_seconds(dataset: Component, data: Path, device: torch.device) ->
 if __name__ == "__main__":
     try:
         main()
-    except Refused as refusal:
+    except UserError as refusal:
         sys.exit(str(refusal))

@@ -20,7 +20,7 @@ from suite.core import recipes
 from suite.core.specs import Cell, Component, Streams
 from suite.data.dataset import Dataset
 from suite.layers.model import Graft
-from suite.models.assembly import assemble
+from suite.models.assembly import assemble_network
 from suite.training.augment import Augmentation
 from suite.training.data import Examples, Scaling, TrainingData
 from suite.training.execution import Execution
@@ -28,7 +28,7 @@ from suite.training.loop import Diverged, build_optimizer, train_epoch
 
 LAMBDA = 0.2  # the variant's default
 LAST = "decoders.1.mirrors.0.steps.1"  # the shallowest decoder's linear layer
-RECIPE = recipes.resolve(Component("sire_1280"))
+RECIPE = recipes.resolve_recipe(Component("sire_1280"))
 STREAMS = Streams("confirm", 0)
 CPU = torch.device("cpu")
 
@@ -38,8 +38,8 @@ def examples(root: Path, parquet: str | None) -> tuple[str, Tensor, Tensor, Scal
     names = [Component("mnist"), Component("digits", (("size", 32),))]
     if parquet:
         names = [Component("parquet", (("path", parquet),))]
-    dataset = next(one for one in (Dataset(name, root) for name in names) if one.facts.missing is None)
-    facts, found = dataset.facts, dataset.decoded("train")
+    dataset = next(one for one in (Dataset(name, root) for name in names) if one.info.missing is None)
+    facts, found = dataset.info, dataset.load_part("train")
     assert found.images is not None
     few, few_labels = (torch.from_numpy(values[: RECIPE.train_limit]) for values in (found.images, found.labels))
     mean, std = (facts.mean, facts.std) if facts.mean and facts.std else (found.mean, found.std)
@@ -48,7 +48,7 @@ def examples(root: Path, parquet: str | None) -> tuple[str, Tensor, Tensor, Scal
 
 def network(components: str, channels: int, side: int) -> Graft:
     cell = Cell(Component("mnist"), Component("base_cnn"), Component("sire", (("components", components),)))
-    return assemble(cell, (channels, side, side), 10, streams=STREAMS)
+    return assemble_network(cell, (channels, side, side), 10, streams=STREAMS)
 
 
 def largest_eigenvalue(graft: Graft, inputs: Tensor) -> float:
@@ -108,7 +108,9 @@ def main() -> None:
         coloured = images.expand(-1, channels, -1, -1)  # grey as colour: the same features, three outputs
         for components in ("IRe", "SIRe"):
             graft = network(components, channels, images.shape[-1])
-            eigenvalue = largest_eigenvalue(graft, scaling.inputs(coloured[: RECIPE.batch], torch.contiguous_format))
+            eigenvalue = largest_eigenvalue(
+                graft, scaling.normalise_images(coloured[: RECIPE.batch], torch.contiguous_format)
+            )
             curvature = 2 * LAMBDA / channels * eigenvalue
             what = f"{channels} channel{'s' * (channels > 1)}, {components}"
             print(f"{what}: eigenvalue {eigenvalue:.0f}, curvature {curvature:.1f}, rate < {limit / curvature:.4f}")

@@ -17,11 +17,11 @@ from pathlib import Path
 from rich.console import Console
 
 from suite.core import records
-from suite.study.check import check
+from suite.study.check import check_plan
 from suite.study.config import parse_study
 from suite.study.plan import make_plan
 from suite.sweep.run import Options, run_study
-from suite.sweep.storage import Ledger
+from suite.sweep.storage import StudyStorage
 
 TARGET_SECONDS = 0.25
 
@@ -46,14 +46,14 @@ def main() -> None:
     trials = parser.parse_args().trials
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        plan = check(make_plan(parse_study(study(trials))), Path("data"))
+        plan = check_plan(make_plan(parse_study(study(trials))), Path("data"))
         began = time.time()
         outcome = run_study(plan, Options(Path("data")), Console(quiet=True))
         ended = time.time()
-        ledger = Ledger(plan.study)
+        ledger = StudyStorage(plan.study)
         starts = [path.stat().st_mtime for path in ledger.path.glob("trials/*/trial.json")]
         ends = [path.stat().st_mtime for path in ledger.path.glob("trials/*/record.json")]
-        found = [records.read(path) for path in ledger.path.glob("trials/*/record.json")]
+        found = [records.read_record(path) for path in ledger.path.glob("trials/*/record.json")]
     if len(found) != trials or outcome.failed or outcome.tracking_trouble:
         raise SystemExit(f"only {len(found)} of {trials} trials, or failures: {outcome.tracking_trouble}")
     slots = int((os.cpu_count() or 1) / plan.study.resources.cpus)

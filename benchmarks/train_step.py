@@ -25,10 +25,10 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from suite.core.recipes import RECIPES
-from suite.core.specs import Cell, Component, Streams, freeze
+from suite.core.specs import Cell, Component, Streams, freeze_settings
 from suite.data.dataset import Dataset
 from suite.layers.model import Graft
-from suite.models.assembly import assemble
+from suite.models.assembly import assemble_network
 from suite.training.augment import Augmentation
 from suite.training.data import Examples, Scaling, TrainingData
 from suite.training.execution import Execution, choose_precision, device_name, resolve_device
@@ -71,7 +71,7 @@ def main() -> None:
 def load_images(data: Path | None, count: int) -> tuple[Tensor, Tensor]:
     """uint8 (count, 3, 32, 32) and int64 (count,)."""
     if data is not None:
-        found = Dataset(Component("parquet", freeze({"path": "cifar10-parquet"})), data).decoded("train")
+        found = Dataset(Component("parquet", freeze_settings({"path": "cifar10-parquet"})), data).load_part("train")
         assert found.images is not None
         return torch.from_numpy(found.images[:count]), torch.from_numpy(found.labels[:count])
     generator = torch.Generator().manual_seed(0)
@@ -81,7 +81,7 @@ def load_images(data: Path | None, count: int) -> tuple[Tensor, Tensor]:
 
 def network() -> Graft:
     cell = Cell(Component("cifar10"), Component("base_cnn"), Component("baseline"))
-    return assemble(cell, SHAPE, CLASSES, streams=STREAMS)
+    return assemble_network(cell, SHAPE, CLASSES, streams=STREAMS)
 
 
 class PilImages(torch_data.Dataset[tuple[Tensor, int]]):
@@ -132,7 +132,7 @@ class OurLoop:
         device = execution.device
         graft = network()
         self.execution = execution
-        self.graft = graft._replace(model=execution.placed(graft.model))
+        self.graft = graft._replace(model=execution.place_model(graft.model))
         self.optimizer = build_optimizer(RECIPE, graft.model, device)
         examples = Examples.in_memory(images.to(device), labels.to(device))
         self.data = TrainingData(examples, examples, Scaling.of(MEAN, STD, device))

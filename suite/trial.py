@@ -19,36 +19,36 @@ import torch
 
 from suite import __version__
 from suite.core import provenance, recipes, records
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.records import FINISHED, TEST_CURVE, Epoch, Record, Status
 from suite.core.specs import Streams, Trial
 from suite.core.trial_folder import (
-    claim,
-    conditions_of,
+    claim_directory,
     count_test_read,
     drop_checkpoints,
-    finished_record,
-    note_conditions,
+    read_finished_record,
+    read_measurements,
     read_trial,
+    write_measurements,
 )
 from suite.data.dataset import Dataset
-from suite.models.assembly import assemble, cell_costs, input_shape
+from suite.models.assembly import assemble_network, cell_costs, input_shape
 from suite.training import predictions
 from suite.training.augment import Augmentation
 from suite.training.checkpoint import Checkpoints
-from suite.training.data import Examples, trained_images
+from suite.training.data import Examples, count_trained_images
 from suite.training.execution import Execution, device_name, resolve_device
 from suite.training.feeds import RESIDENCIES
-from suite.training.loop import Diverged, Evaluation, build_optimizer, evaluate, train_epoch
+from suite.training.loop import Diverged, Evaluation, build_optimizer, evaluate_model, train_epoch
 from suite.training.memory import PeakMemory
 from suite.training.outcome import best_epoch, partial_record
-from suite.training.trial_data import Wanted, load_test, residency, training_data
+from suite.training.trial_data import Wanted, decide_residency, load_test, training_data
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Place:
+class RunContext:
     """Where a trial runs; nothing here defines it or enters its key.
 
     Attributes:
@@ -75,29 +75,29 @@ class TrialRun:
     """A trial under way: `step` until `done`, then `finish`.
 
     Raises:
-        Refused: a part of the trial can't be served, or `place.directory` belongs to another trial.
+        UserError: a part of the trial can't be served, or `place.directory` belongs to another trial.
     """
 
-    def __init__(self, trial: Trial, place: Place) -> None:
+    def __init__(self, trial: Trial, place: RunContext) -> None:
         self.trial = trial
         self._place = place
-        claim(trial, place.directory)
-        self._recipe = recipes.resolve(trial.recipe, trial.hyperparameters)
+        claim_directory(trial, place.directory)
+        self._recipe = recipes.resolve_recipe(trial.recipe, trial.hyperparameters)
         self._augmentation = Augmentation.of(self._recipe)
         device = resolve_device(place.device)
         self._execution = Execution(device, trial.precision, trial.channels_last, trial.micro_batch, place.threads)
-        self._execution.settle()
+        self._execution.set_up_process()
         self._memory = PeakMemory(device)
         self._streams = Streams(trial.stage, trial.seed)
         cell, chosen = trial.cell, trial.hyperparameters
         self._dataset = Dataset(cell.dataset, place.data)
-        shape, classes = input_shape(self._dataset.facts, self._recipe), self._dataset.facts.classes
-        self._residency = residency(self._dataset, place.residency, device, place.device_memory)
+        shape, classes = input_shape(self._dataset.info, self._recipe), self._dataset.info.classes
+        self._residency = decide_residency(self._dataset, place.residency, device, place.device_memory)
         self._data, self._described = training_data(trial, self._dataset, self._recipe, self._residency, device)
         structural = tuple((name, value) for name, value in chosen if "." in name)  # a learning rate costs nothing
         self._costs = cell_costs(cell, shape, classes, structural)
-        graft = assemble(cell, shape, classes, streams=self._streams, hyperparameters=chosen)
-        self._graft = graft._replace(model=self._execution.placed(graft.model))
+        graft = assemble_network(cell, shape, classes, streams=self._streams, hyperparameters=chosen)
+        self._graft = graft._replace(model=self._execution.place_model(graft.model))
         self._optimizer = build_optimizer(self._recipe, self._graft.model, device)
         # A search trial's weights are for people to look at; a confirm trial needs its best ones for the test.
         keeps_best = trial.stage == "confirm" or (place.keep == "best" and place.directory is not None)
@@ -105,16 +105,18 @@ class TrialRun:
         self._checkpoints = Checkpoints(
             place.directory, trial.key, device, keeps_best=keeps_best, keeps_all=self._draws_curve
         )
-        self.history: tuple[Epoch, ...] = self._checkpoints.restore(self._graft.model, self._optimizer, self._best)
+        self.history: tuple[Epoch, ...] = self._checkpoints.restore_training(
+            self._graft.model, self._optimizer, self._find_best
+        )
         self.resumed_epochs = len(self.history)
         if place.directory is not None:  # for whoever stops the trial from outside
-            note_conditions(self._conditions(), place.directory)
+            write_measurements(self._describe_start(), place.directory)
 
     @property
     def done(self) -> bool:
         return len(self.history) >= self.trial.epochs
 
-    def step(self) -> Epoch:
+    def run_epoch(self) -> Epoch:
         """Trains and validates one epoch, and checkpoints.
 
         Raises:
@@ -133,7 +135,7 @@ class TrialRun:
             epoch=number,
             learning_rate=rate,
         )
-        validated = self._evaluate(self._data.validation)
+        validated = self._evaluate_examples(self._data.validation)
         epoch = Epoch(
             epoch=number,
             learning_rate=rate,
@@ -146,8 +148,8 @@ class TrialRun:
             scalars=trained.scalars,
         )
         self.history = (*self.history, epoch)
-        is_best = self._best(self.history) is epoch
-        self._checkpoints.save(self._graft.model, self._optimizer, self.history, is_best=is_best)
+        is_best = self._find_best(self.history) is epoch
+        self._checkpoints.save_epoch(self._graft.model, self._optimizer, self.history, is_best=is_best)
         return epoch
 
     def finish(self, status: Status = "completed", reason: str = "") -> Record:
@@ -155,33 +157,33 @@ class TrialRun:
 
         With the recipe's `test_curve` it then reads it once more for every epoch, into the record's history alone.
         """
-        measured, history = self._conditions() | self._performance(), self.history
+        measured, history = self._describe_start() | self._measure_performance(), self.history
         if status == "completed" and self.trial.stage == "confirm":
-            measured |= self._test()
+            measured |= self._read_test()
             if self._draws_curve:
                 history, measured["test_curve_reads"] = self._test_curve()
         record = partial_record(self.trial, status, reason, history, **measured)
         if self._place.directory is not None:
-            records.write(record, self._place.directory / "record.json")
+            records.write_record(record, self._place.directory / "record.json")
         if status in FINISHED:
-            self._checkpoints.clean(self._place.keep)
+            self._checkpoints.remove_weights(self._place.keep)
         return record
 
-    def _best(self, history: Sequence[Epoch]) -> Epoch:
+    def _find_best(self, history: Sequence[Epoch]) -> Epoch:
         return best_epoch(history, self._recipe.selection)
 
-    def _evaluate(self, examples: Examples) -> Evaluation:
+    def _evaluate_examples(self, examples: Examples) -> Evaluation:
         seed = self._streams.seed_of("evaluation")
         how = (self._data.scaling, self._execution, self._augmentation)
-        return evaluate(self._graft.model, examples, *how, batch=self._recipe.batch, seed=seed)
+        return evaluate_model(self._graft.model, examples, *how, batch=self._recipe.batch, seed=seed)
 
-    def _test(self) -> dict[str, Any]:
+    def _read_test(self) -> dict[str, Any]:
         reads = count_test_read(self._place.directory)
         test, digest = load_test(self.trial, self._dataset, self._residency, self._execution.device)
         self._graft.model.load_state_dict(self._checkpoints.best_weights())
-        result = self._evaluate(test)
+        result = self._evaluate_examples(test)
         if self._place.directory is not None:
-            predictions.write(self._place.directory / "predictions.parquet", test.labels.cpu(), result)
+            predictions.write_predictions(self._place.directory / "predictions.parquet", test.labels.cpu(), result)
         return {
             "test_data": digest,
             "test_loss": result.loss,
@@ -205,13 +207,13 @@ class TrialRun:
 
     def _curve_figures(self, test: Examples) -> dict[str, float]:
         try:
-            found = self._evaluate(test)
+            found = self._evaluate_examples(test)
         except Diverged:  # a point that is missing, not a trial that failed: validation was finite
             return {}
         figures = {"loss": found.loss, "top1_error": found.top1_error, "top5_error": found.top5_error}
         return {f"{TEST_CURVE}{name}": value for name, value in figures.items()}
 
-    def _conditions(self) -> dict[str, Any]:
+    def _describe_start(self) -> dict[str, Any]:
         """What is known before the first epoch."""
         return {
             **dataclasses.asdict(self._costs),
@@ -219,26 +221,26 @@ class TrialRun:
             "threads": torch.get_num_threads(),
             "device_kind": self._execution.device.type,
             "device": device_name(self._execution.device),
-            **_origin(),
+            **_describe_origin(),
         }
 
-    def _performance(self) -> dict[str, Any]:
-        trained = trained_images(len(self._data.train), self._recipe.batch) * len(self.history)
+    def _measure_performance(self) -> dict[str, Any]:
+        trained = count_trained_images(len(self._data.train), self._recipe.batch) * len(self.history)
         seconds = sum(epoch.train_seconds for epoch in self.history)
         rate = trained / seconds if seconds > 0 else None
-        return {"images_per_second": rate, "peak_memory_mib": self._memory.mib()}
+        return {"images_per_second": rate, "peak_memory_mib": self._memory.read_mib()}
 
 
-def trial_events(trial: Trial, place: Place) -> Iterator[Epoch | Record]:
+def trial_events(trial: Trial, place: RunContext) -> Iterator[Epoch | Record]:
     """A trial as it happens: each epoch, restored ones included, then the record. A finished one is not trained again.
 
     Whoever stops listening stops the trial: it can be taken up again from its folder.
 
     Raises:
-        Refused: the directory belongs to another trial. Every other end, errors included, is a record.
+        UserError: the directory belongs to another trial. Every other end, errors included, is a record.
     """
-    claim(trial, place.directory)
-    known = finished_record(trial, place.directory)
+    claim_directory(trial, place.directory)
+    known = read_finished_record(trial, place.directory)
     if known is not None:
         yield from known.history
         yield known
@@ -248,17 +250,17 @@ def trial_events(trial: Trial, place: Place) -> Iterator[Epoch | Record]:
         run = TrialRun(trial, place)
         yield from run.history
         while not run.done:
-            yield run.step()
+            yield run.run_epoch()
         yield run.finish()
     except Diverged as divergence:
         assert run is not None
         yield run.finish("diverged", str(divergence))
     except Exception as error:  # noqa: BLE001 - whatever it was, the sweep goes on and the record says it
         _log.debug("trial %s failed", trial.key, exc_info=error)
-        yield _failed(trial, place.directory, f"{type(error).__name__}: {error}", run.history if run else ())
+        yield _write_failed(trial, place.directory, f"{type(error).__name__}: {error}", run.history if run else ())
 
 
-def run_trial(trial: Trial, report: Callable[[Epoch], bool] | None = None, *, place: Place) -> Record:
+def run_trial(trial: Trial, report: Callable[[Epoch], bool] | None = None, *, place: RunContext) -> Record:
     """Runs a trial to its record, from where an earlier run left it. A finished one is not trained again.
 
     Args:
@@ -266,10 +268,10 @@ def run_trial(trial: Trial, report: Callable[[Epoch], bool] | None = None, *, pl
             any more: its record is returned unheard, and a False after the last epoch changes nothing.
 
     Raises:
-        Refused: the directory belongs to another trial. Every other end, errors included, is a record.
+        UserError: the directory belongs to another trial. Every other end, errors included, is a record.
     """
     history: list[Epoch] = []
-    known = finished_record(trial, place.directory)
+    known = read_finished_record(trial, place.directory)
     for event in trial_events(trial, place) if known is None else (known,):
         if isinstance(event, Record):
             return event
@@ -281,26 +283,26 @@ def run_trial(trial: Trial, report: Callable[[Epoch], bool] | None = None, *, pl
 
 def close_early(trial: Trial, directory: Path | None, reason: str, history: Sequence[Epoch]) -> Record:
     """The record of a trial stopped from outside, written too; its checkpoints have served."""
-    measured = conditions_of(directory) if directory else _origin()
+    measured = read_measurements(directory) if directory else _describe_origin()
     record = partial_record(trial, "stopped", reason, history, **measured)
     if directory is not None:
-        records.write(record, directory / "record.json")
+        records.write_record(record, directory / "record.json")
         drop_checkpoints(directory)
     return record
 
 
-def _failed(trial: Trial, directory: Path | None, reason: str, history: tuple[Epoch, ...]) -> Record:
-    record = partial_record(trial, "failed", reason, history, **_origin())
+def _write_failed(trial: Trial, directory: Path | None, reason: str, history: tuple[Epoch, ...]) -> Record:
+    record = partial_record(trial, "failed", reason, history, **_describe_origin())
     if directory is not None:
-        records.write(record, directory / "record.json")
+        records.write_record(record, directory / "record.json")
     return record
 
 
-def _origin() -> dict[str, str]:
-    commit, dirty = provenance.commit()
+def _describe_origin() -> dict[str, str]:
+    commit, dirty = provenance.find_commit()
     return {
-        "host": provenance.host(),
-        "versions": provenance.versions(),
+        "host": provenance.find_host(),
+        "versions": provenance.list_versions(),
         "graftbench_version": __version__,
         "git_commit": commit,
         "dirty": dirty,
@@ -320,24 +322,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--residency", choices=("auto", *RESIDENCIES), default="auto", help="where images live")
     given = parser.parse_args(arguments)
-    place = Place(given.data, given.directory, given.device, given.threads, residency=given.residency)
+    place = RunContext(given.data, given.directory, given.device, given.threads, residency=given.residency)
     try:
-        record = run_trial(read_trial(given.trial), _tell, place=place)
-    except Refused as refusal:
+        record = run_trial(read_trial(given.trial), _print_epoch, place=place)
+    except UserError as refusal:
         sys.stderr.write(f"{refusal}\n")
         return 2
     except KeyboardInterrupt:
         return 130
-    for name, value in record.row().items():
+    for name, value in record.to_row().items():
         if value not in (None, ""):
             sys.stdout.write(f"{name}: {value}\n")
     if record.status == "failed":
-        return 2 if record.reason.startswith(Refused.__name__) else 1
+        return 2 if record.reason.startswith(UserError.__name__) else 1
     return 0
 
 
-def _tell(epoch: Epoch) -> bool:
-    figures = ", ".join(f"{name} {value:.4g}" for name, value in epoch.values().items())
+def _print_epoch(epoch: Epoch) -> bool:
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in epoch.list_values().items())
     sys.stdout.write(f"epoch {epoch.epoch}: {figures}\n")
     sys.stdout.flush()
     return True

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from suite.core import recipes, registry
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.recipes import KNOBS, RECIPES
 from suite.core.records import COLUMNS, STATUSES, Epoch
 from suite.core.specs import Space
@@ -89,7 +89,7 @@ def test_every_key_has_a_row(section: type[config.Section]) -> None:
     named = {row[0]: row for row in rows(page("study-files.md"))}
     for key, spec in section.model_fields.items():
         if key in ON_THE_COMMAND_LINE:
-            with pytest.raises(Refused, match=f"^{key}: unknown key"):
+            with pytest.raises(UserError, match=f"^{key}: unknown key"):
                 config.parse_study({key: "x"})
             continue
         assert key in named, key
@@ -113,7 +113,7 @@ def test_what_may_not_change() -> None:
     }  # fmt: skip
     study = config.parse_study(least | others)
     [said] = [row[0] for row in rows(page("study-files.md")) if len(row) == 3 and row[1] == "no"]
-    assert set(re.findall(r"\w+", said)) == set(study.identity())
+    assert set(re.findall(r"\w+", said)) == set(study.describe_identity())
 
 
 def test_profiles_are_studies_too(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_profiles_are_studies_too(tmp_path: Path) -> None:
     quick = with_stand_ins(config.load_study(tmp_path / "study.yaml", "quick"), tmp_path)
     assert quick.study == "sire-on-mnist-quick" and f"`{quick.study}`" in page("study-files.md")
     assert quick.datasets[0].name == "digits" and quick.stands_for
-    assert recipes.resolve(make_plan(quick).recipe).epochs == 2
+    assert recipes.resolve_recipe(make_plan(quick).recipe).epochs == 2
     assert ("profiles" in {row[0] for row in rows(page("study-files.md"))}) and quick.seeds == 3
 
 
@@ -161,8 +161,8 @@ def built_for(name: str, side: int, classes: int) -> tuple[int, int] | None:
     """Parameters and stages, or None where the images are too small."""
     try:
         with torch.device("meta"):
-            backbone = registry.load("backbone", name).build((3, side, side), classes)
-    except Refused:
+            backbone = registry.load_component("backbone", name).build((3, side, side), classes)
+    except UserError:
         return None
     return parameter_count(backbone), len(backbone.stages)
 
@@ -204,7 +204,7 @@ def test_settings_are_as_the_table_says(kind: registry.Kind) -> None:
             assert not shown.keys() & documented.get(owner, {}).keys(), owner
             documented.setdefault(owner, {}).update(shown)
     for name in [*own_names(kind), *(["timm:resnet18"] if kind == "backbone" else [])]:
-        declared = registry.load(kind, name).SETTINGS
+        declared = registry.load_component(kind, name).SETTINGS
         defaults = {
             key: list(spec.default) if isinstance(spec.default, tuple) else spec.default
             for key, spec in declared.items()

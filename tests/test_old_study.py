@@ -63,11 +63,11 @@ def test_it_is_finished_and_judged_as_before(graftbench: Command, work: Path) ->
 
 
 def test_it_comes_back_from_mlflow(graftbench: Command, folder: Path) -> None:
-    before = {path.parent.name: records.read(path) for path in folder.glob("trials/*/record.json")}
+    before = {path.parent.name: records.read_record(path) for path in folder.glob("trials/*/record.json")}
     shutil.rmtree(folder)
     answer = graftbench("run", "study.yaml", "--local")
     assert answer.code == 0 and "nothing to train: the study has 16 completed" in answer.out, answer
-    assert {path.parent.name: records.read(path) for path in folder.glob("trials/*/record.json")} == before
+    assert {path.parent.name: records.read_record(path) for path in folder.glob("trials/*/record.json")} == before
 
 
 def test_unknown_fields_are_kept_and_the_record_counts(graftbench: Command, folder: Path) -> None:
@@ -77,7 +77,7 @@ def test_unknown_fields_are_kept_and_the_record_counts(graftbench: Command, fold
 
     edit(a_record(folder), add)
     assert graftbench("run", "study.yaml", "--local").code == 0
-    record = records.read(a_record(folder))
+    record = records.read_record(a_record(folder))
     assert record.unknown == {"mood": {"sunny": True}} and record.history[0].unknown == {"humidity": 0.5}
     written = json.loads(records.to_json(record))
     assert written["mood"] == {"sunny": True} and written["history"][0]["humidity"] == 0.5
@@ -103,13 +103,13 @@ def test_a_record_that_cannot_be_read_is_named_and_never_trained_again(
 def test_a_record_that_was_cut_short_is_named_and_its_trial_trained_again(
     graftbench: Command, folder: Path, caplog: pytest.LogCaptureFixture, work: Path
 ) -> None:
-    path = next(path for path in folder.glob("trials/*/record.json") if records.read(path).stage == "search")
+    path = next(path for path in folder.glob("trials/*/record.json") if records.read_record(path).stage == "search")
     shutil.rmtree(work / "runs" / "_artifacts")  # else MLflow has it
     path.write_text(path.read_text()[:100])
     answer = graftbench("run", "study.yaml", "--local")
     assert answer.code == 0 and "trained 1 trials;" in answer.out, answer
     assert sum(f"{path.parent.name}/record.json" in message for message in caplog.messages) == 1
-    assert records.read(path).graftbench_version == __version__
+    assert records.read_record(path).graftbench_version == __version__
 
 
 def test_a_record_that_cannot_be_read_in_mlflow_is_named_too(graftbench: Command, folder: Path, work: Path) -> None:

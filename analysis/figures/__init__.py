@@ -7,30 +7,30 @@ from collections.abc import Iterator
 from itertools import chain
 
 from analysis.figures.curves import learning_curves
-from analysis.figures.drawing import FORMATS, Drawing, save, svg
-from analysis.figures.forest import across_datasets, cells
+from analysis.figures.drawing import FORMATS, Drawing, render_svg, save_drawing
+from analysis.figures.forest import across_datasets, draw_cells
 from analysis.figures.histories import Histories
-from analysis.figures.pareto import pareto
+from analysis.figures.pareto import draw_pareto
 from analysis.figures.ranks import rank_diagrams
-from analysis.figures.response import responses
-from analysis.figures.scalars import logged
+from analysis.figures.response import draw_responses
+from analysis.figures.scalars import draw_scalars
 from analysis.figures.searches import parameter_importance, search_history
-from analysis.verdicts.results import Findings
+from analysis.verdicts.results import StudyResults
 
-__all__ = ["FORMATS", "Drawing", "draw_all", "save", "svg"]
+__all__ = ["FORMATS", "Drawing", "draw_all", "render_svg", "save_drawing"]
 
 
-def draw_all(findings: Findings) -> Iterator[Drawing]:
+def draw_all(findings: StudyResults) -> Iterator[Drawing]:
     """Every figure that the records can fill, in the report's order, each with an id of its own; one at a time."""
     histories = Histories(findings.records.epochs)
     kinds = chain(
         across_datasets(findings),
         rank_diagrams(findings),
-        cells(findings),
-        pareto(findings),
-        responses(findings),
+        draw_cells(findings),
+        draw_pareto(findings),
+        draw_responses(findings),
         learning_curves(findings, histories),
-        logged(findings, histories),
+        draw_scalars(findings, histories),
         search_history(findings),
         parameter_importance(findings),
     )

@@ -11,22 +11,22 @@ from numpy.typing import NDArray
 
 from analysis.figures.drawing import Drawing
 from analysis.figures.histories import Histories
-from analysis.figures.series import Cast, casts
+from analysis.figures.series import FigureCells, split_cells
 from analysis.figures.style import (
     LINE,
-    Look,
-    blank,
-    handle,
-    legend,
+    SeriesStyle,
+    draw_legend,
     legend_lines,
-    spans,
-    styled,
-    upwards,
+    make_figure,
+    make_handle,
+    set_upward_axis,
+    spans_decades,
+    use_style,
     whole_numbers,
 )
-from analysis.formatting import plural
+from analysis.formatting import format_plural
 from analysis.records.model import CellResults
-from analysis.verdicts.results import Findings
+from analysis.verdicts.results import StudyResults
 from suite.core.records import TEST_CURVE
 
 Line = tuple[NDArray[np.float64], NDArray[np.float64]]  # epochs and values, equally many
@@ -44,12 +44,12 @@ _MOST_POINTS = 48  # per curve: a point every 3 pt, and a page of hundreds of cu
 _PANEL = 1.75  # inches
 
 
-def learning_curves(findings: Findings, histories: Histories) -> Iterator[Drawing]:
+def learning_curves(findings: StudyResults, histories: Histories) -> Iterator[Drawing]:
     """Per group one figure of all panels for up to six variants, the baseline in each."""
     for group in findings.groups:
-        for cast in casts(group, lambda cell: any(cell_curves(cell, histories, name) for name, _, _ in _PANELS)):
-            with styled():
-                figure, thinned = _figure(cast, histories)
+        for cast in split_cells(group, lambda cell: any(cell_curves(cell, histories, name) for name, _, _ in _PANELS)):
+            with use_style():
+                figure, thinned = _draw_curves(cast, histories)
             caption = (
                 "Each line is the mean over the confirm seeds, its band reaches from the lowest to the highest seed; "
                 "lower is better (accuracy is 100 % less the error). A thin line that ends in a cross is a seed whose "
@@ -57,7 +57,7 @@ def learning_curves(findings: Findings, histories: Histories) -> Iterator[Drawin
                 "better. The upright axes are logarithmic where values span a factor of ten."
                 + (f" Curves are drawn at {_MOST_POINTS} of the epochs." if thinned else "")
             )
-            yield Drawing(cast.id("curves"), f"Learning curves: {cast.title}", caption, figure)
+            yield Drawing(cast.figure_id("curves"), f"Learning curves: {cast.title}", caption, figure)
 
 
 def cell_curves(cell: CellResults, histories: Histories, metric: str) -> list[tuple[bool, Line]]:
@@ -68,18 +68,18 @@ def cell_curves(cell: CellResults, histories: Histories, metric: str) -> list[tu
     found: list[tuple[bool, Line]] = []
     for trial in cell.confirm:
         if trial.status in ("completed", "diverged"):
-            epochs, values = histories.of(trial.trial_key, metric)
+            epochs, values = histories.read_curve(trial.trial_key, metric)
             broken = np.flatnonzero(np.isnan(values))
             end = broken[0] if len(broken) else len(values)
             if end:
                 found.append((trial.status == "diverged", (epochs[:end], values[:end])))
     whole = [curve for diverged, curve in found if not diverged]
-    if whole and not len(band(whole)[0]):
+    if whole and not len(stack_curves(whole)[0]):
         return [one for one in found if one[0]]
     return found
 
 
-def band(curves: Sequence[Line]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def stack_curves(curves: Sequence[Line]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Epochs that every curve has, and a matrix of curve by epoch."""
     shared = curves[0][0]
     for epochs, _ in curves[1:]:
@@ -87,22 +87,22 @@ def band(curves: Sequence[Line]) -> tuple[NDArray[np.float64], NDArray[np.float6
     return shared, np.array([values[np.isin(epochs, shared)] for epochs, values in curves])
 
 
-def thin(length: int) -> NDArray[np.intp]:
+def thin_indices(length: int) -> NDArray[np.intp]:
     """Indices of at most `_MOST_POINTS` of so many, first and last among them."""
     return np.unique(np.linspace(0, length - 1, min(length, _MOST_POINTS)).round().astype(np.intp))
 
 
-def _figure(cast: Cast, histories: Histories) -> tuple[Figure, bool]:
+def _draw_curves(cast: FigureCells, histories: Histories) -> tuple[Figure, bool]:
     shown = []
     for metric, title, factor in _PANELS:
         drawn = [(look, cell_curves(cell, histories, metric)) for cell, look in cast.cells]
         if any(curves for _, curves in drawn):
             shown.append((title, factor, drawn))
-    names = [_name(cell) for cell, _ in cast.cells]
+    names = [_name_cell(cell) for cell, _ in cast.cells]
     columns = min(2, len(shown))
     rows = -(-len(shown) // columns)
     below = 0.5 + LINE * legend_lines(names)
-    figure = blank(0.28 + _PANEL * rows + 0.5 * (rows - 1) + below, top=0.28, bottom=below)
+    figure = make_figure(0.28 + _PANEL * rows + 0.5 * (rows - 1) + below, top=0.28, bottom=below)
     figure.subplots_adjust(hspace=0.5 / _PANEL, wspace=0.24)
     thinned, panels = False, []
     for place, (title, factor, drawn) in enumerate(shown):
@@ -110,31 +110,31 @@ def _figure(cast: Cast, histories: Histories) -> tuple[Figure, bool]:
         axes.set_title(title, weight="normal")
         for look, curves in drawn:
             thinned |= draw_curves(axes, look, curves, factor)
-        finish(axes, last_row=place >= len(shown) - columns)
+        finish_epoch_axis(axes, last_row=place >= len(shown) - columns)
         panels.append((axes, drawn_values(axes)))
-    log = any(spans(values) for _, values in panels)
+    log = any(spans_decades(values) for _, values in panels)
     for axes, values in panels:
-        upwards(axes, values, log)
-    legend(figure, [handle(look) for _, look in cast.cells], names)
+        set_upward_axis(axes, values, log)
+    draw_legend(figure, [make_handle(look) for _, look in cast.cells], names)
     return figure, thinned
 
 
-def draw_curves(axes: Any, look: Look, curves: Sequence[tuple[bool, Line]], factor: float = 1.0) -> bool:
+def draw_curves(axes: Any, look: SeriesStyle, curves: Sequence[tuple[bool, Line]], factor: float = 1.0) -> bool:
     """Mean and band of the whole seeds, the diverged ones alone; returns whether epochs were left out."""
     whole = [curve for diverged, curve in curves if not diverged]
     longest = 0
     if whole:
-        epochs, values = band(whole)
+        epochs, values = stack_curves(whole)
         longest = len(epochs)
     if longest:
-        at = thin(longest)
+        at = thin_indices(longest)
         epochs, values = epochs[at], factor * values[:, at]
         if len(whole) > 1:
             axes.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=look.colour, alpha=0.15, lw=0)
         some = {"markevery": max(1, len(at) // 5), "marker": look.marker, "ms": 3.5}
         axes.plot(epochs, values.mean(axis=0), color=look.colour, ls=look.dashes, lw=1.5, **some)
     for epochs, values in (curve for diverged, curve in curves if diverged):
-        at = thin(len(epochs))
+        at = thin_indices(len(epochs))
         longest = max(longest, len(epochs))
         axes.plot(epochs[at], factor * values[at], color=look.colour, ls=look.dashes, lw=0.7, alpha=0.8)
         axes.plot(epochs[-1:], factor * values[-1:], "x", color=look.colour, ms=6, mew=1.6)
@@ -146,7 +146,7 @@ def drawn_values(axes: Any) -> list[float]:
     return [float(value) for line in axes.get_lines() for value in line.get_ydata()]
 
 
-def finish(axes: Any, last_row: bool) -> None:
+def finish_epoch_axis(axes: Any, last_row: bool) -> None:
     """The epoch axis of a panel."""
     whole_numbers(axes.xaxis)
     axes.margins(x=0.02)
@@ -154,6 +154,6 @@ def finish(axes: Any, last_row: bool) -> None:
         axes.set_xlabel("epoch")
 
 
-def _name(cell: CellResults) -> str:
+def _name_cell(cell: CellResults) -> str:
     diverged = sum(trial.status == "diverged" for trial in cell.confirm)
-    return cell.label + (f" ({diverged} of {plural(len(cell.confirm), 'seed')} diverged)" if diverged else "")
+    return cell.label + (f" ({diverged} of {format_plural(len(cell.confirm), 'seed')} diverged)" if diverged else "")

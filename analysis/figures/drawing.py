@@ -11,7 +11,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from analysis.figures.style import styled
+from analysis.figures.style import use_style
 
 FORMATS = ("png", "svg", "pdf")
 _FONTS = "'DejaVu Sans', Verdana, sans-serif"
@@ -42,17 +42,17 @@ class Drawing:
         self.figure.set_label(self.id)  # what `svg` makes the ids inside the page from
 
 
-def svg(figure: Figure) -> str:
+def render_svg(figure: Figure) -> str:
     """The figure as an `<svg>` element: the same text every time, without ids that clash inside one page."""
-    text = _bytes(figure, "svg").decode()
+    text = _render_bytes(figure, "svg").decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
-    text = re.sub(r"<[^>]+>", lambda found: _slim(found[0]), text)
+    text = re.sub(r"<[^>]+>", lambda found: _slim_tag(found[0]), text)
     text = text.replace("<svg", f'<svg style="font-family: {_FONTS}"', 1)
     return re.sub(r"\n\s*", "\n", text)
 
 
-def _slim(tag: str) -> str:
+def _slim_tag(tag: str) -> str:
     """A tag without what a page doesn't need: ids of groups, the font of every text, thousandths of a point."""
     if tag.startswith("<g id="):
         return re.sub(r' id="[^"]*"', "", tag)
@@ -63,7 +63,7 @@ def _slim(tag: str) -> str:
     return re.sub(r"\s*\nL ", " ", tag)
 
 
-def save(drawing: Drawing, folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+def save_drawing(drawing: Drawing, folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
     """Writes `<folder>/<id>.<format>`; the same records give the same bytes.
 
     Raises:
@@ -76,14 +76,14 @@ def save(drawing: Drawing, folder: Path, formats: Sequence[str] = FORMATS) -> li
     paths = []
     for kind in formats:
         path = folder / f"{drawing.id}.{kind}"
-        path.write_bytes(svg(drawing.figure).encode() if kind == "svg" else _bytes(drawing.figure, kind))
+        path.write_bytes(render_svg(drawing.figure).encode() if kind == "svg" else _render_bytes(drawing.figure, kind))
         paths.append(path)
     return paths
 
 
-def _bytes(figure: Figure, kind: str) -> bytes:
+def _render_bytes(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
-    with styled(**{"svg.hashsalt": str(figure.get_label())}), warnings.catch_warnings():
+    with use_style(**{"svg.hashsalt": str(figure.get_label())}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
         figure.savefig(buffer, format=kind, metadata=_METADATA[kind], facecolor="white", dpi=200)
     return buffer.getvalue()

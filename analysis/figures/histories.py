@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from analysis.records.mlflow_runs import LARGEST
 
 
-def measured(value: float | None) -> float | None:
+def read_measured(value: float | None) -> float | None:
     """The value, or None where it is no number that anything could have measured."""
     return value if value is not None and abs(value) <= LARGEST else None
 
@@ -33,12 +33,12 @@ class Histories:
         self._rows = {str(name): slice(bounds[at], bounds[at + 1]) for at, name in enumerate(names)}
         self._codes = {str(name): code for code, name in enumerate(self._metrics)}
 
-    def metrics(self, keys: Iterable[str]) -> list[str]:
+    def list_metrics(self, keys: Iterable[str]) -> list[str]:
         """What any of these trials logged, sorted."""
         codes = {int(code) for key in keys if key in self._rows for code in np.unique(self._metric[self._rows[key]])}
         return sorted(str(self._metrics[code]) for code in codes)
 
-    def of(self, key: str, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def read_curve(self, key: str, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Epochs, ascending, and the metric's value at each; both empty when the trial logged none."""
         code = self._codes.get(metric)
         if code is None or key not in self._rows:

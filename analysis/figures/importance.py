@@ -12,13 +12,13 @@ from suite.core.records import Record
 LEAST_TRIALS = 10  # below this a random forest's shares are noise
 
 
-def chosen(text: str) -> dict[str, str]:
+def parse_hyperparameters(text: str) -> dict[str, str]:
     """`lr=0.01, sire.lambda=0.1` by name. A value may hold commas."""
     pieces = re.split(r", (?=[\w.]+=)", text)
     return {name: value for name, mark, value in (piece.partition("=") for piece in pieces) if mark}
 
 
-def number(text: str) -> float | None:
+def parse_number(text: str) -> float | None:
     """The text as a finite number, or None."""
     try:
         value = float(text)
@@ -27,7 +27,7 @@ def number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def importances(trials: Sequence[Record]) -> dict[str, float]:
+def compute_importances(trials: Sequence[Record]) -> dict[str, float]:
     """Share by hyperparameter, in all 1; empty when it can't be told.
 
     It can't with fewer than `LEAST_TRIALS` trials, fewer than two hyperparameters that vary, or equal errors.
@@ -35,19 +35,19 @@ def importances(trials: Sequence[Record]) -> dict[str, float]:
     Args:
         trials: completed search trials of one cell.
     """
-    points = [chosen(trial.hyperparameters) for trial in trials]
+    points = [parse_hyperparameters(trial.hyperparameters) for trial in trials]
     errors = [trial.validation_top1_error or 0.0 for trial in trials]
     shared = [name for name in (points[0] if points else {}) if all(name in point for point in points)]
     varied = [name for name in shared if len({point[name] for point in points}) > 1]
     if len(trials) < LEAST_TRIALS or len(varied) < 2 or len(set(errors)) < 2:
         return {}
-    return _fanova({name: [point[name] for point in points] for name in varied}, errors)
+    return _run_fanova({name: [point[name] for point in points] for name in varied}, errors)
 
 
-def _fanova(values: dict[str, list[str]], errors: Sequence[float]) -> dict[str, float]:
+def _run_fanova(values: dict[str, list[str]], errors: Sequence[float]) -> dict[str, float]:
     import optuna
 
-    columns = {name: _column(column) for name, column in values.items()}
+    columns = {name: _make_column(column) for name, column in values.items()}
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -63,11 +63,11 @@ def _fanova(values: dict[str, list[str]], errors: Sequence[float]) -> dict[str, 
     return {name: float(share) for name, share in found.items()}
 
 
-def _column(texts: list[str]) -> tuple[list[Any], Any]:
+def _make_column(texts: list[str]) -> tuple[list[Any], Any]:
     """A hyperparameter's values and their range: numbers (log where they span a decade), else choices."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-    numbers = [number(text) for text in texts]
+    numbers = [parse_number(text) for text in texts]
     known = [value for value in numbers if value is not None]
     if len(known) < len(texts) or len(set(known)) < 2:
         return texts, CategoricalDistribution(sorted(set(texts)))

@@ -8,8 +8,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from analysis.figures.style import BLACK, GREY, LIGHT, RULING_COLOURS, WIDTH, blank, named, reach
-from analysis.formatting import points
+from analysis.figures.style import BLACK, GREY, LIGHT, RULING_COLOURS, WIDTH, axis_reach, make_figure, shorten_name
+from analysis.formatting import format_points
 
 ROW, HEADER = 0.36, 0.27  # inches
 MOST_ROWS = 16
@@ -35,33 +35,33 @@ class Row:
 def draw_rows(lines: Sequence[Row | str], rope: float, label: str) -> Figure:
     """Rows from top to bottom; a string is a header. Differences beyond the axis end in an arrow."""
     heights = [HEADER if isinstance(line, str) else ROW for line in lines]
-    figure = blank(sum(heights) + 0.78, left=0.2, right=0.2, top=0.08, bottom=0.66)
+    figure = make_figure(sum(heights) + 0.78, left=0.2, right=0.2, top=0.08, bottom=0.66)
     axes = figure.add_subplot()
-    half = reach([100 * line.extent for line in lines if isinstance(line, Row)], least=150 * rope)
+    half = axis_reach([100 * line.extent for line in lines if isinstance(line, Row)], least=150 * rope)
     axes.set(xlim=(-half, half), ylim=(sum(heights), 0), yticks=[])
     axes.spines["left"].set_visible(False)
     top = 0.0
     for line, height in zip(lines, heights, strict=True):
         if isinstance(line, str):
-            _text(axes, 0.0, top + 0.17, named(line, 76), weight="bold", size=9.5)
+            _write_text(axes, 0.0, top + 0.17, shorten_name(line, 76), weight="bold", size=9.5)
         else:
-            _row(axes, top, line, half, 100 * rope)
+            _draw_row(axes, top, line, half, 100 * rope)
         top += height
     axes.set_xlabel(label)
     return figure
 
 
-def _text(axes: Any, x: float, y: float, text: str, **style: Any) -> None:
+def _write_text(axes: Any, x: float, y: float, text: str, **style: Any) -> None:
     axes.text(x, y, text, transform=axes.get_yaxis_transform(), va="center", zorder=5, **style)
 
 
-def _row(axes: Any, top: float, row: Row, half: float, rope: float) -> None:
+def _draw_row(axes: Any, top: float, row: Row, half: float, rope: float) -> None:
     colour = RULING_COLOURS.get(row.ruling, GREY)
-    known = f"{points(row.mean)}  " if row.mean is not None else ""
+    known = f"{format_points(row.mean)}  " if row.mean is not None else ""
     verdict = f"{known}{row.ruling}"
     decided = row.ruling in RULING_COLOURS
-    _text(axes, 0.01, top + 0.09, named(row.label, int((WIDTH - 0.55) * 12.6) - int(1.25 * len(verdict))))
-    _text(axes, 1.0, top + 0.09, verdict, ha="right", weight="bold" if decided else "normal")
+    _write_text(axes, 0.01, top + 0.09, shorten_name(row.label, int((WIDTH - 0.55) * 12.6) - int(1.25 * len(verdict))))
+    _write_text(axes, 1.0, top + 0.09, verdict, ha="right", weight="bold" if decided else "normal")
     axes.plot([-half, half], [top + ROW] * 2, color=LIGHT, lw=0.6, zorder=0.5)
     if row.mean is None:
         return

@@ -30,14 +30,16 @@ def label_points(
         taken.append((x - _MARKER, y - _MARKER, x + _MARKER, y + _MARKER))
     for place, text in labels:
         x, y = axes.transData.transform(place) * scale
-        boxes = _candidates(x, y, _LETTER * len(text))
-        best = min(boxes, key=lambda box: (not _inside(box, frame), sum(_overlap(box, other) for other in taken)))
+        boxes = _list_candidates(x, y, _LETTER * len(text))
+        best = min(
+            boxes, key=lambda box: (not _is_inside(box, frame), sum(_is_overlapping(box, other) for other in taken))
+        )
         taken.append(best)
         shift = (best[0] - x, best[1] - y + 2)
         axes.annotate(text, place, xytext=shift, textcoords="offset points", color=BLACK, zorder=5)
 
 
-def _candidates(x: float, y: float, width: float) -> list[Box]:
+def _list_candidates(x: float, y: float, width: float) -> list[Box]:
     corners = [
         (left, bottom)
         for bottom in (y + _GAP, y - _GAP - _HEIGHT, y + 2.2 * _GAP + _HEIGHT, y - 2.2 * _GAP - 2 * _HEIGHT)
@@ -46,9 +48,9 @@ def _candidates(x: float, y: float, width: float) -> list[Box]:
     return [(left, bottom, left + width, bottom + _HEIGHT) for left, bottom in corners]
 
 
-def _inside(box: Box, frame: Any) -> bool:
+def _is_inside(box: Box, frame: Any) -> bool:
     return bool(box[0] >= frame[0] and box[1] >= frame[1] and box[2] <= frame[2] and box[3] <= frame[3])
 
 
-def _overlap(one: Box, other: Box) -> bool:
+def _is_overlapping(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -10,8 +10,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from analysis.figures.drawing import Drawing
-from analysis.figures.importance import chosen, number
-from analysis.figures.series import slug
+from analysis.figures.importance import parse_hyperparameters, parse_number
+from analysis.figures.series import make_slug
 from analysis.figures.style import (
     BASELINE_LOOK,
     BLACK,
@@ -19,18 +19,18 @@ from analysis.figures.style import (
     LIGHT,
     LINE,
     LOOKS,
-    blank,
-    chunks,
-    handle,
-    legend,
+    axis_reach,
+    draw_legend,
     legend_lines,
-    named,
-    reach,
-    styled,
+    make_figure,
+    make_handle,
+    shorten_name,
+    split_evenly,
+    use_style,
 )
-from analysis.formatting import level, plural
+from analysis.formatting import format_level, format_plural
 from analysis.verdicts.model import Verdict
-from analysis.verdicts.results import Findings
+from analysis.verdicts.results import StudyResults
 
 LEAST_VALUES = 3  # two values are two rows of the forest plot
 _LOOKS = (BASELINE_LOOK, *LOOKS[:5])
@@ -45,31 +45,33 @@ class Series:
     verdicts: Mapping[str, Verdict]
 
 
-def responses(findings: Findings) -> Iterator[Drawing]:
+def draw_responses(findings: StudyResults) -> Iterator[Drawing]:
     """One figure per variant and setting that took at least three values with all others equal."""
     records = findings.records
-    for (variant, setting), lines in _series(findings.verdicts).items():
-        parts = chunks(lines, len(_LOOKS))
+    for (variant, setting), lines in _collect_series(findings.verdicts).items():
+        parts = split_evenly(lines, len(_LOOKS))
         for place, part in enumerate(parts, start=1):
-            with styled():
-                figure = _figure(setting, part, records.rope)
+            with use_style():
+                figure = _draw_response(setting, part, records.rope)
             lost = sum(one.mean_difference is None for series in part for one in series.verdicts.values())
             crosses = (
-                f" A cross at the foot: not comparable, {plural(lost, 'cell')} (the table says why)." if lost else ""
+                f" A cross at the foot: not comparable, {format_plural(lost, 'cell')} (the table says why)."
+                if lost
+                else ""
             )
             caption = (
                 f"Gain over the baseline by the value of {setting}: the mean difference with its "
-                f"{level(records.alpha)} interval, above zero better. In the grey band a difference is too small to "
-                f"matter. A triangle at the edge: the mean lies beyond the axis.{crosses}"
+                f"{format_level(records.alpha)} interval, above zero better. In the grey band a difference is too "
+                f"small to matter. A triangle at the edge: the mean lies beyond the axis.{crosses}"
             )
             title = f"Response: {variant} to {setting}" + (f" ({place} of {len(parts)})" if len(parts) > 1 else "")
-            id = slug("response", variant, setting, place if len(parts) > 1 else "")
+            id = make_slug("response", variant, setting, place if len(parts) > 1 else "")
             yield Drawing(id, title, caption, figure)
 
 
-def _series(verdicts: Sequence[Verdict]) -> dict[tuple[str, str], list[Series]]:
+def _collect_series(verdicts: Sequence[Verdict]) -> dict[tuple[str, str], list[Series]]:
     """By variant and setting, in the order of the plan."""
-    settings = {id(one): chosen(one.settings) for one in verdicts}
+    settings = {id(one): parse_hyperparameters(one.settings) for one in verdicts}
     names: dict[str, dict[str, None]] = {}
     for one in verdicts:
         names.setdefault(one.variant, {}).update(dict.fromkeys(settings[id(one)]))
@@ -103,7 +105,7 @@ def axis_of(values: Sequence[str]) -> Axis:
     Numbers stand in proportion (of their logarithm, where they span a factor of 8), zero and the default at the left;
     other values stand evenly, in the order of the plan.
     """
-    numbers = {value: found for value in values if (found := number(value)) is not None}
+    numbers = {value: found for value in values if (found := parse_number(value)) is not None}
     if len(numbers) < 2 or any(value not in numbers and value != _DEFAULT for value in values):
         return Axis({value: float(place) for place, value in enumerate(values)}, frozenset(), log=False)
     positive = [found for found in numbers.values() if found > 0]
@@ -118,40 +120,41 @@ def axis_of(values: Sequence[str]) -> Axis:
     return Axis(places, joined, log)
 
 
-def _figure(setting: str, lines: Sequence[Series], rope: float) -> Figure:
+def _draw_response(setting: str, lines: Sequence[Series], rope: float) -> Figure:
     values = list(dict.fromkeys(value for series in lines for value in series.verdicts))
     axis = axis_of(values)
     places = axis.places
     names = [series.name for series in lines]
     long = sum(map(len, values)) + 3 * len(values) > 72
     below = (1.0 if long else 0.5) + LINE * legend_lines(names)
-    figure = blank(0.15 + 2.4 + below, left=0.74, top=0.15, bottom=below)
+    figure = make_figure(0.15 + 2.4 + below, left=0.74, top=0.15, bottom=below)
     axes = figure.add_subplot()
     axes.axhspan(-100 * rope, 100 * rope, color=LIGHT, lw=0, zorder=0)
     axes.axhline(0, color=GREY, lw=0.8, zorder=1)
-    half = reach([_extent(one) for series in lines for one in series.verdicts.values()], least=150 * rope)
+    half = axis_reach([_series_extent(one) for series in lines for one in series.verdicts.values()], least=150 * rope)
     axes.set_ylim(-half, half)
     width = max(places.values()) - min(places.values()) or 1.0
     for at, series in enumerate(lines):
         shift = (at - (len(lines) - 1) / 2) * 0.012 * width
         shifted = replace(axis, places={value: x + shift for value, x in places.items()})
-        _line(axes, shifted, series, _LOOKS[at], half)
+        _draw_line(axes, shifted, series, _LOOKS[at], half)
     axes.set_xlim(min(places.values()) - 0.06 * width, max(places.values()) + 0.06 * width)
     axes.set(
-        xlabel=named(setting, 60) + (" (log scale)" if axis.log else ""), ylabel="baseline − variant (pp), up is better"
+        xlabel=shorten_name(setting, 60) + (" (log scale)" if axis.log else ""),
+        ylabel="baseline − variant (pp), up is better",
     )
-    _ticks(axes, places, long)
-    legend(figure, [handle(look) for look in _LOOKS[: len(lines)]], names)
+    _draw_ticks(axes, places, long)
+    draw_legend(figure, [make_handle(look) for look in _LOOKS[: len(lines)]], names)
     return figure
 
 
-def _extent(one: Verdict) -> float:
+def _series_extent(one: Verdict) -> float:
     return max(
         (abs(100 * end) for end in (one.mean_difference, one.ci_low, one.ci_high) if end is not None), default=0.0
     )
 
 
-def _line(axes: Any, axis: Axis, series: Series, look: Any, half: float) -> None:
+def _draw_line(axes: Any, axis: Axis, series: Series, look: Any, half: float) -> None:
     joined = []
     for value, one in series.verdicts.items():
         x = axis.places[value]
@@ -171,13 +174,13 @@ def _line(axes: Any, axis: Axis, series: Series, look: Any, half: float) -> None
     axes.plot([x for x, _ in joined], [y for _, y in joined], color=look.colour, ls=look.dashes, lw=1.0, zorder=2)
 
 
-def _ticks(axes: Any, places: Mapping[str, float], long: bool) -> None:
+def _draw_ticks(axes: Any, places: Mapping[str, float], long: bool) -> None:
     """A tick at each value; where two would touch, the later one goes without its name."""
     low, high = axes.get_xlim()
     axes.set_xticks(sorted(places.values()))
     shown, end = [], -math.inf
     for value, x in sorted(places.items(), key=lambda item: item[1]):
-        text = named(value, 14 if long else 18)
+        text = shorten_name(value, 14 if long else 18)
         half = 0.5 * (10.0 if long else 5.6 * len(text) + 4) * (high - low) / 370  # points to the axis' units
         free = x - half >= end
         shown.append(text if free else "")

@@ -8,26 +8,26 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from analysis.figures.curves import cell_curves, draw_curves, drawn_values, finish
+from analysis.figures.curves import cell_curves, draw_curves, drawn_values, finish_epoch_axis
 from analysis.figures.drawing import Drawing
 from analysis.figures.histories import Histories
-from analysis.figures.series import slug
+from analysis.figures.series import make_slug
 from analysis.figures.style import (
     LINE,
     LOOKS,
-    Look,
-    blank,
-    chunks,
-    handle,
-    legend,
+    SeriesStyle,
+    draw_legend,
     legend_lines,
-    named,
-    spans,
-    styled,
-    upwards,
+    make_figure,
+    make_handle,
+    set_upward_axis,
+    shorten_name,
+    spans_decades,
+    split_evenly,
+    use_style,
 )
 from analysis.records.model import CellResults, Group
-from analysis.verdicts.results import Findings
+from analysis.verdicts.results import StudyResults
 from suite.core.records import TEST_CURVE, Epoch
 
 _KNOWN = frozenset(Epoch.__dataclass_fields__)
@@ -48,71 +48,75 @@ class _Family:
         return "learned strides" if self.name == "stride" else self.name.replace("_", " ")
 
 
-def logged(findings: Findings, histories: Histories) -> Iterator[Drawing]:
+def draw_scalars(findings: StudyResults, histories: Histories) -> Iterator[Drawing]:
     """Per group and family of scalars: a panel per cell, up to six to a figure."""
     for group in findings.groups:
-        told = [(cell, _scalars(cell, histories)) for cell in group.cells]
-        for name in dict.fromkeys(_family(metric) for _, metrics in told for metric in metrics):
-            cells = [cell for cell, metrics in told if any(_family(metric) == name for metric in metrics)]
-            members = {metric for _, metrics in told for metric in metrics if _family(metric) == name}
-            family = _Family(name, tuple(sorted(members, key=_order)))
-            yield from _drawings(group, family, cells, histories)
+        told = [(cell, _list_scalars(cell, histories)) for cell in group.cells]
+        for name in dict.fromkeys(_find_family(metric) for _, metrics in told for metric in metrics):
+            cells = [cell for cell, metrics in told if any(_find_family(metric) == name for metric in metrics)]
+            members = {metric for _, metrics in told for metric in metrics if _find_family(metric) == name}
+            family = _Family(name, tuple(sorted(members, key=_metric_order)))
+            yield from _draw_family(group, family, cells, histories)
 
 
-def _scalars(cell: CellResults, histories: Histories) -> list[str]:
+def _list_scalars(cell: CellResults, histories: Histories) -> list[str]:
     keys = [trial.trial_key for trial in cell.confirm]
-    told = [metric for metric in histories.metrics(keys) if metric not in _KNOWN and not metric.startswith(TEST_CURVE)]
+    told = [
+        metric for metric in histories.list_metrics(keys) if metric not in _KNOWN and not metric.startswith(TEST_CURVE)
+    ]
     return [metric for metric in told if cell_curves(cell, histories, metric)]
 
 
-def _family(metric: str) -> str:
+def _find_family(metric: str) -> str:
     found = _MEMBER.fullmatch(metric)
     return found["family"] if found else metric
 
 
-def _order(metric: str) -> tuple[int, str]:
+def _metric_order(metric: str) -> tuple[int, str]:
     found = _MEMBER.fullmatch(metric)
     return (int(found["number"]), metric) if found else (0, metric)
 
 
-def _drawings(group: Group, family: _Family, cells: Sequence[CellResults], histories: Histories) -> Iterator[Drawing]:
-    parts = chunks(cells, _MOST_CELLS)
+def _draw_family(
+    group: Group, family: _Family, cells: Sequence[CellResults], histories: Histories
+) -> Iterator[Drawing]:
+    parts = split_evenly(cells, _MOST_CELLS)
     for number, part in enumerate(parts, start=1):
-        with styled():
-            figure = _figure(family, part, histories)
+        with use_style():
+            figure = _draw_panels(family, part, histories)
         place = f"{group.dataset} / {group.backbone}" + (f" ({number} of {len(parts)})" if len(parts) > 1 else "")
         caption = (
             "What the variant logged after each epoch, a panel per cell: mean over its confirm seeds, the band from "
             "lowest to highest seed. The numbers count the variant's places from the input on."
         )
-        id = slug("logged", family.name, group.dataset, group.backbone, number if len(parts) > 1 else "")
+        id = make_slug("logged", family.name, group.dataset, group.backbone, number if len(parts) > 1 else "")
         yield Drawing(id, f"{family.title[:1].upper()}{family.title[1:]} by epoch: {place}", caption, figure)
 
 
-def _figure(family: _Family, cells: Sequence[CellResults], histories: Histories) -> Figure:
-    looks = {metric: _look(metric, at) for at, metric in enumerate(family.members)}
+def _draw_panels(family: _Family, cells: Sequence[CellResults], histories: Histories) -> Figure:
+    looks = {metric: _choose_style(metric, at) for at, metric in enumerate(family.members)}
     columns = min(2, len(cells))
     rows = -(-len(cells) // columns)
     names = [metric.replace("_", " ") for metric in family.members]
     below = 0.5 + LINE * legend_lines(names)
-    figure = blank(0.28 + _PANEL * rows + 0.5 * (rows - 1) + below, left=0.72, top=0.28, bottom=below)
+    figure = make_figure(0.28 + _PANEL * rows + 0.5 * (rows - 1) + below, left=0.72, top=0.28, bottom=below)
     figure.subplots_adjust(hspace=0.5 / _PANEL, wspace=0.24)
     for place, cell in enumerate(cells):
         axes = figure.add_subplot(rows, columns, place + 1)
-        axes.set_title(named(cell.label, 32 if columns == 2 else 76), weight="normal")
+        axes.set_title(shorten_name(cell.label, 32 if columns == 2 else 76), weight="normal")
         for metric, look in looks.items():
             draw_curves(axes, look, cell_curves(cell, histories, metric))
         values = drawn_values(axes)
-        upwards(axes, values, spans(values))
+        set_upward_axis(axes, values, spans_decades(values))
         if place % columns == 0:
             axes.set_ylabel(family.title[:28])
-        finish(axes, last_row=place >= len(cells) - columns)
-    legend(figure, [handle(look) for look in looks.values()], names)
+        finish_epoch_axis(axes, last_row=place >= len(cells) - columns)
+    draw_legend(figure, [make_handle(look) for look in looks.values()], names)
     return figure
 
 
-def _look(metric: str, at: int) -> Look:
+def _choose_style(metric: str, at: int) -> SeriesStyle:
     """By its number; the two axes of one place share colour and marker, the width is dotted."""
     found = _MEMBER.fullmatch(metric)
     base = LOOKS[((int(found["number"]) - 1) if found else at) % len(LOOKS)]
-    return Look(base.colour, base.marker, ":" if found and found["axis"] == "width" else "-")
+    return SeriesStyle(base.colour, base.marker, ":" if found and found["axis"] == "width" else "-")

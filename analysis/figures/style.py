@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from analysis.formatting import shortened
+from analysis.formatting import shorten_text
 
 BLACK, GREY, LIGHT = "#222222", "#6b6b6b", "#ececec"
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -47,14 +47,14 @@ STYLE: dict[str, Any] = {
 
 
 @contextmanager
-def styled(**changes: Any) -> Iterator[None]:
+def use_style(**changes: Any) -> Iterator[None]:
     """matplotlib's settings for drawing and for saving, put back afterwards."""
     with mpl.rc_context({**STYLE, **changes}):
         yield
 
 
 @dataclass(frozen=True)
-class Look:
+class SeriesStyle:
     """How one cell is drawn: told apart by colour, and in grey print by marker and dashes."""
 
     colour: str
@@ -62,37 +62,39 @@ class Look:
     dashes: Any  # a matplotlib line style
 
 
-BASELINE_LOOK = Look(BLACK, "o", "-")
+BASELINE_LOOK = SeriesStyle(BLACK, "o", "-")
 LOOKS = (
-    Look(BLUE, "s", "--"),
-    Look(VERMILION, "^", "-."),
-    Look(GREEN, "D", (0, (1, 1))),
-    Look(PURPLE, "v", (0, (5, 1))),
-    Look(ORANGE, "P", (0, (3, 1, 1, 1, 1, 1))),
-    Look(SKY, "X", (0, (8, 2))),
+    SeriesStyle(BLUE, "s", "--"),
+    SeriesStyle(VERMILION, "^", "-."),
+    SeriesStyle(GREEN, "D", (0, (1, 1))),
+    SeriesStyle(PURPLE, "v", (0, (5, 1))),
+    SeriesStyle(ORANGE, "P", (0, (3, 1, 1, 1, 1, 1))),
+    SeriesStyle(SKY, "X", (0, (8, 2))),
 )
 
 Item = TypeVar("Item")
 
 
-def chunks(items: Sequence[Item], most: int) -> list[Sequence[Item]]:
+def split_evenly(items: Sequence[Item], most: int) -> list[Sequence[Item]]:
     """The items in order, in as few and as equal parts as `most` allows."""
     parts = -(-len(items) // most)
     ends = [len(items) * part // parts for part in range(parts + 1)] if parts else []
     return [items[low:high] for low, high in pairwise(ends)]
 
 
-def plain(text: object) -> str:
+def clean_line(text: object) -> str:
     """One line of a name: what XML cannot hold or a page cannot show becomes a question mark."""
     return "".join(letter if letter.isprintable() else "?" for letter in " ".join(str(text).split()))
 
 
-def named(text: object, length: int) -> str:
+def shorten_name(text: object, length: int) -> str:
     """A name in at most `length` characters."""
-    return shortened(plain(text), length)
+    return shorten_text(clean_line(text), length)
 
 
-def blank(height: float, left: float = 0.55, right: float = 0.2, top: float = 0.3, bottom: float = 0.45) -> Figure:
+def make_figure(
+    height: float, left: float = 0.55, right: float = 0.2, top: float = 0.3, bottom: float = 0.45
+) -> Figure:
     """An empty figure `height` inches high with these margins, in inches."""
     figure = Figure(figsize=(WIDTH, height))
     figure.subplots_adjust(left=left / WIDTH, right=1 - right / WIDTH, top=1 - top / height, bottom=bottom / height)
@@ -101,17 +103,17 @@ def blank(height: float, left: float = 0.55, right: float = 0.2, top: float = 0.
 
 def legend_lines(labels: Sequence[str]) -> int:
     """How many lines `legend` will take: two columns, or one where a name is long."""
-    return -(-len(labels) // _columns(labels))
+    return -(-len(labels) // _count_columns(labels))
 
 
-def _columns(labels: Sequence[str]) -> int:
-    return 2 if max(map(len, map(plain, labels)), default=0) <= 34 else 1
+def _count_columns(labels: Sequence[str]) -> int:
+    return 2 if max(map(len, map(clean_line, labels)), default=0) <= 34 else 1
 
 
-def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
+def draw_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
     """Names below the panels; each as long as its column allows."""
-    columns = _columns(labels)
-    shown = [named(label, 34 if columns == 2 else 70) for label in labels]
+    columns = _count_columns(labels)
+    shown = [shorten_name(label, 34 if columns == 2 else 70) for label in labels]
     figure.legend(
         handles,
         shown,
@@ -125,7 +127,7 @@ def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> Non
     )
 
 
-def handle(look: Look, line: bool = True) -> Line2D:
+def make_handle(look: SeriesStyle, line: bool = True) -> Line2D:
     """A legend's sample of a look."""
     style = look.dashes if line else "none"
     return Line2D([], [], color=look.colour, marker=look.marker, ls=style, ms=4.5, lw=1.6)
@@ -136,7 +138,7 @@ def whole_numbers(axis: Any, most: int = 5) -> None:
     axis.set_major_locator(MaxNLocator(nbins=most, integer=True))
 
 
-def logarithmic(axes: Any, which: str, text: Any) -> None:
+def make_logarithmic(axes: Any, which: str, text: Any) -> None:
     """A log axis `x` or `y`, its ticks written by `text(value)`: matplotlib's own are TeX."""
     getattr(axes, f"set_{which}scale")("log")
     axis = getattr(axes, f"{which}axis")
@@ -148,20 +150,20 @@ def logarithmic(axes: Any, which: str, text: Any) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def spans(values: Sequence[float]) -> bool:
+def spans_decades(values: Sequence[float]) -> bool:
     """Whether errors or losses are worth a log axis: all positive, over a factor of ten."""
     return min(values) > 0 and max(values) / min(values) >= 10
 
 
-def upwards(axes: Any, values: Sequence[float], log: bool) -> None:
+def set_upward_axis(axes: Any, values: Sequence[float], log: bool) -> None:
     """A y axis of errors or losses: never below 0; if `log`, logarithmic where the values can fill it."""
     if log and min(values) > 0 and max(values) / min(values) >= 3:
-        logarithmic(axes, "y", "{:g}".format)
+        make_logarithmic(axes, "y", "{:g}".format)
     elif min(values) >= 0:
         axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
 
 
-def reach(extents: Sequence[float], least: float) -> float:
+def axis_reach(extents: Sequence[float], least: float) -> float:
     """Half-width of an axis about 0 that shows `extents`, one per row; far outliers are left to be clipped.
 
     One network that learned nothing is 80 points off, and would make every other difference a dot at zero.

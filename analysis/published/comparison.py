@@ -10,9 +10,9 @@ from analysis.published.tables import PublishedRow, PublishedTable
 from analysis.records.model import Group, Records
 from analysis.stats import paired
 from analysis.stats.paired import LEAST
-from analysis.verdicts.cell_rows import Row, place, standings
-from analysis.verdicts.pairs import pair
-from analysis.verdicts.results import Findings
+from analysis.verdicts.cell_rows import Row, build_cell_rows, row_cell
+from analysis.verdicts.pairs import pair_seeds
+from analysis.verdicts.results import StudyResults
 from suite.core.specs import BASELINE, Component, settings_label
 
 _METRICS = {"test_top1_error": ("top1_error", "accuracy"), "test_top5_error": ("top5_error",)}
@@ -30,7 +30,7 @@ class Reproduced:
         gain, gain_half_width: our gain over our reference, paired by seed.
         gain_interval: its t interval, where there is one.
         runs: MLflow runs behind ours.
-        outcome: reproduced, direction only, contradicted, not enough evidence, ... (`_outcome`).
+        outcome: reproduced, direction only, contradicted, not enough evidence, ... (`_describe_outcome`).
         reason: why the outcome is not comparable; else empty.
     """
 
@@ -63,28 +63,30 @@ class _Gain:
 _Gains = Callable[[Row], _Gain | None]  # of a row of our leaderboard; None: it is the reference itself
 
 
-def reproduce(table: PublishedTable, findings: Findings) -> list[Reproduced]:
+def compare_table(table: PublishedTable, findings: StudyResults) -> list[Reproduced]:
     """The table's rows in its own order; rows that nothing here corresponds to keep their published values alone.
 
     A cell of the records corresponds to a row when its variant is the same, and its dataset and backbone are, which
     may have further settings (a profile's smaller width) but for those by which the table's rows differ.
     """
-    board = standings(findings)
+    board = build_cell_rows(findings)
     gains = _over_baseline(findings) if table.reference.name == BASELINE else _over_reference(table, findings)
-    return [_row(table, row, board, gains, findings.records) for row in table.rows]
+    return [_compare_row(table, row, board, gains, findings.records) for row in table.rows]
 
 
-def _row(table: PublishedTable, row: PublishedRow, board: list[Row], gains: _Gains, records: Records) -> Reproduced:
-    printed = _error(table, row, records.metric)
+def _compare_row(
+    table: PublishedTable, row: PublishedRow, board: list[Row], gains: _Gains, records: Records
+) -> Reproduced:
+    printed = _printed_error(table, row, records.metric)
     plain = Reproduced(
         model=row_name(table, row),
         cell="",
         published=printed,
-        published_gain=_published_gain(table, row, printed, records.metric),
+        published_gain=_printed_gain(table, row, printed, records.metric),
         outcome="not run" if row.cell is not None else "not implemented here",
     )
-    candidates = [ours for ours in board if _corresponds(table, row, ours, records.study.get("stands_for") or {})]
-    found = min(candidates, key=_detail, default=None)
+    candidates = [ours for ours in board if _is_counterpart(table, row, ours, records.study.get("stands_for") or {})]
+    found = min(candidates, key=_count_settings, default=None)
     if found is None:
         return plain
     gain = gains(found)
@@ -93,14 +95,14 @@ def _row(table: PublishedTable, row: PublishedRow, board: list[Row], gains: _Gai
     return dataclasses.replace(
         plain,
         cell=f"{found['dataset']} / {found['backbone']} / {found['label']}",
-        ours=_times100(found["mean_error"]),
-        half_width=_times100(found["interval"]),
-        gain=_times100(gain.mean) if gain else None,
-        gain_half_width=_half(gain),
-        gain_interval=_interval(gain),
+        ours=_to_percent(found["mean_error"]),
+        half_width=_to_percent(found["interval"]),
+        gain=_to_percent(gain.mean) if gain else None,
+        gain_half_width=_half_width(gain),
+        gain_interval=_find_interval(gain),
         seeds=found["seeds"],
         runs=tuple(found["runs"]),
-        outcome=_outcome(table, gain, plain.published_gain) + unadjusted,
+        outcome=_describe_outcome(table, gain, plain.published_gain) + unadjusted,
         reason=gain.reason if gain and gain.ruling == "not comparable" else "",
     )
 
@@ -112,39 +114,39 @@ def row_name(table: PublishedTable, row: PublishedRow) -> str:
     return name if alike == 1 or row.weight is None else f"{name}, λ {row.weight:g}"
 
 
-def _times100(value: float | None) -> float | None:
+def _to_percent(value: float | None) -> float | None:
     return None if value is None else 100 * value
 
 
-def _half(gain: _Gain | None) -> float | None:
+def _half_width(gain: _Gain | None) -> float | None:
     if gain is None or gain.high is None or gain.mean is None:
         return None
     return 100 * (gain.high - gain.mean)
 
 
-def _interval(gain: _Gain | None) -> tuple[float, float] | None:
+def _find_interval(gain: _Gain | None) -> tuple[float, float] | None:
     return None if gain is None or gain.low is None or gain.high is None else (100 * gain.low, 100 * gain.high)
 
 
 # -- printed
 
 
-def _error(table: PublishedTable, row: PublishedRow, metric: str) -> float | None:
+def _printed_error(table: PublishedTable, row: PublishedRow, metric: str) -> float | None:
     """The printed error in percent; an accuracy is turned round."""
     for name in _METRICS[metric]:
-        value = table.percent(row, name)
+        value = table.read_percent(row, name)
         if value is not None:
             return round(100 - value, 10) if name == "accuracy" else value
     return None
 
 
-def _published_gain(table: PublishedTable, row: PublishedRow, printed: float | None, metric: str) -> float | None:
+def _printed_gain(table: PublishedTable, row: PublishedRow, printed: float | None, metric: str) -> float | None:
     """Over the reference's row of the same dataset and backbone; None where the table has none."""
     if printed is None or row.cell is None or row.variant == table.reference:
         return None
     for other in table.rows:
         if other.cell is not None and other.variant == table.reference and other.cell.group == row.cell.group:
-            reference = _error(table, other, metric)
+            reference = _printed_error(table, other, metric)
             return None if reference is None else round(reference - printed, 10)
     return None
 
@@ -152,47 +154,47 @@ def _published_gain(table: PublishedTable, row: PublishedRow, printed: float | N
 # -- which cell of ours
 
 
-def _corresponds(table: PublishedTable, row: PublishedRow, ours: Row, stands_for: Mapping[str, str]) -> bool:
+def _is_counterpart(table: PublishedTable, row: PublishedRow, ours: Row, stands_for: Mapping[str, str]) -> bool:
     cell = row.cell
-    if cell is None or not _is(ours, cell.variant):
+    if cell is None or not _is_variant(ours, cell.variant):
         return False
     dataset = stands_for.get(ours["dataset"], ours["dataset"])
     datasets, backbones = ([getattr(one, kind) for one in table.rows] for kind in ("dataset", "backbone"))
-    return _serves(dataset, cell.dataset, datasets) and _serves(ours["backbone"], cell.backbone, backbones)
+    return _serves_label(dataset, cell.dataset, datasets) and _serves_label(ours["backbone"], cell.backbone, backbones)
 
 
-def _is(ours: Row, variant: Component) -> bool:
+def _is_variant(ours: Row, variant: Component) -> bool:
     return (ours["variant"], ours["settings"]) == (variant.name, settings_label(variant.settings))
 
 
-def _serves(label: str, wanted: Component, others: list[Component | None]) -> bool:
+def _serves_label(label: str, wanted: Component, others: list[Component | None]) -> bool:
     """Whether `label` is the wanted component, with further settings at most by which the table's rows don't differ."""
-    name, ours = _parts(label)
-    _, own = _parts(wanted.label)
+    name, ours = _split_label(label)
+    _, own = _split_label(wanted.label)
     telling = {key for other in others if other is not None for key, _ in other.settings}
     return name == wanted.name and all(own.get(key) == ours.get(key) for key in telling | own.keys())
 
 
-def _parts(label: str) -> tuple[str, dict[str, str]]:
+def _split_label(label: str) -> tuple[str, dict[str, str]]:
     """`base_cnn(dropout=0.2, width=0.25)` as its name and its settings."""
     name, _, inner = label.partition("(")
     settings = (setting.partition("=") for setting in inner.removesuffix(")").split(", ") if setting)
     return name, {key: value for key, _, value in settings}
 
 
-def _detail(ours: Row) -> int:
+def _count_settings(ours: Row) -> int:
     """How many settings dataset and backbone have: the fewest are nearest to the paper."""
-    return sum(len(_parts(ours[kind])[1]) for kind in ("dataset", "backbone"))
+    return sum(len(_split_label(ours[kind])[1]) for kind in ("dataset", "backbone"))
 
 
 # -- gains
 
 
-def _over_baseline(findings: Findings) -> _Gains:
+def _over_baseline(findings: StudyResults) -> _Gains:
     """The verdicts' own."""
 
     def gain(ours: Row) -> _Gain | None:
-        one = findings.by_cell.get(place(ours))
+        one = findings.by_cell.get(row_cell(ours))
         if one is None:
             return None
         ruling = one.verdict.lower()
@@ -201,23 +203,23 @@ def _over_baseline(findings: Findings) -> _Gains:
     return gain
 
 
-def _over_reference(table: PublishedTable, findings: Findings) -> _Gains:
+def _over_reference(table: PublishedTable, findings: StudyResults) -> _Gains:
     """Pairs with the reference's cell: the same audit and interval as a verdict's, without a correction for many."""
     known = {(group.dataset, group.backbone): group for group in findings.groups}
 
     def gain(ours: Row) -> _Gain | None:
-        if _is(ours, table.reference):
+        if _is_variant(ours, table.reference):
             return None
-        return _paired(ours, known[ours["dataset"], ours["backbone"]], table.reference, findings.records)
+        return _pair_gain(ours, known[ours["dataset"], ours["backbone"]], table.reference, findings.records)
 
     return gain
 
 
-def _paired(ours: Row, group: Group, reference: Component, records: Records) -> _Gain:
+def _pair_gain(ours: Row, group: Group, reference: Component, records: Records) -> _Gain:
     wanted = settings_label(reference.settings)
     other = next((cell for cell in group.cells if (cell.variant, cell.settings) == (reference.name, wanted)), None)
     own = next(cell for cell in group.cells if (cell.variant, cell.settings) == (ours["variant"], ours["settings"]))
-    found = pair(own, other, records.metric, reference.label)
+    found = pair_seeds(own, other, records.metric, reference.label)
     if found.problem:
         return _Gain(ruling="not comparable", reason=found.problem)
     differences = found.differences
@@ -226,18 +228,18 @@ def _paired(ours: Row, group: Group, reference: Component, records: Records) -> 
         return _Gain(ruling="single run", mean=mean)
     if paired.all_zero(differences):
         return _Gain(ruling="equivalent", mean=0.0, low=0.0, high=0.0)
-    if paired.constant(differences):  # no spread, no interval
+    if paired.is_constant(differences):  # no spread, no interval
         low = high = None
         seen = paired.sign_flip(differences) < records.alpha
     else:
-        interval = paired.paired_t(differences, records.alpha)
+        interval = paired.run_paired_t(differences, records.alpha)
         low, high = interval.low, interval.high
         seen = not low <= 0.0 <= high
     ruling = ("helps" if mean > 0 else "hurts") if seen else "not enough evidence"
     return _Gain(ruling=ruling, mean=mean, low=low, high=high)
 
 
-def _outcome(table: PublishedTable, gain: _Gain | None, published: float | None) -> str:
+def _describe_outcome(table: PublishedTable, gain: _Gain | None, published: float | None) -> str:
     """What our gain says of the printed one (percentage points)."""
     if gain is None:
         return BASELINE if table.reference.name == BASELINE else "reference"

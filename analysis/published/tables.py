@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from suite.core.specs import BASELINE, Cell, Component, freeze
+from suite.core.specs import BASELINE, Cell, Component, freeze_settings
 
 Kind = Literal["results", "figure", "architecture", "confusion_matrix"]
 Unit = Literal["percent", "fraction"]
@@ -78,7 +78,7 @@ class PublishedRow:
     @property
     def training_minutes(self) -> float | None:
         """The printed training time in minutes; None where none is printed."""
-        return _minutes(self.time_printed) if self.time_printed else None
+        return _parse_minutes(self.time_printed) if self.time_printed else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,11 +115,11 @@ class PublishedTable:
     lines: tuple[tuple[str, ...], ...]
     reference: Component
 
-    def source(self, row: PublishedRow) -> str:
+    def cite_row(self, row: PublishedRow) -> str:
         """`sire, Table 4, row SIRe-VGG16`."""
         return f"{self.paper.name}, {self.place}, row {row.row}"
 
-    def percent(self, row: PublishedRow, metric: str) -> float | None:
+    def read_percent(self, row: PublishedRow, metric: str) -> float | None:
         """A value in percent, whatever the paper's unit; None where it isn't printed."""
         value = row.values.get(metric)
         if value is None or self.unit == "percent":
@@ -127,9 +127,9 @@ class PublishedTable:
         return round(100 * value, 10)  # 0.9341 is 93.41, not 93.41000000000001
 
 
-def tables() -> list[str]:
+def list_tables() -> list[str]:
     """The ids of all tables, paper by paper, in each paper's own order."""
-    return list(_library())
+    return list(_read_library())
 
 
 def load_table(table_id: str) -> PublishedTable:
@@ -139,23 +139,23 @@ def load_table(table_id: str) -> PublishedTable:
         LookupError: there is none; the sentence names the nearest.
         ValueError: a file of published numbers is wrong.
     """
-    library = _library()
+    library = _read_library()
     if table_id not in library:
-        raise LookupError(f"No published table {table_id!r}{_nearest(table_id, library)}.")
+        raise LookupError(f"No published table {table_id!r}{_find_nearest(table_id, library)}.")
     return library[table_id]
 
 
 @cache
-def _library() -> dict[str, PublishedTable]:
+def _read_library() -> dict[str, PublishedTable]:
     files = (item for item in (resources.files("analysis") / "published").iterdir() if item.name.endswith(".yaml"))
     found: dict[str, PublishedTable] = {}
     for item in sorted(files, key=lambda item: item.name):
         name = item.name.removesuffix(".yaml")
-        found.update((table.id, table) for table in parse(item.read_text(encoding="utf-8"), name))
+        found.update((table.id, table) for table in parse_tables(item.read_text(encoding="utf-8"), name))
     return found
 
 
-def parse(text: str, name: str) -> list[PublishedTable]:
+def parse_tables(text: str, name: str) -> list[PublishedTable]:
     """The tables of one file; `name` is the paper's, with which every id starts.
 
     Raises:
@@ -166,8 +166,11 @@ def parse(text: str, name: str) -> list[PublishedTable]:
     except yaml.YAMLError as error:
         raise ValueError(f"{name}: is not YAML whose keys stand once: {' '.join(str(error).split())}") from error
     top = _Part(data, name, "paper", "tables")
-    paper = _publication(top.get("paper", dict), name)
-    found = [_table(item, f"{name}, table {number}", paper) for number, item in enumerate(top.get("tables", list), 1)]
+    paper = _parse_publication(top.get_value("paper", dict), name)
+    found = [
+        _parse_table(item, f"{name}, table {number}", paper)
+        for number, item in enumerate(top.get_value("tables", list), 1)
+    ]
     ids = [table.id for table in found]
     for one in ids:
         if ids.count(one) > 1:
@@ -203,11 +206,11 @@ class _Part:
             raise ValueError(f"{place}: must be a mapping, not {data!r}.")
         for key in data:
             if known and key not in known:
-                raise ValueError(f"{place}: unknown key {key!r}{_nearest(str(key), known)}.")
+                raise ValueError(f"{place}: unknown key {key!r}{_find_nearest(str(key), known)}.")
         self.data: dict[str, Any] = data
         self.place = place
 
-    def get(self, key: str, kind: type, default: Any = ..., choices: Iterable[str] = ()) -> Any:
+    def get_value(self, key: str, kind: type, default: Any = ..., choices: Iterable[str] = ()) -> Any:
         """The value, of that type and among `choices`; an absent or empty one is `default`, and refused without one."""
         value = self.data.get(key)
         if value is None:
@@ -220,13 +223,13 @@ class _Part:
             raise ValueError(f"{self.place}: {key} must be one of {', '.join(choices)}, not {value!r}.")
         return value
 
-    def several(self, key: str, kind: type) -> tuple[Any, ...]:
-        return _each(self.get(key, list, []), kind, f"{self.place}: {key}")
+    def get_several(self, key: str, kind: type) -> tuple[Any, ...]:
+        return _check_each(self.get_value(key, list, []), kind, f"{self.place}: {key}")
 
-    def grid(self, key: str, kind: type) -> tuple[tuple[Any, ...], ...]:
-        return tuple(_each(line, kind, f"{self.place}: {key}") for line in self.several(key, list))
+    def get_grid(self, key: str, kind: type) -> tuple[tuple[Any, ...], ...]:
+        return tuple(_check_each(line, kind, f"{self.place}: {key}") for line in self.get_several(key, list))
 
-    def component(self, key: str, settings: Mapping[str, Any] | None = None) -> Component | None:
+    def get_component(self, key: str, settings: Mapping[str, Any] | None = None) -> Component | None:
         """A bare name, or a mapping of `name` and settings."""
         value = self.data.get(key)
         whole = {"name": value} if isinstance(value, str) else value
@@ -235,10 +238,10 @@ class _Part:
         if not isinstance(whole, dict) or not isinstance(whole.get("name"), str):
             raise ValueError(f"{self.place}: {key} must be a name, or a mapping of name and settings, not {value!r}.")
         own = {name: one for name, one in whole.items() if name != "name"}
-        return Component(whole["name"], freeze({**own, **(settings or {})}))
+        return Component(whole["name"], freeze_settings({**own, **(settings or {})}))
 
 
-def _each(values: list[Any], kind: type, place: str) -> tuple[Any, ...]:
+def _check_each(values: list[Any], kind: type, place: str) -> tuple[Any, ...]:
     for value in values:
         if not _is_a(kind, value):
             raise ValueError(f"{place} must hold {_NAMES[kind]} only, not {value!r}.")
@@ -250,86 +253,88 @@ _ROW = ("settings", "lambda", *(one.name for one in fields(PublishedRow) if one.
 _TABLE = ("defaults", *(one.name for one in fields(PublishedTable) if one.name != "paper"))
 
 
-def _publication(data: Any, name: str) -> Publication:
+def _parse_publication(data: Any, name: str) -> Publication:
     part = _Part(data, f"{name}, paper", "title", "authors", "year", "where", "remarks")
     return Publication(
         name=name,
-        title=part.get("title", str),
-        authors=part.several("authors", str),
-        year=part.get("year", int, None),
-        where=part.get("where", str),
-        remarks=part.several("remarks", str),
+        title=part.get_value("title", str),
+        authors=part.get_several("authors", str),
+        year=part.get_value("year", int, None),
+        where=part.get_value("where", str),
+        remarks=part.get_several("remarks", str),
     )
 
 
-def _table(data: Any, place: str, paper: Publication) -> PublishedTable:
-    table_id = _Part(data, place).get("id", str)
+def _parse_table(data: Any, place: str, paper: Publication) -> PublishedTable:
+    table_id = _Part(data, place).get_value("id", str)
     if not re.fullmatch(rf"{re.escape(paper.name)}-[a-z]+-\w+", table_id):
         raise ValueError(f"{place}: id must be {paper.name}-table-N or the like, not {table_id!r}.")
     part = _Part(data, table_id, *_TABLE)
-    metrics = part.several("metrics", str)
+    metrics = part.get_several("metrics", str)
     for metric in metrics:
         if metric not in METRICS:
-            raise ValueError(f"{table_id}: unknown metric {metric!r}{_nearest(metric, METRICS)}.")
-    unit = part.get("unit", str, None, UNITS)
+            raise ValueError(f"{table_id}: unknown metric {metric!r}{_find_nearest(metric, METRICS)}.")
+    unit = part.get_value("unit", str, None, UNITS)
     if metrics and unit is None:
         raise ValueError(f"{table_id}: unit is missing; its metrics need one of {', '.join(UNITS)}.")
     table = PublishedTable(
         id=table_id,
         paper=paper,
-        kind=part.get("kind", str, "results", KINDS),
-        place=part.get("place", str),
-        title=part.get("title", str),
-        protocol=part.get("protocol", str),
+        kind=part.get_value("kind", str, "results", KINDS),
+        place=part.get_value("place", str),
+        title=part.get_value("title", str),
+        protocol=part.get_value("protocol", str),
         metrics=metrics,
         unit=unit,
-        not_comparable=part.get("not_comparable", str, ""),
-        remarks=part.several("remarks", str),
-        rows=tuple(_rows(part, metrics, unit)),
-        classes=part.several("classes", str),
-        matrix=part.grid("matrix", int),
-        columns=part.several("columns", str),
-        lines=part.grid("lines", str),
-        reference=_reference(part),
+        not_comparable=part.get_value("not_comparable", str, ""),
+        remarks=part.get_several("remarks", str),
+        rows=tuple(_parse_rows(part, metrics, unit)),
+        classes=part.get_several("classes", str),
+        matrix=part.get_grid("matrix", int),
+        columns=part.get_several("columns", str),
+        lines=part.get_grid("lines", str),
+        reference=_parse_reference(part),
     )
     _check_shape(table)
     return table
 
 
-def _reference(part: _Part) -> Component:
-    given = _Part(part.get("reference", dict, {"variant": BASELINE}), f"{part.place}, reference", "variant", "settings")
-    given.get("variant", str)
-    reference = given.component("variant", given.get("settings", dict, {}))
+def _parse_reference(part: _Part) -> Component:
+    given = _Part(
+        part.get_value("reference", dict, {"variant": BASELINE}), f"{part.place}, reference", "variant", "settings"
+    )
+    given.get_value("variant", str)
+    reference = given.get_component("variant", given.get_value("settings", dict, {}))
     assert reference is not None
     return reference
 
 
-def _rows(part: _Part, metrics: tuple[str, ...], unit: Unit | None) -> Iterator[PublishedRow]:
-    defaults = part.get("defaults", dict, {})
-    for number, data in enumerate(part.several("rows", dict), 1):
+def _parse_rows(part: _Part, metrics: tuple[str, ...], unit: Unit | None) -> Iterator[PublishedRow]:
+    defaults = part.get_value("defaults", dict, {})
+    for number, data in enumerate(part.get_several("rows", dict), 1):
         row = _Part({**defaults, **data}, f"{part.place}, row {number}", *_ROW, *metrics)
-        model = row.get("model", str)
-        time = row.get("time_printed", str, "")
+        model = row.get_value("model", str)
+        time = row.get_value("time_printed", str, "")
         if time:
-            _minutes(time, row.place)
+            _parse_minutes(time, row.place)
         yield PublishedRow(
             model=model,
-            row=row.get("row", str, model),
-            dataset=row.component("dataset"),
-            backbone=row.component("backbone"),
-            variant=row.component("variant", row.get("settings", dict, {})),
-            recipe=row.component("recipe"),
-            values=_values(row, metrics, 100 if unit == "percent" else 1),
-            weight=row.get("lambda", float, None),
-            batch=row.get("batch", int, None),
-            parameters_printed=row.get("parameters_printed", str, ""),
+            row=row.get_value("row", str, model),
+            dataset=row.get_component("dataset"),
+            backbone=row.get_component("backbone"),
+            variant=row.get_component("variant", row.get_value("settings", dict, {})),
+            recipe=row.get_component("recipe"),
+            values=_parse_values(row, metrics, 100 if unit == "percent" else 1),
+            weight=row.get_value("lambda", float, None),
+            batch=row.get_value("batch", int, None),
+            parameters_printed=row.get_value("parameters_printed", str, ""),
             time_printed=time,
-            remarks=row.several("remarks", str),
+            remarks=row.get_several("remarks", str),
         )
 
 
-def _values(row: _Part, metrics: tuple[str, ...], most: int) -> dict[str, float]:
-    values = {metric: row.get(metric, float, None) for metric in metrics}
+def _parse_values(row: _Part, metrics: tuple[str, ...], most: int) -> dict[str, float]:
+    values = {metric: row.get_value(metric, float, None) for metric in metrics}
     printed = {metric: float(value) for metric, value in values.items() if value is not None}
     for metric, value in printed.items():
         if not 0 <= value <= most:
@@ -351,14 +356,14 @@ def _check_shape(table: PublishedTable) -> None:
         )
 
 
-def _minutes(printed: str, place: str = "time") -> float:
+def _parse_minutes(printed: str, place: str = "time") -> float:
     match = re.fullmatch(r"≈?(\d+(?:\.\d+)?)(''|'|h)", printed)
     if not match:
         raise ValueError(f"{place}: time_printed must be like 124', 10'' or 16h, not {printed!r}.")
     return float(match[1]) * _MINUTES[match[2]]
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def _find_nearest(name: str, known: Iterable[str]) -> str:
     options = list(known)
     near = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(options)}"

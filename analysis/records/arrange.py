@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.formatting import plural
+from analysis.formatting import format_plural
 from analysis.records import superseded as passes
 from analysis.records.model import CELL, CellResults, Group, Records
 from suite.core.records import COLUMNS, Record
 from suite.core.specs import BASELINE
 
 
-def arrange(trials: pd.DataFrame, epochs: pd.DataFrame, study: Mapping[str, Any]) -> Records:
+def arrange_records(trials: pd.DataFrame, epochs: pd.DataFrame, study: Mapping[str, Any]) -> Records:
     """Records from tables already in memory; sets aside the rows of superseded protocols.
 
     Only rows that say when they `started` supersede or are superseded: without that nothing says which of two counts,
@@ -30,13 +30,13 @@ def arrange(trials: pd.DataFrame, epochs: pd.DataFrame, study: Mapping[str, Any]
     ordered = trials.iloc[:0]
     if "started" in trials:
         ordered = trials[trials["started"].notna()].sort_values("started", kind="stable")
-    stale = {index for stage in passes.PROTOCOL for index in passes.stale(ordered, stage)}
+    stale = {index for stage in passes.PROTOCOL for index in passes.find_stale(ordered, stage)}
     aside = trials.index.isin(stale)
     current = trials[~aside]
-    again = passes.ran_after_all(current)
+    again = passes.find_replaced(current)
     problems: tuple[str, ...] = ()
     if again.any():
-        some = plural(int(again.sum()), "skipped or unfinished trial")
+        some = format_plural(int(again.sum()), "skipped or unfinished trial")
         problems = (f"{some} not used, for another pass has a result of the seed.",)
     return Records(current[~again], epochs, dict(study), trials[aside], problems=problems)
 
@@ -47,7 +47,7 @@ def records_of(rows: pd.DataFrame) -> list[Record]:
     return [Record(**dict(zip(COLUMNS, row, strict=True))) for row in zip(*columns, strict=True)]
 
 
-def groups(records: Records) -> list[Group]:
+def group_cells(records: Records) -> list[Group]:
     """Every cell that was planned or left a trial, grouped by dataset and backbone in the order of the plan."""
     trials: dict[tuple[str, ...], list[Record]] = {}
     for record in records_of(records.trials[records.trials["dataset"] != ""]):  # some were cut off before their tags
@@ -59,7 +59,7 @@ def groups(records: Records) -> list[Group]:
         members = [name for name in names if name[:2] == (dataset, backbone)]
         tried = {one.seed for of in members for one in trials.get(of, []) if _was_tried(one)}
         tried |= {seed for *place, seed in records.lost if place == [dataset, backbone]}
-        cells = tuple(_cell(name, planned, trials, records.study, tried) for name in members)
+        cells = tuple(_make_cell(name, planned, trials, records.study, tried) for name in members)
         baselines = [cell for cell in cells if cell.is_baseline]
         arranged.append(Group(dataset, backbone, baselines[0] if len(baselines) == 1 else None, cells))
     return arranged
@@ -74,7 +74,7 @@ def _was_tried(trial: Record) -> bool:
     return trial.stage == "confirm" and trial.seed is not None and trial.status not in passes.WITHOUT_END
 
 
-def _cell(
+def _make_cell(
     name: tuple[str, ...],
     planned: Mapping[tuple[str, ...], Mapping[str, Any]],
     trials: Mapping[tuple[str, ...], list[Record]],

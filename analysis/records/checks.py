@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable, Sequence
 import pandas as pd
 import pyarrow as pa
 
-from analysis.formatting import plural
+from analysis.formatting import format_plural
 from analysis.records.mlflow_runs import INFINITE
 from suite.core.records import COLUMNS
 
@@ -15,7 +15,7 @@ FRACTIONS = tuple(name for name in COLUMNS if name.endswith("_error"))
 _EXAMPLES = 5
 
 
-def examples(names: Iterable[object]) -> str:
+def format_examples(names: Iterable[object]) -> str:
     """The first few, for a sentence."""
     known = [str(name) for name in names]
     return "; ".join(known[:_EXAMPLES]) + ("; ..." if len(known) > _EXAMPLES else "")
@@ -33,9 +33,9 @@ def check_columns(name: str, table: pa.Schema, wanted: pa.Schema, remedy: str, m
     if lacking:
         raise ValueError(f"{name} lacks the columns {', '.join(lacking)}: {remedy}.")
     wrong = [
-        f"{one} is {_plain(table.field(one).type)}, not {_plain(wanted.field(one).type)}"
+        f"{one} is {_plain_type(table.field(one).type)}, not {_plain_type(wanted.field(one).type)}"
         for one in wanted.names
-        if one in table.names and _plain(table.field(one).type) != _plain(wanted.field(one).type)
+        if one in table.names and _plain_type(table.field(one).type) != _plain_type(wanted.field(one).type)
     ]
     if wrong:
         raise ValueError(f"{name} has columns of the wrong type ({'; '.join(wrong)}): {remedy}.")
@@ -50,7 +50,7 @@ def fill_columns(table: pa.Table, wanted: pa.Schema) -> pa.Table:
     return table
 
 
-def _plain(kind: pa.DataType) -> str:
+def _plain_type(kind: pa.DataType) -> str:
     """`text` for every way of storing it, else the type's name."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)
@@ -87,12 +87,12 @@ def without_infinities(trials: pd.DataFrame, metric: str, names: Sequence[str]) 
         if infinite.any():
             trials[column] = trials[column].mask(infinite)
             if (infinite & completed).any():
-                where = examples(row_names[infinite & completed])
+                where = format_examples(row_names[infinite & completed])
                 problems.append(f"{column} is infinite, so counted as not measured, in {where}.")
     lacking = completed & (trials["stage"] == "confirm").to_numpy() & trials[metric].isna().to_numpy()
     if lacking.any():
-        some = plural(int(lacking.sum()), "completed trial")
-        problems.append(f"{some} without a finite {metric}: {examples(row_names[lacking])}; not averaged.")
+        some = format_plural(int(lacking.sum()), "completed trial")
+        problems.append(f"{some} without a finite {metric}: {format_examples(row_names[lacking])}; not averaged.")
     return trials, problems
 
 

@@ -25,9 +25,9 @@ import numpy as np
 import pyarrow as pa
 
 from analysis.records import epoch_files
-from analysis.records.manifest import Manifest, locked
-from analysis.records.mlflow_runs import Run, number
-from analysis.records.update import Source, update
+from analysis.records.manifest import Manifest, lock_folder
+from analysis.records.mlflow_runs import Run, read_number
+from analysis.records.update import RunSource, update_folder
 from suite.core.records import STUDY_TAG, NewerSchemaError, check_experiment_schema
 from suite.core.redaction import redact_text, redact_uri
 
@@ -47,7 +47,7 @@ def default_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
 
 
-def collect(tracking_uri: str, study: str, out: Path, full: bool = False) -> Path:
+def collect_study(tracking_uri: str, study: str, out: Path, full: bool = False) -> Path:
     """Bring the records of `study` under `out` up to date, whole or not at all, and return `out`.
 
     Args:
@@ -57,13 +57,13 @@ def collect(tracking_uri: str, study: str, out: Path, full: bool = False) -> Pat
         StudyNotFoundError: the store or the study is not there, or can't be read; the message says what to do.
         NewerSchemaError: a later version wrote the study, or what `out` holds.
     """
-    with _opened(tracking_uri, study) as source:
+    with _open_source(tracking_uri, study) as source:
         plan = _study_of(source.tags, study, tracking_uri)
         out.mkdir(parents=True, exist_ok=True)
         now = datetime.now(UTC).isoformat("T", "seconds")
         head = Manifest(study, redact_uri(tracking_uri), source.experiment_id, now)
-        with locked(out):
-            update(source, plan, out, head, full)
+        with lock_folder(out):
+            update_folder(source, plan, out, head, full)
     return out
 
 
@@ -89,12 +89,12 @@ def _not_found(study: str, uri: str, known: Iterable[str]) -> StudyNotFoundError
 
 
 @contextmanager
-def _opened(uri: str, study: str) -> Iterator[Source]:
+def _open_source(uri: str, study: str) -> Iterator[RunSource]:
     if uri.startswith(("http://", "https://")):
         with _server_errors(uri):
             yield _Server(uri, study)
     elif re.match(r"(sqlite|postgresql|mysql|mssql)(\+\w+)?://", uri):
-        with _connection(uri) as connection:
+        with _connect(uri) as connection:
             yield _Database(connection, uri, study)
     else:
         raise StudyNotFoundError(
@@ -120,7 +120,7 @@ _POINTS = f"SELECT step, {_VALUE} {_EPOCHS} ORDER BY run_uuid, key, step"  # MLf
 
 
 @contextmanager
-def _connection(uri: str) -> Iterator[Any]:
+def _connect(uri: str) -> Iterator[Any]:
     """Read-only. SQLite is opened so by the driver, PostgreSQL by the transaction (one snapshot for all)."""
     import sqlalchemy
 
@@ -159,39 +159,39 @@ class _Database:
     def __init__(self, connection: Any, uri: str, study: str) -> None:
         self._connection, self._uri = connection, uri
         active = "FROM experiments e WHERE e.lifecycle_stage = 'active'"
-        names = {name: key for key, name in self._rows(f"SELECT e.experiment_id, e.name {active}")}
+        names = {name: key for key, name in self._query(f"SELECT e.experiment_id, e.name {active}")}
         if study not in names:
             tagged = f"e.experiment_id IN (SELECT experiment_id FROM experiment_tags WHERE key = '{STUDY_TAG}')"
-            raise _not_found(study, uri, [name for (name,) in self._rows(f"SELECT e.name {active} AND {tagged}")])
+            raise _not_found(study, uri, [name for (name,) in self._query(f"SELECT e.name {active} AND {tagged}")])
         self._experiment = names[study]
         self.experiment_id = str(self._experiment)
-        found = self._rows("SELECT key, value FROM experiment_tags WHERE experiment_id = :one", one=self._experiment)
+        found = self._query("SELECT key, value FROM experiment_tags WHERE experiment_id = :one", one=self._experiment)
         self.tags: dict[str, str] = {key: value or "" for key, value in found}
 
-    def runs(self) -> list[Run]:
-        return [Run(*row) for row in self._rows(_RUNS, experiment=self._experiment)]
+    def list_runs(self) -> list[Run]:
+        return [Run(*row) for row in self._query(_RUNS, experiment=self._experiment)]
 
-    def fill(self, runs: Sequence[Run]) -> None:
+    def fill_runs(self, runs: Sequence[Run]) -> None:
         known = {run.run_id: run for run in runs}
         for start in range(0, len(runs), epoch_files.RUNS):
             some = [run.run_id for run in runs[start : start + epoch_files.RUNS]]
-            for run_id, key, value in self._rows(_TAGS, runs=some):
+            for run_id, key, value in self._query(_TAGS, runs=some):
                 known[run_id].tags[key] = value or ""
-            for run_id, key, value in self._rows(_METRICS, runs=some):
-                known[run_id].metrics[key] = number(value)
+            for run_id, key, value in self._query(_METRICS, runs=some):
+                known[run_id].metrics[key] = read_number(value)
 
-    def histories(self, runs: Sequence[Run]) -> pa.Table:
+    def read_histories(self, runs: Sequence[Run]) -> pa.Table:
         keys = {run.run_id: run.trial_key for run in runs}
-        found = self._rows(_GROUPS, runs=list(keys))
+        found = self._query(_GROUPS, runs=list(keys))
         twice = any(points != steps for *_, points, steps in found)
         groups = [(keys[run_id], key.removeprefix(EPOCH_PREFIX), points) for run_id, key, points, _ in found]
-        rows = self._rows(f"{_POINTS}, timestamp" if twice else _POINTS, runs=list(keys))
-        return epoch_files.table(groups, np.fromiter(rows, epoch_files.POINT, len(rows)))
+        rows = self._query(f"{_POINTS}, timestamp" if twice else _POINTS, runs=list(keys))
+        return epoch_files.make_table(groups, np.fromiter(rows, epoch_files.POINT, len(rows)))
 
-    def predictions(self, run: Run) -> bytes | None:
-        return _predictions(run, self._uri)
+    def read_predictions(self, run: Run) -> bytes | None:
+        return _read_predictions(run, self._uri)
 
-    def _rows(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
+    def _query(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
         """The driver's own tuples: rows of SQLAlchemy take several times as long."""
         import sqlalchemy
 
@@ -207,7 +207,7 @@ class _Database:
 # --- a server, by REST
 
 
-def _mlflow() -> Any:
+def _import_mlflow() -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # an analysis tells nobody that it ran
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -221,7 +221,7 @@ def _server_errors(uri: str) -> Iterator[None]:
     """Trouble with a server as a sentence; one that doesn't answer is noticed before MLflow's minutes of retries."""
     import requests
 
-    mlflow, insecure = _mlflow(), os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() == "true"
+    mlflow, insecure = _import_mlflow(), os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() == "true"
     login = (
         "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_TOKEN) to one that may read it"
     )
@@ -243,7 +243,7 @@ def _server_errors(uri: str) -> Iterator[None]:
 
 class _Server:
     def __init__(self, uri: str, study: str) -> None:
-        self._client, self._uri = _mlflow().MlflowClient(tracking_uri=uri), uri
+        self._client, self._uri = _import_mlflow().MlflowClient(tracking_uri=uri), uri
         experiment = self._client.get_experiment_by_name(study)
         if experiment is None or experiment.lifecycle_stage != "active":
             known = [item.name for item in self._client.search_experiments() if STUDY_TAG in item.tags]
@@ -252,7 +252,7 @@ class _Server:
         self.tags: dict[str, str] = dict(experiment.tags)
         self._data: dict[str, Any] = {}  # of the runs, by id: it comes with them
 
-    def runs(self) -> list[Run]:
+    def list_runs(self) -> list[Run]:
         found, token = [], None
         while True:
             filters = {"filter_string": "tags.kind = 'trial'", "max_results": 1000, "page_token": token}
@@ -265,12 +265,12 @@ class _Server:
             if not token:
                 return found
 
-    def fill(self, runs: Sequence[Run]) -> None:
+    def fill_runs(self, runs: Sequence[Run]) -> None:
         for run in runs:
             data = self._data[run.run_id]
-            run.tags, run.metrics = dict(data.tags), {key: number(value) for key, value in data.metrics.items()}
+            run.tags, run.metrics = dict(data.tags), {key: read_number(value) for key, value in data.metrics.items()}
 
-    def histories(self, runs: Sequence[Run]) -> pa.Table:
+    def read_histories(self, runs: Sequence[Run]) -> pa.Table:
         jobs = [(run, key) for run in runs for key in run.metrics if key.startswith(EPOCH_PREFIX)]
 
         def read(job: tuple[Run, str]) -> list[tuple[int, float]]:
@@ -284,21 +284,21 @@ class _Server:
             for (run, key), points in zip(jobs, found, strict=True)
         ]
         points = [point for points in found for point in points]
-        return epoch_files.table(groups, np.fromiter(points, epoch_files.POINT, len(points)))
+        return epoch_files.make_table(groups, np.fromiter(points, epoch_files.POINT, len(points)))
 
-    def predictions(self, run: Run) -> bytes | None:
-        return _predictions(run, self._uri)
+    def read_predictions(self, run: Run) -> bytes | None:
+        return _read_predictions(run, self._uri)
 
 
 # --- artifacts
 
 
-def _predictions(run: Run, uri: str) -> bytes | None:
+def _read_predictions(run: Run, uri: str) -> bytes | None:
     source = f"{run.artifact_uri}/predictions.parquet"
     if "://" not in source or source.startswith("file://"):
         local = Path(url2pathname(source.removeprefix("file://")) if source.startswith("file://") else source)
         return local.read_bytes() if local.is_file() else None
-    mlflow = _mlflow()
+    mlflow = _import_mlflow()
     try:
         with tempfile.TemporaryDirectory() as name:
             got = mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=name, tracking_uri=uri)

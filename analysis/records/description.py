@@ -20,71 +20,76 @@ def check_study(study: object, where: str) -> dict[str, Any]:
         raise ValueError(f'{where} must be a JSON object, such as {{"alpha": 0.05}}.')
     for name, (holds, what) in _ENTRIES.items():
         if name in study and not holds(study[name]):
-            raise ValueError(f"{where}: {name} is {_shown(study[name])}; it must be {what}.")
+            raise ValueError(f"{where}: {name} is {_shorten_repr(study[name])}; it must be {what}.")
     for number, cell in enumerate(study.get("cells", ()), start=1):
         for name, (holds, what) in _CELL.items():
             if not holds(cell.get(name)):
-                raise ValueError(f"{where}: {name} of cell {number} is {_shown(cell.get(name))}; it must be {what}.")
+                raise ValueError(
+                    f"{where}: {name} of cell {number} is {_shorten_repr(cell.get(name))}; it must be {what}."
+                )
     given = study.get("reproduces")
     return study | ({"reproduces": [given]} if isinstance(given, str) else {})
 
 
-def _whole(least: int, most: int) -> tuple[_Holds, str]:
+def _is_whole_between(least: int, most: int) -> tuple[_Holds, str]:
     def holds(value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
     return holds, f"a whole number from {least} to {most}"
 
 
-def _number(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _text(value: Any) -> bool:
+def _is_text(value: Any) -> bool:
     return value is None or isinstance(value, str)
 
 
-def _texts(value: Any) -> bool:
+def _is_text_mapping(value: Any) -> bool:
     return value is None or (isinstance(value, Mapping) and all(isinstance(one, str) for one in value.values()))
 
 
-def _names(value: Any) -> bool:
-    return _text(value) or (isinstance(value, list) and all(isinstance(one, str) for one in value))
+def _is_names(value: Any) -> bool:
+    return _is_text(value) or (isinstance(value, list) and all(isinstance(one, str) for one in value))
 
 
-def _cells(value: Any) -> bool:
+def _is_cells(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(cell, dict) and set(_NAMED) <= cell.keys() for cell in value)
 
 
-def _shown(value: object) -> str:
+def _shorten_repr(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-_SEEDS = _whole(0, _MOST_SEEDS)
+_SEEDS = _is_whole_between(0, _MOST_SEEDS)
 _NAMES_TO_TEXT = 'an object of names and texts, such as {"sire": "what it is"}'
 _ENTRIES: Mapping[str, tuple[_Holds, str]] = {
-    "study": (_text, "text"),
-    "description": (_text, "text"),
-    "profile": (_text, "text"),
+    "study": (_is_text, "text"),
+    "description": (_is_text, "text"),
+    "profile": (_is_text, "text"),
     "seeds": _SEEDS,
-    "search_trials": _whole(0, _MOST),
-    "first_draws": _whole(0, _MOST),
-    "looks": _whole(1, _MOST),
-    "looks_taken": _whole(0, _MOST),
-    "alpha": (lambda value: _number(value) and 1e-6 <= value < 0.5, "a number from 1e-06 to below 0.5, such as 0.05"),
+    "search_trials": _is_whole_between(0, _MOST),
+    "first_draws": _is_whole_between(0, _MOST),
+    "looks": _is_whole_between(1, _MOST),
+    "looks_taken": _is_whole_between(0, _MOST),
+    "alpha": (
+        lambda value: _is_number(value) and 1e-6 <= value < 0.5,
+        "a number from 1e-06 to below 0.5, such as 0.05",
+    ),
     "rope": (
-        lambda value: _number(value) and 0 < value <= 0.1,
+        lambda value: _is_number(value) and 0 < value <= 0.1,
         "a fraction between 0 and 0.1 (0.005 stands for 0.5 percentage points)",
     ),
     "metric": (lambda value: value in ("top1", "top5"), "top1 or top5"),
-    "about": (_texts, _NAMES_TO_TEXT),
-    "stands_for": (_texts, _NAMES_TO_TEXT),
-    "reproduces": (_names, "a list of names of published tables"),
-    "cells": (_cells, "a list of objects with dataset, backbone, variant and settings"),
+    "about": (_is_text_mapping, _NAMES_TO_TEXT),
+    "stands_for": (_is_text_mapping, _NAMES_TO_TEXT),
+    "reproduces": (_is_names, "a list of names of published tables"),
+    "cells": (_is_cells, "a list of objects with dataset, backbone, variant and settings"),
 }
 _CELL: Mapping[str, tuple[_Holds, str]] = {
     **{name: (lambda value: isinstance(value, str), "text") for name in _NAMED},
-    "refused": (_text, "text, or null"),
+    "refused": (_is_text, "text, or null"),
     "seeds": (lambda value: value is None or _SEEDS[0](value), _SEEDS[1]),
 }

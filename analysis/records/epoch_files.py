@@ -24,7 +24,7 @@ _PLAIN = pa.schema([(field.name, pa.string() if field.type == _NAMES else field.
 POINT = np.dtype([("epoch", "i8"), ("value", "f8")])
 
 
-def table(groups: Sequence[tuple[str, str, int]], points: NDArray[np.void]) -> pa.Table:
+def make_table(groups: Sequence[tuple[str, str, int]], points: NDArray[np.void]) -> pa.Table:
     """Epochs of some runs.
 
     Args:
@@ -38,25 +38,27 @@ def table(groups: Sequence[tuple[str, str, int]], points: NDArray[np.void]) -> p
     last[:-1] = (group[1:] != group[:-1]) | (epoch[1:] != epoch[:-1])
     huge = np.abs(value) >= INFINITE
     value[huge] = np.copysign(np.inf, value[huge])
-    columns = [_named([key for key, _, _ in groups], group[last]), pa.array(epoch[last])]
-    columns += [_named([metric for _, metric, _ in groups], group[last]), pa.array(value[last])]
+    columns = [_encode_names([key for key, _, _ in groups], group[last]), pa.array(epoch[last])]
+    columns += [_encode_names([metric for _, metric, _ in groups], group[last]), pa.array(value[last])]
     return pa.table(columns, schema=SCHEMA)
 
 
-def _named(names: Sequence[str], group: NDArray[np.int32]) -> pa.DictionaryArray:
+def _encode_names(names: Sequence[str], group: NDArray[np.int32]) -> pa.DictionaryArray:
     """The groups' names by row, in a dictionary that has each name once."""
     known = {name: index for index, name in enumerate(dict.fromkeys(names))}
     codes = np.array([known[name] for name in names], dtype=np.int32)
     return pa.DictionaryArray.from_arrays(pa.array(codes[group]), pa.array(list(known), pa.string()))
 
 
-def empty() -> pa.Table:
+def make_empty_table() -> pa.Table:
     return SCHEMA.empty_table()
 
 
-def read(paths: Iterable[Path]) -> pa.Table:
+def read_epochs(paths: Iterable[Path]) -> pa.Table:
     """The table that the parts make together."""
-    return pa.concat_tables([empty(), *(pq.read_table(path, schema=SCHEMA) for path in paths)]).unify_dictionaries()
+    return pa.concat_tables(
+        [make_empty_table(), *(pq.read_table(path, schema=SCHEMA) for path in paths)]
+    ).unify_dictionaries()
 
 
 def carry_over(change: Change, old: Manifest, files: Mapping[str, Path], kept: Iterable[Run]) -> dict[str, str]:
@@ -75,34 +77,34 @@ def carry_over(change: Change, old: Manifest, files: Mapping[str, Path], kept: I
             continue
         name = part
         if len(ids) == len(members[part]):
-            change.keep(part, old.files[part])
+            change.keep_file(part, old.files[part])
         else:
-            name = _write(change, _of(files[part], [keys[run_id] for run_id in ids]))
+            name = _write_file(change, _filter_epochs(files[part], [keys[run_id] for run_id in ids]))
         placed |= dict.fromkeys(ids, name)
     if merged:
-        together = [_of(files[part], [keys[run_id] for run_id in stay[part]]) for part in merged]
-        name = _write(change, pa.concat_tables(together))
+        together = [_filter_epochs(files[part], [keys[run_id] for run_id in stay[part]]) for part in merged]
+        name = _write_file(change, pa.concat_tables(together))
         placed |= {run_id: name for part in merged for run_id in stay[part]}
     return placed
 
 
-def add(change: Change, batches: Iterator[tuple[Sequence[Run], pa.Table]]) -> dict[str, str]:
+def add_epochs(change: Change, batches: Iterator[tuple[Sequence[Run], pa.Table]]) -> dict[str, str]:
     """Write the histories of some runs, one part per batch; the part of each, by run id."""
     placed: dict[str, str] = {}
     for runs, epochs in batches:
         if epochs.num_rows:
-            name = _write(change, epochs)
+            name = _write_file(change, epochs)
             with_history = set(pc.unique(epochs["trial_key"]).to_pylist())
             placed |= {run.run_id: name for run in runs if run.trial_key in with_history}
     return placed
 
 
-def _of(path: Path, keys: Sequence[str]) -> pa.Table:
+def _filter_epochs(path: Path, keys: Sequence[str]) -> pa.Table:
     plain = pq.read_table(path, schema=SCHEMA).cast(_PLAIN)  # so that the names of what goes go too
     return plain.filter(pc.is_in(plain["trial_key"], pa.array(keys, pa.string()))).cast(SCHEMA)
 
 
-def _write(change: Change, epochs: pa.Table) -> str:
+def _write_file(change: Change, epochs: pa.Table) -> str:
     named = ["trial_key", "metric", "epoch"]
-    pq.write_table(epochs.unify_dictionaries(), change.draft(), use_dictionary=named, compression="zstd")
-    return change.add(f"{FOLDER}/{{}}.parquet", epochs.num_rows)
+    pq.write_table(epochs.unify_dictionaries(), change.draft_path(), use_dictionary=named, compression="zstd")
+    return change.add_draft(f"{FOLDER}/{{}}.parquet", epochs.num_rows)

@@ -19,12 +19,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.formatting import plural
+from analysis.formatting import format_plural
 from analysis.records import external_epochs
-from analysis.records.arrange import arrange
-from analysis.records.checks import check_fractions, examples, trial_names, without_infinities
+from analysis.records.arrange import arrange_records
+from analysis.records.checks import check_fractions, format_examples, trial_names, without_infinities
 from analysis.records.description import check_study
-from analysis.records.external_fields import number, says_nan, text
+from analysis.records.external_fields import parse_number, parse_text, says_nan
 from analysis.records.mlflow_runs import INFINITE, LARGEST
 from analysis.records.model import AUDITED, CELL, METRICS, Records, several_baselines
 from suite.core.records import COLUMNS, EPOCH_COLUMNS, STATUSES
@@ -38,7 +38,7 @@ _STATUSES = frozenset({*STATUSES, "running"})
 
 
 @dataclass
-class _Findings:
+class _Usage:
     """Sentences, rows by the reason for which they are not used, and seeds of which such rows were a trial."""
 
     sentences: list[str] = field(default_factory=list)
@@ -50,19 +50,22 @@ class _Findings:
             self.aside.setdefault(reason, []).extend(frame["row"][which])
         return frame[~which]
 
-    def lose(self, frame: pd.DataFrame, which: pd.Series, reason: str) -> pd.DataFrame:
+    def set_lost(self, frame: pd.DataFrame, which: pd.Series, reason: str) -> pd.DataFrame:
         """Set aside what may have been a confirm trial. Its group must have its seed: else the verdict would rest on
         the seeds that were easy to read."""
         rows = frame[which & (frame["stage"] != "search") & frame["seed"].notna() & (frame["variant"] != "")]
         self.lost.update(zip(rows["dataset"], rows["backbone"], map(int, rows["seed"]), strict=True))
         return self.set_aside(frame, which, reason)
 
-    def all(self) -> tuple[str, ...]:
-        rows = (f"{plural(len(where), 'row')} not used, {why}: {examples(where)}." for why, where in self.aside.items())
+    def list_sentences(self) -> tuple[str, ...]:
+        rows = (
+            f"{format_plural(len(where), 'row')} not used, {why}: {format_examples(where)}."
+            for why, where in self.aside.items()
+        )
         return (*self.sentences, *rows)
 
 
-def load(path: Path) -> Records:
+def load_external(path: Path) -> Records:
     """The records in a file, or in the Parquet and CSV files of a folder (with `study.json`, where it has one).
 
     Raises:
@@ -75,29 +78,29 @@ def load(path: Path) -> Records:
     )
     if not files:
         raise FileNotFoundError(f"No study.json, Parquet or CSV file in {path}: collect the study's records first.")
-    found, tables, epochs = _Findings(), [], []
+    found, tables, epochs = _Usage(), [], []
     for file in files:
-        frame = _read(file)
+        frame = _read_table(file)
         if set(EPOCH_COLUMNS) <= set(frame.columns):
             epochs.append((file.name, frame))
-        elif lacking := _lacking(frame):
+        elif lacking := _find_missing_columns(frame):
             found.sentences.append(f"{file.name} is not used: it lacks {lacking}.")
         elif frame.empty:
             found.sentences.append(f"{file.name} is not used: it has no rows.")
         else:
-            found.sentences += _unknown(file, frame)
+            found.sentences += _name_unknown(file, frame)
             tables.append(frame)
     if not tables:
         remedy = "add a file with the columns " + ", ".join([*NEEDED, METRICS["top1"]])
         reasons = " ".join(found.sentences) or f"{', '.join(file.name for file in files)}: epochs alone."
         raise ValueError(f"No results in {path}: {reasons.rstrip('.')}; {remedy}.")
-    described = _described(folder / "study.json" if path.is_dir() else None)
+    described = _read_description(folder / "study.json" if path.is_dir() else None)
     trials = pd.concat(tables, ignore_index=True)
     metric = METRICS[described.setdefault("metric", "top1" if METRICS["top1"] in trials else "top5")]
     if metric not in trials:
         raise ValueError(f"No column {metric} in {path}, which the study's metric asks for.")
     named = path.resolve().name if path.is_dir() else path.stem
-    trials = _trials(trials, metric, found)
+    trials = _read_trials(trials, metric, found)
     searches = trials[trials["stage"] == "search"].groupby(CELL).size()
     defaults = {
         "study": named,
@@ -107,18 +110,20 @@ def load(path: Path) -> Records:
         "search_trials": int(searches.max() or 0) if len(searches) else 0,
         "cells": [],
     }
-    long, odd = external_epochs.read(epochs, folder)
+    long, odd = external_epochs.read_external_epochs(epochs, folder)
     found.sentences += odd
-    records = arrange(trials.drop(columns="row"), long, defaults | described)
-    found.sentences += _baselines(trials)
+    records = arrange_records(trials.drop(columns="row"), long, defaults | described)
+    found.sentences += _check_baselines(trials)
     source = {"files": [file.name for file in files]}
-    return replace(records, source=source, problems=(*found.all(), *records.problems), lost=frozenset(found.lost))
+    return replace(
+        records, source=source, problems=(*found.list_sentences(), *records.problems), lost=frozenset(found.lost)
+    )
 
 
 # --- files
 
 
-def _read(file: Path) -> pd.DataFrame:
+def _read_table(file: Path) -> pd.DataFrame:
     """The table as objects, with a column `row` that says where each row is from."""
     try:
         frame = _read_csv(file) if file.suffix == ".csv" else _read_parquet(file)
@@ -157,27 +162,27 @@ def _read_csv(file: Path) -> pd.DataFrame:
     return frame
 
 
-def _lacking(frame: pd.DataFrame) -> str:
+def _find_missing_columns(frame: pd.DataFrame) -> str:
     """The columns without which a table holds no results; with what may have been meant."""
     needed = [name for name in NEEDED if name not in frame]
     if not set(METRICS.values()) & set(frame):
         needed.append(METRICS["top1"])
     unknown = [name for name in frame if name not in _KNOWN]
     guesses = {name: difflib.get_close_matches(name, unknown, 1) for name in needed}
-    return ", ".join(name + _meant(guess[0]) if guess else name for name, guess in guesses.items())
+    return ", ".join(name + _suggest_column(guess[0]) if guess else name for name, guess in guesses.items())
 
 
-def _meant(guess: str) -> str:
+def _suggest_column(guess: str) -> str:
     """A column of accuracies must not be renamed: that would turn every verdict round."""
     return f" (1 - {guess!r})" if "acc" in guess.lower() else f" (is {guess!r} meant?)"
 
 
-def _unknown(file: Path, frame: pd.DataFrame) -> list[str]:
+def _name_unknown(file: Path, frame: pd.DataFrame) -> list[str]:
     names = [name for name in frame if name not in _KNOWN and name != "row"]
     return [f"{file.name}: no use is made of the unknown columns {', '.join(map(repr, names))}."] if names else []
 
 
-def _described(file: Path | None) -> dict[str, Any]:
+def _read_description(file: Path | None) -> dict[str, Any]:
     if file is None or not file.is_file():
         return {}
     try:
@@ -189,16 +194,16 @@ def _described(file: Path | None) -> dict[str, Any]:
 # --- rows
 
 
-def _trials(frame: pd.DataFrame, metric: str, found: _Findings) -> pd.DataFrame:
+def _read_trials(frame: pd.DataFrame, metric: str, found: _Usage) -> pd.DataFrame:
     """The usable rows with every column of the schema; a cell that says nothing is missing, or empty text."""
     trials = pd.DataFrame({"row": frame["row"]})
     unread: dict[str, pd.Series] = {}
     for name, kind in _KNOWN.items():
         column = frame[name] if name in frame else pd.Series([None] * len(frame), dtype=object)
         if kind is str:
-            trials[name] = column.map(text)
+            trials[name] = column.map(parse_text)
         else:
-            read = [number(value, kind) for value in column]
+            read = [parse_number(value, kind) for value in column]
             numbers = pd.Series(read, frame.index, dtype=object)  # not inferred: a float would round long integers
             unread[name] = pd.Series([isinstance(one, str) for one in read], frame.index, dtype=bool)
             trials[name] = numbers.mask(unread[name], None).astype("Int64" if kind is int else "float64")
@@ -207,16 +212,16 @@ def _trials(frame: pd.DataFrame, metric: str, found: _Findings) -> pd.DataFrame:
     trials = _with_defaults(trials, metric, said_nan)
     for name, mask in unread.items():
         if name in ("seed", metric):
-            trials = found.lose(trials, mask.reindex(trials.index), f"{name} is no number")
+            trials = found.set_lost(trials, mask.reindex(trials.index), f"{name} is no number")
         elif mask.any():
-            found.sentences.append(f"{name} is no number, so missing, in {examples(frame['row'][mask])}.")
+            found.sentences.append(f"{name} is no number, so missing, in {format_examples(frame['row'][mask])}.")
     found.sentences += _without_impossible(trials)
     for name in ("dataset", "backbone", "variant"):
         trials = found.set_aside(trials, trials[name] == "", f"without a {name}")
     trials = found.set_aside(trials, trials["seed"].isna(), "without a seed")
-    trials = found.lose(trials, ~trials["stage"].isin(["confirm", "search"]), "stage must be confirm or search")
+    trials = found.set_lost(trials, ~trials["stage"].isin(["confirm", "search"]), "stage must be confirm or search")
     known = ", ".join(sorted(_STATUSES))
-    trials = found.lose(trials, ~trials["status"].isin(_STATUSES), f"status must be one of {known}")
+    trials = found.set_lost(trials, ~trials["status"].isin(_STATUSES), f"status must be one of {known}")
     check_fractions(trials, trials["row"].tolist())
     trials = _without_repetitions(trials, found)
     trials, problems = without_infinities(trials, metric, trials["row"].tolist())
@@ -236,11 +241,11 @@ def _without_impossible(trials: pd.DataFrame) -> list[str]:
             found = pd.Series(False, trials.index) if which is None else which.fillna(False).astype(bool)
             if found.any():
                 trials[name] = trials[name].mask(found)
-                sentences.append(f"{name} is {what}, so missing, in {examples(trials['row'][found])}.")
+                sentences.append(f"{name} is {what}, so missing, in {format_examples(trials['row'][found])}.")
     return sentences
 
 
-def _baselines(trials: pd.DataFrame) -> list[str]:
+def _check_baselines(trials: pd.DataFrame) -> list[str]:
     """What stands in the way of comparing: no baseline at all, or several in one group."""
     rows = trials[trials["variant"] == BASELINE]
     if rows.empty:
@@ -276,12 +281,14 @@ def _with_defaults(trials: pd.DataFrame, metric: str, said_nan: pd.Series) -> pd
     return trials
 
 
-def _without_repetitions(trials: pd.DataFrame, found: _Findings) -> pd.DataFrame:
+def _without_repetitions(trials: pd.DataFrame, found: _Usage) -> pd.DataFrame:
     """Rows that say the same once; what remains double is a conflict, and named."""
-    trials = found.set_aside(trials, _repeats(trials, [name for name in _KNOWN if name != "trial_key"]), "repeated")
+    trials = found.set_aside(
+        trials, _find_repeats(trials, [name for name in _KNOWN if name != "trial_key"]), "repeated"
+    )
     undated = trials["started"].isna() & (trials["stage"] == "confirm")
     result = [*CELL, "stage", "seed", "status", *METRICS.values()]
-    same = undated & _repeats(trials, result)
+    same = undated & _find_repeats(trials, result)
     trials = found.set_aside(trials, same, "its seed stands there already with the same result")
     place = [*CELL, "stage", "seed"]
     done = trials["status"].isin(["completed", "diverged"])
@@ -293,9 +300,11 @@ def _without_repetitions(trials: pd.DataFrame, found: _Findings) -> pd.DataFrame
     double = undated[undated.duplicated(place, keep=False)]
     for _, rows in double.groupby(place, sort=False, dropna=False):
         name = trial_names(rows)[0]
-        found.sentences.append(f"{name} has different results, and nothing says which counts: {examples(rows['row'])}.")
+        found.sentences.append(
+            f"{name} has different results, and nothing says which counts: {format_examples(rows['row'])}."
+        )
     return trials
 
 
-def _repeats(trials: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
+def _find_repeats(trials: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
     return trials.duplicated(list(columns), keep="first")

@@ -10,13 +10,13 @@ _MISSING = frozenset({"", "na", "n/a", "nan", "none", "null", "-", "–"})
 _TOO_LARGE = 2**63  # for a column of integers
 
 
-def text(value: object) -> str:
+def parse_text(value: object) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return str(value).strip()
 
 
-def number(value: object, kind: type) -> float | int | str | None:
+def parse_number(value: object, kind: type) -> float | int | str | None:
     """None where nothing stands; the text itself where it is no number, or no whole one where it must be."""
     if value is None or (isinstance(value, str) and value.strip().lower() in _MISSING):
         return None
@@ -28,10 +28,10 @@ def number(value: object, kind: type) -> float | int | str | None:
         return None
     if kind is float:
         return found
-    return _whole(value, found)
+    return _parse_whole(value, found)
 
 
-def _whole(value: object, found: float) -> int | str:
+def _parse_whole(value: object, found: float) -> int | str:
     """The value as an integer, exact beyond 2^53 too; its text where it is none, or has more than 64 bits."""
     if not (math.isfinite(found) and found.is_integer()):
         return str(value)

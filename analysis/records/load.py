@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.records import checks, epoch_files, external, manifest, mlflow_runs
-from analysis.records.arrange import arrange
+from analysis.records.arrange import arrange_records
 from analysis.records.description import check_study
 from analysis.records.model import METRICS, Records
 from suite.core.records import COLUMNS, REQUIRED, Record
@@ -23,7 +23,7 @@ NULLABLE = COLUMNS.keys() - REQUIRED[Record] - set(METRICS.values())  # a folder
 _ATTEMPTS = 3  # to read a folder while it is being collected
 
 
-def load(path: Path) -> Records:
+def load_records(path: Path) -> Records:
     """The records that `analysis.records.collect` wrote to a folder, or results from elsewhere
     (`analysis.records.external`).
 
@@ -38,36 +38,36 @@ def load(path: Path) -> Records:
     if not path.exists():
         raise FileNotFoundError(f"No records at {path}: there is no such file or folder.")
     for attempt in range(_ATTEMPTS):
-        found = manifest.read(path) if path.is_dir() else None
+        found = manifest.read_manifest(path) if path.is_dir() else None
         if found is None:
-            return external.load(path)
+            return external.load_external(path)
         try:
-            return _collected(path, found)
+            return _load_collected(path, found)
         except (manifest.DamagedError, FileNotFoundError):  # a collector at work may have just moved the file
             if attempt + 1 == _ATTEMPTS:
                 raise
     raise AssertionError("unreachable")
 
 
-def _collected(folder: Path, found: manifest.Manifest) -> Records:
-    files = manifest.verify(folder, found)
+def _load_collected(folder: Path, found: manifest.Manifest) -> Records:
+    files = manifest.verify_files(folder, found)
     for name in ("trials.parquet", "study.json"):
         if name not in files:
             raise manifest.DamagedError(f"{folder / manifest.NAME} names no {name}: {manifest.REMEDY}.")
-    table = manifest.readable(folder / "trials.parquet", lambda: pq.read_table(files["trials.parquet"]))
+    table = manifest.read_content(folder / "trials.parquet", lambda: pq.read_table(files["trials.parquet"]))
     checks.check_columns(str(folder / "trials.parquet"), table.schema, mlflow_runs.SCHEMA, manifest.REMEDY, NULLABLE)
     table = checks.fill_columns(table, mlflow_runs.SCHEMA)
     stored = [file for name, file in files.items() if name.startswith(f"{epoch_files.FOLDER}/")]
     for file in stored:
-        schema = manifest.readable(file, partial(pq.read_schema, file))
+        schema = manifest.read_content(file, partial(pq.read_schema, file))
         checks.check_columns(str(file), schema, epoch_files.SCHEMA, manifest.REMEDY)
     trials = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
-    described = manifest.readable(folder / "study.json", lambda: json.loads(files["study.json"].read_text()))
+    described = manifest.read_content(folder / "study.json", lambda: json.loads(files["study.json"].read_text()))
     study = check_study(described, str(folder / "study.json"))
     names = checks.trial_names(trials)
     checks.check_fractions(trials, names)
     trials, problems = checks.without_infinities(trials, METRICS[str(study.get("metric", "top1"))], names)
-    epochs = manifest.readable(folder / epoch_files.FOLDER, lambda: epoch_files.read(stored).to_pandas())
-    records = arrange(trials, epochs, study)
+    epochs = manifest.read_content(folder / epoch_files.FOLDER, lambda: epoch_files.read_epochs(stored).to_pandas())
+    records = arrange_records(trials, epochs, study)
     source = {"tracking_uri": found.tracking, "experiment_id": found.experiment_id, "collected": found.collected}
     return replace(records, source=source, problems=(*problems, *records.problems))

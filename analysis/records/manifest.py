@@ -76,7 +76,7 @@ class Manifest:
         return self.study, self.tracking, self.experiment_id
 
 
-def read(folder: Path) -> Manifest | None:
+def read_manifest(folder: Path) -> Manifest | None:
     """The folder's manifest; None when it has none.
 
     Raises:
@@ -101,7 +101,7 @@ def read(folder: Path) -> Manifest | None:
         raise DamagedError(f"{path} is damaged ({type(error).__name__}): {REMEDY}.") from error
 
 
-def readable(path: Path, read: Callable[[], Content]) -> Content:
+def read_content(path: Path, read: Callable[[], Content]) -> Content:
     """What `read` reads of the file at `path`.
 
     Raises:
@@ -114,7 +114,7 @@ def readable(path: Path, read: Callable[[], Content]) -> Content:
         raise DamagedError(f"{path} is damaged ({reason.rstrip('.')}): {REMEDY}.") from error
 
 
-def locate(folder: Path, name: str, stored: Stored) -> Path:
+def locate_file(folder: Path, name: str, stored: Stored) -> Path:
     """Where the file is whose content the manifest names.
 
     Raises:
@@ -123,28 +123,28 @@ def locate(folder: Path, name: str, stored: Stored) -> Path:
     for place in (folder, folder / _WAITING):
         path = os.path.join(place, name)  # noqa: PTH118  (there may be thousands of predictions)
         with suppress(FileNotFoundError):
-            if sha256(path) == stored.sha256:
+            if compute_sha256(path) == stored.sha256:
                 return Path(path)
     what = "is not what was collected (cut short, or changed since)" if (folder / name).is_file() else "is missing"
     raise DamagedError(f"{folder / name} {what}: {REMEDY}.")
 
 
-def verify(folder: Path, manifest: Manifest) -> dict[str, Path]:
+def verify_files(folder: Path, manifest: Manifest) -> dict[str, Path]:
     """Where each of the manifest's files is.
 
     Raises:
         DamagedError: one of them is missing, cut short or changed.
     """
-    return {name: locate(folder, name, stored) for name, stored in manifest.files.items()}
+    return {name: locate_file(folder, name, stored) for name, stored in manifest.files.items()}
 
 
-def sha256(path: str | Path) -> str:
+def compute_sha256(path: str | Path) -> str:
     with open(path, "rb") as file:  # noqa: PTH123
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """One collector at a time; a second one waits. The lock ends with its process."""
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -168,40 +168,40 @@ class Change:
         shutil.rmtree(self._waiting, ignore_errors=True)
         self._waiting.mkdir()
 
-    def keep(self, name: str, stored: Stored) -> None:
+    def keep_file(self, name: str, stored: Stored) -> None:
         self._files[name] = stored
 
-    def draft(self) -> Path:
+    def draft_path(self) -> Path:
         """Where to write a file before `add`."""
         return self._waiting / ".draft"
 
-    def add(self, name: str, rows: int | None = None) -> str:
+    def add_draft(self, name: str, rows: int | None = None) -> str:
         """Take the draft in under `name`, where `{}` stands for the first digits of its checksum; the name."""
-        digest = sha256(self.draft())
+        digest = compute_sha256(self.draft_path())
         name = name.format(digest[:16])
         target = self._waiting / name
         target.parent.mkdir(exist_ok=True)
-        self.draft().replace(target)
+        self.draft_path().replace(target)
         self._files[name] = Stored(digest, rows)
         return name
 
-    def commit(self, head: Manifest, runs: Mapping[str, SeenRun]) -> None:
+    def commit_change(self, head: Manifest, runs: Mapping[str, SeenRun]) -> None:
         """Let the change count.
 
         Args:
             head: the new manifest, without runs and files.
         """
         found = replace(head, runs=runs, files=self._files)
-        self.draft().write_text(json.dumps(vars(found), default=vars))
-        self.draft().replace(self._folder / NAME)
-        settle(self._folder, found, self._owned)
+        self.draft_path().write_text(json.dumps(vars(found), default=vars))
+        self.draft_path().replace(self._folder / NAME)
+        settle_folder(self._folder, found, self._owned)
 
 
-def settle(folder: Path, manifest: Manifest, owned: tuple[str, ...]) -> None:
+def settle_folder(folder: Path, manifest: Manifest, owned: tuple[str, ...]) -> None:
     """Move what waits to its place, and remove what the manifest doesn't know."""
     for waiting in [path for path in (folder / _WAITING).rglob("*") if path.is_file()]:
         name = waiting.relative_to(folder / _WAITING).as_posix()
-        if name in manifest.files and sha256(waiting) == manifest.files[name].sha256:
+        if name in manifest.files and compute_sha256(waiting) == manifest.files[name].sha256:
             (folder / name).parent.mkdir(exist_ok=True)
             waiting.replace(folder / name)
     for name in owned:

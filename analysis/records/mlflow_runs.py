@@ -49,7 +49,7 @@ class Run:
         then = seen and (seen.status, seen.started, seen.ended)
         return not self.alive and then == (self.status, self.started, self.ended)
 
-    def seen(self, part: str) -> SeenRun:
+    def note_seen(self, part: str) -> SeenRun:
         return SeenRun(self.status, self.started, self.ended, self.trial_key, self.record, part)
 
 
@@ -67,20 +67,20 @@ def one_per_key(runs: Iterable[Run]) -> list[Run]:
 
 def trials_table(runs: Sequence[Run], unchanged: pa.Table | None = None) -> pa.Table:
     """One row per run, and the `unchanged` rows of an earlier table, in the order of their start."""
-    table = pa.Table.from_pylist([_row(run) for run in runs], schema=SCHEMA)
+    table = pa.Table.from_pylist([_make_row(run) for run in runs], schema=SCHEMA)
     if unchanged is not None:
         table = pa.concat_tables([unchanged, table])
     return table.sort_by([("started", "ascending"), ("run_id", "ascending")])
 
 
-def number(value: float | None) -> float:
+def read_number(value: float | None) -> float:
     """A metric as it was logged; None stands for NaN."""
     if value is None or math.isnan(value):
         return math.nan
     return math.copysign(math.inf, value) if abs(value) >= INFINITE else float(value)
 
 
-def _row(run: Run) -> dict[str, Any]:
+def _make_row(run: Run) -> dict[str, Any]:
     """A trial's columns from tags (text) and metrics (numbers). A run that left no status is running, or failed."""
     row: dict[str, Any] = {"run_id": run.run_id, "started": run.started, "ended": run.ended}
     for name, kind in COLUMNS.items():
@@ -88,7 +88,7 @@ def _row(run: Run) -> dict[str, Any]:
             row[name] = run.tags.get(name, "")
         else:
             value = run.metrics.get(name)
-            row[name] = value if value is None or kind is float else _integer(value)
+            row[name] = value if value is None or kind is float else _to_integer(value)
     if row["seed"] is None and run.tags.get("seed", "").isdigit():  # interrupted before its metrics were written
         row["seed"] = int(run.tags["seed"])
     if not row["status"]:
@@ -98,5 +98,5 @@ def _row(run: Run) -> dict[str, Any]:
     return row
 
 
-def _integer(value: float) -> int | None:
+def _to_integer(value: float) -> int | None:
     return int(value) if math.isfinite(value) else None

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.formatting import plural, ranges
+from analysis.formatting import format_plural, format_ranges
 from analysis.records import superseded as passes
 from suite.core.records import Record
 from suite.core.specs import BASELINE
@@ -81,7 +81,7 @@ class CellResults:
     def is_baseline(self) -> bool:
         return self.variant == BASELINE
 
-    def by_seed(self) -> dict[int, Record]:
+    def records_by_seed(self) -> dict[int, Record]:
         """The confirm trials by seed, whatever their status."""
         return {record.seed: record for record in self.confirm}
 
@@ -91,37 +91,37 @@ class CellResults:
         counted = Counter(record.seed for record in self.confirm)
         return frozenset(seed for seed, number in counted.items() if number > 1)
 
-    def errors(self, metric: str) -> dict[int, float]:
+    def errors_by_seed(self, metric: str) -> dict[int, float]:
         """Test error (fraction) by seed, of the completed confirm trials; a doubtful seed has none."""
         doubtful = self.doubtful
         done = (one for one in self.confirm if one.status == "completed" and one.seed not in doubtful)
         found = {record.seed: getattr(record, metric) for record in done}
         return {seed: error for seed, error in sorted(found.items()) if error is not None and math.isfinite(error)}
 
-    def gap(self, metric: str) -> str:
+    def describe_gap(self, metric: str) -> str:
         """Why the test errors of this cell are no full set; empty when they are.
 
         `2 of 5 seeds diverged (1, 3)`, `no confirm trial: all 4 search trials diverged`.
         """
         if self.refused:
             return f"refused: {self.refused}"
-        present, seeds, doubtful = self.errors(metric), self.by_seed(), self.doubtful
+        present, seeds, doubtful = self.errors_by_seed(metric), self.records_by_seed(), self.doubtful
         absent = [seed for seed in self.expected if seed not in present]
         if not absent:
             return ""
         if not self.confirm and self.search and all(trial.status == "diverged" for trial in self.search):
-            return f"no confirm trial: all {plural(len(self.search), 'search trial')} diverged"
+            return f"no confirm trial: all {format_plural(len(self.search), 'search trial')} diverged"
         kinds: dict[str, list[int]] = {}
         for seed in absent:
-            kind = "with different results" if seed in doubtful else _absence(seeds.get(seed))
+            kind = "with different results" if seed in doubtful else _describe_absence(seeds.get(seed))
             kinds.setdefault(kind, []).append(seed)
         return "; ".join(
-            f"{len(where)} of {plural(len(self.expected), 'seed')} {kind} ({ranges(where)})"
+            f"{len(where)} of {format_plural(len(self.expected), 'seed')} {kind} ({format_ranges(where)})"
             for kind, where in kinds.items()
         )
 
 
-def _absence(record: Record | None) -> str:
+def _describe_absence(record: Record | None) -> str:
     if record is None or str(record.status) == "running":
         return "missing" if record is None else "not finished"
     return "without a test error" if record.status == "completed" else record.status

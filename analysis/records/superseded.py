@@ -16,14 +16,14 @@ PROTOCOL = {
 }
 
 
-def ran_after_all(trials: pd.DataFrame) -> pd.Series:
+def find_replaced(trials: pd.DataFrame) -> pd.Series:
     """Which rows are `skipped` or unfinished confirm trials of a cell and seed that another row has a result of."""
     confirm, status = trials["stage"] == "confirm", trials["status"]
     names = pd.Series(list(zip(*(trials[name].astype(str) for name in [*CELL, "seed"]), strict=True)), trials.index)
     return confirm & status.isin(WITHOUT_END) & names.isin(names[confirm & status.isin(["completed", "diverged"])])
 
 
-def stale(ordered: pd.DataFrame, stage: str) -> list[Any]:
+def find_stale(ordered: pd.DataFrame, stage: str) -> list[Any]:
     """Indices of the stage's rows that a later protocol of their cell, or a later trial of their seed, replaced."""
     # A trial without an end has not told its batch, threads, ... yet: it can't say which protocol counts.
     rows = ordered[(ordered["stage"] == stage) & ~ordered["status"].isin(WITHOUT_END)]

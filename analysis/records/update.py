@@ -24,26 +24,26 @@ _OWNED = (TRIALS, STUDY, PREDICTIONS, epoch_files.FOLDER, "epochs.parquet")  # t
 _SHOWN = 5  # trials that a message names
 
 
-class Source(Protocol):
+class RunSource(Protocol):
     """A study's runs in a tracking store."""
 
     experiment_id: str
     tags: dict[str, str]  # of the experiment
 
-    def runs(self) -> list[Run]:
+    def list_runs(self) -> list[Run]:
         """Every run of a trial that is not deleted; without what `fill` reads."""
 
-    def fill(self, runs: Sequence[Run]) -> None:
+    def fill_runs(self, runs: Sequence[Run]) -> None:
         """Read the runs' tags and metrics."""
 
-    def histories(self, runs: Sequence[Run]) -> pa.Table:
+    def read_histories(self, runs: Sequence[Run]) -> pa.Table:
         """The epochs of filled runs, as `analysis.records.epoch_files.SCHEMA`."""
 
-    def predictions(self, run: Run) -> bytes | None:
+    def read_predictions(self, run: Run) -> bytes | None:
         """The run's `predictions.parquet`; None when it has none."""
 
 
-def update(source: Source, plan: Mapping[str, Any], out: Path, head: Manifest, full: bool) -> None:
+def update_folder(source: RunSource, plan: Mapping[str, Any], out: Path, head: Manifest, full: bool) -> None:
     """Make `out` hold what `source` has, whole or not at all.
 
     Args:
@@ -51,50 +51,52 @@ def update(source: Source, plan: Mapping[str, Any], out: Path, head: Manifest, f
         head: the new manifest, without runs and files.
         full: read every run again.
     """
-    found = _earlier(out, head)
+    found = _read_earlier(out, head)
     old, files = (head, {}) if full or found is None else found
     before = pq.read_table(files[TRIALS]) if files else SCHEMA.empty_table()
-    runs = source.runs()
-    unchanged = _unchanged(runs, old)
-    _fill(source, [run for run in runs if run.run_id not in unchanged])
+    runs = source.list_runs()
+    unchanged = _find_unchanged(runs, old)
+    _fill_runs(source, [run for run in runs if run.run_id not in unchanged])
     kept = one_per_key(runs)
     unchanged &= set(before["run_id"].to_pylist())  # else it stood behind another run of its key, which is gone now
     same = [run for run in kept if run.run_id in unchanged]
     fresh = [run for run in kept if run.run_id not in unchanged]
-    _fill(source, [run for run in fresh if not run.tags])
+    _fill_runs(source, [run for run in fresh if not run.tags])
 
     change = Change(out, _OWNED)
     still = pa.array([run.run_id for run in same], pa.string())
     trials = trials_table(fresh, before.filter(pc.is_in(before["run_id"], still)))
-    placed = epoch_files.carry_over(change, old, files, same) | epoch_files.add(change, _batches(source, fresh))
-    pq.write_table(trials, change.draft())
-    change.add(TRIALS, trials.num_rows)
+    placed = epoch_files.carry_over(change, old, files, same) | epoch_files.add_epochs(
+        change, _iterate_batches(source, fresh)
+    )
+    pq.write_table(trials, change.draft_path())
+    change.add_draft(TRIALS, trials.num_rows)
     for run in same:
         if (name := _predictions_of(run)) in old.files:
-            change.keep(name, old.files[name])
+            change.keep_file(name, old.files[name])
     _add_predictions(source, fresh, change)
-    change.draft().write_text(json.dumps(plan, indent=1) + "\n")
-    change.add(STUDY)
-    change.commit(head, {run.run_id: run.seen(placed.get(run.run_id, "")) for run in runs})
+    change.draft_path().write_text(json.dumps(plan, indent=1) + "\n")
+    change.add_draft(STUDY)
+    change.commit_change(head, {run.run_id: run.note_seen(placed.get(run.run_id, "")) for run in runs})
 
 
-def _earlier(out: Path, head: Manifest) -> tuple[Manifest, dict[str, Path]] | None:
+def _read_earlier(out: Path, head: Manifest) -> tuple[Manifest, dict[str, Path]] | None:
     """What is there already, and where its files are; None when it can't be built upon."""
     try:
-        old = manifest.read(out)
+        old = manifest.read_manifest(out)
         if old is None:
             return None
-        manifest.settle(out, old, ())  # a change that was cut off after it counted
+        manifest.settle_folder(out, old, ())  # a change that was cut off after it counted
         if old.origin != head.origin:
             return None
-        files = manifest.verify(out, old)
+        files = manifest.verify_files(out, old)
     except manifest.DamagedError as error:
         log.warning("%s", str(error).replace(manifest.REMEDY, "everything is collected again"))
         return None
     return (old, files) if pq.read_schema(files[TRIALS]).equals(SCHEMA) else None
 
 
-def _unchanged(runs: Sequence[Run], old: Manifest) -> set[str]:
+def _find_unchanged(runs: Sequence[Run], old: Manifest) -> set[str]:
     """Ids of the runs that are as they were seen; they get what was noted of them."""
     found = set()
     for run in runs:
@@ -105,37 +107,37 @@ def _unchanged(runs: Sequence[Run], old: Manifest) -> set[str]:
     return found
 
 
-def _fill(source: Source, runs: Sequence[Run]) -> None:
-    source.fill(runs)
+def _fill_runs(source: RunSource, runs: Sequence[Run]) -> None:
+    source.fill_runs(runs)
     for run in runs:
         run.trial_key, run.record = run.tags.get("trial_key", ""), run.tags.get("status", "")
 
 
-def _batches(source: Source, runs: Sequence[Run]) -> Iterator[tuple[Sequence[Run], pa.Table]]:
+def _iterate_batches(source: RunSource, runs: Sequence[Run]) -> Iterator[tuple[Sequence[Run], pa.Table]]:
     """Histories; those of runs that will be read again apart. Without a trial key they would be nobody's."""
     for alive in (False, True):
         some = [run for run in runs if run.alive == alive and run.trial_key]
         for start in range(0, len(some), epoch_files.RUNS):
             batch = some[start : start + epoch_files.RUNS]
-            yield batch, source.histories(batch)
+            yield batch, source.read_histories(batch)
 
 
 def _predictions_of(run: Run) -> str:
     return f"{PREDICTIONS}/{run.trial_key}.parquet"
 
 
-def _add_predictions(source: Source, runs: Sequence[Run], change: Change) -> None:
+def _add_predictions(source: RunSource, runs: Sequence[Run], change: Change) -> None:
     """Of the completed confirm trials. Those that are not there are logged, for the verdicts don't need them."""
     wanted = [run for run in runs if run.tags.get("stage") == "confirm" and run.record == "completed"]
     lacking = []
     for run in wanted:
         is_name = re.fullmatch(r"[0-9A-Za-z_-]+", run.trial_key)  # it becomes a file's
-        content = source.predictions(run) if is_name else None
+        content = source.read_predictions(run) if is_name else None
         if content is None:
             lacking.append(run.trial_key)
         else:
-            change.draft().write_bytes(content)
-            change.add(_predictions_of(run))
+            change.draft_path().write_bytes(content)
+            change.add_draft(_predictions_of(run))
     if lacking:
         names = ", ".join(lacking[:_SHOWN]) + (", ..." if len(lacking) > _SHOWN else "")
         log.warning("no predictions from %d of %d confirm trials: %s", len(lacking), len(wanted), names)

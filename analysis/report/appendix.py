@@ -15,14 +15,14 @@ from analysis.published.tables import load_table
 from analysis.records.model import Records
 from analysis.report.run_links import without_login
 from analysis.tables import Table
-from analysis.verdicts.results import Findings
+from analysis.verdicts.results import StudyResults
 from suite import __version__
 
 PUBLISHED = "published-"  # begins the ids of tables beside a paper's
 _PROVENANCE = ("graftbench_version", "git_commit", "dirty", "versions", "device", "device_kind", "host")
 
 
-def papers(findings: Findings, tables: Sequence[Table]) -> list[dict[str, Any]]:
+def papers(findings: StudyResults, tables: Sequence[Table]) -> list[dict[str, Any]]:
     """The published tables beside ours, with what they cite; and the ids in the study that name no such table."""
     found = []
     for table in tables:

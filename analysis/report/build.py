@@ -14,21 +14,21 @@ from typing import Any
 import jinja2
 
 from analysis import formatting
-from analysis.records.load import load
+from analysis.records.load import load_records
 from analysis.report import appendix, latex_document, paper_text, summary
 from analysis.report.figures import Exhibits, exhibits
 from analysis.report.run_links import Evidence
 from analysis.tables import Table, leaderboard, missing_trials, rendering
 from analysis.tables.all_tables import tables_of
 from analysis.verdicts.model import RULINGS
-from analysis.verdicts.results import Findings
+from analysis.verdicts.results import StudyResults
 
 
 @dataclass(frozen=True, eq=False)
 class Material:
     """What page and paper are made of: the study's own tables, those on what is missing, and the figures."""
 
-    findings: Findings
+    findings: StudyResults
     tables: list[Table]
     failures: list[Table]
     exhibits: Exhibits
@@ -43,13 +43,13 @@ def write_report(records_dir: Path, out: Path, tex: Path | None = None, *, every
         every_figure: every figure as SVG, PNG and PDF, not only those of the page as SVG.
 
     Raises:
-        FileNotFoundError, ValueError: the records are missing or no records (see `analysis.records.load.load`).
+        FileNotFoundError, ValueError: the records are missing or no records (see `analysis.records.load.load_records`).
     """
-    findings = Findings(load(records_dir))
+    findings = StudyResults(load_records(records_dir))
     figures = exhibits(findings, out / "figures", tex / "figures" if tex else None, whole=every_figure)
-    material = Material(findings, tables_of(findings), missing_trials.tables(findings), figures)
+    material = Material(findings, tables_of(findings), missing_trials.build_tables(findings), figures)
     tables = [*material.tables, *material.failures]
-    rendering.write(tables, out / "tables")
+    rendering.write_tables(tables, out / "tables")
     _replace(out / "leaderboard.md", leaderboard.to_markdown(findings))
     if tex is not None:
         latex_document.write(findings, tables, figures, tex)
@@ -83,7 +83,7 @@ def _page(material: Material) -> dict[str, Any]:
     page = {
         "name": str(records.study.get("study") or "Study"),
         "question": str(records.study.get("description") or ""),
-        "notices": [*findings.unfinished, *summary.notices(findings), *findings.audit.notes],
+        "notices": [*findings.unfinished_sentences, *summary.notices(findings), *findings.audit.notes],
         "headline": summary.headline(findings.verdicts),
         "tiles": summary.tiles(findings.verdicts) if len(told) > 1 else [],
         "problems": list(records.problems),
@@ -94,10 +94,10 @@ def _page(material: Material) -> dict[str, Any]:
         "map": summary.overview(told),
         "about": summary.about(records.study),
         "looks": int(records.study.get("looks") or 1),
-        "confidence": formatting.level(records.alpha),
+        "confidence": formatting.format_level(records.alpha),
         "alpha": f"{records.alpha:.3g}",
-        "rope": formatting.size(records.rope),
-        "family": formatting.plural(findings.family, "comparison"),
+        "rope": formatting.format_size(records.rope),
+        "family": formatting.format_plural(findings.family, "comparison"),
         "rulings": RULINGS,
         "foreign": bool(records.source.get("files")),
         "audit": findings.audit,
@@ -106,7 +106,7 @@ def _page(material: Material) -> dict[str, Any]:
         "figures": material.exhibits.shown,
         "figure_notes": material.exhibits.notes,
         "papers": appendix.papers(findings, printed),
-        "failures": [missing_trials.shown(table) for table in material.failures],
+        "failures": [missing_trials.shorten_table(table) for table in material.failures],
         "prose": paper_text.paragraphs(findings),
         "evidence": evidence,
         "provenance": appendix.provenance(records),

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from analysis.figures import FORMATS, draw_all, save, svg
-from analysis.formatting import plural
-from analysis.verdicts.results import Findings
+from analysis.figures import FORMATS, draw_all, render_svg, save_drawing
+from analysis.formatting import format_plural
+from analysis.verdicts.results import StudyResults
 
 PAGE = 2_500_000  # characters of SVG on a page, which stays below 5 MB with its tables
 KIND = 12  # figures of one kind on a page
@@ -57,7 +57,7 @@ class Exhibits:
         return parts
 
 
-def exhibits(findings: Findings, svgs: Path, pdfs: Path | None = None, *, whole: bool = False) -> Exhibits:
+def exhibits(findings: StudyResults, svgs: Path, pdfs: Path | None = None, *, whole: bool = False) -> Exhibits:
     """Draws the figures of a study one at a time, and writes those that the page shows as files.
 
     Args:
@@ -72,18 +72,18 @@ def exhibits(findings: Findings, svgs: Path, pdfs: Path | None = None, *, whole:
     for drawing in draw_all(findings):
         one = Exhibit(drawing.id, drawing.title, drawing.caption)
         count[one.kind] = count.get(one.kind, 0) + 1
-        text = svg(drawing.figure) if count[one.kind] <= KIND else ""
+        text = render_svg(drawing.figure) if count[one.kind] <= KIND else ""
         if len(text) <= room:
             room -= len(text)
             one = Exhibit(one.id, one.title, one.caption, Markup(text))
         if whole:
-            save(drawing, svgs, FORMATS)
+            save_drawing(drawing, svgs, FORMATS)
         elif one.svg:
             (svgs / f"{one.id}.svg").write_text(one.svg, encoding="utf-8")
         if pdfs is not None and (whole or one.svg):
-            save(drawing, pdfs, ("pdf",))
+            save_drawing(drawing, pdfs, ("pdf",))
         every.append(one)
     left = sum(not one.svg for one in every)
     where = "they are in figures/ beside it" if whole else "--every-figure writes them into figures/"
-    note = f"{plural(left, 'more figure')} would make this page too large: {where}."
+    note = f"{format_plural(left, 'more figure')} would make this page too large: {where}."
     return Exhibits(every, [note] if left else [])

@@ -8,8 +8,8 @@ from pathlib import Path
 from analysis.report import paper_text, summary
 from analysis.report.figures import Exhibit, Exhibits
 from analysis.tables import Table, latex
-from analysis.tables.latex import escape
-from analysis.verdicts.results import Findings
+from analysis.tables.latex import escape_latex
+from analysis.verdicts.results import StudyResults
 
 _FLOATS = 6
 _README = """Compile this folder twice, for the references: pdflatex report.tex && pdflatex report.tex
@@ -29,7 +29,7 @@ _SETTINGS = r"""\IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}
 """
 
 
-def write(findings: Findings, tables: Sequence[Table], exhibits: Exhibits, folder: Path) -> Path:
+def write(findings: StudyResults, tables: Sequence[Table], exhibits: Exhibits, folder: Path) -> Path:
     """Write `report.tex`, `tables/*.tex` and a README into `folder` (made if missing).
 
     Files of tables and figures that an earlier report left there are replaced or stay; report.tex takes in its own.
@@ -51,20 +51,20 @@ def write(findings: Findings, tables: Sequence[Table], exhibits: Exhibits, folde
     return main
 
 
-def _document(findings: Findings, tables: Sequence[Table], figures: Sequence[Exhibit]) -> str:
+def _document(findings: StudyResults, tables: Sequence[Table], figures: Sequence[Exhibit]) -> str:
     study = findings.records.study
-    name, question = escape(str(study.get("study") or "Study")), escape(str(study.get("description") or ""))
+    name, question = escape_latex(str(study.get("study") or "Study")), escape_latex(str(study.get("description") or ""))
     parts = [
         _HEAD + latex.PREAMBLE + _SETTINGS,
         "\\begin{document}",
         f"{{\\LARGE\\bfseries {name}\\par}}",
         f"\\medskip{{\\large {question}\\par}}" if question else "",
         *(
-            f"\\fbox{{\\parbox{{0.95\\linewidth}}{{{escape(sentence)}}}}}\\par"
+            f"\\fbox{{\\parbox{{0.95\\linewidth}}{{{escape_latex(sentence)}}}}}\\par"
             for sentence in summary.notices(findings)
         ),
         "\\section*{Summary}",
-        *map(escape, paper_text.paragraphs(findings)),
+        *map(escape_latex, paper_text.paragraphs(findings)),
         "\\section*{Tables}",
         *_paged([f"\\input{{tables/{table.id}.tex}}" for table in tables]),
         *_paged([_figure(one) for one in figures]),
@@ -84,6 +84,6 @@ def _figure(one: Exhibit) -> str:
     return (
         "\\begin{figure}[htbp]\n\\centering\n"
         f"\\includegraphics[width=\\linewidth,height=0.7\\textheight,keepaspectratio]{{figures/{one.id}.pdf}}\n"
-        f"\\caption[{{{escape(one.title)}}}]{{{escape(one.title)}. {escape(one.caption)}}}\n"
+        f"\\caption[{{{escape_latex(one.title)}}}]{{{escape_latex(one.title)}. {escape_latex(one.caption)}}}\n"
         f"\\label{{fig:{one.id}}}\n\\end{{figure}}"
     )

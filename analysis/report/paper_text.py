@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from analysis import formatting
 from analysis.report.summary import UNDECIDED, stand_ins
 from analysis.verdicts.model import VariantVerdict, Verdict
-from analysis.verdicts.results import Findings
+from analysis.verdicts.results import StudyResults
 
 _FEW = 6  # results told one by one; more are summarised by variant
 _NAMED = 8  # names in a list; more are counted
 _METRIC = {"test_top1_error": "top-1", "test_top5_error": "top-5"}
 
 
-def paragraphs(findings: Findings) -> list[str]:
+def paragraphs(findings: StudyResults) -> list[str]:
     """Design, test, results and limits, a paragraph each."""
     if not findings.verdicts:
         return [_design(findings), "No comparison with a baseline was planned or recorded, so there is no result."]
@@ -24,7 +24,7 @@ def paragraphs(findings: Findings) -> list[str]:
 # -- design
 
 
-def _design(findings: Findings) -> str:
+def _design(findings: StudyResults) -> str:
     cells = [cell for group in findings.groups for cell in group.cells]
     variants = _distinct(cell.label for cell in cells if not cell.is_baseline)
     datasets, backbones = _distinct(cell.dataset for cell in cells), _distinct(cell.backbone for cell in cells)
@@ -33,7 +33,7 @@ def _design(findings: Findings) -> str:
     what = _named(variants, "variant") if variants else "nothing"
     sentences = [
         f"We compared {what} with the unmodified network (the baseline) on {_named(datasets, 'dataset')}, with "
-        f"{_named(backbones, 'backbone')}: {formatting.plural(len(findings.verdicts), 'comparison')}."
+        f"{_named(backbones, 'backbone')}: {formatting.format_plural(len(findings.verdicts), 'comparison')}."
     ]
     sentences += [f"{taken} stood in for {dataset}." for taken, dataset in stand_ins(findings.records.study).items()]
     sentences.append(_seeds(findings))
@@ -51,7 +51,7 @@ def _design(findings: Findings) -> str:
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def _seeds(findings: Findings) -> str:
+def _seeds(findings: StudyResults) -> str:
     counts = sorted({one.seeds for one in findings.verdicts if one.verdict != "NOT COMPARABLE"})
     if not counts:
         return ""
@@ -67,7 +67,7 @@ def _seeds(findings: Findings) -> str:
 # -- test
 
 
-def _test(findings: Findings) -> str:
+def _test(findings: StudyResults) -> str:
     records = findings.records
     family = findings.family
     tests = _distinct(one.test for one in findings.verdicts if one.test and one.test != "identity")
@@ -82,9 +82,10 @@ def _test(findings: Findings) -> str:
         f"The measure is test {_METRIC[records.metric]} error. Paired differences (baseline minus variant, so that "
         f"positive means the variant is better) were tested {by}, with Holm's correction over "
         f"{'the one comparison' if family == 1 else f'all {family} comparisons'} of the study at alpha = "
-        f"{records.alpha:.3g}{split}. Intervals are {formatting.level(records.alpha)} t intervals of "
+        f"{records.alpha:.3g}{split}. Intervals are {formatting.format_level(records.alpha)} t intervals of "
         "the mean difference, "
-        f"without that correction. Differences within ±{formatting.size(records.rope)} percentage points (pp) {small}; "
+        f"without that correction. Differences within ±{formatting.format_size(records.rope)} percentage points (pp) "
+        f"{small}; "
         "equivalence was tested by two one-sided t tests."
     )
 
@@ -92,8 +93,8 @@ def _test(findings: Findings) -> str:
 # -- results
 
 
-def _results(findings: Findings) -> Iterable[str]:
-    verdicts, level = findings.verdicts, formatting.level(findings.records.alpha)
+def _results(findings: StudyResults) -> Iterable[str]:
+    verdicts, level = findings.verdicts, formatting.format_level(findings.records.alpha)
     decided = [one for one in verdicts if one.verdict in ("HELPS", "HURTS")]
     if not decided:
         yield "No comparison reached significance, which is no evidence that the variants have no effect."
@@ -113,10 +114,10 @@ def _one(one: Verdict, level: str) -> str:
     between = ""
     if one.ci_low is not None and one.ci_high is not None:
         ends = sorted(map(abs, (one.ci_low, one.ci_high)))  # of one sign, or it were undecided
-        between = f"{level} CI {formatting.percent(ends[0])} to {formatting.percent(ends[1])} pp"
+        between = f"{level} CI {formatting.format_percent(ends[0])} to {formatting.format_percent(ends[1])} pp"
     numbers = [between, f"adjusted {formatting.p_is(one.p_adjusted)}", f"n = {one.seeds} seeds"]
     inside = ", ".join(part for part in numbers if part)
-    mean = formatting.percent(abs(one.mean_difference or 0.0))
+    mean = formatting.format_percent(abs(one.mean_difference or 0.0))
     return f"On {one.dataset} with {one.backbone}, {one.label} {verb} the error by {mean} pp ({inside}){small}."
 
 
@@ -130,7 +131,7 @@ def _summarised(verdicts: Sequence[Verdict]) -> Iterable[str]:
             if means:
                 parts.append(f"{verb} the error in {len(means)} (by {_between(means)} pp)")
         told = " and ".join(parts) or "reached significance in none"
-        yield f"Of its {formatting.plural(len(own), 'comparison')}, {label} {told}."
+        yield f"Of its {formatting.format_plural(len(own), 'comparison')}, {label} {told}."
 
 
 def _equivalent(verdicts: Sequence[Verdict]) -> Iterable[str]:
@@ -159,11 +160,11 @@ def _open(one: Verdict, level: str) -> str:
     if one.mean_difference is None:
         return _place(one)
     between = f", {level} CI {_signed(one)} pp" if one.ci_low is not None else ""
-    return f"{_place(one)} ({formatting.points(one.mean_difference)} pp{between}, n = {one.seeds})"
+    return f"{_place(one)} ({formatting.format_points(one.mean_difference)} pp{between}, n = {one.seeds})"
 
 
 def _across(one: VariantVerdict, level: str) -> str:
-    place = f"Over {formatting.plural(len(one.datasets), 'dataset')}" + (
+    place = f"Over {formatting.format_plural(len(one.datasets), 'dataset')}" + (
         f" with {one.backbone}" if one.backbone else ""
     )
     between = f"{level} CI {_signed(one)} pp" if one.ci_low is not None else ""
@@ -172,28 +173,28 @@ def _across(one: VariantVerdict, level: str) -> str:
         f"for datasets like these adjusted {formatting.p_is(one.p_adjusted)}" if one.p_adjusted is not None else "",
     ]
     inside = "; ".join(part for part in (between, *tests) if part)
-    mean = formatting.points(one.mean_difference) + " pp on average" + (f" ({inside})" if inside else "")
+    mean = formatting.format_points(one.mean_difference) + " pp on average" + (f" ({inside})" if inside else "")
     return f"{place}, {one.label} differed by {mean}: {one.verdict.lower()}."
 
 
 # -- limits
 
 
-def _limits(findings: Findings) -> str:
+def _limits(findings: StudyResults) -> str:
     records, verdicts = findings.records, findings.verdicts
     sentences = []
     refused = [one for one in verdicts if one.verdict == "NOT COMPARABLE"]
     if refused:
         named = f": {_and([_place(one) for one in refused])}" if len(refused) <= _NAMED else ""
         sentences.append(
-            f"{formatting.plural(len(refused), 'comparison')} could not be made, for budgets "
+            f"{formatting.format_plural(len(refused), 'comparison')} could not be made, for budgets "
             "differed, a pair was refused "
             f"or runs were missing{named}."
         )
     lost = records.trials["status"].isin(["failed", "diverged"]).sum()
     if lost:
         sentences.append(
-            f"{formatting.plural(int(lost), 'run')} failed or diverged; no average was taken over "
+            f"{formatting.format_plural(int(lost), 'run')} failed or diverged; no average was taken over "
             "unequal sets of seeds."
         )
     if any(one.warnings for one in verdicts):
@@ -218,7 +219,7 @@ def _place(one: Verdict) -> str:
 
 
 def _signed(one: Verdict | VariantVerdict) -> str:
-    return f"{formatting.points(one.ci_low)} to {formatting.points(one.ci_high)}"
+    return f"{formatting.format_points(one.ci_low)} to {formatting.format_points(one.ci_high)}"
 
 
 def _distinct(names: Iterable[str]) -> list[str]:
@@ -243,5 +244,5 @@ def _range(numbers: Sequence[int]) -> str:
 
 def _between(fractions: Sequence[float]) -> str:
     """`0.31`, or `0.31 to 1.20`, in percentage points."""
-    low, high = formatting.percent(min(fractions)), formatting.percent(max(fractions))
+    low, high = formatting.format_percent(min(fractions)), formatting.format_percent(max(fractions))
     return low if low == high else f"{low} to {high}"

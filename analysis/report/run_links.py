@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 from analysis import formatting
 from analysis.records.model import CellResults, Group, Records
 from analysis.verdicts.model import Verdict
-from analysis.verdicts.results import CellName, Findings, cell_name
+from analysis.verdicts.results import CellName, StudyResults, cell_name
 from suite.core.records import Record
 
 SERVED = "http://127.0.0.1:5000"  # where `graftbench ui` serves a store that is no server
@@ -53,7 +53,7 @@ def without_login(uri: str) -> str:
 class Evidence:
     """Every run of the current records, numbered in the order of the page; numbers of the page point at them."""
 
-    def __init__(self, findings: Findings) -> None:
+    def __init__(self, findings: StudyResults) -> None:
         self.links = links(findings.records)
         self._metric = findings.records.metric
         trials = findings.records.trials
@@ -88,7 +88,7 @@ class Evidence:
             self._numbers[run_id] = number
             self._anchors[run_id] = anchor
         error = getattr(trial, self._metric) if trial.stage == "confirm" else trial.validation_top1_error
-        shown = f"{formatting.percent(error)} %" if trial.status in ("completed", "stopped") else trial.status
+        shown = f"{formatting.format_percent(error)} %" if trial.status in ("completed", "stopped") else trial.status
         kind = "seed" if trial.stage == "confirm" else "draw"
         return {
             "number": number,
@@ -107,5 +107,5 @@ class Evidence:
         known = [run for run in runs if run in self._numbers]
         if not known:
             return None
-        numbers = formatting.ranges(self._numbers[run] for run in known).replace(",", "")
+        numbers = formatting.format_ranges(self._numbers[run] for run in known).replace(",", "")
         return {"anchor": self._anchors[known[0]], "runs": numbers}

@@ -9,9 +9,9 @@ from typing import Any
 
 from analysis import formatting
 from analysis.report.run_links import Evidence
-from analysis.verdicts.cells import tally
+from analysis.verdicts.cells import count_rulings
 from analysis.verdicts.model import Ruling, VariantVerdict, Verdict
-from analysis.verdicts.results import CellName, Findings, cell_name
+from analysis.verdicts.results import CellName, StudyResults, cell_name
 
 UNDECIDED: tuple[Ruling, ...] = ("NOT ENOUGH EVIDENCE", "SINGLE RUN")
 MANY = 12  # comparisons; more of them are folded by variant, below a map of all
@@ -60,7 +60,7 @@ def headline(verdicts: Sequence[Verdict]) -> str:
         return "No variant was compared with a baseline."
     if len(verdicts) == 1:
         return f"{verdicts[0].label} on {verdicts[0].dataset} / {verdicts[0].backbone} {_LEADS[verdicts[0].verdict]}."
-    counted = tally(verdicts)
+    counted = count_rulings(verdicts)
     helps, hurts = (_by_too_little(verdicts, ruling) for ruling in ("HELPS", "HURTS"))
     parts = [
         (counted.get("HELPS", 0), f"helps{helps}", f"help{helps}"),
@@ -70,7 +70,7 @@ def headline(verdicts: Sequence[Verdict]) -> str:
         (counted.get("NOT COMPARABLE", 0), "can't be compared", "can't be compared"),
     ]
     told = ", ".join(f"{number} {one if number == 1 else many}" for number, one, many in parts if number)
-    return f"Of {formatting.plural(len(verdicts), 'comparison')} with a baseline, {told}."
+    return f"Of {formatting.format_plural(len(verdicts), 'comparison')} with a baseline, {told}."
 
 
 def _by_too_little(verdicts: Sequence[Verdict], ruling: str) -> str:
@@ -82,7 +82,7 @@ def _by_too_little(verdicts: Sequence[Verdict], ruling: str) -> str:
 
 def tiles(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
     """The counts of the headline, one tile each."""
-    counted = tally(verdicts)
+    counted = count_rulings(verdicts)
     named = zip(("helps", "hurts", "too small to matter", "not decided yet", "can't be compared"), _TALLY, strict=True)
     return [
         {"name": name, "ruling": rulings[0], "count": sum(counted.get(ruling, 0) for ruling in rulings)}
@@ -96,7 +96,7 @@ def sections(items: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, 
     return [(name, own) for name, own in found if own]
 
 
-def comparisons(findings: Findings, evidence: Evidence) -> list[dict[str, Any]]:
+def comparisons(findings: StudyResults, evidence: Evidence) -> list[dict[str, Any]]:
     """One item per cell, in the order of the plan."""
     errors = _mean_errors(findings)
     return [_comparison(one, errors.get(cell_name(one)), evidence) for one in findings.verdicts]
@@ -105,7 +105,8 @@ def comparisons(findings: Findings, evidence: Evidence) -> list[dict[str, Any]]:
 def _comparison(one: Verdict, errors: tuple[float, float] | None, evidence: Evidence) -> dict[str, Any]:
     told = ""
     if errors is not None and one.mean_difference is not None:
-        told = f"error {formatting.percent(errors[0])} % without it, {formatting.percent(errors[1])} % with it"
+        without, with_it = map(formatting.format_percent, errors)
+        told = f"error {without} % without it, {with_it} % with it"
     return {
         "ruling": one.verdict,
         "label": one.label,
@@ -116,26 +117,26 @@ def _comparison(one: Verdict, errors: tuple[float, float] | None, evidence: Evid
         "warnings": one.warnings,
         "anchor": evidence.anchor(one),
         "sign": _SIGNS[one.verdict],
-        "shown": formatting.points(one.mean_difference),
+        "shown": formatting.format_points(one.mean_difference),
     }
 
 
-def _mean_errors(findings: Findings) -> dict[CellName, tuple[float, float]]:
+def _mean_errors(findings: StudyResults) -> dict[CellName, tuple[float, float]]:
     """Mean test error of baseline and cell over the seeds that were compared."""
     metric, found = findings.records.metric, {}
     for group in findings.groups:
-        reference = group.baseline.errors(metric) if group.baseline else {}
+        reference = group.baseline.errors_by_seed(metric) if group.baseline else {}
         for cell in group.cells:
             one = findings.by_cell.get(cell_name(cell))
             seeds = [seed for seed, _ in one.differences] if one else []
-            own = cell.errors(metric)
+            own = cell.errors_by_seed(metric)
             if seeds and all(seed in own and seed in reference for seed in seeds):
                 means = (statistics.fmean(errors[seed] for seed in seeds) for errors in (reference, own))
                 found[cell_name(cell)] = (next(means), next(means))
     return found
 
 
-def across(findings: Findings) -> list[dict[str, Any]]:
+def across(findings: StudyResults) -> list[dict[str, Any]]:
     """One item per variant, where there are several datasets; its verdicts per backbone are in `parts`."""
     variants = findings.variants
     if not findings.several_datasets:
@@ -147,13 +148,13 @@ def across(findings: Findings) -> list[dict[str, Any]]:
     return items
 
 
-def _variant(one: VariantVerdict, findings: Findings) -> dict[str, Any]:
+def _variant(one: VariantVerdict, findings: StudyResults) -> dict[str, Any]:
     own = [cell for cell in findings.verdicts if cell.label == one.label and one.backbone in ("", cell.backbone)]
     return {
         "ruling": one.verdict,
         "label": one.label,
         "place": one.backbone,
-        "tried": f"of {formatting.plural(len(own), 'comparison')}, {_tallied(tally(own))}",
+        "tried": f"of {formatting.format_plural(len(own), 'comparison')}, {_tallied(count_rulings(own))}",
         "general": _IN_GENERAL[one.verdict],
         "reason": one.reason,
         "warnings": one.warnings,
@@ -181,7 +182,8 @@ def by_variant(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for label in dict.fromkeys(item["label"] for item in items):
         own = [item for item in items if item["label"] == label]
-        told = f"of {formatting.plural(len(own), 'comparison')}, {_tallied(Counter(item['ruling'] for item in own))}"
+        counts = _tallied(Counter(item["ruling"] for item in own))
+        told = f"of {formatting.format_plural(len(own), 'comparison')}, {counts}"
         found.append({"label": label, "told": told, "sections": sections(own)})
     return found
 
@@ -200,7 +202,7 @@ def overview(items: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     return {"labels": labels, "rows": lines, "legend": legend}
 
 
-def notices(findings: Findings) -> list[str]:
+def notices(findings: StudyResults) -> list[str]:
     """What a reader must know before believing anything below."""
     study, found = findings.records.study, []
     if study.get("profile"):
@@ -213,7 +215,7 @@ def notices(findings: Findings) -> list[str]:
             f"{one.label} on {one.dataset} / {one.backbone}: {sentence}" for one in warned for sentence in one.warnings
         ]
         shown = "; ".join(sentences[:2]) + (f"; and {len(sentences) - 2} more" if len(sentences) > 2 else "")
-        count = formatting.plural(len(warned), "comparison")
+        count = formatting.format_plural(len(warned), "comparison")
         found.append(f"{count} {'carries a warning' if len(warned) == 1 else 'carry warnings'}: {shown}.")
     return found
 

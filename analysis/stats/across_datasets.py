@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.stats.paired import LEAST, Differences, all_zero, constant, sign_flip
+from analysis.stats.paired import LEAST, Differences, all_zero, is_constant, sign_flip
 
 _DRAWS = 4_000  # of the posterior: its probabilities are good to 0.02
 _DECIMALS = 12  # differences of fractions carry rounding; equal ones must tie
@@ -46,20 +46,20 @@ def on_these(strata: Sequence[tuple[float, Differences]]) -> float | None:
         return None
     if all(all_zero(values) for _, values in strata):
         return 1.0
-    if any(constant(values) and not all_zero(values) for _, values in strata):
+    if any(is_constant(values) and not all_zero(values) for _, values in strata):
         return sign_flip(np.concatenate([weight / len(values) * values for weight, values in strata]))
     mean = sum(weight * float(values.mean()) for weight, values in strata)
     parts = [
         (weight**2 * float(np.var(values, ddof=1)) / len(values), len(values) - 1)
         for weight, values in strata
-        if not constant(values)
+        if not is_constant(values)
     ]
     variance = sum(part for part, _ in parts)
     freedom = variance**2 / sum(part**2 / free for part, free in parts)
     return float(2 * stats.t.sf(abs(mean) / math.sqrt(variance), freedom))
 
 
-def bayes(differences: Differences, rope: float) -> tuple[float, float, float]:
+def compute_bayes(differences: Differences, rope: float) -> tuple[float, float, float]:
     """P(worse, within +-rope, better) on a further dataset: Bayesian signed-rank test (baycomp), seeded."""
     from baycomp import two_on_multiple  # a second to import
 
@@ -90,7 +90,7 @@ class Ranks:
     critical_difference: float
 
 
-def friedman(errors: NDArray[np.float64], alpha: float) -> Ranks:
+def run_friedman(errors: NDArray[np.float64], alpha: float) -> Ranks:
     """
     Args:
         errors: datasets x methods, lower is better; the first method is the control.

@@ -48,23 +48,23 @@ def all_zero(differences: Differences) -> bool:
     return bool(np.max(np.abs(differences)) <= _ROUNDING)
 
 
-def constant(differences: Differences) -> bool:
+def is_constant(differences: Differences) -> bool:
     """Whether all differences are one value: a t test has no spread to divide by."""
     return bool(np.ptp(differences) <= _ROUNDING)
 
 
-def spread(differences: Differences) -> float:
+def compute_spread(differences: Differences) -> float:
     """Standard deviation of the differences (n - 1)."""
     return float(np.std(differences, ddof=1))
 
 
-def paired_t(differences: Differences, alpha: float = 0.05) -> PairedT:
+def run_paired_t(differences: Differences, alpha: float = 0.05) -> PairedT:
     """Paired t test and its 1 - alpha interval (scipy `ttest_rel`).
 
     Raises:
         ValueError: fewer than 2 differences, or no spread among them (see `constant`).
     """
-    if len(differences) < 2 or constant(differences):
+    if len(differences) < 2 or is_constant(differences):
         raise ValueError("a t test needs at least two differences that differ")
     result = stats.ttest_rel(differences, np.zeros_like(differences))
     interval = result.confidence_interval(1 - alpha)
@@ -80,37 +80,37 @@ def sign_flip(differences: Differences, seed: int = 0) -> float:
     count = len(differences)
     observed = abs(float(differences.sum())) - _ROUNDING * count
     if count <= EXACT_UP_TO:
-        return float(np.mean(np.abs(_patterns(count) @ differences) >= observed))
-    as_large = sum(int((np.abs(part @ differences) >= observed).sum()) for part in _flips(count, seed))
+        return float(np.mean(np.abs(_list_patterns(count) @ differences) >= observed))
+    as_large = sum(int((np.abs(part @ differences) >= observed).sum()) for part in _draw_flips(count, seed))
     return (1 + as_large) / (1 + RESAMPLES)
 
 
 @functools.lru_cache(maxsize=EXACT_UP_TO)
-def _patterns(count: int) -> Differences:
+def _list_patterns(count: int) -> Differences:
     """Half of the sign patterns, 2^(count - 1) x count; the other half mirrors it and has the same sizes."""
     bits = np.arange(2 ** (count - 1))[:, None] >> np.arange(count)
     return np.asarray(1.0 - 2.0 * (bits & 1), dtype=np.float64)
 
 
 @functools.lru_cache(maxsize=4)
-def _flips(count: int, seed: int) -> list[NDArray[np.int8]]:
+def _draw_flips(count: int, seed: int) -> list[NDArray[np.int8]]:
     """99,999 random sign patterns of `count`, in parts that turn into floats without much memory."""
     signs = 2 * np.random.default_rng(seed).integers(0, 2, (RESAMPLES, count), np.int8) - 1
     return np.array_split(signs, 10)
 
 
-def holm(p_values: Sequence[float], alpha: float = 0.05) -> list[float]:
+def adjust_holm(p_values: Sequence[float], alpha: float = 0.05) -> list[float]:
     """Holm-adjusted p values of one family (statsmodels), in the order given."""
     return [float(p) for p in multipletests(p_values, alpha=alpha, method="holm")[1]] if len(p_values) else []
 
 
-def equivalence(differences: Differences, rope: float) -> float:
+def test_equivalence(differences: Differences, rope: float) -> float:
     """p of the two one-sided paired t tests: small means that the mean difference lies within +-rope (fraction).
 
     Raises:
         ValueError: no spread among the differences.
     """
-    if len(differences) < 2 or constant(differences):
+    if len(differences) < 2 or is_constant(differences):
         raise ValueError("a t test needs at least two differences that differ")
     return float(ttost_paired(differences, np.zeros_like(differences), -rope, rope)[0])
 
@@ -121,10 +121,10 @@ def equivalence_from(differences: Differences, rope: float, always: int = BY_SIG
     Of few differences that scatter widely the spread itself is hardly known; more of them narrow the mean down all the
     same.
     """
-    return WITH_EQUIVALENCE if rope >= 2 * spread(differences) else always
+    return WITH_EQUIVALENCE if rope >= 2 * compute_spread(differences) else always
 
 
-def _sees(size: float, seeds: int, alpha: float) -> bool:
+def _detects(size: float, seeds: int, alpha: float) -> bool:
     """Whether a two-sided paired t test sees an effect of `size` standard deviations with power 0.8.
 
     By the tail on the effect's side alone: scipy's noncentral t gives NaN in the other one for large effects, and now
@@ -145,17 +145,17 @@ def effect_in_sd(seeds: int, alpha: float) -> float:
     if seeds < 2:
         raise ValueError("a t test needs at least two seeds")
     low, high = 0.0, 1.0
-    while not _sees(high, seeds, alpha):
+    while not _detects(high, seeds, alpha):
         low, high = high, 2 * high
     while high - low > 1e-6 * high:
         middle = (low + high) / 2
-        low, high = (low, middle) if _sees(middle, seeds, alpha) else (middle, high)
+        low, high = (low, middle) if _detects(middle, seeds, alpha) else (middle, high)
     return high
 
 
 def smallest_effect(differences: Differences, alpha: float) -> float:
     """The mean difference (fraction) that a paired t test at `alpha` sees with power 0.8, given this spread."""
-    return effect_in_sd(len(differences), alpha) * spread(differences)
+    return effect_in_sd(len(differences), alpha) * compute_spread(differences)
 
 
 def seeds_for_sign_flip(family: int, alpha: float) -> int:
@@ -169,16 +169,16 @@ def seeds_for_sign_flip(family: int, alpha: float) -> int:
     return seeds
 
 
-def attainable(seeds: int, family: int, alpha: float, looks: int = 1) -> bool:
+def is_attainable(seeds: int, family: int, alpha: float, looks: int = 1) -> bool:
     """Whether any HELPS or HURTS can be reached with so many seeds over a family of so many cells; see `floor`.
 
     Args:
         alpha: per look, as everywhere here.
     """
-    return seeds >= LEAST and floor(seeds, family) < (alpha * looks if seeds < BY_SIGN_FLIP else alpha)
+    return seeds >= LEAST and least_p_value(seeds, family) < (alpha * looks if seeds < BY_SIGN_FLIP else alpha)
 
 
-def floor(seeds: int, family: int) -> float:
+def least_p_value(seeds: int, family: int) -> float:
     """The least p that the sign-flip test can have where so many seeds let it speak; 0: it doesn't.
 
     From 6 seeds on it must agree, unadjusted; from 10 on it decides, adjusted by Holm over the family.
@@ -189,19 +189,19 @@ def floor(seeds: int, family: int) -> float:
     return least if seeds < BY_SIGN_FLIP else min(1.0, family * least)
 
 
-def unattainable(seeds: int, family: int, alpha: float, looks: int = 1) -> str:
+def describe_unattainable(seeds: int, family: int, alpha: float, looks: int = 1) -> str:
     """The sentence that says why so many seeds can reach no HELPS or HURTS and how many can; empty where they can."""
-    if attainable(seeds, family, alpha, looks):
+    if is_attainable(seeds, family, alpha, looks):
         return ""
-    enough = next((more for more in range(seeds, 4 * BY_SIGN_FLIP) if attainable(more, family, alpha, looks)), None)
+    enough = next((more for more in range(seeds, 4 * BY_SIGN_FLIP) if is_attainable(more, family, alpha, looks)), None)
     remedy = f"{enough} seeds can" if enough else "no number of seeds can: judge fewer cells in one study"
     cells = "1 cell" if family == 1 else f"{family} cells"
     if seeds < LEAST:
         why = f"there is no test below {LEAST} seeds"
     elif seeds < BY_SIGN_FLIP:
-        why = f"the sign-flip test must agree, and its least p there is 2/2^{seeds} = {floor(seeds, 1):.2g}"
+        why = f"the sign-flip test must agree, and its least p there is 2/2^{seeds} = {least_p_value(seeds, 1):.2g}"
     else:
-        why = f"the least p of the sign-flip test, corrected for {cells}, is {floor(seeds, family):.2g}"
+        why = f"the least p of the sign-flip test, corrected for {cells}, is {least_p_value(seeds, family):.2g}"
     return f"{seeds} {'seed' if seeds == 1 else 'seeds'} cannot reach HELPS or HURTS ({why}); {remedy}"
 
 
@@ -210,9 +210,9 @@ def seeds_to_see(effect: float, differences: Differences, alpha: float) -> int |
 
     None: more than 1,000, or no spread to plan with.
     """
-    if effect <= 0 or constant(differences):
+    if effect <= 0 or is_constant(differences):
         return None
-    size = effect / spread(differences)
+    size = effect / compute_spread(differences)
     if effect_in_sd(MOST_SEEDS, alpha) > size:
         return None
     # bisection: power grows with seeds; `effect_in_sd` remembers what it found for other cells
@@ -227,7 +227,7 @@ def seeds_needed(effect: float, differences: Differences, family: int, alpha: fl
     Args:
         alpha: per look, as everywhere here.
     """
-    if constant(differences):
+    if is_constant(differences):
         return seeds_for_sign_flip(family, alpha)
     seeds = seeds_to_see(effect, differences, alpha / family)
     return None if seeds is None else attainable_from(seeds, family, alpha, looks)
@@ -235,7 +235,7 @@ def seeds_needed(effect: float, differences: Differences, family: int, alpha: fl
 
 def attainable_from(seeds: int, family: int, alpha: float, looks: int = 1) -> int | None:
     """The first number of seeds from `seeds` on that can reach a verdict; None: more than 1,000."""
-    return next((more for more in range(seeds, MOST_SEEDS + 1) if attainable(more, family, alpha, looks)), None)
+    return next((more for more in range(seeds, MOST_SEEDS + 1) if is_attainable(more, family, alpha, looks)), None)
 
 
 def bootstrap_interval(differences: Differences, alpha: float, seed: int = 0) -> tuple[float, float]:
@@ -244,7 +244,7 @@ def bootstrap_interval(differences: Differences, alpha: float, seed: int = 0) ->
     Raises:
         ValueError: fewer than 10 differences (its coverage is too low there), or no spread.
     """
-    if len(differences) < 10 or constant(differences):
+    if len(differences) < 10 or is_constant(differences):
         raise ValueError("a bootstrap interval needs at least ten differences that differ")
     result = stats.bootstrap(
         (differences,), np.mean, confidence_level=1 - alpha, n_resamples=BOOTSTRAPS, rng=np.random.default_rng(seed)
@@ -263,14 +263,14 @@ def probability_better(differences: Differences, alpha: float, seed: int = 0) ->
     return float(wins.mean()), float(low), float(high)
 
 
-def correlation(own: Differences, other: Differences) -> float | None:
+def compute_correlation(own: Differences, other: Differences) -> float | None:
     """Pearson's correlation of two series of errors; None below 3 values or where one series is constant."""
-    if len(own) < LEAST or constant(own) or constant(other):
+    if len(own) < LEAST or is_constant(own) or is_constant(other):
         return None
     return float(np.corrcoef(own, other)[0, 1])
 
 
-def iqm(values: Sequence[float]) -> float:
+def compute_iqm(values: Sequence[float]) -> float:
     """Interquartile mean: the mean of the middle half (scipy `trim_mean`); Agarwal et al. 2021."""
     return float(stats.trim_mean(np.asarray(values, dtype=float), 0.25))
 
@@ -304,7 +304,7 @@ class McNemar:
     p_value: float
 
 
-def mcnemar(baseline_correct: NDArray[np.bool_], variant_correct: NDArray[np.bool_]) -> McNemar:
+def run_mcnemar(baseline_correct: NDArray[np.bool_], variant_correct: NDArray[np.bool_]) -> McNemar:
     """Exact McNemar test (statsmodels). It compares two trained networks, not two methods: seeds have no part in it.
 
     Args:

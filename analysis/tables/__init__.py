@@ -81,6 +81,6 @@ def without_empty(
     return tuple(table_columns[index] for index in kept), tuple(tuple(row[index] for index in kept) for row in rows)
 
 
-def slug(name: str) -> str:
+def make_slug(name: str) -> str:
     """A name as a part of a file's: `parquet(path=cifar10)` is `parquet-path-cifar10`."""
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()[:60] or "unnamed"

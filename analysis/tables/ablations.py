@@ -6,30 +6,32 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from analysis import formatting
-from analysis.tables import EMPTY, Column, Table, Value, slug
-from analysis.tables.leaderboard import decimals, difference_value, error_value
-from analysis.verdicts.cell_rows import Row, standings
-from analysis.verdicts.results import Findings
+from analysis.tables import EMPTY, Column, Table, Value, make_slug
+from analysis.tables.leaderboard import choose_board_decimals, difference_value, error_value
+from analysis.verdicts.cell_rows import Row, build_cell_rows
+from analysis.verdicts.results import StudyResults
 
 DEFAULT = "default"
 Settings = dict[str, str]
 
 
-def tables(findings: Findings) -> list[Table]:
+def build_tables(findings: StudyResults) -> list[Table]:
     """One per dataset, backbone and variant of which several settings were planned, in the order of the plan."""
-    rows = {(row["dataset"], row["backbone"], row["variant"], row["settings"]): row for row in standings(findings)}
+    rows = {
+        (row["dataset"], row["backbone"], row["variant"], row["settings"]): row for row in build_cell_rows(findings)
+    }
     found = []
     for group in findings.groups:
         for variant in dict.fromkeys(cell.variant for cell in group.cells if not cell.is_baseline):
             own = [rows[group.dataset, group.backbone, variant, cell.settings]
                    for cell in group.cells if cell.variant == variant]  # fmt: skip
-            varied = varying([parse(row["settings"]) for row in own])
+            varied = list_varying([parse_settings(row["settings"]) for row in own])
             if varied:
-                found.append(_table(own, varied, findings))
+                found.append(_build_table(own, varied, findings))
     return found
 
 
-def parse(settings: str) -> Settings:
+def parse_settings(settings: str) -> Settings:
     """`decoders=1+4, lambda=0.1` by name. A part without `=` belongs to the value before it."""
     parts: Settings = {}
     last = ""
@@ -43,14 +45,14 @@ def parse(settings: str) -> Settings:
     return parts
 
 
-def varying(settings: Sequence[Settings]) -> list[str]:
+def list_varying(settings: Sequence[Settings]) -> list[str]:
     """The settings with more than one value, the default included; the one with the most values first."""
     names = sorted({name for one in settings for name in one})
     counts = {name: len({one.get(name, DEFAULT) for one in settings}) for name in names}
     return sorted((name for name in names if counts[name] > 1), key=lambda name: (-counts[name], name))
 
 
-def order(value: str) -> tuple[int, float, str]:
+def value_order(value: str) -> tuple[int, float, str]:
     """The default first, then numbers by size, then text."""
     if value == DEFAULT:
         return 0, 0.0, ""
@@ -60,20 +62,20 @@ def order(value: str) -> tuple[int, float, str]:
         return 2, 0.0, value
 
 
-def _table(own: Sequence[Row], varied: Sequence[str], findings: Findings) -> Table:
+def _build_table(own: Sequence[Row], varied: Sequence[str], findings: StudyResults) -> Table:
     """A grid where two settings vary and more than half of their pairs were planned; else a row per cell."""
     places = {(order_of(row, varied[0]), order_of(row, varied[-1])) for row in own}
     down, across = (sorted({place[axis] for place in places}) for axis in (0, 1))
     full = len(varied) == 2 and len(places) == len(own) and 2 * len(own) > len(down) * len(across)
-    columns, rows = _grid(own, varied) if full else _list(own, varied)
+    columns, rows = _build_grid(own, varied) if full else _build_list(own, varied)
     dataset, backbone, variant = own[0]["dataset"], own[0]["backbone"], own[0]["variant"]
-    fixed = _fixed(own, varied)
+    fixed = _describe_fixed(own, varied)
     return Table(
-        id=f"ablation-{slug(dataset)}-{slug(backbone)}-{slug(variant)}",
+        id=f"ablation-{make_slug(dataset)}-{make_slug(backbone)}-{make_slug(variant)}",
         title=f"Ablation: {variant}, {' x '.join(varied)} ({dataset}, {backbone})",
         caption=(
             "Paired difference in test error to the baseline, in percentage points, positive is better, with its "
-            f"{formatting.level(findings.records.alpha)} interval, and the verdict (Holm over the "
+            f"{formatting.format_level(findings.records.alpha)} interval, and the verdict (Holm over the "
             "whole study). Default: "
             f"the setting was not given.{f' The same in all: {fixed}.' if fixed else ''}"
         ),
@@ -86,8 +88,8 @@ def _table(own: Sequence[Row], varied: Sequence[str], findings: Findings) -> Tab
 Cells = tuple[tuple[Column, ...], tuple[tuple[Value, ...], ...]]
 
 
-def _list(own: Sequence[Row], varied: Sequence[str]) -> Cells:
-    digits = decimals(own)
+def _build_list(own: Sequence[Row], varied: Sequence[str]) -> Cells:
+    digits = choose_board_decimals(own)
     variant = own[0]["variant"]
     columns = (
         *(Column(f"{variant}.{name}", name) for name in varied),
@@ -97,7 +99,7 @@ def _list(own: Sequence[Row], varied: Sequence[str]) -> Cells:
     )
     rows = tuple(
         (
-            *(_setting(row, name) for name in varied),
+            *(_make_setting_value(row, name) for name in varied),
             difference_value(row, digits),
             error_value(row | {"bold": False}, digits),
             Value(row["verdict"]),
@@ -107,42 +109,44 @@ def _list(own: Sequence[Row], varied: Sequence[str]) -> Cells:
     return columns, rows
 
 
-def _grid(own: Sequence[Row], varied: Sequence[str]) -> Cells:
+def _build_grid(own: Sequence[Row], varied: Sequence[str]) -> Cells:
     """The first setting down, the second across; each difference with its interval and verdict."""
-    digits, (first, second) = decimals(own), varied
+    digits, (first, second) = choose_board_decimals(own), varied
     placed = {(order_of(row, first), order_of(row, second)): row for row in own}
     down, across = ({place[axis]: placed[place] for place in sorted(placed)} for axis in (0, 1))
-    columns = (
-        Column(f"{own[0]['variant']}.{first}", f"{first} \\ {second}"),
-        *(Column(f"{second}={_setting(across[value], second).text}", _setting(across[value], second).text, numeric=True)
-          for value in sorted(across)),
-    )  # fmt: skip
+    columns = [Column(f"{own[0]['variant']}.{first}", f"{first} \\ {second}")]
+    for value in sorted(across):
+        shown = _make_setting_value(across[value], second).text
+        columns.append(Column(f"{second}={shown}", shown, numeric=True))
     rows = tuple(
-        (_setting(row, first), *(_judged(placed.get((value, other)), digits) for other in sorted(across)))
+        (
+            _make_setting_value(row, first),
+            *(_make_judged_value(placed.get((value, other)), digits) for other in sorted(across)),
+        )
         for value, row in down.items()
     )
-    return columns, rows
+    return tuple(columns), rows
 
 
-def _judged(row: Row | None, digits: int) -> Value:
+def _make_judged_value(row: Row | None, digits: int) -> Value:
     if row is None:
         return EMPTY
     value = difference_value(row, digits)
     return dataclasses.replace(value, detail=f"{value.detail} {row['verdict']}".strip())
 
 
-def _setting(row: Row, name: str) -> Value:
-    value = parse(row["settings"]).get(name, DEFAULT)
-    kind, number, _ = order(value)
+def _make_setting_value(row: Row, name: str) -> Value:
+    value = parse_settings(row["settings"]).get(name, DEFAULT)
+    kind, number, _ = value_order(value)
     return Value(value, number if kind == 1 else None)
 
 
 def order_of(row: Row, name: str) -> tuple[int, float, str]:
-    return order(parse(row["settings"]).get(name, DEFAULT))
+    return value_order(parse_settings(row["settings"]).get(name, DEFAULT))
 
 
-def _fixed(own: Sequence[Row], varied: Iterable[str]) -> str:
+def _describe_fixed(own: Sequence[Row], varied: Iterable[str]) -> str:
     """Settings that every cell of the grid has."""
-    shared: Mapping[str, str] = parse(own[0]["settings"])
+    shared: Mapping[str, str] = parse_settings(own[0]["settings"])
     left_out = set(varied)
     return ", ".join(f"{name}={value}" for name, value in shared.items() if name not in left_out)

@@ -7,25 +7,25 @@ import dataclasses
 from analysis.tables import Table, ablations, budgets, costs, leaderboard, overall
 from analysis.tables import published as published_tables
 from analysis.tables import verdicts as verdict_table
-from analysis.verdicts.results import Findings
+from analysis.verdicts.results import StudyResults
 
 
-def tables_of(findings: Findings) -> list[Table]:
+def tables_of(findings: StudyResults) -> list[Table]:
     """The verdicts and what is across datasets first, then each dataset's own, then what they rest on.
 
     Ids are file names, each once: `variants`, `verdicts`, `overall`, `ranks-*`, `leaderboard-*`, `costs-*`,
     `ablation-*`, `published-*`, `budgets`. What left no result is in `analysis.tables.missing_trials`.
     """
     found = [
-        *overall.variants(findings),
-        *verdict_table.verdicts(findings),
-        *overall.overall(findings),
-        *overall.friedman(findings),
-        *leaderboard.tables(findings),
-        *costs.tables(findings),
-        *ablations.tables(findings),
-        *published_tables.beside(findings),
-        budgets.budgets(findings),
+        *overall.build_variants(findings),
+        *verdict_table.build_verdicts(findings),
+        *overall.build_overall(findings),
+        *overall.build_friedman(findings),
+        *leaderboard.build_tables(findings),
+        *costs.build_tables(findings),
+        *ablations.build_tables(findings),
+        *published_tables.build_comparisons(findings),
+        budgets.build_budgets(findings),
     ]
     return _with_own_names(found)
 

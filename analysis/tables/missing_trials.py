@@ -10,19 +10,19 @@ from analysis import formatting
 from analysis.records.arrange import records_of
 from analysis.records.model import CellResults
 from analysis.tables import Column, Table, Value
-from analysis.verdicts.results import Findings
+from analysis.verdicts.results import StudyResults
 from suite.core.records import STATUSES, Record
 
 _OPEN = 40  # rows of one kind of table; with more of them its tables are folded
 _MOST = 2000  # rows on a page; the file beside it has all
 
 
-def tables(findings: Findings) -> list[Table]:
+def build_tables(findings: StudyResults) -> list[Table]:
     """Trials by their end, what has no result, and the searches."""
-    return [_statuses(findings), _shortfalls(findings), *_searches(findings)]
+    return [_build_statuses(findings), _build_missing(findings), *_build_searches(findings)]
 
 
-def _statuses(findings: Findings) -> Table:
+def _build_statuses(findings: StudyResults) -> Table:
     """Trials by stage and status."""
     trials = findings.records.trials
     counted = Counter(zip(trials["stage"], trials["status"], strict=True))
@@ -44,18 +44,18 @@ def _statuses(findings: Findings) -> Table:
     return Table("trials-by-status", "Trials", "Every trial of the study by its end.", columns, tuple(rows))
 
 
-def _shortfalls(findings: Findings) -> Table:
+def _build_missing(findings: StudyResults) -> Table:
     """Every trial that left no result, every planned one without a record, every superseded row."""
     run_ids = _run_ids(findings)
     rows = [
-        _row(trial, str(trial.status), trial.reason, run_ids)
+        _make_row(trial, str(trial.status), trial.reason, run_ids)
         for trial in records_of(findings.records.trials[~findings.records.trials["status"].isin(_WITH_RESULT)])
     ]
     for group in findings.groups:
         for cell in group.cells:
             rows += _never_ran(cell)
     rows += [
-        _row(trial, "superseded", "run under an earlier protocol of this study", run_ids)
+        _make_row(trial, "superseded", "run under an earlier protocol of this study", run_ids)
         for trial in records_of(findings.records.superseded)
     ]
     notes = () if rows else ("Nothing is missing: every planned trial ran.",)
@@ -76,7 +76,7 @@ def _shortfalls(findings: Findings) -> Table:
 _WITH_RESULT = ("completed", "stopped")
 
 
-def _run_ids(findings: Findings) -> dict[str, str]:
+def _run_ids(findings: StudyResults) -> dict[str, str]:
     found: dict[str, str] = {}
     for trials in (findings.records.superseded, findings.records.trials):
         if "run_id" in trials:
@@ -84,7 +84,7 @@ def _run_ids(findings: Findings) -> dict[str, str]:
     return found
 
 
-def _row(trial: Record, status: str, reason: str, run_ids: dict[str, str]) -> tuple[Value, ...]:
+def _make_row(trial: Record, status: str, reason: str, run_ids: dict[str, str]) -> tuple[Value, ...]:
     variant = f"{trial.variant} ({trial.settings})" if trial.settings else trial.variant
     seed = "" if trial.seed is None else str(trial.seed)
     run = run_ids.get(trial.trial_key) or ""
@@ -98,18 +98,20 @@ def _never_ran(cell: CellResults) -> list[tuple[Value, ...]]:
 
     if cell.refused:
         return [row("", "", "refused", cell.refused)]
-    seen = cell.by_seed()
+    seen = cell.records_by_seed()
     seeds = [seed for seed in cell.expected if seed not in seen]
     lost = []
     if seeds:
-        lost.append(row("confirm", formatting.ranges(seeds), "missing", "expected, but no usable trial was recorded"))
+        lost.append(
+            row("confirm", formatting.format_ranges(seeds), "missing", "expected, but no usable trial was recorded")
+        )
     short = cell.searches - len(cell.search)
     if short > 0:
         lost.append(row("search", "", "missing", f"{short} of {cell.searches} planned"))
     return lost
 
 
-def _searches(findings: Findings) -> list[Table]:
+def _build_searches(findings: StudyResults) -> list[Table]:
     """Per cell: its search trials by status, what its confirm trials ran with, and the error of that in the search."""
     rows = []
     for cell in (cell for group in findings.groups for cell in group.cells if cell.search):
@@ -128,7 +130,7 @@ def _searches(findings: Findings) -> list[Table]:
                 Value(cell.label),
                 Value(", ".join(f"{number} {status}" for status, number in sorted(counted.items()))),
                 Value("; ".join(sorted(text or "defaults" for text in chosen)) or formatting.NONE),
-                Value(formatting.percent(least), least),
+                Value(formatting.format_percent(least), least),
             )
         )
     if not rows:
@@ -145,7 +147,7 @@ def _searches(findings: Findings) -> list[Table]:
     return [Table("search", "Search", caption, columns, tuple(rows))]
 
 
-def shown(table: Table) -> tuple[Table, str]:
+def shorten_table(table: Table) -> tuple[Table, str]:
     """The table as a page can hold it, and the sentence that says what is left out ('' when nothing is)."""
     over = len(table.rows) - _MOST
     if over <= 0:
@@ -169,7 +171,7 @@ def by_kind(tables: Sequence[Table]) -> list[Kind]:
     for kind, own in kinds.items():
         captions = {table.caption for table in own}
         names = [table.title.partition(": ")[2] for table in own]
-        members = [(name, *shown(table)) for name, table in zip(names, own, strict=True)]
+        members = [(name, *shorten_table(table)) for name, table in zip(names, own, strict=True)]
         few = sum(len(table.rows) for table in own) <= _OPEN
         found.append((kind, own[0].caption if len(captions) == 1 else "", members, few))
     return found

@@ -14,12 +14,12 @@ from analysis import formatting
 from analysis.records.model import Records
 from analysis.stats import paired
 from analysis.stats.complete_subset import without_gaps
-from analysis.tables import EMPTY, Column, Table, Value, slug, without_empty
+from analysis.tables import EMPTY, Column, Table, Value, make_slug, without_empty
 from analysis.tables.leaderboard import metric_name
-from analysis.verdicts.cell_rows import Row, place, ranks, standings
+from analysis.verdicts.cell_rows import Row, build_cell_rows, rank_errors, row_cell
 from analysis.verdicts.model import VariantVerdict
 from analysis.verdicts.rankings import Ranking
-from analysis.verdicts.results import Findings, cell_name
+from analysis.verdicts.results import StudyResults, cell_name
 
 Pair = tuple[str, str]  # backbone, variant with its settings
 
@@ -34,23 +34,23 @@ class Compared:
     left_out: tuple[str, ...] = field(default=())
 
 
-def overall(findings: Findings) -> list[Table]:
+def build_overall(findings: StudyResults) -> list[Table]:
     """Mean rank, wins and interquartile mean per backbone and variant; nothing where only one dataset was planned."""
     if not findings.several_datasets:
         return []
-    compared = comparable(findings)
+    compared = find_comparable(findings)
     table = Table(
         id="overall",
         title="Over all datasets",
-        caption=_caption(findings.records, compared),
+        caption=_write_caption(findings.records, compared),
         columns=_COLUMNS,
-        rows=tuple(_rows(compared, findings.records)),
-        notes=(*_notes(compared), *findings.unranked),
+        rows=tuple(_make_rows(compared, findings.records)),
+        notes=(*_write_notes(compared), *findings.unranked_sentences),
     )
     return [table]
 
 
-def _notes(compared: Compared) -> list[str]:
+def _write_notes(compared: Compared) -> list[str]:
     notes = [f"Left out: {sentence}" for sentence in compared.left_out]
     seeds = {dataset: row["seeds"] for (_, dataset), row in compared.rows.items()}
     if len(set(seeds.values())) > 1:
@@ -59,12 +59,12 @@ def _notes(compared: Compared) -> list[str]:
     return notes
 
 
-def comparable(findings: Findings) -> Compared:
+def find_comparable(findings: StudyResults) -> Compared:
     """The pairs and datasets without a gap between them.
 
     What is left out is what `analysis.stats.complete_subset.without_gaps` leaves out; each with its reason.
     """
-    rows = {place(row): row for row in standings(findings)}
+    rows = {row_cell(row): row for row in build_cell_rows(findings)}
     found = {
         ((cell.backbone, cell.label), cell.dataset): rows[cell_name(cell)]
         for group in findings.groups
@@ -78,7 +78,7 @@ def comparable(findings: Findings) -> Compared:
     for pair in every_pair:
         if pair not in pairs:
             lacking = [dataset for dataset in datasets or every_dataset if (pair, dataset) not in good]
-            where = ", ".join(f"{dataset}: {_why(found.get((pair, dataset)))}" for dataset in lacking)
+            where = ", ".join(f"{dataset}: {_explain_row(found.get((pair, dataset)))}" for dataset in lacking)
             left_out.append(f"{pair[0]} / {pair[1]} ({where})")
     for dataset in every_dataset:
         if dataset not in datasets:
@@ -88,7 +88,7 @@ def comparable(findings: Findings) -> Compared:
     return Compared(tuple(pairs), tuple(datasets), kept, tuple(left_out))
 
 
-def _why(row: Row | None) -> str:
+def _explain_row(row: Row | None) -> str:
     return "not in the study" if row is None else row["reason"] or "no test error"
 
 
@@ -103,19 +103,20 @@ _COLUMNS = (
 )
 
 
-def _caption(records: Records, compared: Compared) -> str:
+def _write_caption(records: Records, compared: Compared) -> str:
     over = ", ".join(compared.datasets) or "no dataset"
     return (
         f"Test {metric_name(records)} error over {over}. Mean rank: within a dataset 1 is the lowest mean error and "
         "ties share a rank. Wins: datasets on which no other is lower. IQM: interquartile mean of the errors of all "
-        f"seeds and datasets, with its {formatting.level(records.alpha)} bootstrap interval (stratified by dataset). "
-        "A description: the tests are in the verdicts."
+        f"seeds and datasets, with its {formatting.format_level(records.alpha)} bootstrap interval (stratified by "
+        "dataset). A description: the tests are in the verdicts."
     )
 
 
-def _rows(compared: Compared, records: Records) -> list[tuple[Value, ...]]:
+def _make_rows(compared: Compared, records: Records) -> list[tuple[Value, ...]]:
     by_dataset = [
-        ranks([compared.rows[pair, dataset]["mean_error"] for pair in compared.pairs]) for dataset in compared.datasets
+        rank_errors([compared.rows[pair, dataset]["mean_error"] for pair in compared.pairs])
+        for dataset in compared.datasets
     ]
     lowest = [min(own, default=0.0) for own in by_dataset]
     shown = []
@@ -133,44 +134,46 @@ def _rows(compared: Compared, records: Records) -> list[tuple[Value, ...]]:
             Value(pair[0]),
             Value(pair[1]),
             Value(str(wins), wins),
-            _iqm(rows, records.alpha, runs),
-            Value(formatting.percent(mean), mean),
+            _make_iqm_value(rows, records.alpha, runs),
+            Value(formatting.format_percent(mean), mean),
             Value(str(len(rows)), len(rows)),
         )
         shown.append(values)
     return sorted(shown, key=lambda values: (values[0].number or 0.0, values[5].number or 0.0))
 
 
-def _iqm(rows: list[Row], alpha: float, runs: tuple[str, ...]) -> Value:
+def _make_iqm_value(rows: list[Row], alpha: float, runs: tuple[str, ...]) -> Value:
     """Interquartile mean of all errors of the pair, every dataset drawn from by itself for the interval."""
     errors = {row["dataset"]: row["errors"] for row in rows}
     if len(set(map(len, errors.values()))) > 1:
         return EMPTY  # datasets would weigh unequally; a note says so
-    value = paired.iqm([error for own in errors.values() for error in own])
+    value = paired.compute_iqm([error for own in errors.values() for error in own])
     if min(map(len, errors.values())) < paired.LEAST:
-        return Value(formatting.percent(value), value, runs=runs)
+        return Value(formatting.format_percent(value), value, runs=runs)
     low, high = paired.iqm_interval(errors, alpha)
-    text = f"[{formatting.percent(low)} .. {formatting.percent(high)}]"
-    return Value(formatting.percent(value), value, detail=text, runs=runs, low=low, high=high)
+    text = f"[{formatting.format_percent(low)} .. {formatting.format_percent(high)}]"
+    return Value(formatting.format_percent(value), value, detail=text, runs=runs, low=low, high=high)
 
 
 # -- the variants' verdicts
 
 
-def variants(findings: Findings) -> list[Table]:
+def build_variants(findings: StudyResults) -> list[Table]:
     """Every variant's verdict across datasets; nothing where only one dataset was planned."""
     if not (findings.variants and findings.several_datasets):
         return []
-    digits = formatting.decimals(_half(one) for one in findings.variants)
+    digits = formatting.choose_decimals(_half_width(one) for one in findings.variants)
     columns, rows = without_empty(
-        _VARIANT_COLUMNS, [_variant(one, digits) for one in findings.variants], frozenset({"probability", "p_adjusted"})
+        _VARIANT_COLUMNS,
+        [_make_variant_row(one, digits) for one in findings.variants],
+        frozenset({"probability", "p_adjusted"}),
     )
     table = Table(
         id="variants",
         title="Variants across datasets",
         caption=(
             "Mean over datasets of the paired difference in test error to the baseline, in percentage points, with its "
-            f"{formatting.level(findings.records.alpha)} interval; positive is better. On these "
+            f"{formatting.format_level(findings.records.alpha)} interval; positive is better. On these "
             "datasets: chance is that "
             "of the seeds alone. For datasets like these: the datasets are a sample too, and this decides."
         ),
@@ -197,11 +200,11 @@ _VARIANT_COLUMNS = (
 )
 
 
-def _variant(one: VariantVerdict, digits: int) -> tuple[Value, ...]:
+def _make_variant_row(one: VariantVerdict, digits: int) -> tuple[Value, ...]:
     difference = EMPTY
     if one.mean_difference is not None:
-        between = "" if one.ci_low is None else f"[{formatting.interval(one.ci_low, one.ci_high, digits)}]"
-        text = formatting.points(one.mean_difference, digits)
+        between = "" if one.ci_low is None else f"[{formatting.format_interval(one.ci_low, one.ci_high, digits)}]"
+        text = formatting.format_points(one.mean_difference, digits)
         difference = Value(text, one.mean_difference, detail=between, low=one.ci_low, high=one.ci_high)
     chances = EMPTY if one.bayes is None else Value(", ".join(f"{part:.2f}" for part in one.bayes), one.bayes[2])
     return (
@@ -216,25 +219,25 @@ def _variant(one: VariantVerdict, digits: int) -> tuple[Value, ...]:
     )
 
 
-def _half(one: VariantVerdict) -> float | None:
+def _half_width(one: VariantVerdict) -> float | None:
     return None if one.ci_low is None or one.ci_high is None else (one.ci_high - one.ci_low) / 2
 
 
 # -- Friedman's ranks
 
 
-def friedman(findings: Findings) -> list[Table]:
+def build_friedman(findings: StudyResults) -> list[Table]:
     """Average ranks of Friedman's test with the baseline as control, one table per backbone that has it."""
-    return [_friedman(one) for one in findings.rankings]
+    return [_build_friedman_table(one) for one in findings.rankings]
 
 
-def _friedman(one: Ranking) -> Table:
+def _build_friedman_table(one: Ranking) -> Table:
     rows = []
     for label, rank, p in zip(one.labels, one.average_ranks, one.p_values, strict=True):
         rows.append((Value(f"{rank:.2f}", rank), Value(label), Value(formatting.p_value(p), p)))
     return Table(
-        id=f"ranks-{slug(one.backbone or 'all')}",
-        title=f"Ranks over {formatting.plural(len(one.datasets), 'dataset')}"
+        id=f"ranks-{make_slug(one.backbone or 'all')}",
+        title=f"Ranks over {formatting.format_plural(len(one.datasets), 'dataset')}"
         + (f": {one.backbone}" if one.backbone else ""),
         caption=(
             f"Friedman's test over {', '.join(one.datasets)}: chi-squared {one.statistic:.2f}, Iman-Davenport F "

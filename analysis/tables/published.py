@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from analysis import formatting
-from analysis.published.comparison import Reproduced, reproduce, row_name
-from analysis.published.tables import PublishedTable, load_table, tables
+from analysis.published.comparison import Reproduced, compare_table, row_name
+from analysis.published.tables import PublishedTable, list_tables, load_table
 from analysis.records.model import Records
 from analysis.tables import EMPTY, Column, Table, Value, rendering
-from analysis.verdicts.results import Findings
+from analysis.verdicts.results import StudyResults
 from suite.core.specs import BASELINE
 
 _COLUMNS = (
@@ -27,18 +27,18 @@ _COLUMNS = (
 )
 
 
-def beside(findings: Findings) -> list[Table]:
+def build_comparisons(findings: StudyResults) -> list[Table]:
     """Every published table that the study names (`reproduces`), or, where it names none, that its cells serve.
 
     A table serves when two of its rows or more were run.
     """
     named = findings.records.study.get("reproduces")
     if named:
-        known = set(tables())
+        known = set(list_tables())
         wanted = [load_table(name) for name in named if name in known]
-        found = [(table, reproduce(table, findings)) for table in wanted]
+        found = [(table, compare_table(table, findings)) for table in wanted]
     else:
-        every = ((table, reproduce(table, findings)) for table in map(load_table, tables()))
+        every = ((table, compare_table(table, findings)) for table in map(load_table, list_tables()))
         found = [(table, rows) for table, rows in every if sum(bool(row.cell) for row in rows) > 1]
     first: dict[str, str] = {}
     for table, _ in found:
@@ -47,7 +47,7 @@ def beside(findings: Findings) -> list[Table]:
 
 
 def to_table(
-    published: PublishedTable, findings: Findings, rows: list[Reproduced] | None = None, remarks_at: str = ""
+    published: PublishedTable, findings: StudyResults, rows: list[Reproduced] | None = None, remarks_at: str = ""
 ) -> Table:
     """The comparison. Its notes say why a row isn't comparable, and repeat what the paper contradicts itself in.
 
@@ -55,28 +55,32 @@ def to_table(
         rows: `reproduce(published, findings)`, where the caller has it.
         remarks_at: the table below which the remarks on the whole paper stand; empty: this one.
     """
-    compared = reproduce(published, findings) if rows is None else rows
+    compared = compare_table(published, findings) if rows is None else rows
     return Table(
         id=f"published-{published.id}",
         title=f"{published.paper.name}, {published.place}: published and ours",
-        caption=" ".join([*_departures(findings.records), *_caption(published, findings.records)]),
+        caption=" ".join([*_list_departures(findings.records), *_write_caption(published, findings.records)]),
         columns=_COLUMNS,
-        rows=tuple(map(_values, compared)),
-        notes=tuple(_notes(published, compared, remarks_at)),
+        rows=tuple(map(_make_values, compared)),
+        notes=tuple(_write_notes(published, compared, remarks_at)),
     )
 
 
-def to_markdown(published: PublishedTable, findings: Findings) -> str:
+def to_markdown(published: PublishedTable, findings: StudyResults) -> str:
     """The comparison as GitHub Markdown; what makes it another experiment than the paper's stands first, in bold."""
-    plain = dataclasses.replace(to_table(published, findings), caption=" ".join(_caption(published, findings.records)))
+    plain = dataclasses.replace(
+        to_table(published, findings), caption=" ".join(_write_caption(published, findings.records))
+    )
     heading, _, rest = rendering.to_markdown(plain, heading="#").partition("\n\n")
-    departures = (f"**{rendering.markdown(sentence)}**" for sentence in _departures(findings.records))
+    departures = (f"**{rendering.escape_markdown(sentence)}**" for sentence in _list_departures(findings.records))
     return "\n\n".join([heading, *departures, rest])
 
 
-def to_json(published: PublishedTable, findings: Findings) -> list[dict[str, Any]]:
+def to_json(published: PublishedTable, findings: StudyResults) -> list[dict[str, Any]]:
     """Plain JSON values; errors and gains are fractions, as everywhere in JSON."""
-    return [{name: _as_fraction(value) for name, value in vars(row).items()} for row in reproduce(published, findings)]
+    return [
+        {name: _as_fraction(value) for name, value in vars(row).items()} for row in compare_table(published, findings)
+    ]
 
 
 def _as_fraction(value: Any) -> Any:
@@ -86,49 +90,53 @@ def _as_fraction(value: Any) -> Any:
     return round(value / 100, 10) if isinstance(value, float) else value
 
 
-def _values(row: Reproduced) -> tuple[Value, ...]:
+def _make_values(row: Reproduced) -> tuple[Value, ...]:
     difference = None if row.ours is None or row.published is None else row.ours - row.published
     ours = EMPTY
     if row.ours is not None:
-        text = _percent(row.ours) if row.half_width is None else f"{_percent(row.ours)} ± {_percent(row.half_width)}"
+        text = (
+            _format_printed(row.ours)
+            if row.half_width is None
+            else f"{_format_printed(row.ours)} ± {_format_printed(row.half_width)}"
+        )
         half = None if row.half_width is None else row.half_width / 100
         low, high = (None, None) if half is None else (row.ours / 100 - half, row.ours / 100 + half)
         ours = Value(text, row.ours / 100, runs=row.runs, low=low, high=high)
     return (
         Value(row.model),
-        _number(row.published),
+        _make_number(row.published),
         ours,
-        _number(difference, sign=True),
-        _number(row.published_gain, sign=True),
-        _gain(row),
+        _make_number(difference, sign=True),
+        _make_number(row.published_gain, sign=True),
+        _make_gain(row),
         Value(str(row.seeds or formatting.NONE), row.seeds),
         Value(row.outcome),
         Value(row.cell or formatting.NONE),
     )
 
 
-def _gain(row: Reproduced) -> Value:
+def _make_gain(row: Reproduced) -> Value:
     if row.gain is None:
         return EMPTY
-    text = formatting.points(row.gain / 100)
+    text = formatting.format_points(row.gain / 100)
     if row.gain_half_width is None or row.gain_interval is None:
         return Value(text, row.gain / 100)
     low, high = (bound / 100 for bound in row.gain_interval)
-    return Value(f"{text} ± {_percent(row.gain_half_width)}", row.gain / 100, low=low, high=high)
+    return Value(f"{text} ± {_format_printed(row.gain_half_width)}", row.gain / 100, low=low, high=high)
 
 
-def _number(percent: float | None, *, sign: bool = False) -> Value:
+def _make_number(percent: float | None, *, sign: bool = False) -> Value:
     if percent is None:
         return EMPTY
-    return Value(formatting.points(percent / 100) if sign else _percent(percent), percent / 100)
+    return Value(formatting.format_points(percent / 100) if sign else _format_printed(percent), percent / 100)
 
 
-def _percent(percent: float) -> str:
+def _format_printed(percent: float) -> str:
     """With the two decimals that the papers print."""
-    return formatting.percent(percent / 100)
+    return formatting.format_percent(percent / 100)
 
 
-def _departures(records: Records) -> Iterator[str]:
+def _list_departures(records: Records) -> Iterator[str]:
     """What makes the study another experiment than the paper's."""
     study = records.study
     if study.get("profile"):
@@ -137,11 +145,11 @@ def _departures(records: Records) -> Iterator[str]:
         yield f"{taken} stands in for {dataset}."
 
 
-def _caption(published: PublishedTable, records: Records) -> Iterator[str]:
+def _write_caption(published: PublishedTable, records: Records) -> Iterator[str]:
     """What the figures are."""
     name = {"test_top1_error": "top-1", "test_top5_error": "top-5"}[records.metric]
     over = "the baseline" if published.reference.name == BASELINE else published.reference.label
-    half = f"half the {formatting.level(records.alpha)} interval"
+    half = f"half the {formatting.format_level(records.alpha)} interval"
     yield (
         f"Test {name} error; ours: mean ± {half} over seeds. Gains in percentage points over {over}, positive is "
         "better."
@@ -155,7 +163,7 @@ def _caption(published: PublishedTable, records: Records) -> Iterator[str]:
         yield f"The published rows are not comparable with each other: {published.not_comparable}"
 
 
-def _notes(published: PublishedTable, rows: list[Reproduced], remarks_at: str) -> Iterator[str]:
+def _write_notes(published: PublishedTable, rows: list[Reproduced], remarks_at: str) -> Iterator[str]:
     for row in rows:
         if row.reason:
             yield f"{row.model}: {row.reason}"

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from analysis.formatting import NONE, plural
+from analysis.formatting import NONE, format_plural
 from analysis.tables import Column, Table, Value, latex
 
 Links = Callable[[str], str | None]  # of a run id: the address of its page; None: it has none
@@ -36,7 +36,7 @@ Plain = str | float | int | bool | None
 def to_html(table: Table, *, links: Links) -> str:
     """A <figure>; names are escaped. The class names are listed above."""
     head = "".join(
-        f'<th scope="col" data-key="{escape(column.key)}"{_class("num" if column.numeric else "")}>'
+        f'<th scope="col" data-key="{escape(column.key)}"{_class_attribute("num" if column.numeric else "")}>'
         f"{escape(column.name)}</th>"
         for column in table.columns
     )
@@ -58,7 +58,7 @@ def to_html(table: Table, *, links: Links) -> str:
     )
 
 
-def _class(*names: str) -> str:
+def _class_attribute(*names: str) -> str:
     given = " ".join(filter(None, names))
     return f' class="{given}"' if given else ""
 
@@ -68,7 +68,7 @@ def _html_cell(column: Column, value: Value, links: Links) -> str:
     sort = f' data-sort="{number}"' if column.numeric else ""
     text = f"<strong>{escape(value.text)}</strong>" if value.bold else escape(value.text)
     detail = f' <small class="detail">{escape(value.detail)}</small>' if value.detail else ""
-    shown = _class("num" if column.numeric else "", "best" if value.bold else "")
+    shown = _class_attribute("num" if column.numeric else "", "best" if value.bold else "")
     return f"<td{shown}{sort}>{text}{detail}{_html_runs(value.runs, links)}</td>"
 
 
@@ -79,27 +79,27 @@ def _html_runs(runs: Sequence[str], links: Links) -> str:
     for number, run in enumerate(runs, 1):
         address = links(run)
         listed.append(f'<a href="{escape(address)}">{number}</a>' if address else f"<code>{escape(run)}</code>")
-    return f'<details class="runs"><summary>{plural(len(runs), "run")}</summary>{" ".join(listed)}</details>'
+    return f'<details class="runs"><summary>{format_plural(len(runs), "run")}</summary>{" ".join(listed)}</details>'
 
 
 def to_markdown(table: Table, heading: str = "##") -> str:
     """GitHub Markdown under a heading; a value's detail stands behind it in small print."""
-    lines = [f"{heading} {markdown(table.title)}", ""]
-    lines += [markdown(table.caption), ""] if table.caption else []
+    lines = [f"{heading} {escape_markdown(table.title)}", ""]
+    lines += [escape_markdown(table.caption), ""] if table.caption else []
     if table.rows:
-        lines.append("| " + " | ".join(markdown(column.name) for column in table.columns) + " |")
+        lines.append("| " + " | ".join(escape_markdown(column.name) for column in table.columns) + " |")
         lines.append("|" + "|".join("--:" if column.numeric else ":--" for column in table.columns) + "|")
         lines += ["| " + " | ".join(map(_markdown_cell, row)) + " |" for row in table.rows] + [""]
-    lines += [*(f"- {markdown(note)}" for note in table.notes), ""] if table.notes else []
+    lines += [*(f"- {escape_markdown(note)}" for note in table.notes), ""] if table.notes else []
     return "\n".join(lines)
 
 
 def _markdown_cell(value: Value) -> str:
-    text = f"**{markdown(value.text)}**" if value.bold else markdown(value.text)
-    return f"{text} <sub>{markdown(value.detail)}</sub>" if value.detail else text
+    text = f"**{escape_markdown(value.text)}**" if value.bold else escape_markdown(value.text)
+    return f"{text} <sub>{escape_markdown(value.detail)}</sub>" if value.detail else text
 
 
-def markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Names are data: no HTML, no table bars, no emphasis, one line."""
     for character in "\\`*_|[]~#":
         text = text.replace(character, "\\" + character)
@@ -120,7 +120,7 @@ def to_csv(table: Table) -> str:
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    keys = _keys(table)
+    keys = _list_keys(table)
     writer.writerow(keys)
     for row in _plain_rows(table):
         writer.writerow([_csv_cell(row[key]) for key in keys])
@@ -143,19 +143,19 @@ def to_json(table: Table) -> str:
     return json.dumps(_plain_rows(table), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _keys(table: Table) -> list[str]:
+def _list_keys(table: Table) -> list[str]:
     """The columns' keys, each followed by those of the intervals, details and marks that its values have."""
     keys = []
     for index, column in enumerate(table.columns):
         keys.append(column.key)
-        keys += [f"{column.key}{part}" for part in _PARTS if any(_has(row[index], part) for row in table.rows)]
+        keys += [f"{column.key}{part}" for part in _PARTS if any(_has_part(row[index], part) for row in table.rows)]
     return keys
 
 
 _PARTS = ("_low", "_high", "_detail", "_bold")
 
 
-def _has(value: Value, part: str) -> bool:
+def _has_part(value: Value, part: str) -> bool:
     if part == "_bold":
         return value.bold
     if part == "_detail":
@@ -164,21 +164,21 @@ def _has(value: Value, part: str) -> bool:
 
 
 def _plain_rows(table: Table) -> list[dict[str, Plain]]:
-    keys = _keys(table)
+    keys = _list_keys(table)
     rows = []
     for row in table.rows:
         plain: dict[str, Plain] = {}
         for column, value in zip(table.columns, row, strict=True):
             text = None if value.text in ("", NONE) else value.text
-            number = None if value.number is None else _finite(value.number)
+            number = None if value.number is None else _drop_infinite(value.number)
             plain[column.key] = text if number is None else number
             parts = (value.low, value.high, value.detail or None, value.bold)
             plain |= {f"{column.key}{part}": own for part, own in zip(_PARTS, parts, strict=True)}
-        rows.append({key: _finite(own) if isinstance(own := plain[key], float) else own for key in keys})
+        rows.append({key: _drop_infinite(own) if isinstance(own := plain[key], float) else own for key in keys})
     return rows
 
 
-def _finite(number: float | int) -> float | int | None:
+def _drop_infinite(number: float | int) -> float | int | None:
     """JSON has no infinities; they stay in the text."""
     return number if math.isfinite(number) else None
 
@@ -194,7 +194,7 @@ _FORMS: dict[str, tuple[str, Callable[[Table], str]]] = {
 FORMATS = tuple(_FORMS)
 
 
-def write(tables: Iterable[Table], folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+def write_tables(tables: Iterable[Table], folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
     """Every table as `<id>.md`, `.tex`, `.csv` and `.json` in `folder` (made if missing), each replaced whole.
 
     Raises:

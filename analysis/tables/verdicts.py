@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from analysis import formatting
 from analysis.tables import EMPTY, Column, Table, Value, without_empty
-from analysis.tables.leaderboard import decimals, difference_value, metric_name
-from analysis.verdicts.cell_rows import Row, place, standings
+from analysis.tables.leaderboard import choose_board_decimals, difference_value, metric_name
+from analysis.verdicts.cell_rows import Row, build_cell_rows, row_cell
 from analysis.verdicts.model import Verdict
-from analysis.verdicts.results import CellName, Findings, cell_name
+from analysis.verdicts.results import CellName, StudyResults, cell_name
 
 _COLUMNS = (
     Column("dataset", "dataset"),
@@ -31,14 +31,14 @@ _COLUMNS = (
 _OPTIONAL = frozenset({"bootstrap", "probability_better", "equivalence_p", "seed_correlation"})
 
 
-def verdicts(findings: Findings) -> list[Table]:
+def build_verdicts(findings: StudyResults) -> list[Table]:
     """One table of all non-baseline cells, in the order of the plan; nothing where there is none."""
     if not findings.verdicts:
         return []
-    rows: dict[CellName, Row] = {place(row): row for row in standings(findings)}
-    digits = decimals(list(rows.values()))
+    rows: dict[CellName, Row] = {row_cell(row): row for row in build_cell_rows(findings)}
+    digits = choose_board_decimals(list(rows.values()))
     columns, shown = without_empty(
-        _COLUMNS, [_values(one, rows[cell_name(one)], digits) for one in findings.verdicts], _OPTIONAL
+        _COLUMNS, [_make_values(one, rows[cell_name(one)], digits) for one in findings.verdicts], _OPTIONAL
     )
     records = findings.records
     table = Table(
@@ -46,12 +46,12 @@ def verdicts(findings: Findings) -> list[Table]:
         title="Verdicts",
         caption=(
             f"Paired difference in test {metric_name(records)} error to the baseline, in percentage points, with its "
-            f"{formatting.level(records.alpha)} interval; positive is better. p: of the test that "
+            f"{formatting.format_level(records.alpha)} interval; positive is better. p: of the test that "
             "decides at this number "
             "of seeds; Holm-adjusted over every non-baseline cell of the study. Bootstrap: the mean difference's BCa "
             "interval, from 10 seeds on; it decides nothing. Sees: the smallest mean difference "
-            f"that so many seeds see with power 0.8; seeds needed: to see {formatting.size(records.rope)} pp. Seed "
-            "correlation: of baseline's and variant's errors over the seeds."
+            f"that so many seeds see with power 0.8; seeds needed: to see {formatting.format_size(records.rope)} pp. "
+            "Seed correlation: of baseline's and variant's errors over the seeds."
         ),
         columns=columns,
         rows=shown,
@@ -59,13 +59,17 @@ def verdicts(findings: Findings) -> list[Table]:
     return [table]
 
 
-def _values(one: Verdict, row: Row, digits: int) -> tuple[Value, ...]:
+def _make_values(one: Verdict, row: Row, digits: int) -> tuple[Value, ...]:
     better = one.probability_better
     chance = EMPTY
     if better is not None:
         value, low, high = better
         chance = Value(f"{value:.2f}", value, detail=f"[{low:.2f} .. {high:.2f}]", low=low, high=high)
-    sees = EMPTY if one.smallest_effect is None else Value(formatting.size(one.smallest_effect), one.smallest_effect)
+    sees = (
+        EMPTY
+        if one.smallest_effect is None
+        else Value(formatting.format_size(one.smallest_effect), one.smallest_effect)
+    )
     correlation = EMPTY if one.seed_correlation is None else Value(f"{one.seed_correlation:.2f}", one.seed_correlation)
     return (
         Value(one.dataset),
@@ -74,26 +78,26 @@ def _values(one: Verdict, row: Row, digits: int) -> tuple[Value, ...]:
         Value(one.verdict),
         difference_value(row, digits),
         Value(str(one.seeds), one.seeds),
-        _count(one.wins),
+        _make_count_value(one.wins),
         Value(formatting.p_value(one.p_value), one.p_value),
         Value(formatting.p_value(one.p_adjusted), one.p_adjusted),
         Value(one.test or formatting.NONE),
-        _bootstrap(one, digits),
+        _make_bootstrap_value(one, digits),
         chance,
         Value(formatting.p_value(one.equivalence_p), one.equivalence_p),
         sees,
-        _count(one.seeds_needed),
+        _make_count_value(one.seeds_needed),
         correlation,
         Value("; ".join((one.reason, *one.warnings))),
     )
 
 
-def _bootstrap(one: Verdict, digits: int) -> Value:
+def _make_bootstrap_value(one: Verdict, digits: int) -> Value:
     if one.bootstrap is None:
         return EMPTY
     low, high = one.bootstrap
-    return Value(f"[{formatting.interval(low, high, digits)}]", one.mean_difference, low=low, high=high)
+    return Value(f"[{formatting.format_interval(low, high, digits)}]", one.mean_difference, low=low, high=high)
 
 
-def _count(number: int | None) -> Value:
+def _make_count_value(number: int | None) -> Value:
     return EMPTY if number is None else Value(str(number), number)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.formatting import NONE, plural
+from analysis.formatting import NONE, format_plural
 from analysis.records.model import AUDITED, CellResults, Group
 from suite.core.records import FINISHED, Record
 
@@ -18,11 +18,11 @@ _SHORT = frozenset({*_SINCE, "split"})  # digests, shown by their beginning
 # One value per cell: what was spent in the search.
 _SEARCH: dict[str, Callable[[CellResults], object]] = {
     "search trials": lambda cell: sum(trial.status in FINISHED for trial in cell.search),
-    "search epochs": lambda cell: _joined({_text(trial.epochs) for trial in cell.search}),
+    "search epochs": lambda cell: _join_values({_format_value(trial.epochs) for trial in cell.search}),
 }
 
 
-def unequal(cell: CellResults, baseline: CellResults, name: str = "baseline", first_draws: int = 0) -> list[str]:
+def find_unequal(cell: CellResults, baseline: CellResults, name: str = "baseline", first_draws: int = 0) -> list[str]:
     """What differs between a cell and its baseline: `threads 4, baseline 2`; empty when the budgets are equal.
 
     Args:
@@ -37,33 +37,36 @@ def unequal(cell: CellResults, baseline: CellResults, name: str = "baseline", fi
     if any(trial.test_reads for trials in (cell.search, baseline.search) for trial in trials):
         found.append("the search read the test set")
     found += _unequal_rungs(cell, baseline, name) + _unequal_draws(cell, baseline, name, first_draws)
-    own_seeds, other_seeds = cell.by_seed(), baseline.by_seed()
+    own_seeds, other_seeds = cell.records_by_seed(), baseline.records_by_seed()
     for field, label in AUDITED.items():
         for seed in sorted(own_seeds.keys() & other_seeds.keys()):
             pair = own_seeds[seed], other_seeds[seed]
-            if all(one.status == "completed" for one in pair) and _differ(*pair, field):
-                own, other = (value.replace(NONE, "not recorded") for value in (_value(one, field) for one in pair))
+            if all(one.status == "completed" for one in pair) and _is_different(*pair, field):
+                own, other = (
+                    value.replace(NONE, "not recorded") for value in (_read_value(one, field) for one in pair)
+                )
                 found.append(f"{label} {own}, {name} {other}")
                 break  # one seed is enough to name it
     return found
 
 
-def _differ(own: Record, other: Record, field: str) -> bool:
+def _is_different(own: Record, other: Record, field: str) -> bool:
     values = {getattr(own, field), getattr(other, field)}
     return len(values) == 2 and not (field in _SINCE and "" in values)
 
 
-def rungs(cell: CellResults) -> tuple[int, ...]:
+def list_rungs(cell: CellResults) -> tuple[int, ...]:
     """After how many epochs ASHA stopped search trials of the cell."""
     return tuple(sorted({trial.epochs_run for trial in cell.search if trial.status == "stopped"}))
 
 
 def _unequal_rungs(cell: CellResults, baseline: CellResults, name: str) -> list[str]:
     """The stops of both must fit one set of rungs, grace * reduction^i; which of them were used may differ."""
-    own, other = rungs(cell), rungs(baseline)
+    own, other = list_rungs(cell), list_rungs(baseline)
     if not own or not other or _one_ladder({*own, *other}):
         return []
-    return [f"search trials were stopped after {_listed(own)} epochs, {name} {_listed(other)}: not one set of rungs"]
+    stopped = f"{_format_numbers(own)} epochs, {name} {_format_numbers(other)}"
+    return [f"search trials were stopped after {stopped}: not one set of rungs"]
 
 
 def _one_ladder(stops: set[int]) -> bool:
@@ -80,15 +83,15 @@ def _one_ladder(stops: set[int]) -> bool:
     return False
 
 
-def planned_draws(study: Mapping[str, Any]) -> int:
+def count_shared_draws(study: Mapping[str, Any]) -> int:
     """How many search trials of every cell begin with the draws that all cells share; 0: the study doesn't say."""
     return min(int(study.get("first_draws") or 0), int(study.get("search_trials") or 0))
 
 
 def _unequal_draws(cell: CellResults, baseline: CellResults, name: str, first_draws: int) -> list[str]:
     """The first draws must agree on what both search. What a cell's variant sets itself has one value throughout."""
-    own, other = _draws(cell), _draws(baseline)
-    shared = [knob for knob in _searched(own) if knob in _searched(other)]
+    own, other = _read_draws(cell), _read_draws(baseline)
+    shared = [knob for knob in _find_searched(own) if knob in _find_searched(other)]
     for index in range(first_draws):
         if index in own and index in other:
             for knob in shared:
@@ -98,13 +101,13 @@ def _unequal_draws(cell: CellResults, baseline: CellResults, name: str, first_dr
     return []
 
 
-def _draws(cell: CellResults) -> dict[int, dict[str, str]]:
+def _read_draws(cell: CellResults) -> dict[int, dict[str, str]]:
     """By index of the search trial: its hyperparameters, parsed from `lr=0.003, sire.lambda=0.1`."""
     parts = {trial.seed: [part.partition("=") for part in trial.hyperparameters.split(", ")] for trial in cell.search}
     return {index: {knob: value for knob, sign, value in found if sign} for index, found in parts.items()}
 
 
-def _searched(draws: Mapping[int, Mapping[str, str]]) -> list[str]:
+def _find_searched(draws: Mapping[int, Mapping[str, str]]) -> list[str]:
     """Hyperparameters that took more than one value."""
     values: dict[str, set[str]] = {}
     for draw in draws.values():
@@ -113,12 +116,14 @@ def _searched(draws: Mapping[int, Mapping[str, str]]) -> list[str]:
     return [knob for knob, found in values.items() if len(found) > 1]
 
 
-def table(cell: CellResults) -> dict[str, str]:
+def budget_table(cell: CellResults) -> dict[str, str]:
     """What the cell was given, by name, for the report; several values are listed."""
-    done = _done(cell)
-    given = {name: _text(value(cell)) for name, value in _SEARCH.items()}
+    done = _list_completed(cell)
+    given = {name: _format_value(value(cell)) for name, value in _SEARCH.items()}
     given["confirm seeds"] = f"{len(done)} of {len(cell.expected)}"
-    return given | {name: _joined({_value(trial, field) for trial in done}) for field, name in AUDITED.items()}
+    return given | {
+        name: _join_values({_read_value(trial, field) for trial in done}) for field, name in AUDITED.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,7 @@ class AuditSummary:
         given = {name for name, _ in self.shared} - {*_SEARCH, "confirm seeds"}
         return bool(self.unknown) and not (given or self.by_group or self.unequal)
 
-    def sentences(self) -> list[str]:
+    def list_sentences(self) -> list[str]:
         """The summary as people read it, the most important first."""
         had = "cell had" if self.total == 1 else "cells had"
         facts = ", ".join(f"{name} {value}" for name, value in self.shared)
@@ -161,7 +166,7 @@ class AuditSummary:
         return told + list(self.notes)
 
 
-def summarise(arranged: Sequence[Group], study: Mapping[str, Any] | None = None) -> AuditSummary:
+def summarise_audit(arranged: Sequence[Group], study: Mapping[str, Any] | None = None) -> AuditSummary:
     """The audit at the top of a report.
 
     Args:
@@ -172,9 +177,11 @@ def summarise(arranged: Sequence[Group], study: Mapping[str, Any] | None = None)
     wrong = [
         (f"{cell.dataset} / {cell.backbone} / {cell.label}", "; ".join(found))
         for cell, group in cells
-        if (found := _faults(cell, group, planned_draws(described)))
+        if (found := _find_faults(cell, group, count_shared_draws(described)))
     ]
-    given = [[_given(cell) for cell in group.cells if not cell.refused and _done(cell)] for group in arranged]
+    given = [
+        [_list_given(cell) for cell in group.cells if not cell.refused and _list_completed(cell)] for group in arranged
+    ]
     given = [group for group in given if group]
     shared, by_group, unknown = list(_search_facts(arranged, described)), [], []
     for name in dict.fromkeys(name for group in given for one in group for name in one):
@@ -187,39 +194,39 @@ def summarise(arranged: Sequence[Group], study: Mapping[str, Any] | None = None)
             by_group.append(name)
     return AuditSummary(
         len(cells) - len(wrong), len(cells), tuple(shared), tuple(by_group), tuple(wrong), tuple(unknown),
-        tuple(_looks(described)),
+        tuple(_describe_looks(described)),
     )  # fmt: skip
 
 
-def _faults(cell: CellResults, group: Group, first_draws: int) -> list[str]:
+def _find_faults(cell: CellResults, group: Group, first_draws: int) -> list[str]:
     baseline = group.baseline
     if baseline is None:
         return [group.without_baseline]
     short = [
-        f"{prefix}{len(_done(one))} of {plural(len(one.expected), 'seed')} completed"
+        f"{prefix}{len(_list_completed(one))} of {format_plural(len(one.expected), 'seed')} completed"
         for prefix, one in (("", cell), ("baseline: ", baseline))
-        if len(_done(one)) < len(one.expected) or not one.expected
+        if len(_list_completed(one)) < len(one.expected) or not one.expected
     ]
-    return short + unequal(cell, baseline, first_draws=first_draws)
+    return short + find_unequal(cell, baseline, first_draws=first_draws)
 
 
-def _given(cell: CellResults) -> dict[str, str]:
+def _list_given(cell: CellResults) -> dict[str, str]:
     """`table` with the number of seeds as such and without digests, which say nothing to people."""
     digests = {AUDITED[field] for field in _SHORT}
-    own = {name: value for name, value in table(cell).items() if name not in digests}
+    own = {name: value for name, value in budget_table(cell).items() if name not in digests}
     if own["search trials"] == "0":
         own.pop("search epochs")
-    return {name: str(len(_done(cell))) if name == "confirm seeds" else value for name, value in own.items()}
+    return {name: str(len(_list_completed(cell))) if name == "confirm seeds" else value for name, value in own.items()}
 
 
 def _search_facts(arranged: Sequence[Group], study: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    if draws := planned_draws(study):
+    if draws := count_shared_draws(study):
         yield "first draws", f"{draws} alike"
-    if stops := {stop for group in arranged for cell in group.cells for stop in rungs(cell)}:
-        yield "rungs", f"after {_listed(sorted(stops))} epochs"
+    if stops := {stop for group in arranged for cell in group.cells for stop in list_rungs(cell)}:
+        yield "rungs", f"after {_format_numbers(sorted(stops))} epochs"
 
 
-def _looks(study: Mapping[str, Any]) -> Iterable[str]:
+def _describe_looks(study: Mapping[str, Any]) -> Iterable[str]:
     planned, taken = int(study.get("looks") or 1), int(study.get("looks_taken") or 0)
     if planned > 1:
         yield f"The study planned {planned} looks at its results and splits alpha over them."
@@ -228,26 +235,26 @@ def _looks(study: Mapping[str, Any]) -> Iterable[str]:
         yield f"{late}. Alpha is split over the planned ones alone, so a false HELPS or HURTS is likelier than alpha."
 
 
-def _done(cell: CellResults) -> list[Record]:
+def _list_completed(cell: CellResults) -> list[Record]:
     return [trial for trial in cell.confirm if trial.status == "completed"]
 
 
-def _value(trial: Record, field: str) -> str:
+def _read_value(trial: Record, field: str) -> str:
     value = getattr(trial, field)
     if field in _SHORT:
         return str(value)[:8] or NONE
     if field == "micro_batch" and value is None and trial.batch is not None:
         return "whole"
-    return _text(value)
+    return _format_value(value)
 
 
-def _text(value: object) -> str:
+def _format_value(value: object) -> str:
     return NONE if value is None or value == "" else str(value)
 
 
-def _joined(values: set[str]) -> str:
+def _join_values(values: set[str]) -> str:
     return ", ".join(sorted(values)) or NONE
 
 
-def _listed(numbers: Iterable[int]) -> str:
+def _format_numbers(numbers: Iterable[int]) -> str:
     return ", ".join(map(str, numbers))

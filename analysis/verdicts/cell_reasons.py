@@ -5,11 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from analysis.formatting import interval, level, p_is, percent, plural, points, ranges, size
+from analysis.formatting import (
+    format_interval,
+    format_level,
+    format_percent,
+    format_plural,
+    format_points,
+    format_ranges,
+    format_size,
+    p_is,
+)
 from analysis.records.model import CellResults, Records
 from analysis.stats import paired
 from analysis.stats.paired import BY_PROBABILITY, BY_SIGN_FLIP, WITH_EQUIVALENCE, WITH_SIGN_FLIP, Differences
-from analysis.verdicts.model import Terms, Verdict
+from analysis.verdicts.model import TestSettings, Verdict
 
 WORTH_HAVING = 0.75  # P(variant better), Bouthillier et al. 2021
 _BY_CHANCE = 2.0  # binomial standard errors of a test part's error: exceeded in 1 of 44 test parts
@@ -17,51 +26,53 @@ _BY_CHANCE = 2.0  # binomial standard errors of a test part's error: exceeded in
 
 def alpha_in_words(records: Records) -> str:
     """`alpha 0.05`, `alpha 0.05 split over 2 looks: 0.025 at each`."""
-    return _alpha(Terms.of(records, 1))
+    return _format_alpha(TestSettings.of(records, 1))
 
 
-def _alpha(terms: Terms) -> str:
+def _format_alpha(terms: TestSettings) -> str:
     whole = f"alpha {terms.alpha * terms.looks:.3g}"
     return whole if terms.looks == 1 else f"{whole} split over {terms.looks} looks: {terms.alpha:.3g} at each"
 
 
-def corrected(p: float | None, family: int, noun: str = "cell") -> str:
+def corrected_text(p: float | None, family: int, noun: str = "cell") -> str:
     """`p = 0.012 after Holm's correction for 5 cells`; a family of one needs no correction."""
-    return p_is(p) if family == 1 else f"{p_is(p)} after Holm's correction for {plural(family, noun)}"
+    return p_is(p) if family == 1 else f"{p_is(p)} after Holm's correction for {format_plural(family, noun)}"
 
 
-def between(low: float, high: float, terms: Terms) -> str:
-    return f"{level(terms.alpha)} CI {interval(low, high)} pp"
+def ci_text(low: float, high: float, terms: TestSettings) -> str:
+    return f"{format_level(terms.alpha)} CI {format_interval(low, high)} pp"
 
 
-def found(facts: Verdict, terms: Terms) -> str:
+def significant_text(facts: Verdict, terms: TestSettings) -> str:
     """The reason of HELPS and HURTS."""
     mean, low, high = facts.mean_difference or 0.0, facts.ci_low or 0.0, facts.ci_high or 0.0
     direction = "lower" if mean > 0 else "higher"
-    tests = f"{facts.test}, {corrected(facts.p_adjusted, terms.family)}, {facts.seeds} seeds"
+    tests = f"{facts.test}, {corrected_text(facts.p_adjusted, terms.family)}, {facts.seeds} seeds"
     small = _too_small(facts, terms)
     text = (
-        f"error {percent(abs(mean))} pp {direction} than the baseline's; {between(low, high, terms)} ({tests}){small}"
+        f"error {format_percent(abs(mean))} pp {direction} than the baseline's; {ci_text(low, high, terms)} ({tests})"
     )
-    return text + looked(terms)
+    return text + small + looks_note(terms)
 
 
-def _too_small(facts: Verdict, terms: Terms) -> str:
-    return f"; too small to matter (within ±{size(terms.rope)} pp)" if facts.too_small else ""
+def _too_small(facts: Verdict, terms: TestSettings) -> str:
+    return f"; too small to matter (within ±{format_size(terms.rope)} pp)" if facts.too_small else ""
 
 
-def equivalent(facts: Verdict, terms: Terms) -> str:
-    within = f"within ±{size(terms.rope)} pp of the baseline (equivalence test, TOST, {p_is(facts.equivalence_p)})"
-    shown = between(facts.ci_low or 0.0, facts.ci_high or 0.0, terms)
-    return f"{within}; {shown}, {facts.seeds} seeds{looked(terms)}"
+def equivalent_text(facts: Verdict, terms: TestSettings) -> str:
+    within = (
+        f"within ±{format_size(terms.rope)} pp of the baseline (equivalence test, TOST, {p_is(facts.equivalence_p)})"
+    )
+    shown = ci_text(facts.ci_low or 0.0, facts.ci_high or 0.0, terms)
+    return f"{within}; {shown}, {facts.seeds} seeds{looks_note(terms)}"
 
 
-def undecided(facts: Verdict, differences: Differences, objection: str, terms: Terms) -> str:
+def undecided_text(facts: Verdict, differences: Differences, objection: str, terms: TestSettings) -> str:
     """The reason of NOT ENOUGH EVIDENCE: the interval, what speaks against a verdict, what would be enough."""
     wins = f"{facts.wins}/{facts.seeds} wins" if facts.seeds < WITH_EQUIVALENCE else ""
-    shown = between(facts.ci_low or 0.0, facts.ci_high or 0.0, terms)
+    shown = ci_text(facts.ci_low or 0.0, facts.ci_high or 0.0, terms)
     scattered = too_scattered(differences, terms.rope)
-    return "; ".join(filter(None, (shown, wins, objection, scattered, _enough(facts, terms)))) + looked(terms)
+    return "; ".join(filter(None, (shown, wins, objection, scattered, _enough_text(facts, terms)))) + looks_note(terms)
 
 
 def too_scattered(differences: Differences, rope: float, always: int = BY_SIGN_FLIP, noun: str = "seeds") -> str:
@@ -76,11 +87,11 @@ def too_scattered(differences: Differences, rope: float, always: int = BY_SIGN_F
         return ""
     if abs(float(differences.mean())) >= rope:
         return ""
-    spread = size(paired.spread(differences))
+    spread = format_size(paired.compute_spread(differences))
     return f"{noun} scatter too widely (sd {spread} pp) for an equivalence test below {always} {noun}"
 
 
-def objection(facts: Verdict, differences: Differences, terms: Terms) -> str | None:
+def why_undecided(facts: Verdict, differences: Differences, terms: TestSettings) -> str | None:
     """Why the cell is neither HELPS nor HURTS, as a part of a sentence ('' when the interval says it); None: it is.
 
     The sign-flip test has to agree unadjusted: neither the family nor the looks correct its level.
@@ -91,7 +102,7 @@ def objection(facts: Verdict, differences: Differences, terms: Terms) -> str | N
     if facts.p_adjusted is None or facts.p_adjusted >= terms.alpha:
         if facts.p_value is not None and facts.p_value >= terms.alpha:
             return f"the {facts.test} test has {p_is(facts.p_value)}"
-        return corrected(facts.p_adjusted, terms.family)
+        return corrected_text(facts.p_adjusted, terms.family)
     if WITH_SIGN_FLIP <= facts.seeds < BY_SIGN_FLIP:
         flip = paired.sign_flip(differences)
         if flip >= terms.alpha * terms.looks:
@@ -106,39 +117,39 @@ def objection(facts: Verdict, differences: Differences, terms: Terms) -> str | N
     return None
 
 
-def _enough(facts: Verdict, terms: Terms) -> str:
+def _enough_text(facts: Verdict, terms: TestSettings) -> str:
     """`5 seeds can only see >= 0.8 pp; 7 more seeds would see 0.5 pp`."""
-    seeds, rope = facts.seeds, size(terms.rope)
-    impossible = paired.unattainable(seeds, terms.family, terms.alpha, terms.looks)
+    seeds, rope = facts.seeds, format_size(terms.rope)
+    impossible = paired.describe_unattainable(seeds, terms.family, terms.alpha, terms.looks)
     if impossible:
         return impossible
-    sees = f"{seeds} seeds can only see >= {size(facts.smallest_effect or 0.0)} pp"
+    sees = f"{seeds} seeds can only see >= {format_size(facts.smallest_effect or 0.0)} pp"
     if facts.seeds_needed is None:
         return f"{sees}; more than {paired.MOST_SEEDS} seeds would be needed to see {rope} pp"
     if facts.seeds_needed > seeds:
-        return f"{sees}; {plural(facts.seeds_needed - seeds, 'more seed')} would see {rope} pp"
-    return f"{seeds} seeds see >= {size(facts.smallest_effect or 0.0)} pp"
+        return f"{sees}; {format_plural(facts.seeds_needed - seeds, 'more seed')} would see {rope} pp"
+    return f"{seeds} seeds see >= {format_size(facts.smallest_effect or 0.0)} pp"
 
 
-def without_spread(facts: Verdict, decided: bool, terms: Terms) -> str:
+def without_spread(facts: Verdict, decided: bool, terms: TestSettings) -> str:
     """Of a cell with the same difference in every seed, where the sign-flip test alone decides."""
     mean, seeds = facts.mean_difference or 0.0, facts.seeds
-    text = f"{points(mean)} pp in each of {seeds} seeds, so the t test has no spread to go by"
+    text = f"{format_points(mean)} pp in each of {seeds} seeds, so the t test has no spread to go by"
     if decided:
-        tested = corrected(facts.p_adjusted, terms.family)
-        return f"{text}; sign-flip, {tested}{_too_small(facts, terms)}{looked(terms)}"
+        tested = corrected_text(facts.p_adjusted, terms.family)
+        return f"{text}; sign-flip, {tested}{_too_small(facts, terms)}{looks_note(terms)}"
     enough = paired.seeds_for_sign_flip(terms.family, terms.alpha)
-    more = f"; {plural(enough - seeds, 'more seed')} could" if enough > seeds else ""
+    more = f"; {format_plural(enough - seeds, 'more seed')} could" if enough > seeds else ""
     shown = "" if facts.p_value is None else f" ({p_is(facts.p_value)})"
-    return f"{text}; {seeds} seeds cannot decide by sign-flip{shown}{more}{looked(terms)}"
+    return f"{text}; {seeds} seeds cannot decide by sign-flip{shown}{more}{looks_note(terms)}"
 
 
-def looked(terms: Terms) -> str:
+def looks_note(terms: TestSettings) -> str:
     """`; alpha 0.05 split over 2 looks: 0.025 at each`, where there are several."""
-    return "" if terms.looks == 1 else f"; {_alpha(terms)}"
+    return "" if terms.looks == 1 else f"; {_format_alpha(terms)}"
 
 
-def learned_nothing(cell: CellResults, name: str) -> tuple[str, bool]:
+def find_unlearned(cell: CellResults, name: str) -> tuple[str, bool]:
     """Whether a cell's networks learned anything at all: a warning, '' where they did, and whether it is about all.
 
     A network that always gives one answer has at best the error of the commonest class (`majority_error`). One is taken
@@ -147,7 +158,7 @@ def learned_nothing(cell: CellResults, name: str) -> tuple[str, bool]:
     """
     known = {
         seed: (trial.test_top1_error, trial.majority_error, trial.test_examples or 0)
-        for seed, trial in cell.by_seed().items()
+        for seed, trial in cell.records_by_seed().items()
         if trial.status == "completed"
     }
     rows = {seed: (own, most, images) for seed, (own, most, images) in known.items() if own is not None and most}
@@ -157,14 +168,14 @@ def learned_nothing(cell: CellResults, name: str) -> tuple[str, bool]:
     mean, majority = sum(errors) / len(errors), sum(majorities) / len(majorities)
     if mean >= _chance_level(majority, min(images)):
         chance = f", within the chance of {min(images)} test images" if mean < majority else ""
-        text = f"{name} is no better than always answering the commonest class ({percent(majority)} % error)"
-        return f"{text}: its mean error is {percent(mean)} %{chance}", True
+        text = f"{name} is no better than always answering the commonest class ({format_percent(majority)} % error)"
+        return f"{text}: its mean error is {format_percent(mean)} %{chance}", True
     collapsed = [seed for seed, (own, most, count) in rows.items() if own >= _chance_level(most, count)]
     if not collapsed:
         return "", False
-    some = f"{len(collapsed)} of {plural(len(rows), 'network')} of {name}"
-    text = f"no better than always answering the commonest class ({percent(majority)} % error)"
-    return f"{some} {'is' if len(collapsed) == 1 else 'are'} {text}: seed {ranges(collapsed)}", False
+    some = f"{len(collapsed)} of {format_plural(len(rows), 'network')} of {name}"
+    text = f"no better than always answering the commonest class ({format_percent(majority)} % error)"
+    return f"{some} {'is' if len(collapsed) == 1 else 'are'} {text}: seed {format_ranges(collapsed)}", False
 
 
 def _chance_level(majority: float, images: int) -> float:

@@ -16,7 +16,7 @@ from analysis.records.model import CellResults, Records
 from analysis.stats import paired as statistics
 from analysis.stats.paired import LEAST
 from analysis.verdicts.model import Verdict
-from analysis.verdicts.results import CellName, Findings, cell_name
+from analysis.verdicts.results import CellName, StudyResults, cell_name
 from suite.core.records import Record
 
 Row = dict[str, Any]
@@ -25,7 +25,7 @@ _ROUNDING = 12  # digits: means of the same errors in another order are the same
 
 
 @lru_cache(maxsize=1)  # a study's tables all start from its rows
-def standings(findings: Findings) -> list[Row]:
+def build_cell_rows(findings: StudyResults) -> list[Row]:
     """Rows of plain JSON values, best first within each dataset; errors and differences are fractions.
 
     `rank` is None, and the row stands last, for a cell whose mean would be over another set of seeds, or whose budget
@@ -33,13 +33,13 @@ def standings(findings: Findings) -> list[Row]:
     (see `_mark_best`). `runs`: the MLflow runs of its completed confirm trials; `decoders`: how many reconstructed
     during training, None for none. Read them only: the next caller gets the same.
     """
-    records, ids, decoders = findings.records, run_ids(findings.records), _decoders(findings.records.epochs)
+    records, ids, decoders = findings.records, run_ids(findings.records), _count_decoders(findings.records.epochs)
     by_dataset: dict[str, list[tuple[Row, CellResults]]] = {}
     for group in findings.groups:
-        baseline = list(runs_of(completed(group.baseline), ids)) if group.baseline else []
+        baseline = list(runs_of(list_completed(group.baseline), ids)) if group.baseline else []
         for cell in group.cells:
-            row = _row(cell, findings.by_cell.get(cell_name(cell)), records)
-            row["runs"] = list(runs_of(completed(cell), ids))
+            row = _build_row(cell, findings.by_cell.get(cell_name(cell)), records)
+            row["runs"] = list(runs_of(list_completed(cell), ids))
             row["baseline_runs"] = [] if cell.is_baseline else baseline
             row["decoders"] = max((decoders.get(one.trial_key, 0) for one in (*cell.confirm, *cell.search)), default=0)
             row["decoders"] = row["decoders"] or None
@@ -49,19 +49,19 @@ def standings(findings: Findings) -> list[Row]:
         board.sort(key=lambda item: (not item[0]["comparable"], item[0]["mean_error"] is None, item[0]["mean_error"]))
         ranked = [item for item in board if item[0]["comparable"]]
         means = [row["mean_error"] for row, _ in ranked]
-        for (row, _), rank in zip(ranked, ranks(means, "min"), strict=True):
+        for (row, _), rank in zip(ranked, rank_errors(means, "min"), strict=True):
             row["rank"] = int(rank)
         _mark_best(ranked, records)
         rows += [row for row, _ in board]
     return rows
 
 
-def ranks(errors: Sequence[float], ties: str = "average") -> list[float]:
+def rank_errors(errors: Sequence[float], ties: str = "average") -> list[float]:
     """1 for the lowest error; ties share a rank: their average, or with `min` the best of them (scipy `rankdata`)."""
     return [float(rank) for rank in stats.rankdata(np.round(errors, _ROUNDING), method=ties)]
 
 
-def place(row: Mapping[str, Any]) -> CellName:
+def row_cell(row: Mapping[str, Any]) -> CellName:
     """What names the row's cell."""
     return row["dataset"], row["backbone"], row["variant"], row["settings"]
 
@@ -78,7 +78,7 @@ def run_ids(records: Records) -> dict[str, str]:
     return {key: str(run) for key, run in both if not pd.isna(run) and run}
 
 
-def completed(cell: CellResults) -> list[Record]:
+def list_completed(cell: CellResults) -> list[Record]:
     """The confirm trials that its mean is over."""
     return [trial for trial in cell.confirm if trial.status == "completed"]
 
@@ -87,7 +87,7 @@ def runs_of(trials: Sequence[Record], ids: Mapping[str, str]) -> tuple[str, ...]
     return tuple(ids[trial.trial_key] for trial in trials if trial.trial_key in ids)
 
 
-def _decoders(epochs: pd.DataFrame) -> dict[str, int]:
+def _count_decoders(epochs: pd.DataFrame) -> dict[str, int]:
     """Decoders by trial key, of trials that have any: the reconstruction errors that its first epoch logged."""
     first = epochs[epochs["epoch"] == 1]
     found = first[first["metric"].astype(str).str.startswith(_RECONSTRUCTION)]
@@ -99,8 +99,8 @@ def _decoders(epochs: pd.DataFrame) -> dict[str, int]:
 # -- a row
 
 
-def _row(cell: CellResults, verdict: Verdict | None, records: Records) -> Row:
-    errors, gap = list(cell.errors(records.metric).values()), cell.gap(records.metric)
+def _build_row(cell: CellResults, verdict: Verdict | None, records: Records) -> Row:
+    errors, gap = list(cell.errors_by_seed(records.metric).values()), cell.describe_gap(records.metric)
     full = bool(errors) and not gap
     refused_pair = verdict is not None and verdict.verdict == "NOT COMPARABLE"
     return {
@@ -126,9 +126,9 @@ def _row(cell: CellResults, verdict: Verdict | None, records: Records) -> Row:
         "warnings": list(verdict.warnings) if verdict else [],
         "seeds": len(errors),
         "seeds_expected": len(cell.expected),
-        "parameters": _count(cell, "parameters"),
-        "macs": _count(cell, "macs"),
-        "inference_macs": _count(cell, "inference_macs"),
+        "parameters": _read_count(cell, "parameters"),
+        "macs": _read_count(cell, "macs"),
+        "inference_macs": _read_count(cell, "inference_macs"),
         "train_seconds": _train_seconds(cell),
     }
 
@@ -137,15 +137,15 @@ def half_width(errors: Sequence[float], alpha: float) -> float | None:
     """Half the t interval of the mean; None below 3 values."""
     if len(errors) < LEAST:
         return None
-    return _quantile(alpha, len(errors)) * stdlib.stdev(errors) / math.sqrt(len(errors))
+    return _t_quantile(alpha, len(errors)) * stdlib.stdev(errors) / math.sqrt(len(errors))
 
 
 @lru_cache
-def _quantile(alpha: float, seeds: int) -> float:
+def _t_quantile(alpha: float, seeds: int) -> float:
     return float(stats.t.ppf(1 - alpha / 2, seeds - 1))
 
 
-def _count(cell: CellResults, field: str) -> int | None:
+def _read_count(cell: CellResults, field: str) -> int | None:
     """A count, from any trial of the cell that has it, completed confirm trials first; None when none has it."""
     trials = [*sorted(cell.confirm, key=lambda trial: trial.status != "completed"), *cell.search]
     return next((value for value in (getattr(trial, field) for trial in trials) if value is not None), None)
@@ -164,19 +164,19 @@ def _mark_best(board: list[tuple[Row, CellResults]], records: Records) -> None:
     3 seeds nothing can be told apart, so nothing is bold. The best was picked on these numbers: bold is a reading aid,
     the verdicts are the tests.
     """
-    if not board or len(board[0][1].errors(records.metric)) < LEAST:
+    if not board or len(board[0][1].errors_by_seed(records.metric)) < LEAST:
         return
-    best = board[0][1].errors(records.metric)
+    best = board[0][1].errors_by_seed(records.metric)
     paired, p_values = [], []
     for row, cell in board[1:]:
-        errors = cell.errors(records.metric)
+        errors = cell.errors_by_seed(records.metric)
         if errors.keys() != best.keys():
             continue
         differences = np.round([errors[seed] - best[seed] for seed in best], _ROUNDING)
-        alike, flat = statistics.all_zero(differences), statistics.constant(differences)
+        alike, flat = statistics.all_zero(differences), statistics.is_constant(differences)
         flip = statistics.sign_flip(differences) if flat and not alike else 1.0
         paired.append(row)
-        p_values.append(flip if flat else statistics.paired_t(differences).p_value)
+        p_values.append(flip if flat else statistics.run_paired_t(differences).p_value)
     board[0][0]["bold"] = True
-    for row, p in zip(paired, statistics.holm(p_values, records.alpha), strict=True):
+    for row, p in zip(paired, statistics.adjust_holm(p_values, records.alpha), strict=True):
         row["bold"] = p >= records.alpha

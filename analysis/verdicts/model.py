@@ -91,7 +91,7 @@ class VariantVerdict:
 
 
 @dataclass(frozen=True)
-class Terms:
+class TestSettings:
     """What the study fixed before the run, and the size of its family. `alpha` is per look, `rope` a fraction."""
 
     alpha: float
@@ -100,7 +100,7 @@ class Terms:
     looks: int = 1
 
     @classmethod
-    def of(cls, records: Records, family: int) -> Terms:
+    def of(cls, records: Records, family: int) -> TestSettings:
         return cls(records.alpha, records.rope, family, looks_of(records))
 
 

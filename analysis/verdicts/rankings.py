@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.formatting import plural
+from analysis.formatting import format_plural
 from analysis.records.model import Group, Records
 from analysis.stats import across_datasets
 from analysis.stats.complete_subset import LEAST_DATASETS, LEAST_METHODS, without_gaps
@@ -56,30 +56,30 @@ class _Comparable:
         return len(self.datasets) >= LEAST_DATASETS and len(self.labels) >= LEAST_METHODS
 
 
-def rankings(records: Records, arranged: Sequence[Group], verdicts: Sequence[Verdict]) -> list[Ranking]:
+def rank_variants(records: Records, arranged: Sequence[Group], verdicts: Sequence[Verdict]) -> list[Ranking]:
     """One per backbone with 6 datasets or more on which the baseline and two variants or more are all comparable."""
-    return [_rank(one, records.alpha) for one in _comparable(arranged, verdicts) if one.enough]
+    return [_rank_backbone(one, records.alpha) for one in _list_comparable(arranged, verdicts) if one.enough]
 
 
-def unranked(arranged: Sequence[Group], verdicts: Sequence[Verdict]) -> list[str]:
+def list_unranked(arranged: Sequence[Group], verdicts: Sequence[Verdict]) -> list[str]:
     """Why a backbone has no ranking, a sentence each: of those that were planned with enough for one."""
     told = []
-    for one in _comparable(arranged, verdicts):
+    for one in _list_comparable(arranged, verdicts):
         own = [verdict for verdict in verdicts if verdict.backbone == one.backbone]
         planned = len({verdict.dataset for verdict in own}), 1 + len({verdict.label for verdict in own})
         if not one.enough and planned[0] >= LEAST_DATASETS and planned[1] >= LEAST_METHODS:
-            variants = plural(max(0, len(one.labels) - 1), "variant")
+            variants = format_plural(max(0, len(one.labels) - 1), "variant")
             told.append(
-                f"No ranking with Friedman's test on {one.backbone}: {plural(len(one.datasets), 'dataset')} with "
-                f"{variants} are left, and it takes {LEAST_DATASETS} with {LEAST_METHODS - 1} (left out: "
+                f"No ranking with Friedman's test on {one.backbone}: {format_plural(len(one.datasets), 'dataset')} "
+                f"with {variants} are left, and it takes {LEAST_DATASETS} with {LEAST_METHODS - 1} (left out: "
                 f"{'; '.join(one.left_out)})."
             )
     return told
 
 
-def _rank(one: _Comparable, alpha: float) -> Ranking:
+def _rank_backbone(one: _Comparable, alpha: float) -> Ranking:
     """Ranks go by the paired difference, the baseline's being 0: within a dataset that is the order of the errors."""
-    found = across_datasets.friedman(np.array(one.errors), alpha)
+    found = across_datasets.run_friedman(np.array(one.errors), alpha)
     order = np.argsort(found.average, kind="stable").tolist()
     p_values = [None, *found.against_control]
     return Ranking(
@@ -97,12 +97,14 @@ def _rank(one: _Comparable, alpha: float) -> Ranking:
     )
 
 
-def _comparable(arranged: Sequence[Group], verdicts: Sequence[Verdict]) -> list[_Comparable]:
+def _list_comparable(arranged: Sequence[Group], verdicts: Sequence[Verdict]) -> list[_Comparable]:
     backbones = dict.fromkeys(group.backbone for group in arranged)
-    return [_on(backbone, [one for one in verdicts if one.backbone == backbone]) for backbone in backbones]
+    return [
+        _collect_backbone(backbone, [one for one in verdicts if one.backbone == backbone]) for backbone in backbones
+    ]
 
 
-def _on(backbone: str, verdicts: Sequence[Verdict]) -> _Comparable:
+def _collect_backbone(backbone: str, verdicts: Sequence[Verdict]) -> _Comparable:
     found = {(one.label, one.dataset): one.mean_difference for one in verdicts if one.mean_difference is not None}
     datasets = list(dict.fromkeys(one.dataset for one in verdicts))
     found |= {(BASELINE, dataset): 0.0 for _, dataset in found}

@@ -5,48 +5,48 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from analysis.records.arrange import groups
+from analysis.records.arrange import group_cells
 from analysis.records.model import CellResults, Group, Records
-from analysis.verdicts.audit import AuditSummary, summarise
-from analysis.verdicts.cells import judge
+from analysis.verdicts.audit import AuditSummary, summarise_audit
+from analysis.verdicts.cells import judge_cells
 from analysis.verdicts.model import VariantVerdict, Verdict
-from analysis.verdicts.rankings import Ranking, rankings, unranked
+from analysis.verdicts.rankings import Ranking, list_unranked, rank_variants
 from analysis.verdicts.variants import judge_variants
 
 CellName = tuple[str, str, str, str]  # dataset, backbone, variant, settings
 
 
 @dataclass(frozen=True, eq=False)
-class Findings:
+class StudyResults:
     """The records of a study and what follows from them; each part is computed when it is first asked for."""
 
     records: Records
 
     @cached_property
     def groups(self) -> list[Group]:
-        return groups(self.records)
+        return group_cells(self.records)
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
         """One per non-baseline cell, in the order of the plan."""
-        return judge(self.records, self.groups)
+        return judge_cells(self.records, self.groups)
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What must be known of the records before any verdict: rows that were set aside, looks beyond the plan."""
-        return (*self.unfinished, *self.records.problems, *self.audit.notes)
+        return (*self.unfinished_sentences, *self.records.problems, *self.audit.notes)
 
     @cached_property
     def audit(self) -> AuditSummary:
         """Whether budgets were equal, over all cells."""
-        return summarise(self.groups, self.records.study)
+        return summarise_audit(self.groups, self.records.study)
 
     @cached_property
-    def unfinished(self) -> list[str]:
+    def unfinished_sentences(self) -> list[str]:
         """A sentence where planned confirm trials have not run."""
         cells = [cell for group in self.groups for cell in group.cells if not cell.refused]
         planned = sum(len(cell.expected) for cell in cells)
-        missing = sum(seed not in cell.by_seed() for cell in cells for seed in cell.expected)
+        missing = sum(seed not in cell.records_by_seed() for cell in cells for seed in cell.expected)
         if not missing or self.records.source.get("files"):  # results from elsewhere have no plan
             return []
         return [f"Not finished: {missing} of {planned} planned confirm trials have not run yet."]
@@ -67,12 +67,12 @@ class Findings:
 
     @cached_property
     def rankings(self) -> list[Ranking]:
-        return rankings(self.records, self.groups, self.verdicts)
+        return rank_variants(self.records, self.groups, self.verdicts)
 
     @cached_property
-    def unranked(self) -> list[str]:
+    def unranked_sentences(self) -> list[str]:
         """Why a backbone that was planned with enough datasets and variants for a ranking has none; sentences."""
-        return unranked(self.groups, self.verdicts)
+        return list_unranked(self.groups, self.verdicts)
 
     @cached_property
     def by_cell(self) -> dict[CellName, Verdict]:

@@ -7,43 +7,50 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from analysis.formatting import NONE, plural, points, size
+from analysis.formatting import NONE, format_plural, format_points, format_size
 from analysis.verdicts import cell_reasons
 from analysis.verdicts.model import VariantVerdict, Verdict
-from analysis.verdicts.results import Findings
+from analysis.verdicts.results import StudyResults
 
 _WIDTH = 118  # columns of a terminal
 
 
-def to_json(findings: Findings) -> list[dict[str, Any]]:
+def to_json(findings: StudyResults) -> list[dict[str, Any]]:
     """One object per cell; errors and differences as fractions, positive when the variant is better."""
     return [dataclasses.asdict(one) for one in findings.verdicts]
 
 
-def to_text(findings: Findings) -> str:
+def to_text(findings: StudyResults) -> str:
     """The verdicts on cells, then those on variants across datasets, for a terminal; each with its reason below."""
     records = findings.records
     terms = (
-        f"{cell_reasons.alpha_in_words(records)}, corrected for {plural(findings.family, 'cell')} (Holm); "
-        f"too small to matter: within ±{size(records.rope)} pp; a positive difference means that the variant is better"
+        f"{cell_reasons.alpha_in_words(records)}, corrected for {format_plural(findings.family, 'cell')} (Holm); "
+        f"too small to matter: within ±{format_size(records.rope)} pp; a positive difference means that the "
+        "variant is better"
     )
     lines = [
         textwrap.fill(text, _WIDTH, break_on_hyphens=False)
         for text in (terms, *(f"note: {note}" for note in findings.notes))
     ]
-    rows = [(f"{one.dataset} / {one.backbone}", one.label, plural(one.seeds, "seed"), one) for one in findings.verdicts]
+    rows = [
+        (f"{one.dataset} / {one.backbone}", one.label, format_plural(one.seeds, "seed"), one)
+        for one in findings.verdicts
+    ]
     backbones = list(dict.fromkeys(group.backbone for group in findings.groups))
     every = backbones[0] if len(backbones) == 1 else "all backbones"
     across = [
-        (one.backbone or every, one.label, plural(len(one.datasets), "dataset"), one) for one in findings.variants
+        (one.backbone or every, one.label, format_plural(len(one.datasets), "dataset"), one)
+        for one in findings.variants
     ]
-    lines += ["", "Cells", *_lines(rows)] if rows else ["", "Nothing to judge: no variant stands beside a baseline."]
+    lines += (
+        ["", "Cells", *_format_rows(rows)] if rows else ["", "Nothing to judge: no variant stands beside a baseline."]
+    )
     if across and findings.several_datasets:
-        lines += ["", "Variants across datasets", *_lines(across)]
+        lines += ["", "Variants across datasets", *_format_rows(across)]
     return "\n".join(lines)
 
 
-def _lines(rows: Sequence[tuple[str, str, str, Verdict | VariantVerdict]]) -> list[str]:
+def _format_rows(rows: Sequence[tuple[str, str, str, Verdict | VariantVerdict]]) -> list[str]:
     """Per row a line and its reason, under the place where the variant was grafted."""
     labels, counts = (max(map(len, column)) for column in zip(*((row[1], row[2]) for row in rows), strict=True))
     widest = max(len(row[3].verdict) for row in rows)
@@ -52,7 +59,7 @@ def _lines(rows: Sequence[tuple[str, str, str, Verdict | VariantVerdict]]) -> li
     for place, label, count, one in sorted(rows, key=lambda row: [other[0] for other in rows].index(row[0])):
         lines += [f"  {place}"] if place != above else []
         above = place
-        shown = f"{points(one.mean_difference)} pp" if one.mean_difference is not None else NONE
+        shown = f"{format_points(one.mean_difference)} pp" if one.mean_difference is not None else NONE
         lines.append(f"    {label:<{labels}}  {one.verdict:<{widest}}  {count:>{counts}}  {shown:>9}")
         indent = " " * 8
         for text in (one.reason, *(f"note: {warning}" for warning in one.warnings)):

@@ -15,7 +15,7 @@ from analysis.records.model import Group, Records
 from analysis.stats import across_datasets, paired
 from analysis.stats.paired import Differences
 from analysis.verdicts import variant_reasons
-from analysis.verdicts.model import Ruling, Terms, VariantVerdict, Verdict
+from analysis.verdicts.model import Ruling, TestSettings, VariantVerdict, Verdict
 from analysis.verdicts.variant_reasons import BY_RANKS, LEAST_DATASETS
 
 WITH_BAYES = 8
@@ -71,15 +71,15 @@ def judge_variants(records: Records, arranged: Sequence[Group], verdicts: Sequen
     overall, single = [], []
     for name in names:
         own = [one for one in verdicts if (one.variant, one.settings) == name]
-        overall.append(_compare(name, "", own, datasets, counted))
+        overall.append(_collect_comparison(name, "", own, datasets, counted))
         for backbone in backbones if len(backbones) > 1 else ():
             there = [one for one in own if one.backbone == backbone]
             if there:
-                single.append(_compare(name, backbone, there, datasets, counted))
+                single.append(_collect_comparison(name, backbone, there, datasets, counted))
     return _judge_family(records, overall) + _judge_family(records, single)
 
 
-def _compare(
+def _collect_comparison(
     name: tuple[str, str],
     backbone: str,
     cells: Sequence[Verdict],
@@ -117,9 +117,9 @@ def _compare(
 def _judge_family(records: Records, compared: Sequence[_Compared]) -> list[VariantVerdict]:
     p_values = [_like_these(one.differences) for one in compared]
     family = [index for index, one in enumerate(compared) if one.in_family and any(p is not None for p in p_values)]
-    corrected = paired.holm([1.0 if (p := p_values[index]) is None else p for index in family], records.alpha)
+    corrected = paired.adjust_holm([1.0 if (p := p_values[index]) is None else p for index in family], records.alpha)
     adjusted = dict(zip(family, corrected, strict=True))
-    terms = Terms.of(records, max(1, len(family)))
+    terms = TestSettings.of(records, max(1, len(family)))
     return [
         _judge_one(one, p, adjusted.get(index, 1.0), terms)
         for index, (one, p) in enumerate(zip(compared, p_values, strict=True))
@@ -134,12 +134,12 @@ def _like_these(differences: Differences) -> float | None:
         return 1.0
     if len(differences) >= BY_RANKS:
         return across_datasets.wilcoxon(differences)
-    if paired.constant(differences):
+    if paired.is_constant(differences):
         return paired.sign_flip(differences)
-    return paired.paired_t(differences).p_value
+    return paired.run_paired_t(differences).p_value
 
 
-def _judge_one(one: _Compared, p: float | None, p_adjusted: float, terms: Terms) -> VariantVerdict:
+def _judge_one(one: _Compared, p: float | None, p_adjusted: float, terms: TestSettings) -> VariantVerdict:
     helps, hurts = (sum(cell.verdict == ruling for cell in one.cells) for ruling in ("HELPS", "HURTS"))
     facts = VariantVerdict(
         variant=one.variant,
@@ -151,23 +151,27 @@ def _judge_one(one: _Compared, p: float | None, p_adjusted: float, terms: Terms)
         mean_difference=float(one.differences.mean()) if one.values else None,
         helps=helps,
         hurts=hurts,
-        warnings=variant_reasons.cautions(one.cells),
+        warnings=variant_reasons.list_cautions(one.cells),
         verdict="NOT ENOUGH EVIDENCE",
         reason="",
     )
     if p is not None:
-        facts = _measured(facts, one, p, p_adjusted, terms)
-    verdict = _ruling(facts, one, terms)
-    return dataclasses.replace(facts, verdict=verdict, reason=variant_reasons.reason(facts, verdict, one.cells, terms))
+        facts = _add_measurements(facts, one, p, p_adjusted, terms)
+    verdict = _apply_rule(facts, one, terms)
+    return dataclasses.replace(
+        facts, verdict=verdict, reason=variant_reasons.write_reason(facts, verdict, one.cells, terms)
+    )
 
 
-def _measured(facts: VariantVerdict, one: _Compared, p: float, p_adjusted: float, terms: Terms) -> VariantVerdict:
+def _add_measurements(
+    facts: VariantVerdict, one: _Compared, p: float, p_adjusted: float, terms: TestSettings
+) -> VariantVerdict:
     differences = one.differences
     many = len(differences)
-    t_test = None if paired.constant(differences) else paired.paired_t(differences, terms.alpha)
+    t_test = None if paired.is_constant(differences) else paired.run_paired_t(differences, terms.alpha)
     tost = None
     if t_test and many >= paired.equivalence_from(differences, terms.rope, BY_RANKS):
-        tost = paired.equivalence(differences, terms.rope)
+        tost = paired.test_equivalence(differences, terms.rope)
     flat = float(differences[0]) if paired.all_zero(differences) else None
     by_ranks = many >= BY_RANKS
     test = "Wilcoxon signed-rank" if by_ranks else "t" if t_test else "sign-flip"
@@ -182,11 +186,11 @@ def _measured(facts: VariantVerdict, one: _Compared, p: float, p_adjusted: float
         equivalence_p=tost,
         smallest_effect=paired.smallest_effect(differences, terms.alpha / terms.family) if t_test else None,
         test="identity" if paired.all_zero(differences) else test,
-        bayes=across_datasets.bayes(differences, terms.rope) if many >= WITH_BAYES else None,
+        bayes=across_datasets.compute_bayes(differences, terms.rope) if many >= WITH_BAYES else None,
     )
 
 
-def _ruling(facts: VariantVerdict, one: _Compared, terms: Terms) -> Ruling:
+def _apply_rule(facts: VariantVerdict, one: _Compared, terms: TestSettings) -> Ruling:
     """MIXED before anything else; HELPS and HURTS before EQUIVALENT, as for cells.
 
     What holds for datasets like these must hold on these: the other p has to agree, unadjusted, where there is one.

@@ -2,7 +2,7 @@
 
 - `SETTINGS: dict[str, Setting]`: its settings;
 - `build(shape, classes, **settings) -> Backbone`: for images of `shape` (channels, height, width); draws its
-  initial weights from torch's global generator; raises `Refused` with a sentence for a shape it can't serve, and for
+  initial weights from torch's global generator; raises `UserError` with a sentence for a shape it can't serve, and for
   an image of 1 x 1 in any case.
 
 The backbone is cut into stages, each up to and with a downsampling step (`suite.layers.model`). Variants find what they

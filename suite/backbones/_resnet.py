@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from suite.backbones._sizes import STEM, WIDTH, require, scaled, takes_small_stem
+from suite.backbones._sizes import STEM, WIDTH, require_size, scale_channels, takes_small_stem
 from suite.layers.model import Backbone, ConvUnit, Residual, Stage
 
 SETTINGS = {"stem": STEM, "width": WIDTH}
@@ -27,13 +27,13 @@ def build(
     """A ResNet of torchvision's `block` class (BasicBlock or Bottleneck), `depths` blocks per layer.
 
     Raises:
-        Refused: an image side is below 5 pixels, or below 17 with the imagenet stem.
+        UserError: an image side is below 5 pixels, or below 17 with the imagenet stem.
     """
     small = takes_small_stem(stem, shape)
-    require(name, shape, 5 if small else 17)
-    planes = [scaled(full, width) for full in PLANES]
+    require_size(name, shape, 5 if small else 17)
+    planes = [scale_channels(full, width) for full in PLANES]
     # torchvision's Bottleneck strides at its 3x3 convolution (v1.5), the paper's at its first 1x1.
-    layers = _layers(block, depths, planes)
+    layers = _make_layers(block, depths, planes)
     outs = [out * block.expansion for out in planes]
     stages = [] if small else _imagenet_stem(shape[0], planes[0])
     pending = [_small_stem(shape[0], planes[0])] if small else []
@@ -64,19 +64,19 @@ def _small_stem(channels: int, out: int) -> nn.Module:
     return ConvUnit(nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out))
 
 
-def _layers(block: Any, depths: tuple[int, ...], planes: list[int]) -> list[list[nn.Module]]:
+def _make_layers(block: Any, depths: tuple[int, ...], planes: list[int]) -> list[list[nn.Module]]:
     layers: list[list[nn.Module]] = []
     into = planes[0]
     for i, (depth, plane) in enumerate(zip(depths, planes, strict=True)):
         layers.append([])
         for position in range(depth):
             stride = 2 if i > 0 and position == 0 else 1
-            layers[-1].append(_residual(block, into, plane, stride))
+            layers[-1].append(_make_residual(block, into, plane, stride))
             into = plane * block.expansion
     return layers
 
 
-def _residual(block: Any, into: int, plane: int, stride: int) -> Residual:
+def _make_residual(block: Any, into: int, plane: int, stride: int) -> Residual:
     out = plane * block.expansion
     projection = None
     if stride != 1 or into != out:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.settings import Setting
 from suite.layers.model import Backbone, Stage
 
@@ -19,7 +19,7 @@ STEM = Setting(
 WIDTH = Setting(1.0, "factor on every convolution's and hidden dense layer's width", low=1 / 64, high=16.0)
 
 
-def scaled(full: int, width: float) -> int:
+def scale_channels(full: int, width: float) -> int:
     """Channels at a factor `width`, at least one."""
     return max(1, round(full * width))
 
@@ -29,14 +29,14 @@ def takes_small_stem(stem: str, shape: tuple[int, int, int]) -> bool:
     return stem == "small" or (stem == "auto" and min(shape[1:]) < SMALL_BELOW)
 
 
-def require(name: str, shape: tuple[int, int, int], least: int) -> None:
+def require_size(name: str, shape: tuple[int, int, int], least: int) -> None:
     """
     Raises:
-        Refused: an image side is below `least` pixels; the sentence starts with `name`.
+        UserError: an image side is below `least` pixels; the sentence starts with `name`.
     """
     _, height, width = shape
     if min(height, width) < least:
-        raise Refused(
+        raise UserError(
             f"{name}: needs images of at least {least} x {least} pixels, not {height} x {width}, for its last "
             "downsampling to have a map to shrink; choose a larger image size"
         )

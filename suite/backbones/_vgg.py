@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torchvision.models.vgg import cfgs
 
-from suite.backbones._sizes import STEM, WIDTH, PaddedBackbone, require, scaled, takes_small_stem
+from suite.backbones._sizes import STEM, WIDTH, PaddedBackbone, require_size, scale_channels, takes_small_stem
 from suite.core.settings import Setting
 from suite.layers.model import Backbone, ConvUnit, Stage
 
@@ -40,19 +40,19 @@ def build(
     """Configuration D or E of the paper's Table 1.
 
     Raises:
-        Refused: an image side is below 16 pixels, or below 32 with the imagenet stem, which pads nothing.
+        UserError: an image side is below 16 pixels, or below 32 with the imagenet stem, which pads nothing.
     """
     small = takes_small_stem(stem, shape)
-    require(name, shape, LEAST_SMALL if small else 2**POOLS)
-    stages = _stages(configuration, shape[0], width, batch_norm)
+    require_size(name, shape, LEAST_SMALL if small else 2**POOLS)
+    stages = _make_stages(configuration, shape[0], width, batch_norm)
     side = 1 if small else 7
-    head = _head(stages[-1].out_channels, side, scaled(DENSE, width), classes, dropout)
+    head = _make_head(stages[-1].out_channels, side, scale_channels(DENSE, width), classes, dropout)
     backbone = PaddedBackbone(stages, head, multiple=2**POOLS) if small else Backbone(stages, head)
-    _initialise(backbone)
+    _initialise_weights(backbone)
     return backbone
 
 
-def _stages(configuration: str, channels: int, width: float, batch_norm: bool) -> list[Stage]:
+def _make_stages(configuration: str, channels: int, width: float, batch_norm: bool) -> list[Stage]:
     stages: list[Stage] = []
     units: list[ConvUnit] = []
     into = out = channels
@@ -61,13 +61,13 @@ def _stages(configuration: str, channels: int, width: float, batch_norm: bool) -
             stages.append(Stage(nn.Sequential(*units), nn.MaxPool2d(2), in_channels=into, out_channels=out))
             into, units = out, []
         else:
-            conv = nn.Conv2d(out, scaled(step, width), 3, padding=1)
+            conv = nn.Conv2d(out, scale_channels(step, width), 3, padding=1)
             out = conv.out_channels
             units.append(ConvUnit(conv, nn.BatchNorm2d(out) if batch_norm else None))
     return stages
 
 
-def _head(channels: int, side: int, hidden: int, classes: int, dropout: float) -> nn.Sequential:
+def _make_head(channels: int, side: int, hidden: int, classes: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(
         nn.AdaptiveAvgPool2d(side),
         nn.Flatten(),
@@ -81,7 +81,7 @@ def _head(channels: int, side: int, hidden: int, classes: int, dropout: float) -
     )
 
 
-def _initialise(backbone: Backbone) -> None:
+def _initialise_weights(backbone: Backbone) -> None:
     for layer in backbone.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")

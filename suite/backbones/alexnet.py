@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from suite.backbones._lrn import response_norm
-from suite.backbones._sizes import require
+from suite.backbones._sizes import require_size
 from suite.core.settings import Setting
 from suite.layers.model import Backbone, ConvUnit, Stage
 
@@ -22,17 +22,17 @@ def build(shape: tuple[int, int, int], classes: int, *, dropout: float = 0.5) ->
     Response normalisation follows the first two ReLUs; without it (variant `no_lrn`) this is torchvision's network.
 
     Raises:
-        Refused: an image side is below 63 pixels.
+        UserError: an image side is below 63 pixels.
     """
-    require("alexnet", shape, LEAST)
+    require_size("alexnet", shape, LEAST)
     first = nn.Conv2d(shape[0], 64, 11, stride=4, padding=2)
     second = ConvUnit(nn.Conv2d(64, 192, 5, padding=2))
     rest = [ConvUnit(nn.Conv2d(a, b, 3, padding=1)) for a, b in ((192, 384), (384, 256), (256, 256))]
     stages = [
         Stage(nn.Sequential(), first, in_channels=shape[0], out_channels=64, stride=4),
-        Stage(nn.Sequential(nn.ReLU(), response_norm()), _pool(), in_channels=64, out_channels=64),
-        Stage(nn.Sequential(second, response_norm()), _pool(), in_channels=64, out_channels=192),
-        Stage(nn.Sequential(*rest), _pool(), in_channels=192, out_channels=256),
+        Stage(nn.Sequential(nn.ReLU(), response_norm()), _make_pool(), in_channels=64, out_channels=64),
+        Stage(nn.Sequential(second, response_norm()), _make_pool(), in_channels=64, out_channels=192),
+        Stage(nn.Sequential(*rest), _make_pool(), in_channels=192, out_channels=256),
     ]
     head = nn.Sequential(
         nn.AdaptiveAvgPool2d(6),
@@ -48,5 +48,5 @@ def build(shape: tuple[int, int, int], classes: int, *, dropout: float = 0.5) ->
     return Backbone(stages, head)
 
 
-def _pool() -> nn.Module:
+def _make_pool() -> nn.Module:
     return nn.MaxPool2d(3, stride=2)  # overlapping

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from suite.backbones._sizes import WIDTH, PaddedBackbone, require, scaled
+from suite.backbones._sizes import WIDTH, PaddedBackbone, require_size, scale_channels
 from suite.core.settings import Setting
 from suite.layers.model import ConvUnit, Stage
 
@@ -24,20 +24,22 @@ def build(shape: tuple[int, int, int], classes: int, *, width: float = 1.0, drop
     Images are zero-padded to the next multiple of 16, so that all four pools halve exactly (28 px -> 32 px).
 
     Raises:
-        Refused: an image side is below 16 pixels.
+        UserError: an image side is below 16 pixels.
     """
-    require("base_cnn", shape, MULTIPLE)
+    require_size("base_cnn", shape, MULTIPLE)
     channels = shape[0]
     stages = []
     for full in WIDTHS:
-        out = scaled(full, width)
-        body = nn.Sequential(_unit(channels, out), _unit(out, out))
+        out = scale_channels(full, width)
+        body = nn.Sequential(_make_unit(channels, out), _make_unit(out, out))
         stages.append(Stage(body, nn.MaxPool2d(2), in_channels=channels, out_channels=out))
         channels = out
-    return PaddedBackbone(stages, _head(channels, scaled(DENSE, width), classes, dropout), multiple=MULTIPLE)
+    return PaddedBackbone(
+        stages, _make_head(channels, scale_channels(DENSE, width), classes, dropout), multiple=MULTIPLE
+    )
 
 
-def _head(channels: int, hidden: int, classes: int, dropout: float) -> nn.Sequential:
+def _make_head(channels: int, hidden: int, classes: int, dropout: float) -> nn.Sequential:
     # The 2 x 2 pool gives one parameter count at every image size, as the paper reports it (methods.md, section 1).
     return nn.Sequential(
         nn.AdaptiveAvgPool2d(2),
@@ -52,5 +54,5 @@ def _head(channels: int, hidden: int, classes: int, dropout: float) -> nn.Sequen
     )
 
 
-def _unit(channels: int, out: int) -> ConvUnit:
+def _make_unit(channels: int, out: int) -> ConvUnit:
     return ConvUnit(nn.Conv2d(channels, out, 3, padding=1), nn.BatchNorm2d(out))

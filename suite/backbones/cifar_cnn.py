@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from suite.backbones._sizes import WIDTH, require, scaled
+from suite.backbones._sizes import WIDTH, require_size, scale_channels
 from suite.core.settings import Setting
 from suite.layers.model import Backbone, ConvUnit, Stage
 
@@ -30,18 +30,18 @@ def build(
     """116,906 parameters at 3 x 32 x 32 and 10 classes, 116,970 with batch norm.
 
     Raises:
-        Refused: an image side is below 15 pixels.
+        UserError: an image side is below 15 pixels.
     """
-    require("cifar_cnn", shape, LEAST)
+    require_size("cifar_cnn", shape, LEAST)
     channels, *sides = shape
     stages = []
     for i, full in enumerate(WIDTHS):
-        out = scaled(full, width)
+        out = scale_channels(full, width)
         norm = nn.BatchNorm2d(out) if batch_norm and i == 0 else None
         body = nn.Sequential(ConvUnit(nn.Conv2d(channels, out, 5, padding=2), norm))
         stages.append(Stage(body, nn.MaxPool2d(3, stride=2), in_channels=channels, out_channels=out))
         channels, sides = out, [(side - 3) // 2 + 1 for side in sides]
-    hidden = scaled(DENSE, width)
+    hidden = scale_channels(DENSE, width)
     head = nn.Sequential(
         nn.Flatten(),
         nn.Linear(channels * sides[0] * sides[1], hidden),

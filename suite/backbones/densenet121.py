@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from torchvision.models.densenet import DenseNet
 
-from suite.backbones._sizes import STEM, require, takes_small_stem
+from suite.backbones._sizes import STEM, require_size, takes_small_stem
 from suite.layers.model import Backbone, Stage
 
 SETTINGS = {"stem": STEM}
@@ -19,10 +19,10 @@ def build(shape: tuple[int, int, int], classes: int, *, stem: str = "auto") -> B
     """7,978,856 parameters with the imagenet stem, 3 channels and 1000 classes.
 
     Raises:
-        Refused: an image side is below 8 pixels, or below 29 with the imagenet stem.
+        UserError: an image side is below 8 pixels, or below 29 with the imagenet stem.
     """
     small = takes_small_stem(stem, shape)
-    require("densenet121", shape, 8 if small else 29)
+    require_size("densenet121", shape, 8 if small else 29)
     theirs = DenseNet(num_init_features=STEM_CHANNELS, num_classes=classes)
     for layer in theirs.modules():
         if isinstance(layer, nn.ReLU):
@@ -41,7 +41,7 @@ def build(shape: tuple[int, int, int], classes: int, *, stem: str = "auto") -> B
 
 
 def _imagenet_stem(channels: int, parts: Any) -> list[Stage]:
-    conv = _convolution(channels, 7, 2)
+    conv = _make_convolution(channels, 7, 2)
     body = nn.Sequential(parts.norm0, parts.relu0)
     return [
         Stage(nn.Sequential(), conv, in_channels=channels, out_channels=STEM_CHANNELS),
@@ -50,10 +50,10 @@ def _imagenet_stem(channels: int, parts: Any) -> list[Stage]:
 
 
 def _small_stem(channels: int, parts: Any) -> list[nn.Module]:
-    return [_convolution(channels, 3, 1), parts.norm0, parts.relu0]
+    return [_make_convolution(channels, 3, 1), parts.norm0, parts.relu0]
 
 
-def _convolution(channels: int, kernel: int, stride: int) -> nn.Conv2d:
+def _make_convolution(channels: int, kernel: int, stride: int) -> nn.Conv2d:
     conv = nn.Conv2d(channels, STEM_CHANNELS, kernel, stride=stride, padding=kernel // 2, bias=False)
     nn.init.kaiming_normal_(conv.weight)
     return conv

@@ -7,8 +7,8 @@ from functools import partial
 from torch import nn
 from torchvision.models.googlenet import Inception
 
-from suite.backbones._inception import initialise, unit
-from suite.backbones._sizes import STEM, WIDTH, require, scaled, takes_small_stem
+from suite.backbones._inception import initialise_weights, make_unit
+from suite.backbones._sizes import STEM, WIDTH, require_size, scale_channels, takes_small_stem
 from suite.core.settings import Setting
 from suite.layers.model import Auxiliary, Backbone, Stage
 
@@ -40,34 +40,34 @@ def build(
     As in torchvision, batch norm follows each convolution, and the 5x5 convolutions are 3x3.
 
     Raises:
-        Refused: an image side is below 8 pixels, or below 31 with the imagenet stem.
+        UserError: an image side is below 8 pixels, or below 31 with the imagenet stem.
     """
     small = takes_small_stem(stem, shape)
-    require("googlenet", shape, 8 if small else 31)
-    to = partial(scaled, width=width)
-    blocks, outs = _inceptions(width)
+    require_size("googlenet", shape, 8 if small else 31)
+    to = partial(scale_channels, width=width)
+    blocks, outs = _make_inception_blocks(width)
     stages = [] if small else [_imagenet_stem(shape[0], to(64))]
     into = shape[0] if small else to(64)
-    first = [unit(shape[0], to(64), kernel_size=3, padding=1)] if small else []
+    first = [make_unit(shape[0], to(64), kernel_size=3, padding=1)] if small else []
     bodies: list[tuple[list[nn.Module], int, nn.Module]] = [
         (
-            [*first, unit(to(64), to(64), kernel_size=1), unit(to(64), to(192), kernel_size=3, padding=1)],
+            [*first, make_unit(to(64), to(64), kernel_size=1), make_unit(to(64), to(192), kernel_size=3, padding=1)],
             to(192),
-            _pool(3),
+            _make_pool(3),
         ),
-        ([blocks["3a"], blocks["3b"]], outs["3b"], _pool(3)),
+        ([blocks["3a"], blocks["3b"]], outs["3b"], _make_pool(3)),
         (
             [
                 blocks["4a"],
-                Auxiliary(_auxiliary(outs["4a"], classes, width), aux_weight),
+                Auxiliary(_make_auxiliary(outs["4a"], classes, width), aux_weight),
                 blocks["4b"],
                 blocks["4c"],
                 blocks["4d"],
-                Auxiliary(_auxiliary(outs["4d"], classes, width), aux_weight),
+                Auxiliary(_make_auxiliary(outs["4d"], classes, width), aux_weight),
                 blocks["4e"],
             ],
             outs["4e"],
-            _pool(2),
+            _make_pool(2),
         ),
     ]
     for body, out, pool in bodies:
@@ -75,38 +75,38 @@ def build(
         into = out
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(outs["5b"], classes))
     backbone = Backbone(stages, head, nn.Sequential(blocks["5a"], blocks["5b"]))
-    initialise(backbone, std=0.01)
+    initialise_weights(backbone, std=0.01)
     return backbone
 
 
 def _imagenet_stem(channels: int, out: int) -> Stage:
     """The first max-pool's stage; the paper counts pools as its downsampling steps, four in all (methods.md)."""
-    downsample = nn.Sequential(unit(channels, out, kernel_size=7, stride=2, padding=3), _pool(3))
+    downsample = nn.Sequential(make_unit(channels, out, kernel_size=7, stride=2, padding=3), _make_pool(3))
     return Stage(nn.Sequential(), downsample, in_channels=channels, out_channels=out, stride=4)
 
 
-def _pool(side: int) -> nn.Module:
+def _make_pool(side: int) -> nn.Module:
     return nn.MaxPool2d(side, stride=2, ceil_mode=True)
 
 
-def _inceptions(width: float) -> tuple[dict[str, nn.Module], dict[str, int]]:
+def _make_inception_blocks(width: float) -> tuple[dict[str, nn.Module], dict[str, int]]:
     """The Inception blocks by name, and their output channels."""
     blocks: dict[str, nn.Module] = {}
     outs: dict[str, int] = {}
-    into = scaled(192, width)
+    into = scale_channels(192, width)
     for name, (_, *branches) in INCEPTIONS.items():
-        ones, reduce3, threes, reduce5, fives, pooled = (scaled(full, width) for full in branches)
-        blocks[name] = Inception(into, ones, reduce3, threes, reduce5, fives, pooled, conv_block=unit)
+        ones, reduce3, threes, reduce5, fives, pooled = (scale_channels(full, width) for full in branches)
+        blocks[name] = Inception(into, ones, reduce3, threes, reduce5, fives, pooled, conv_block=make_unit)
         into = outs[name] = ones + threes + fives + pooled
     return blocks, outs
 
 
-def _auxiliary(channels: int, classes: int, width: float) -> nn.Sequential:
+def _make_auxiliary(channels: int, classes: int, width: float) -> nn.Sequential:
     """torchvision's InceptionAux, with its functional ReLU as a module and its widths free."""
-    reduced, hidden = scaled(128, width), scaled(1024, width)
+    reduced, hidden = scale_channels(128, width), scale_channels(1024, width)
     return nn.Sequential(
         nn.AdaptiveAvgPool2d(4),
-        unit(channels, reduced, kernel_size=1),
+        make_unit(channels, reduced, kernel_size=1),
         nn.Flatten(),
         nn.Linear(reduced * 16, hidden),
         nn.ReLU(),

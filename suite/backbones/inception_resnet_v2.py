@@ -18,7 +18,7 @@ def build(shape: tuple[int, int, int], classes: int, *, dropout: float = 0.2) ->
     """55,843,464 parameters with 3 channels and 1000 classes, as timm lists it (55.84M).
 
     Raises:
-        Refused: an image side is below 75 pixels.
+        UserError: an image side is below 75 pixels.
     """
     return timm_adapter.build(
         shape, classes, model="inception_resnet_v2", drop_rate=dropout, owner="inception_resnet_v2"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 from torchvision.models.inception import InceptionA, InceptionB, InceptionC, InceptionD, InceptionE
 
-from suite.backbones._inception import initialise, unit
-from suite.backbones._sizes import require
+from suite.backbones._inception import initialise_weights, make_unit
+from suite.backbones._sizes import require_size
 from suite.core.settings import Setting
 from suite.layers.model import Auxiliary, Backbone, Stage
 
@@ -26,11 +26,11 @@ def build(shape: tuple[int, int, int], classes: int, *, aux_weight: float = 0.4)
     Images come as the dataset's statistics normalise them: torchvision's `transform_input` is left out.
 
     Raises:
-        Refused: an image side is below 75 pixels.
+        UserError: an image side is below 75 pixels.
     """
-    require("inception_v3", shape, LEAST)
-    extra = _auxiliary(classes, min(shape[1:]))
-    c = unit
+    require_size("inception_v3", shape, LEAST)
+    extra = _make_auxiliary(classes, min(shape[1:]))
+    c = make_unit
     into = shape[0]
     stages = []
     for body, downsample, out in (
@@ -49,18 +49,18 @@ def build(shape: tuple[int, int, int], classes: int, *, aux_weight: float = 0.4)
     tail = nn.Sequential(InceptionE(1280, c), InceptionE(2048, c))
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Dropout(0.5), nn.Flatten(), nn.Linear(2048, classes))
     backbone = Backbone(stages, head, tail)
-    initialise(backbone, std=0.1)
-    initialise(extra[-1], std=0.001)
+    initialise_weights(backbone, std=0.1)
+    initialise_weights(extra[-1], std=0.001)
     return backbone
 
 
-def _auxiliary(classes: int, side: int) -> nn.Sequential:
+def _make_auxiliary(classes: int, side: int) -> nn.Sequential:
     """torchvision's InceptionAux. It pools a map of 17 x 17 or more; smaller images' maps are pooled to its 5 x 5."""
     pool = nn.AvgPool2d(5, stride=3) if side >= NOMINAL else nn.AdaptiveAvgPool2d(5)
     return nn.Sequential(
         pool,
-        unit(768, 128, kernel_size=1),
-        unit(128, 768, kernel_size=5),
+        make_unit(768, 128, kernel_size=1),
+        make_unit(128, 768, kernel_size=5),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Linear(768, classes),

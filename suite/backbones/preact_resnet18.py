@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from suite.backbones._sizes import WIDTH, require, scaled
+from suite.backbones._sizes import WIDTH, require_size, scale_channels
 from suite.core.settings import Setting
 from suite.layers.model import Backbone, PoolingConv2d, Residual, Stage
 
@@ -51,14 +51,14 @@ def build(
     tail's `norm` is the last batch norm and ReLU, its `blocks` what comes before.
 
     Raises:
-        Refused: the map before the last stride above 1 would be a single pixel.
+        UserError: the map before the last stride above 1 would be a single pixel.
     """
     taken = [stride for i, stride in enumerate(strides) if stride > 1 and i != 1]
-    require("preact_resnet18", shape, math.prod(taken[:-1]) + 1 if taken else 1)
+    require_size("preact_resnet18", shape, math.prod(taken[:-1]) + 1 if taken else 1)
     stages: list[Stage] = []
     pending: list[nn.Module] = []
     into = channels = shape[0]
-    for layer, stride, out in _layers(channels, strides, width):
+    for layer, stride, out in _make_layers(channels, strides, width):
         pending.append(layer)
         if stride > 1:
             stages.append(Stage(nn.Sequential(*pending[:-1]), layer, in_channels=into, out_channels=out, stride=stride))
@@ -77,35 +77,37 @@ def build(
     return backbone
 
 
-def _layers(channels: int, strides: tuple[int, ...], width: float) -> list[tuple[nn.Module, int, int]]:
+def _make_layers(channels: int, strides: tuple[int, ...], width: float) -> list[tuple[nn.Module, int, int]]:
     """Stem and residual layers in order, each with its stride and output channels."""
-    stem, first, *others = (scaled(full, width) for full in WIDTHS)
+    stem, first, *others = (scale_channels(full, width) for full in WIDTHS)
     layers: list[tuple[nn.Module, int, int]] = [
-        (_pooling(channels, stem, 3, strides[0]), strides[0], stem),
-        (_identity(stem), 1, stem),
-        (_identity(stem), 1, stem),
+        (_make_pooling(channels, stem, 3, strides[0]), strides[0], stem),
+        (_make_identity_block(stem), 1, stem),
+        (_make_identity_block(stem), 1, stem),
     ]
     channels = first
     for out, stride in zip(others, strides[2:], strict=True):
-        layers += [(_projecting(channels, out, stride), stride, out), (_identity(out), 1, out)]
+        layers += [(_make_projecting_block(channels, out, stride), stride, out), (_make_identity_block(out), 1, out)]
         channels = out
     return layers
 
 
-def _identity(channels: int) -> Residual:
+def _make_identity_block(channels: int) -> Residual:
     first = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-    return Residual(_branch(channels, first, channels))
+    return Residual(_make_branch(channels, first, channels))
 
 
-def _projecting(channels: int, out: int, stride: int) -> Residual:
+def _make_projecting_block(channels: int, out: int, stride: int) -> Residual:
     """The shortcut projects the raw input, not its activation."""
-    return Residual(_branch(channels, _pooling(channels, out, 3, stride), out), _pooling(channels, out, 1, stride))
+    return Residual(
+        _make_branch(channels, _make_pooling(channels, out, 3, stride), out), _make_pooling(channels, out, 1, stride)
+    )
 
 
-def _branch(channels: int, first: nn.Conv2d, out: int) -> nn.Sequential:
+def _make_branch(channels: int, first: nn.Conv2d, out: int) -> nn.Sequential:
     second = nn.Conv2d(out, out, 3, padding=1, bias=False)
     return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(), first, nn.BatchNorm2d(out), nn.ReLU(), second)
 
 
-def _pooling(channels: int, out: int, kernel: int, stride: int) -> PoolingConv2d:
+def _make_pooling(channels: int, out: int, kernel: int, stride: int) -> PoolingConv2d:
     return PoolingConv2d(channels, out, kernel, stride=stride, padding=kernel // 2, bias=False)

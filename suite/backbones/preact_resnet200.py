@@ -25,7 +25,7 @@ def build(shape: tuple[int, int, int], classes: int) -> Backbone:
     first 1 x 1 convolution of a block; timm's class strides in its 3 x 3 one.
 
     Raises:
-        Refused: an image side is too small to be halved five times (17 pixels).
+        UserError: an image side is too small to be halved five times (17 pixels).
     """
     model = ResNetV2(
         layers=list(DEPTHS),
@@ -34,4 +34,4 @@ def build(shape: tuple[int, int, int], classes: int) -> Backbone:
         conv_layer=create_conv2d,
         norm_layer=BatchNormAct2d,
     )
-    return timm_adapter.cut(model, shape, classes, owner="preact_resnet200")
+    return timm_adapter.cut_classifier(model, shape, classes, owner="preact_resnet200")

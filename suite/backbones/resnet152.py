@@ -14,6 +14,6 @@ def build(shape: tuple[int, int, int], classes: int, *, stem: str = "auto", widt
     """60,192,808 parameters with the imagenet stem, 3 channels and 1000 classes.
 
     Raises:
-        Refused: an image side is below 5 pixels, or below 17 with the imagenet stem.
+        UserError: an image side is below 5 pixels, or below 17 with the imagenet stem.
     """
     return _resnet.build("resnet152", Bottleneck, (3, 8, 36, 3), shape, classes, stem=stem, width=width)

@@ -17,6 +17,6 @@ def build(shape: tuple[int, int, int], classes: int, *, dropout: float = 0.2) ->
     """115,088,984 parameters with 3 channels and 1000 classes; equal in timm's two ports (Gluon's and Cadene's).
 
     Raises:
-        Refused: an image side is too small to be halved five times (17 pixels).
+        UserError: an image side is too small to be halved five times (17 pixels).
     """
     return timm_adapter.build(shape, classes, model="senet154", drop_rate=dropout, owner="senet154")

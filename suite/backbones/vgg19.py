@@ -22,6 +22,6 @@ def build(
     The small stem zero-pads images to multiples of 32, so that all five pools halve exactly.
 
     Raises:
-        Refused: an image side is below 16 pixels, or below 32 with the imagenet stem.
+        UserError: an image side is below 16 pixels, or below 32 with the imagenet stem.
     """
     return _vgg.build("vgg19", "E", shape, classes, stem=stem, width=width, batch_norm=batch_norm, dropout=dropout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from suite.backbones._lrn import response_norm
-from suite.backbones._sizes import require
+from suite.backbones._sizes import require_size
 from suite.core.settings import Setting
 from suite.layers.model import Backbone, ConvUnit, Stage
 
@@ -30,9 +30,9 @@ def build(shape: tuple[int, int, int], classes: int, *, middle: str = "large", d
     normalisation, and PyTorch's initial weights, as torchvision's AlexNet has them.
 
     Raises:
-        Refused: an image side is below 47 pixels.
+        UserError: an image side is below 47 pixels.
     """
-    require("zfnet", shape, LEAST)
+    require_size("zfnet", shape, LEAST)
     third, fourth, fifth = MIDDLE[middle]
     rest = [ConvUnit(nn.Conv2d(a, b, 3, padding=1)) for a, b in ((256, third), (third, fourth), (fourth, fifth))]
     stages = [
@@ -42,10 +42,10 @@ def build(shape: tuple[int, int, int], classes: int, *, middle: str = "large", d
             in_channels=shape[0],
             out_channels=96,
         ),
-        Stage(nn.Sequential(nn.ReLU()), _pool(), in_channels=96, out_channels=96),
+        Stage(nn.Sequential(nn.ReLU()), _make_pool(), in_channels=96, out_channels=96),
         Stage(nn.Sequential(response_norm()), nn.Conv2d(96, 256, 5, stride=2), in_channels=96, out_channels=256),
-        Stage(nn.Sequential(nn.ReLU()), _pool(), in_channels=256, out_channels=256),
-        Stage(nn.Sequential(response_norm(), *rest), _pool(), in_channels=256, out_channels=fifth),
+        Stage(nn.Sequential(nn.ReLU()), _make_pool(), in_channels=256, out_channels=256),
+        Stage(nn.Sequential(response_norm(), *rest), _make_pool(), in_channels=256, out_channels=fifth),
     ]
     head = nn.Sequential(
         nn.AdaptiveAvgPool2d(6),
@@ -61,5 +61,5 @@ def build(shape: tuple[int, int, int], classes: int, *, middle: str = "large", d
     return Backbone(stages, head)
 
 
-def _pool() -> nn.Module:
+def _make_pool() -> nn.Module:
     return nn.MaxPool2d(3, stride=2, ceil_mode=True)

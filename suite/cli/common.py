@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from suite.cli.console import INTERRUPTED, console, show
-from suite.core.errors import Refused
+from suite.cli.console import INTERRUPTED, make_console, print_parts
+from suite.core.errors import UserError
 from suite.core.records import NewerSchemaError
 
 if TYPE_CHECKING:
-    from analysis.verdicts.results import Findings
+    from analysis.verdicts.results import StudyResults
     from suite.study.plan import Plan
     from suite.sweep.run import Options, Outcome
 
@@ -25,33 +25,33 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, or the name of a ready one: demo.")]
 
 
-def checked_plan(study: Path, data: Path, profile: str = "", strict: bool = False) -> Plan:
+def build_checked_plan(study: Path, data: Path, profile: str = "", strict: bool = False) -> Plan:
     """The checked plan of a study file. A wrong file is refused before the check imports torch."""
     from suite.study.config import load_study
     from suite.study.plan import make_plan
 
     loaded = load_study(study, profile)
     make_plan(loaded)
-    from suite.study.check import check
+    from suite.study.check import check_plan
     from suite.study.substitutes import with_stand_ins
     from suite.sweep.interim_looks import with_looks
 
     planned = make_plan(with_stand_ins(loaded, data))
-    return with_looks(check(planned, data, strict=strict))
+    return with_looks(check_plan(planned, data, strict=strict))
 
 
 def check_place(local: bool, address: str | None, device: str) -> None:
     """
     Raises:
-        Refused: the options for where trials run contradict each other, or the device has no such name.
+        UserError: the options for where trials run contradict each other, or the device has no such name.
     """
     if local and address:
-        raise Refused("--local and --address contradict each other: leave one out")
+        raise UserError("--local and --address contradict each other: leave one out")
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise Refused(f"--device: must be auto, cpu, cuda or cuda:N, not {device!r}")
+        raise UserError(f"--device: must be auto, cpu, cuda or cuda:N, not {device!r}")
 
 
-def train(checked: Plan, options: Options, command: str, *, stderr: bool = False) -> Outcome:
+def train_missing(checked: Plan, options: Options, command: str, *, stderr: bool = False) -> Outcome:
     """Runs what is missing of a plan.
 
     Args:
@@ -64,13 +64,13 @@ def train(checked: Plan, options: Options, command: str, *, stderr: bool = False
     if options.address is None:  # trials run on this machine
         resolve_device(options.device)
     try:
-        return run_study(checked, options, console(stderr=stderr))
+        return run_study(checked, options, make_console(stderr=stderr))
     except KeyboardInterrupt:
-        show([f"interrupted; finished trials are kept, and the rest resumes with: graftbench {command}"])
+        print_parts([f"interrupted; finished trials are kept, and the rest resumes with: graftbench {command}"])
         raise typer.Exit(INTERRUPTED) from None
 
 
-def collected(study: Path, profile: str) -> Path:
+def collect_records(study: Path, profile: str) -> Path:
     """The study's records as Parquet, fresh from its MLflow store."""
     from suite.study.config import load_study
     from suite.tracking.mlflow_store import check_store, tracking_uri
@@ -78,31 +78,33 @@ def collected(study: Path, profile: str) -> Path:
     loaded = load_study(study, profile)
     uri = tracking_uri(loaded)
     check_store(uri)
-    from analysis.records.collect import StudyNotFoundError, collect
+    from analysis.records.collect import StudyNotFoundError, collect_study
 
     try:
-        return collect(uri, loaded.study, loaded.storage_path / "records")
+        return collect_study(uri, loaded.study, loaded.storage_path / "records")
     except StudyNotFoundError as error:
-        raise Refused(f"{str(error).rstrip('.')}; `graftbench run {again(study, profile)}` makes results") from error
+        raise UserError(
+            f"{str(error).rstrip('.')}; `graftbench run {format_study_argument(study, profile)}` makes results"
+        ) from error
     except NewerSchemaError as error:
-        raise Refused(str(error).rstrip(".")) from error
+        raise UserError(str(error).rstrip(".")) from error
 
 
-def read_findings(folder: Path) -> Findings:
+def read_findings(folder: Path) -> StudyResults:
     """What a folder of records says.
 
     Raises:
-        Refused: it holds no records that can be used.
+        UserError: it holds no records that can be used.
     """
-    from analysis.records.load import load
-    from analysis.verdicts.results import Findings
+    from analysis.records.load import load_records
+    from analysis.verdicts.results import StudyResults
 
     try:
-        return Findings(load(folder))
+        return StudyResults(load_records(folder))
     except (OSError, ValueError) as error:
-        raise Refused(str(error).rstrip(".")) from error
+        raise UserError(str(error).rstrip(".")) from error
 
 
-def again(study: Path, profile: str) -> str:
+def format_study_argument(study: Path, profile: str) -> str:
     """The study as it was named on the command line, for commands that can be copied."""
     return escape(shlex.quote(str(study)) + (f" --profile {shlex.quote(profile)}" if profile else ""))

@@ -22,14 +22,14 @@ Profile = Annotated[str, typer.Option("--profile", help="A profile of the study 
 DEFAULT_DATA = Path("data")
 
 
-def console(*, stderr: bool = False) -> Console:
+def make_console(*, stderr: bool = False) -> Console:
     width = None if (sys.stderr if stderr else sys.stdout).isatty() else 120
     return Console(width=width, highlight=False, stderr=stderr)
 
 
-def show(parts: Iterable[Table | str]) -> None:
+def print_parts(parts: Iterable[Table | str]) -> None:
     """Tables folded to the width, lines as they are, so that commands and paths in them can be copied."""
-    shown = console()
+    shown = make_console()
     for part in parts:
         shown.print(part, soft_wrap=isinstance(part, str))
 

@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from suite.cli.console import DEFAULT_DATA, Data, Json, console, show, write_json
-from suite.core.errors import Refused
+from suite.cli.console import DEFAULT_DATA, Data, Json, make_console, print_parts, write_json
+from suite.core.errors import UserError
 
 if TYPE_CHECKING:
     from suite.data.catalog import Copy, Listed, Warmed
@@ -43,13 +43,13 @@ def list_(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
     """Say of every dataset what it is, and whether it is found, decoded, or missing and how to get it."""
     from dataclasses import asdict
 
-    from suite.data.catalog import copies, listing
+    from suite.data.catalog import list_copies, list_datasets
 
-    found, decoded = listing(data), copies()
+    found, decoded = list_datasets(data), list_copies()
     if as_json:
         write_json({"datasets": list(map(asdict, found)), "copies": list(map(asdict, decoded))})
     else:
-        show(_listing(found, decoded, data))
+        print_parts(_format_listing(found, decoded, data))
 
 
 @app.command()
@@ -57,28 +57,32 @@ def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A dataset's name.")], data: Data = DEFAULT_DATA
 ) -> None:
     """Download a dataset into the data directory, unless it is there. Nothing else ever downloads."""
-    from suite.data.fetch import fetch as fetched
+    from suite.data.fetch import fetch_dataset as fetched
 
-    show(escape(line) for line in fetched(name, data))
+    print_parts(escape(line) for line in fetched(name, data))
 
 
 @app.command()
 def verify(target: Target, data: Data = DEFAULT_DATA, given: Set = None) -> None:
     """Look at every label, image and decoded copy; exit code 2 and what is wrong where they aren't whole."""
-    from suite.data.catalog import verify as verified
-    from suite.study.data_targets import targets
+    from suite.data.catalog import verify_dataset as verified
+    from suite.study.data_targets import find_targets
 
     wrong = 0
-    for dataset in targets(target, given or [], data):
-        with _progress(dataset.label) as heard:
+    for dataset in find_targets(target, given or [], data):
+        with _show_progress(dataset.label) as heard:
             for part, found in verified(dataset, data, heard):
                 state = "[yellow]not whole[/]" if found.problems else "whole"
                 copy = f"decoded copy in {found.entry}" if found.entry else "no decoded copy"
-                show([f"{escape(dataset.label)} {part}: {_images(found.images)}, {state}; {escape(copy)}"])
-                show(f"  {escape(problem)}" for problem in found.problems)
+                print_parts(
+                    [f"{escape(dataset.label)} {part}: {_format_image_count(found.images)}, {state}; {escape(copy)}"]
+                )
+                print_parts(f"  {escape(problem)}" for problem in found.problems)
                 wrong += bool(found.problems)
     if wrong:
-        raise Refused(f"{target}: {wrong} of the parts looked at {'is' if wrong == 1 else 'are'} not whole, see above")
+        raise UserError(
+            f"{target}: {wrong} of the parts looked at {'is' if wrong == 1 else 'are'} not whole, see above"
+        )
 
 
 @app.command()
@@ -89,55 +93,55 @@ def warm(
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Decode again what is decoded already.")] = False,
 ) -> None:
     """Decode a dataset into the cache now, so that no trial waits for it; accepts files that have changed."""
-    from suite.data.catalog import warm as warmed
-    from suite.study.data_targets import residency, targets
+    from suite.data.catalog import warm_dataset as warmed
+    from suite.study.data_targets import find_residency, find_targets
 
-    lives = residency(target)
-    for dataset in targets(target, given or [], data):
+    lives = find_residency(target)
+    for dataset in find_targets(target, given or [], data):
         changed: list[str] = []
         try:
-            with _progress(dataset.label) as heard:
+            with _show_progress(dataset.label) as heard:
                 done = warmed(dataset, data, rebuild=rebuild, residency=lives, progress=heard, accepted=changed.append)
         finally:  # also where the other part is refused
-            show(escape(f"accepted: {what}") for what in dict.fromkeys(changed))
-        show([escape(f"{dataset.label}: {_warmed(done)}")])
+            print_parts(escape(f"accepted: {what}") for what in dict.fromkeys(changed))
+        print_parts([escape(f"{dataset.label}: {_format_warmed(done)}")])
 
 
-def _warmed(done: Warmed) -> str:
+def _format_warmed(done: Warmed) -> str:
     how = "decoded already" if done.seconds is None else f"decoded in {done.seconds:.1f} s"
     places = ", ".join(map(str, done.entries))
-    return f"{_images(done.images)}, {_mib(done.size)} MiB, {how}, in {places}"
+    return f"{_format_image_count(done.images)}, {_format_mib(done.size)} MiB, {how}, in {places}"
 
 
-def _images(count: int | None) -> str:
+def _format_image_count(count: int | None) -> str:
     if count is None:
         return "unknown number of images"
     return f"{count:,} image" if count == 1 else f"{count:,} images"
 
 
-def _mib(size: int) -> str:
+def _format_mib(size: int) -> str:
     return f"{size / 2**20:,.1f}"
 
 
-def _listing(found: list[Listed], decoded: list[Copy], data: Path) -> Iterator[Table | str]:
+def _format_listing(found: list[Listed], decoded: list[Copy], data: Path) -> Iterator[Table | str]:
     from suite.data.cache import cache_directory
 
-    yield _datasets(found)
+    yield _build_dataset_table(found)
     for one in found:
         if one.remedy:
             yield f"[yellow]{one.state}[/] {escape(one.dataset)}: {escape(one.remedy)}"
     if decoded:
         yield ""
-        yield _copies(decoded)
+        yield _build_copy_table(decoded)
     yield f"decoded copies lie in {escape(str(cache_directory()))} (GRAFTBENCH_CACHE)"
     lost = "" if data.is_dir() else ", which is not a directory" if data.exists() else ", which doesn't exist"
     yield f"files are looked up in {escape(str(data))} (GRAFTBENCH_DATA, or --data){lost}"
 
 
-def _datasets(found: list[Listed]) -> Table:
+def _build_dataset_table(found: list[Listed]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     # Room for names, next to what the numbers take; where it is scarce, titles give way first.
-    whole = max(len(one.dataset) for one in found) <= console().width - 80
+    whole = max(len(one.dataset) for one in found) <= make_console().width - 80
     table.add_column("dataset", no_wrap=whole, overflow="fold")
     if whole:
         table.add_column("title", overflow="fold")
@@ -147,7 +151,7 @@ def _datasets(found: list[Listed]) -> Table:
     for one in found:
         shape = " x ".join(map(str, one.shape or ()))
         counts = [f"{n:,}" if n is not None else "" for n in (one.train_examples, one.validation, one.test_examples)]
-        state = {"found": "found", "decoded": f"decoded, {_mib(one.size)} MiB"}
+        state = {"found": "found", "decoded": f"decoded, {_format_mib(one.size)} MiB"}
         names = [escape(one.dataset), escape(one.title or "")][: 1 + whole]
         table.add_row(
             *names, str(one.classes or ""), shape, *counts, state.get(one.state, f"[yellow]{one.state}[/]"),
@@ -155,7 +159,7 @@ def _datasets(found: list[Listed]) -> Table:
     return table
 
 
-def _copies(decoded: list[Copy]) -> Table:
+def _build_copy_table(decoded: list[Copy]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("decoded copies", overflow="fold")
     table.add_column("shape", justify="right", no_wrap=True)
@@ -163,12 +167,12 @@ def _copies(decoded: list[Copy]) -> Table:
     table.add_column("folder", overflow="fold")
     for one in decoded:
         shape = " x ".join(map(str, one.shape or ()))
-        table.add_row(escape(one.origin or "torn"), shape, _mib(one.size), escape(Path(one.folder).name))
+        table.add_row(escape(one.origin or "torn"), shape, _format_mib(one.size), escape(Path(one.folder).name))
     return table
 
 
 @contextlib.contextmanager
-def _progress(label: str) -> Iterator[Heard]:
+def _show_progress(label: str) -> Iterator[Heard]:
     """A line that moves on a terminal, on stderr; nothing in a log."""
     stderr = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()

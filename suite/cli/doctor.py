@@ -12,37 +12,37 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.redaction import redact_uri
 from suite.data.cache import cache_directory
-from suite.data.catalog import Listed, cache_trouble, listing
+from suite.data.catalog import Listed, cache_trouble, list_datasets
 from suite.tracking.mlflow_store import DEFAULT_URI, check_store
 
 _PACKAGES = ("torch", "torchvision", "timm", "ray", "optuna", "mlflow", "pyarrow", "pandas", "scipy", "statsmodels")
 
 
-def examine(data: Path, tracking: str | None) -> dict[str, Any]:
+def examine_machine(data: Path, tracking: str | None) -> dict[str, Any]:
     """Everything that `sections` shows, as plain values."""
     uri = tracking or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
     return {
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
-        "devices": _devices(),
+        "packages": {name: _find_version(name) for name in _PACKAGES},
+        "devices": _list_devices(),
         "data": str(data),
-        "datasets": _datasets(data),
+        "datasets": _list_datasets(data),
         "cache": {"directory": str(cache_directory()), "trouble": cache_trouble()},
-        "tracking": {"uri": redact_uri(uri), "trouble": _trouble(uri)},
+        "tracking": {"uri": redact_uri(uri), "trouble": _find_store_trouble(uri)},
     }
 
 
-def _version(package: str) -> str | None:
+def _find_version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
 
 
-def _devices() -> list[str]:
+def _list_devices() -> list[str]:
     import torch
 
     from suite.training.execution import device_name
@@ -52,27 +52,27 @@ def _devices() -> list[str]:
     return [cpu, *(f"cuda:{index}: {torch.cuda.get_device_name(index)}" for index in range(count))]
 
 
-def _datasets(data: Path) -> dict[str, str]:
+def _list_datasets(data: Path) -> dict[str, str]:
     """Per dataset `found`, or the sentence that says what is missing or broken."""
-    return {found.dataset: _said(found) for found in listing(data)}
+    return {found.dataset: _describe_dataset(found) for found in list_datasets(data)}
 
 
-def _said(dataset: Listed) -> str:
+def _describe_dataset(dataset: Listed) -> str:
     if dataset.remedy:
         return f"{dataset.state}: {dataset.remedy}"
     images = f"{dataset.train_examples:,} + {dataset.test_examples:,} images"
     return f"found: {images}, {dataset.classes} classes, {dataset.shape}"
 
 
-def _trouble(uri: str) -> str | None:
+def _find_store_trouble(uri: str) -> str | None:
     try:
         check_store(uri)
-    except Refused as refusal:
+    except UserError as refusal:
         return str(refusal)
     return None
 
 
-def sections(found: Mapping[str, Any]) -> Iterator[Table | str]:
+def format_sections(found: Mapping[str, Any]) -> Iterator[Table | str]:
     """The findings for a terminal."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
@@ -87,11 +87,13 @@ def sections(found: Mapping[str, Any]) -> Iterator[Table | str]:
         table.add_row(escape(name), shown if state.startswith("found") else f"[yellow]{shown}[/]")
     cache, tracking = found["cache"], found["tracking"]
     unwritable = cache["trouble"] and f"{cache['directory']} can't be used: {cache['trouble']}"
-    table.add_row("decoded copies", _state(unwritable, f"{cache['directory']} can be written (GRAFTBENCH_CACHE)"))
-    table.add_row("tracking", _state(tracking["trouble"], f"{tracking['uri']} can be used"))
+    table.add_row(
+        "decoded copies", _format_state(unwritable, f"{cache['directory']} can be written (GRAFTBENCH_CACHE)")
+    )
+    table.add_row("tracking", _format_state(tracking["trouble"], f"{tracking['uri']} can be used"))
     yield table
     yield f"datasets were looked up in {escape(found['data'])} (GRAFTBENCH_DATA, or --data)"
 
 
-def _state(trouble: str | None, usable: str) -> str:
+def _format_state(trouble: str | None, usable: str) -> str:
     return f"[yellow]{escape(trouble)}[/]" if trouble else escape(usable)

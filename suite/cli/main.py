@@ -14,7 +14,16 @@ from rich.markup import escape
 from suite import __version__
 from suite.cli import data as cli_data
 from suite.cli import reproduce, results, topup
-from suite.cli.common import Address, Device, Local, StudyFile, again, check_place, checked_plan, train
+from suite.cli.common import (
+    Address,
+    Device,
+    Local,
+    StudyFile,
+    build_checked_plan,
+    check_place,
+    format_study_argument,
+    train_missing,
+)
 from suite.cli.console import (
     DEFAULT_DATA,
     DONE,
@@ -24,12 +33,12 @@ from suite.cli.console import (
     Data,
     Json,
     Profile,
-    console,
-    show,
+    make_console,
+    print_parts,
     write_json,
 )
-from suite.cli.power import power, power_lines
-from suite.core.errors import Refused
+from suite.cli.power import compute_power, power_lines
+from suite.core.errors import UserError
 
 app = typer.Typer(
     name="graftbench",
@@ -52,7 +61,7 @@ def _print_version(is_asked: bool) -> None:
 
 
 @app.callback()
-def options(
+def read_options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
@@ -72,16 +81,23 @@ def plan(
     strict: Strict = False,
 ) -> None:
     """Show what a study amounts to: its cells, parameters, MACs, refusals and number of trials. Trains nothing."""
-    checked = checked_plan(study, data, profile, strict)
+    checked = build_checked_plan(study, data, profile, strict)
     from suite.cli.render import plan_as_dict, plan_tables
-    from suite.study.check import missing
+    from suite.study.check import find_missing_data
 
-    lacking, sees = missing(checked, data), power(checked)
+    lacking, sees = find_missing_data(checked, data), compute_power(checked)
     if as_json:
         write_json({**plan_as_dict(checked), "power": sees, "missing": lacking})
         return
     warnings = [f"[yellow]missing[/] {escape(label)}: {escape(what)}" for label, what in lacking.items()]
-    show([*plan_tables(checked), *power_lines(sees), *warnings, f"run it: graftbench run {again(study, profile)}"])
+    print_parts(
+        [
+            *plan_tables(checked),
+            *power_lines(sees),
+            *warnings,
+            f"run it: graftbench run {format_study_argument(study, profile)}",
+        ]
+    )
 
 
 @app.command()
@@ -96,19 +112,21 @@ def run(
 ) -> None:
     """Train what is missing of a study. The same command again trains nothing; after Ctrl-C it resumes."""
     check_place(local, address, device)
-    checked = checked_plan(study, data, profile, strict)
+    checked = build_checked_plan(study, data, profile, strict)
     from suite.cli.render import outcome_lines
     from suite.sweep.run import Options
 
-    outcome = train(checked, Options(data, local, address, device), f"run {again(study, profile)}")
-    show(outcome_lines(checked, outcome, again(study, profile)))
+    outcome = train_missing(
+        checked, Options(data, local, address, device), f"run {format_study_argument(study, profile)}"
+    )
+    print_parts(outcome_lines(checked, outcome, format_study_argument(study, profile)))
     raise typer.Exit(SOME_FAILED if outcome.failed or outcome.tracking_trouble else DONE)
 
 
 @app.command()
 def status(study: StudyFile, profile: Profile = "", data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
     """Show how far a study is: per cell, its trials by status. Reads the storage only; safe during a run."""
-    checked = checked_plan(study, data, profile)
+    checked = build_checked_plan(study, data, profile)
     from suite.cli.render import status_table
     from suite.sweep.status import study_status
 
@@ -116,7 +134,7 @@ def status(study: StudyFile, profile: Profile = "", data: Data = DEFAULT_DATA, a
     if as_json:
         write_json(found)
     else:
-        show([status_table(found)])
+        print_parts([status_table(found)])
 
 
 for verb in (
@@ -146,7 +164,7 @@ def trial(
     if as_json:
         write_json(read_trial(folder / "trial.json").to_dict())
     else:
-        show(trial_lines(folder))
+        print_parts(trial_lines(folder))
 
 
 @app.command()
@@ -158,11 +176,11 @@ def ui(
     """Open the MLflow UI on the study's store: every trial, curve, parameter and artifact. Ctrl-C ends it."""
     from suite.study.config import load_study
     from suite.tracking.mlflow_store import check_store, tracking_uri
-    from suite.tracking.mlflow_ui import serve
+    from suite.tracking.mlflow_ui import serve_ui
 
     uri = tracking_uri(load_study(study, profile))
     check_store(uri)
-    serve(uri, port, console())
+    serve_ui(uri, port, make_console())
 
 
 @app.command()
@@ -174,13 +192,13 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Say what is installed, which devices and datasets are found, and whether the tracking store answers."""
-    from suite.cli.doctor import examine, sections
+    from suite.cli.doctor import examine_machine, format_sections
 
-    found = examine(data, tracking)
+    found = examine_machine(data, tracking)
     if as_json:
         write_json(found)
     else:
-        show(sections(found))
+        print_parts(format_sections(found))
 
 
 @app.command()
@@ -202,11 +220,11 @@ def clean(
 
     loaded = load_study(study, profile)
     if not everything:
-        show([escape(remove_checkpoints(loaded))])
+        print_parts([escape(remove_checkpoints(loaded))])
         return
     if not yes and not typer.confirm(f"Remove every result of {loaded.study} ({loaded.storage_path})?"):
         raise typer.Exit(DONE)
-    show([escape(remove_study(loaded))])
+    print_parts([escape(remove_study(loaded))])
 
 
 _TRAINING_PACKAGES = frozenset({"torch", "torchvision", "timm", "PIL", "sklearn", "ray", "optuna", "mlflow"})
@@ -219,7 +237,7 @@ def main() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         app()
-    except Refused as refusal:
+    except UserError as refusal:
         sys.stderr.write(f"graftbench: {refusal}\n")
         sys.exit(REFUSED)
     except ModuleNotFoundError as error:

@@ -35,7 +35,7 @@ def plan_as_dict(plan: Plan) -> dict[str, Any]:
             "macs": planned.macs,
             "inference_macs": planned.inference_macs,
             "search_trials": 0 if planned.refused else search,
-            "confirm_trials": 0 if planned.refused else plan.seeds_of(planned.cell),
+            "confirm_trials": 0 if planned.refused else plan.count_seeds(planned.cell),
             "refused": planned.refused,
             "warnings": list(planned.warnings),
         }
@@ -74,8 +74,10 @@ def plan_tables(plan: Plan) -> Iterator[Table | str]:
         if planned.refused:
             table.add_row(*names, "[yellow]refused[/]", "", "", "0")
         else:
-            trials = str(study.search.trials + plan.seeds_of(planned.cell))
-            table.add_row(*names, f"{planned.parameters:,}", _si(planned.macs), _si(planned.inference_macs), trials)
+            trials = str(study.search.trials + plan.count_seeds(planned.cell))
+            table.add_row(
+                *names, f"{planned.parameters:,}", _format_si(planned.macs), _format_si(planned.inference_macs), trials
+            )
     yield table
     for planned in plan.cells:
         if planned.refused:
@@ -84,11 +86,11 @@ def plan_tables(plan: Plan) -> Iterator[Table | str]:
         yield f"[yellow]note[/] {escape(note)}"
     refused = len(plan.cells) - len(plan.runnable)
     comparisons = sum(not planned.cell.is_baseline for planned in plan.runnable)
-    cells = _plural(len(plan.runnable), "cell")
+    cells = _format_plural(len(plan.runnable), "cell")
     yield (
-        f"{plan.trials} trials: {cells} x ({study.search.trials} search + {_seeds(plan)} confirm)"
-        + (f"; {_plural(refused, 'cell')} refused" if refused else "")
-        + f"; {_plural(comparisons, 'comparison')} with {BASELINE}"
+        f"{plan.trials} trials: {cells} x ({study.search.trials} search + {_format_seeds(plan)} confirm)"
+        + (f"; {_format_plural(refused, 'cell')} refused" if refused else "")
+        + f"; {_format_plural(comparisons, 'comparison')} with {BASELINE}"
     )
 
 
@@ -106,20 +108,20 @@ def _search_line(plan: Plan) -> Iterator[str]:
         return
     asha = f", ASHA from epoch {search.asha.grace} by {search.asha.reduction}" if search.asha else ""
     over = f"over {', '.join(search.space)} ({search.sampler}{asha})"
-    yield f"search {search.trials} trials a cell {over}, then {_seeds(plan)} paired confirm seeds"
+    yield f"search {search.trials} trials a cell {over}, then {_format_seeds(plan)} paired confirm seeds"
 
 
-def _seeds(plan: Plan) -> str:
+def _format_seeds(plan: Plan) -> str:
     """`5`, or `5 to 12` where some groups were topped up."""
-    found = {plan.seeds_of(planned.cell) for planned in plan.runnable} or {plan.study.seeds}
+    found = {plan.count_seeds(planned.cell) for planned in plan.runnable} or {plan.study.seeds}
     return str(min(found)) if len(found) == 1 else f"{min(found)} to {max(found)}"
 
 
-def _plural(number: int, noun: str) -> str:
+def _format_plural(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def _si(value: int | None) -> str:
+def _format_si(value: int | None) -> str:
     """1,234,567 -> `1.23 M`."""
     number = float(value or 0)
     for unit in ("", "k", "M", "G"):
@@ -139,11 +141,11 @@ def status_table(found: Mapping[str, Any]) -> Table:
         if cell["refused"]:
             table.add_row(*names, "refused", escape(cell["refused"]))
         else:
-            table.add_row(*names, _counts(cell["search"]), _counts(cell["confirm"]))
+            table.add_row(*names, _format_status_counts(cell["search"]), _format_status_counts(cell["confirm"]))
     return table
 
 
-def _counts(by_status: Mapping[str, int]) -> str:
+def _format_status_counts(by_status: Mapping[str, int]) -> str:
     return ", ".join(f"{number} {status}" for status, number in by_status.items()) or "none yet"
 
 
@@ -181,21 +183,21 @@ def trial_lines(folder: Path) -> Iterator[str]:
 def _rerun_command(folder: Path) -> str:
     """On the same kind of device with as many threads, so that it gives the same figures to the bit."""
     try:
-        record = records.read(folder / "record.json")
+        record = records.read_record(folder / "record.json")
     except (FileNotFoundError, ValueError):
-        return _command(folder)
+        return _format_trial_command(folder)
     options = f" --threads {record.threads}" if record.threads else ""
     options += f" --device {record.device_kind}" if record.device_kind else ""
-    return _command(folder) + options
+    return _format_trial_command(folder) + options
 
 
-def _command(folder: Path) -> str:
+def _format_trial_command(folder: Path) -> str:
     return shlex.join([sys.executable, "-m", "suite.trial", str(folder / "trial.json")])
 
 
 def _end_lines(folder: Path) -> Iterator[str]:
     try:
-        record = records.read(folder / "record.json")
+        record = records.read_record(folder / "record.json")
     except records.NoRecordError as error:
         yield f"[yellow]its record can't be read[/]: {escape(str(error))}"
         return

@@ -13,9 +13,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from suite.cli.common import Local, again, checked_plan, collected, train
-from suite.cli.console import DEFAULT_DATA, DONE, SOME_FAILED, Data, Json, Profile, show, write_json
-from suite.core.errors import Refused
+from suite.cli.common import Local, build_checked_plan, collect_records, format_study_argument, train_missing
+from suite.cli.console import DEFAULT_DATA, DONE, SOME_FAILED, Data, Json, Profile, print_parts, write_json
+from suite.core.errors import UserError
 
 if TYPE_CHECKING:
     from analysis.published.tables import PublishedRow, PublishedTable
@@ -44,36 +44,36 @@ def reproduce(
 ) -> None:
     """Redraw a published table: plan and run its study, then print the paper's figures beside ours."""
     if table is None:
-        show([listing(), "redraw one: graftbench reproduce TABLE [--profile quick]"])
+        print_parts([build_listing(), "redraw one: graftbench reproduce TABLE [--profile quick]"])
         return
-    found = published(table)
+    found = find_published_table(table)
     if check_parameters:
         rows = parameter_rows(found)
         if as_json:
             write_json(rows)
         else:
-            show(parameter_table(rows))
+            print_parts(parameter_table(rows))
         return
-    _redraw(found, profile, data, local=local, as_json=as_json)
+    _redraw_table(found, profile, data, local=local, as_json=as_json)
 
 
-def _redraw(table: PublishedTable, profile: str, data: Path, *, local: bool, as_json: bool) -> None:
+def _redraw_table(table: PublishedTable, profile: str, data: Path, *, local: bool, as_json: bool) -> None:
     study = study_file(table.id)
-    checked = checked_plan(study, data, profile)
+    checked = build_checked_plan(study, data, profile)
     from suite.cli.render import outcome_lines, plan_tables
     from suite.sweep.run import Options
 
     if not as_json:
-        show(plan_tables(checked))
+        print_parts(plan_tables(checked))
     command = f"reproduce {table.id}" + (f" --profile {shlex.quote(profile)}" if profile else "")
-    outcome = train(checked, Options(data, local, None, "auto"), command, stderr=as_json)
-    records = collected(study, profile)
-    from analysis.records.load import load
+    outcome = train_missing(checked, Options(data, local, None, "auto"), command, stderr=as_json)
+    records = collect_records(study, profile)
+    from analysis.records.load import load_records
     from analysis.report.build import write_report
     from analysis.tables.published import to_json, to_markdown
-    from analysis.verdicts.results import Findings
+    from analysis.verdicts.results import StudyResults
 
-    findings, folder = Findings(load(records)), records.parent / "report"
+    findings, folder = StudyResults(load_records(records)), records.parent / "report"
     text = to_markdown(table, findings)
     written = write_report(records, folder)
     (folder / f"{table.id}.md").write_text(text, encoding="utf-8")
@@ -81,25 +81,25 @@ def _redraw(table: PublishedTable, profile: str, data: Path, *, local: bool, as_
         write_json(to_json(table, findings))
     else:
         sys.stdout.write(text)
-        show(outcome_lines(checked, outcome, again(study, profile)))
-        show([f"this table: {escape(str(folder / table.id))}.md; report: {escape(str(written))}"])
+        print_parts(outcome_lines(checked, outcome, format_study_argument(study, profile)))
+        print_parts([f"this table: {escape(str(folder / table.id))}.md; report: {escape(str(written))}"])
     raise typer.Exit(SOME_FAILED if outcome.failed or outcome.tracking_trouble else DONE)
 
 
-def published(table: str) -> PublishedTable:
+def find_published_table(table: str) -> PublishedTable:
     """
     Raises:
-        Refused: no such table.
+        UserError: no such table.
     """
     from analysis.published.tables import load_table
 
     try:
         return load_table(table)
     except LookupError as error:
-        raise Refused(f"{str(error).rstrip('.')}; `graftbench reproduce` lists them") from error
+        raise UserError(f"{str(error).rstrip('.')}; `graftbench reproduce` lists them") from error
 
 
-def studies() -> dict[str, Path]:
+def find_table_studies() -> dict[str, Path]:
     """The ready study, by name, of every published table that has one."""
     from suite.study.config import load_study, ready_studies
 
@@ -109,24 +109,24 @@ def studies() -> dict[str, Path]:
 def study_file(table: str) -> Path:
     """
     Raises:
-        Refused: no study file names the table.
+        UserError: no study file names the table.
     """
-    found = studies().get(table)
+    found = find_table_studies().get(table)
     if found is None:
-        raise Refused(f"{table}: no ready study redraws it; `graftbench reproduce` lists those that do")
+        raise UserError(f"{table}: no ready study redraws it; `graftbench reproduce` lists those that do")
     return found
 
 
-def listing() -> Table:
+def build_listing() -> Table:
     """Every published table, and its study."""
-    from analysis.published.tables import load_table, tables
+    from analysis.published.tables import list_tables, load_table
     from suite.study.config import load_study
 
-    files = studies()
+    files = find_table_studies()
     shown = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("table", "printed as", "study", "its question"):
         shown.add_column(name, overflow="fold")
-    for name in tables():
+    for name in list_tables():
         table = load_table(name)
         if name in files:
             shown.add_row(name, table.place, str(files[name]), escape(load_study(files[name]).description))
@@ -142,29 +142,29 @@ def parameter_rows(table: PublishedTable) -> list[dict[str, Any]]:
     dataset. Nothing is trained.
 
     Raises:
-        Refused: the table prints none.
+        UserError: the table prints none.
     """
     counts = ((row, _PRINTED.fullmatch(row.parameters_printed)) for row in table.rows if row.cell is not None)
-    found = [_parameters(row, match[1]) for row, match in counts if match]
+    found = [_compare_parameters(row, match[1]) for row, match in counts if match]
     if not found:
-        raise Refused(f"{table.id}: prints no parameter counts; leave --check-parameters out")
+        raise UserError(f"{table.id}: prints no parameter counts; leave --check-parameters out")
     return found
 
 
-def _parameters(row: PublishedRow, printed: str) -> dict[str, Any]:
+def _compare_parameters(row: PublishedRow, printed: str) -> dict[str, Any]:
     """`printed`: in millions."""
     from dataclasses import replace
 
     from suite.core import registry
-    from suite.core.specs import Component, freeze
+    from suite.core.specs import Component, freeze_settings
     from suite.data.dataset import Dataset
     from suite.models.assembly import cell_costs
 
     assert row.cell is not None
-    cell, facts = row.cell, Dataset(row.cell.dataset, Path()).facts
+    cell, facts = row.cell, Dataset(row.cell.dataset, Path()).info
     shape, classes = facts.shape, facts.classes
-    if "stem" in registry.load("backbone", cell.backbone.name).SETTINGS:
-        imagenet = Component(cell.backbone.name, freeze({**dict(cell.backbone.settings), "stem": "imagenet"}))
+    if "stem" in registry.load_component("backbone", cell.backbone.name).SETTINGS:
+        imagenet = Component(cell.backbone.name, freeze_settings({**dict(cell.backbone.settings), "stem": "imagenet"}))
         cell, shape, classes = replace(cell, backbone=imagenet), IMAGENET_SHAPE, IMAGENET_CLASSES
     ours = cell_costs(cell, shape, classes).parameters
     return {
@@ -174,12 +174,12 @@ def _parameters(row: PublishedRow, printed: str) -> dict[str, Any]:
         "published": row.parameters_printed,
         "ours": ours,
         "difference_millions": round(ours / 1e6 - float(printed), 3),
-        "agrees": _agreement(printed, ours),
+        "agrees": _describe_agreement(printed, ours),
         "explanation": "; ".join(row.remarks),
     }
 
 
-def _agreement(printed: str, ours: int) -> str:
+def _describe_agreement(printed: str, ours: int) -> str:
     """How the printed count, in millions, follows from ours: `truncated`, `rounded`, or `no`."""
     places = len(printed.partition(".")[2])
     unit = 10 ** (6 - places)

@@ -10,12 +10,12 @@ import typer
 from rich.markup import escape
 
 from analysis.verdicts import text
-from suite.cli.common import collected, read_findings
-from suite.cli.console import Json, Profile, show, write_json
-from suite.core.errors import Refused, one_of
+from suite.cli.common import collect_records, read_findings
+from suite.cli.console import Json, Profile, print_parts, write_json
+from suite.core.errors import UserError, one_of
 
 if TYPE_CHECKING:
-    from analysis.verdicts.results import Findings
+    from analysis.verdicts.results import StudyResults
 
 Study = Annotated[
     Path | None, typer.Argument(metavar="[STUDY]", help="A study file, or the name of a ready one: demo.")
@@ -25,23 +25,23 @@ RecordsFolder = Annotated[
 ]
 
 
-def _records(study: Path | None, records: Path | None, profile: str) -> Path:
+def _find_records(study: Path | None, records: Path | None, profile: str) -> Path:
     """The folder of records that the command line names.
 
     Raises:
-        Refused: neither or both are given.
+        UserError: neither or both are given.
     """
     if (study is None) == (records is None):
-        raise Refused("name a study file, or a folder of records with --records DIR (one of them)")
+        raise UserError("name a study file, or a folder of records with --records DIR (one of them)")
     if records is not None:
         if profile:
-            raise Refused("--profile: belongs to a study file; records know theirs, leave it out")
+            raise UserError("--profile: belongs to a study file; records know theirs, leave it out")
         return records
     assert study is not None
-    return collected(study, profile)
+    return collect_records(study, profile)
 
 
-def _warn(found: Findings) -> None:
+def _print_notes(found: StudyResults) -> None:
     """What JSON has no place for, to stderr."""
     for note in found.notes:
         sys.stderr.write(f"note: {note}\n")
@@ -50,9 +50,9 @@ def _warn(found: Findings) -> None:
 def verdicts(study: Study = None, records: RecordsFolder = None, profile: Profile = "", as_json: Json = False) -> None:
     """Say of every cell and every variant what the results allow to say, and why."""
 
-    found = read_findings(_records(study, records, profile))
+    found = read_findings(_find_records(study, records, profile))
     if as_json:
-        _warn(found)
+        _print_notes(found)
         write_json(text.to_json(found))
     else:
         sys.stdout.write(text.to_text(found) + "\n")
@@ -71,13 +71,13 @@ def leaderboard(
 
     asked = {name for name, is_asked in (("json", as_json), ("markdown", markdown), (form, form)) if is_asked}
     if len(asked) > 1:
-        raise Refused(f"{' and '.join(sorted(asked))} contradict each other: name one form of the leaderboard")
+        raise UserError(f"{' and '.join(sorted(asked))} contradict each other: name one form of the leaderboard")
     form = next(iter(asked), "text")
     if form not in FORMS:
-        raise Refused(f"--format: {one_of(form, FORMS)}")
-    found = read_findings(_records(study, records, profile))
+        raise UserError(f"--format: {one_of(form, FORMS)}")
+    found = read_findings(_find_records(study, records, profile))
     if form in ("json", "csv"):
-        _warn(found)
+        _print_notes(found)
     sys.stdout.write(FORMS[form](found).rstrip("\n") + "\n")
 
 
@@ -94,7 +94,7 @@ def report(
     ] = False,
 ) -> None:
     """Write a self-contained report.html: verdicts first, then audit, tables, figures, failures, provenance."""
-    folder = _records(study, records, profile)
+    folder = _find_records(study, records, profile)
     from analysis.report.build import write_report
 
     try:
@@ -102,8 +102,8 @@ def report(
             folder, out or (folder.parent if records is None else folder) / "report", tex=tex, every_figure=every_figure
         )
     except (OSError, ValueError) as error:
-        raise Refused(str(error).rstrip(".")) from error
-    show([f"report: {escape(str(written))}", *([f"LaTeX: {escape(str(tex / 'report.tex'))}"] if tex else [])])
+        raise UserError(str(error).rstrip(".")) from error
+    print_parts([f"report: {escape(str(written))}", *([f"LaTeX: {escape(str(tex / 'report.tex'))}"] if tex else [])])
 
 
 def collect(
@@ -119,13 +119,13 @@ def collect(
 
     A server that asks for a login gets MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.
     """
-    from analysis.records.collect import StudyNotFoundError, collect, default_uri
+    from analysis.records.collect import StudyNotFoundError, collect_study, default_uri
 
     try:
-        folder = collect(tracking or default_uri(), name, out, full)
+        folder = collect_study(tracking or default_uri(), name, out, full)
     except (StudyNotFoundError, OSError, ValueError) as error:
-        raise Refused(str(error).rstrip(".")) from error
-    show([escape(str(folder))])
+        raise UserError(str(error).rstrip(".")) from error
+    print_parts([escape(str(folder))])
 
 
 def compare_networks(
@@ -139,12 +139,12 @@ def compare_networks(
     """Compare two trained networks image by image (McNemar). It says nothing of the methods."""
     from analysis import compare_networks as networks
 
-    folder = _records(study, records, profile)
+    folder = _find_records(study, records, profile)
     try:
-        found = networks.compare(folder, first, second)
+        found = networks.compare_networks(folder, first, second)
     except (OSError, ValueError) as error:
-        raise Refused(str(error).rstrip(".")) from error
+        raise UserError(str(error).rstrip(".")) from error
     if as_json:
         write_json(found)
     else:
-        show([escape(networks.to_text(found))])
+        print_parts([escape(networks.to_text(found))])

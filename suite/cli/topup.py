@@ -16,20 +16,20 @@ from suite.cli.common import (
     Device,
     Local,
     StudyFile,
-    again,
+    build_checked_plan,
     check_place,
-    checked_plan,
-    collected,
+    collect_records,
+    format_study_argument,
     read_findings,
-    train,
+    train_missing,
 )
-from suite.cli.console import DEFAULT_DATA, DONE, SOME_FAILED, Data, Json, Profile, show, write_json
-from suite.core.errors import Refused
+from suite.cli.console import DEFAULT_DATA, DONE, SOME_FAILED, Data, Json, Profile, print_parts, write_json
+from suite.core.errors import UserError
 
 if TYPE_CHECKING:
     from analysis.verdicts.power import GroupNeed
-    from analysis.verdicts.results import Findings
-    from suite.study.plan import Look, Plan
+    from analysis.verdicts.results import StudyResults
+    from suite.study.plan import InterimLook, Plan
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,12 @@ def topup(
 ) -> None:
     """Add the confirm seeds that undecided cells need to see a difference, and run them: the study's next look."""
     if detect is not None and not 0 < detect < 100:
-        raise Refused(f"--detect: must be above 0 and below 100 percentage points, not {detect:g}")
+        raise UserError(f"--detect: must be above 0 and below 100 percentage points, not {detect:g}")
     check_place(local, address, device)
-    checked, name = checked_plan(study, data, profile), again(study, profile)
+    checked, name = build_checked_plan(study, data, profile), format_study_argument(study, profile)
     from suite.sweep.run import Options
 
-    plan, additions, look = _next(checked, study, profile, detect)
+    plan, additions, look = _plan_next_look(checked, study, profile, detect)
     said = {
         "study": plan.study.study,
         "detect": look.detect,
@@ -92,60 +92,69 @@ def topup(
         "groups": [one.as_dict() for one in additions or ()],
     }
     if not as_json:
-        show(_resumed_lines(plan, look) if additions is None else _lines(plan, additions, look))
+        print_parts(_format_resumed_lines(plan, look) if additions is None else _format_lines(plan, additions, look))
     nothing = additions is not None and not any(one.trials for one in additions)
     if dry_run or nothing:
         if as_json:
             write_json({**said, "trained": 0, "failed": 0})
         return
     command = f"topup {name} --detect {look.detect:g}"
-    outcome = train(plan, Options(data, local, address, device), command, stderr=as_json)
+    outcome = train_missing(plan, Options(data, local, address, device), command, stderr=as_json)
     if as_json:
         write_json({**said, "trained": outcome.trained, "failed": len(outcome.failed)})
     else:
         from suite.cli.render import outcome_lines
 
-        show([*outcome_lines(plan, outcome, name), _now(read_findings(collected(study, profile)))])
+        print_parts(
+            [
+                *outcome_lines(plan, outcome, name),
+                _format_current_verdicts(read_findings(collect_records(study, profile))),
+            ]
+        )
     raise typer.Exit(SOME_FAILED if outcome.failed or outcome.tracking_trouble else DONE)
 
 
-def _next(plan: Plan, study: Path, profile: str, detect: float | None) -> tuple[Plan, list[Addition] | None, Look]:
+def _plan_next_look(
+    plan: Plan, study: Path, profile: str, detect: float | None
+) -> tuple[Plan, list[Addition] | None, InterimLook]:
     """The plan with the look that is to be run, what it adds (None: it is under way already), and the look.
 
     Raises:
-        Refused: the study isn't finished, has no spread to plan with, or has taken all its looks.
+        UserError: the study isn't finished, has no spread to plan with, or has taken all its looks.
     """
-    from suite.sweep.interim_looks import settled, with_looks
+    from suite.sweep.interim_looks import add_current_look, with_looks
     from suite.sweep.run import needs_training
-    from suite.sweep.storage import Ledger
+    from suite.sweep.storage import StudyStorage
 
-    ledger = Ledger(plan.study)
-    ledger.check()
+    ledger = StudyStorage(plan.study)
+    ledger.check_study()
     plan = with_looks(plan)
     if needs_training(plan, ledger):
-        under_way = settled(plan, ledger).looks[-1]  # what is missing may be seeds that the study file added since
+        under_way = add_current_look(plan, ledger).looks[
+            -1
+        ]  # what is missing may be seeds that the study file added since
         if under_way.detect is None:
-            raise Refused(
+            raise UserError(
                 "the study is not finished, and seeds are added to whole cells only: first "
-                f"`graftbench run {again(study, profile)}` (`status` shows what is missing or failed)"
+                f"`graftbench run {format_study_argument(study, profile)}` (`status` shows what is missing or failed)"
             )
         return plan, None, under_way
     points = plan.study.statistics.rope if detect is None else detect
-    additions = _additions(plan, read_findings(collected(study, profile)), points / 100)
+    additions = _plan_additions(plan, read_findings(collect_records(study, profile)), points / 100)
     plan = _with_what_else_was_seen(plan, additions)
-    look = _look(plan, additions, points)
+    look = _make_look(plan, additions, points)
     if not any(one.trials for one in additions):
         return plan, additions, look
     _refuse_unplanned(plan)
     return replace(plan, looks=(*plan.looks, look)), additions, look
 
 
-def _look(plan: Plan, additions: Sequence[Addition], points: float) -> Look:
+def _make_look(plan: Plan, additions: Sequence[Addition], points: float) -> InterimLook:
     """The next look; groups in which nothing can be compared stay as the last one left them."""
-    from suite.study.plan import Look
+    from suite.study.plan import InterimLook
 
     targets = {one.group: one.need.target for one in additions if one.need.comparable}
-    return Look({**plan.looks[-1].seeds, **targets}, points)
+    return InterimLook({**plan.looks[-1].seeds, **targets}, points)
 
 
 def _refuse_unplanned(plan: Plan) -> None:
@@ -153,7 +162,7 @@ def _refuse_unplanned(plan: Plan) -> None:
     if len(plan.looks) < planned:
         return
     taken = "1 look at its results, which is taken" if planned == 1 else f"{planned} looks at its results, all taken"
-    raise Refused(
+    raise UserError(
         f"statistics.looks: this study planned {taken}, and seeds added after looking make a false HELPS or HURTS "
         f"likelier than {alpha:g}: looks are planned before the first run, so start afresh with `looks: {planned + 1}` "
         "in a study of a new name and another split_seed, whose trials nobody has seen"
@@ -162,25 +171,25 @@ def _refuse_unplanned(plan: Plan) -> None:
 
 def _with_what_else_was_seen(plan: Plan, additions: Sequence[Addition]) -> Plan:
     """Results may hold seeds that this storage knows nothing of (another machine's): those were a look too."""
-    from suite.study.plan import Look
+    from suite.study.plan import InterimLook
 
     found = {one.group: one.need.seeds for one in additions if one.need.comparable}
     if not plan.looks:
-        return replace(plan, looks=(Look(found),))
+        return replace(plan, looks=(InterimLook(found),))
     last = plan.looks[-1].seeds
     more = {group: seeds for group, seeds in found.items() if seeds > last.get(group, 0)}
     if more:
-        return replace(plan, looks=(*plan.looks, Look({**last, **more})))
+        return replace(plan, looks=(*plan.looks, InterimLook({**last, **more})))
     return plan
 
 
-def _additions(plan: Plan, findings: Findings, effect: float) -> list[Addition]:
+def _plan_additions(plan: Plan, findings: StudyResults, effect: float) -> list[Addition]:
     """Per group of the plan; those that compare nothing are left out.
 
     Raises:
-        Refused: a cell has too few seeds for a spread.
+        UserError: a cell has too few seeds for a spread.
     """
-    from analysis.verdicts.power import needs
+    from analysis.verdicts.power import list_needs
     from suite.core.specs import settings_label
     from suite.study.plan import group_label
 
@@ -189,10 +198,10 @@ def _additions(plan: Plan, findings: Findings, effect: float) -> list[Addition]:
         own = (one.cell.variant.name, settings_label(one.cell.variant.settings))
         cells.setdefault(group_label(one.cell), set()).add(own)
     found = []
-    for need in needs(findings, effect, plan.study.statistics.most_seeds):
+    for need in list_needs(findings, effect, plan.study.statistics.most_seeds):
         single = next((cell for cell in need.cells if cell.verdict.verdict == "SINGLE RUN"), None)
         if single is not None:
-            raise Refused(
+            raise UserError(
                 f"seeds: {single.why}; set `seeds: 3` or more and run the study first (with fewer nothing is tested, "
                 "so that is no look)"
             )
@@ -203,7 +212,7 @@ def _additions(plan: Plan, findings: Findings, effect: float) -> list[Addition]:
     return found
 
 
-def _seconds_of_a_seed(findings: Findings, need: GroupNeed, planned: Container[tuple[str, str]]) -> float:
+def _seconds_of_a_seed(findings: StudyResults, need: GroupNeed, planned: Container[tuple[str, str]]) -> float:
     """Training seconds of one confirm seed in all planned cells of the group."""
     wanted, seconds = (need.dataset, need.backbone), 0.0
     for group in findings.groups:
@@ -217,8 +226,8 @@ def _seconds_of_a_seed(findings: Findings, need: GroupNeed, planned: Container[t
 # -- what it says
 
 
-def _lines(plan: Plan, additions: Sequence[Addition], look: Look) -> Iterator[Table | str]:
-    from suite.sweep.progress import duration
+def _format_lines(plan: Plan, additions: Sequence[Addition], look: InterimLook) -> Iterator[Table | str]:
+    from suite.sweep.progress import format_duration
 
     rules, trials = plan.study.statistics, sum(one.trials for one in additions)
     yield (
@@ -236,14 +245,14 @@ def _lines(plan: Plan, additions: Sequence[Addition], look: Look) -> Iterator[Ta
     if not trials:
         yield "nothing to add, and no look taken"
         return
-    cost = duration(sum(one.train_seconds for one in additions))
+    cost = format_duration(sum(one.train_seconds for one in additions))
     yield f"look {len(plan.looks)} of {rules.looks}: {trials} trials more, about {cost} of training, as the others took"
     if any(one.trials and one.need.capped for one in additions):
         hardly = "where most_seeds caps it, this look can hardly decide; a larger --detect spends it better"
         yield f"[yellow]warning[/]: {hardly}"
 
 
-def _resumed_lines(plan: Plan, look: Look) -> Iterator[str]:
+def _format_resumed_lines(plan: Plan, look: InterimLook) -> Iterator[str]:
     seeds = ", ".join(f"{group}: {number}" for group, number in look.seeds.items())
     yield escape(
         f"look {len(plan.looks)} of {plan.study.statistics.looks}, to see {look.detect:g} pp, is not finished and goes "
@@ -251,7 +260,7 @@ def _resumed_lines(plan: Plan, look: Look) -> Iterator[str]:
     )
 
 
-def _now(findings: Findings) -> str:
-    from analysis.verdicts.cells import tally
+def _format_current_verdicts(findings: StudyResults) -> str:
+    from analysis.verdicts.cells import count_rulings
 
-    return "verdicts: " + ", ".join(f"{number} {ruling}" for ruling, number in tally(findings.verdicts).items())
+    return "verdicts: " + ", ".join(f"{number} {ruling}" for ruling, number in count_rulings(findings.verdicts).items())

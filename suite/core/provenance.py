@@ -21,7 +21,7 @@ class Commit(NamedTuple):
     dirty: str
 
 
-def commit() -> Commit:
+def find_commit() -> Commit:
     """The commit of the source tree.
 
     `GRAFTBENCH_COMMIT` and `GRAFTBENCH_DIRTY` rule where they are set: workers run on a copy without git.
@@ -35,13 +35,13 @@ def _commit_of_tree() -> Commit:
     tree = Path(__file__).resolve().parents[2]
     if not (tree / ".git").exists():  # an installed copy must not answer for a repository around it
         return Commit("", "")
-    head, changes = _git(tree, "rev-parse", "HEAD"), _git(tree, "status", "--porcelain")
+    head, changes = _run_git(tree, "rev-parse", "HEAD"), _run_git(tree, "status", "--porcelain")
     if not head or changes is None:
         return Commit("", "")
     return Commit(head, "yes" if changes else "no")
 
 
-def _git(tree: Path, *arguments: str) -> str | None:
+def _run_git(tree: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(["git", "-C", str(tree), *arguments], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
@@ -49,12 +49,12 @@ def _git(tree: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def host() -> str:
+def find_host() -> str:
     return socket.gethostname()
 
 
 @functools.cache
-def versions() -> str:
+def list_versions() -> str:
     """`python 3.11.7, torch 2.14.1, ...`: what can change a result."""
     found = [f"python {platform.python_version()}"]
     for package in _PACKAGES:

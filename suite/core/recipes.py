@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from suite.core import settings as declared
-from suite.core.errors import Refused, did_you_mean
+from suite.core.errors import UserError, did_you_mean
 from suite.core.settings import Setting
-from suite.core.specs import Component, Settings, freeze
+from suite.core.specs import Component, Settings, freeze_settings
 
 Optimizer = Literal["sgd", "adam"]
 Schedule = Literal["constant", "step", "cosine"]
@@ -64,7 +64,7 @@ class Recipe:
     test_curve: bool = False
 
 
-def _milestones(given: Any) -> tuple[float, ...]:
+def _parse_milestones(given: Any) -> tuple[float, ...]:
     if not isinstance(given, list | tuple) or not all(isinstance(item, int | float) for item in given):
         raise ValueError(f"must be a list of fractions of the budget, like [0.3, 0.6, 0.8], not {given!r}")
     fractions = tuple(float(item) for item in given)
@@ -84,7 +84,9 @@ KNOBS: dict[str, Setting] = {
         "all", "what the penalty applies to; weights: not to biases and normalisation", choices=("all", "weights")
     ),
     "schedule": Setting("constant", "how the learning rate moves", choices=("constant", "step", "cosine")),
-    "milestones": Setting((), "fractions of the budget after which the rate drops (step only)", parse=_milestones),
+    "milestones": Setting(
+        (), "fractions of the budget after which the rate drops (step only)", parse=_parse_milestones
+    ),
     "factor": Setting(0.1, "what the rate is multiplied by at a milestone (step only)", low=0.0, high=1.0),
     "warmup": Setting(
         0.0, "fraction of the budget over which the rate rises linearly (not with constant)", low=0.0, high=0.5
@@ -176,28 +178,28 @@ _IDLE: dict[tuple[str, Any], frozenset[str]] = {
 }
 
 
-def resolve(component: Component, hyperparameters: Settings = ()) -> Recipe:
+def resolve_recipe(component: Component, hyperparameters: Settings = ()) -> Recipe:
     """The recipe with a study's overrides and a search's choices; hyperparameters with a dot belong to components.
 
     Raises:
-        Refused: an unknown recipe or knob, an illegal value, or a combination in which a given knob does nothing.
+        UserError: an unknown recipe or knob, an illegal value, or a combination in which a given knob does nothing.
     """
     if component.name not in RECIPES:
-        raise Refused(f"recipe.name: unknown recipe {component.name!r}{did_you_mean(component.name, RECIPES)}")
+        raise UserError(f"recipe.name: unknown recipe {component.name!r}{did_you_mean(component.name, RECIPES)}")
     base = RECIPES[component.name]
     settings = dict(component.settings)
     searched = {name: value for name, value in hyperparameters if "." not in name}
     if "epochs" in searched:
-        raise Refused("recipe.epochs: can't be searched, every cell gets the same budget; set it once")
+        raise UserError("recipe.epochs: can't be searched, every cell gets the same budget; set it once")
     given = {**settings, **searched}
-    values = declared.resolve(KNOBS, given, "recipe")
+    values = declared.resolve_settings(KNOBS, given, "recipe")
     recipe = dataclasses.replace(base, **{name: values[name] for name in given})
     # A search or a variant that takes a knob's effect away may do so whatever the study says of that knob.
-    _refuse_idle(recipe, {*searched, *(settings.keys() - idle(recipe, searched))})
+    _refuse_idle(recipe, {*searched, *(settings.keys() - find_idle_knobs(recipe, searched))})
     return recipe
 
 
-def idle(recipe: Recipe, deciding: Collection[str]) -> set[str]:
+def find_idle_knobs(recipe: Recipe, deciding: Collection[str]) -> set[str]:
     """The knobs that do nothing because of one of the `deciding` ones."""
     return {
         name
@@ -211,25 +213,25 @@ def _refuse_idle(recipe: Recipe, given: Collection[str]) -> None:
     for (knob, value), without_effect in _IDLE.items():
         named = sorted(without_effect & set(given))
         if getattr(recipe, knob) == value and named:
-            raise Refused(f"recipe.{named[0]}: does nothing with {knob} {str(value).lower()}; leave it out")
+            raise UserError(f"recipe.{named[0]}: does nothing with {knob} {str(value).lower()}; leave it out")
     if recipe.optimizer == "sgd" and recipe.nesterov and recipe.momentum == 0:
-        raise Refused("recipe.nesterov: needs a momentum above 0; set nesterov: false too")
+        raise UserError("recipe.nesterov: needs a momentum above 0; set nesterov: false too")
     if recipe.pad and recipe.random_resized_crop:
-        raise Refused("recipe.pad: random_resized_crop crops already; leave one of them out")
+        raise UserError("recipe.pad: random_resized_crop crops already; leave one of them out")
     if recipe.schedule == "step" and not recipe.milestones:
-        raise Refused("recipe.schedule: step needs milestones, like [0.3, 0.6, 0.8] (fractions of the budget)")
+        raise UserError("recipe.schedule: step needs milestones, like [0.3, 0.6, 0.8] (fractions of the budget)")
 
 
-def canonical(component: Component) -> Component:
+def canonicalize_recipe(component: Component) -> Component:
     """The component without the overrides that equal the recipe's own values, so equal protocols have equal keys.
 
     Raises:
-        Refused: as `resolve`.
+        UserError: as `resolve`.
     """
-    recipe = resolve(component)
+    recipe = resolve_recipe(component)
     own = RECIPES[component.name]
     values = {name: getattr(recipe, name) for name, _ in component.settings}
-    return Component(component.name, freeze({k: v for k, v in values.items() if v != getattr(own, k)}))
+    return Component(component.name, freeze_settings({k: v for k, v in values.items() if v != getattr(own, k)}))
 
 
 def learning_rate(recipe: Recipe, epoch: int, epochs: int) -> float:

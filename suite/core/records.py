@@ -52,7 +52,7 @@ class Epoch:
     scalars: dict[str, float] = field(default_factory=dict)  # what the variant logs, e.g. reconstruction_mse_1
     unknown: dict[str, Any] = field(default_factory=dict)  # fields of another version's file, kept as they are
 
-    def values(self) -> dict[str, float]:
+    def list_values(self) -> dict[str, float]:
         """Every number of this epoch by name, as tracking and analysis store it."""
         names = [spec.name for spec in dataclasses.fields(self) if spec.name not in ("epoch", "scalars", "unknown")]
         measured = {name: float(getattr(self, name)) for name in names}
@@ -123,16 +123,16 @@ class Record:
     trial: dict[str, Any] = field(default_factory=dict)
     unknown: dict[str, Any] = field(default_factory=dict)  # fields of another version's file, kept as they are
 
-    def row(self) -> dict[str, Any]:
+    def to_row(self) -> dict[str, Any]:
         """The columns of `COLUMNS`, without history and trial."""
         return {name: getattr(self, name) for name in COLUMNS}
 
-    def finite(self) -> bool:
+    def is_finite(self) -> bool:
         """Whether every measured figure is a finite number."""
-        return all(math.isfinite(value) for value in self.row().values() if isinstance(value, float))
+        return all(math.isfinite(value) for value in self.to_row().values() if isinstance(value, float))
 
 
-def _required(kind: type[Record] | type[Epoch]) -> frozenset[str]:
+def _list_required(kind: type[Record] | type[Epoch]) -> frozenset[str]:
     return frozenset(
         spec.name
         for spec in dataclasses.fields(kind)
@@ -141,7 +141,7 @@ def _required(kind: type[Record] | type[Epoch]) -> frozenset[str]:
 
 
 # Fields without which there is no record. A table may lack the other columns, which later versions added.
-REQUIRED: dict[type, frozenset[str]] = {Record: _required(Record), Epoch: _required(Epoch)}
+REQUIRED: dict[type, frozenset[str]] = {Record: _list_required(Record), Epoch: _list_required(Epoch)}
 _NOT_COLUMNS = frozenset({"history", "trial", "unknown"})
 _TYPES = {"str": str, "Status": str, "int": int, "int | None": int, "float | None": float}
 
@@ -153,7 +153,7 @@ COLUMNS: dict[str, type] = {
 EPOCH_COLUMNS: dict[str, type] = {"trial_key": str, "epoch": int, "metric": str, "value": float}
 
 
-def identity(trial: Trial) -> dict[str, Any]:
+def describe_trial(trial: Trial) -> dict[str, Any]:
     """The identity fields of a trial's record, for whoever writes one."""
     cell = trial.cell
     return {
@@ -254,7 +254,7 @@ def _keep_unknown(kind: type[Fields], fields: Mapping[str, Any]) -> Fields:
     return kind(**named, unknown={name: value for name, value in fields.items() if name not in known})
 
 
-def write(record: Record, path: Path) -> None:
+def write_record(record: Record, path: Path) -> None:
     """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -262,7 +262,7 @@ def write(record: Record, path: Path) -> None:
     temporary.replace(path)
 
 
-def read(path: Path) -> Record:
+def read_record(path: Path) -> Record:
     """
     Raises:
         NoRecordError: the file is whole JSON and holds no record that this version can read; the message names it.

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from suite.core.errors import Refused, did_you_mean
+from suite.core.errors import UserError, did_you_mean
 from suite.core.settings import Setting
-from suite.core.specs import parts
+from suite.core.specs import split_variant
 
 Kind = Literal["dataset", "backbone", "variant"]
 
@@ -30,30 +30,30 @@ _MEMBERS: dict[Kind, tuple[str, ...]] = {
 }
 
 
-def available(kind: Kind) -> list[str]:
+def list_components(kind: Kind) -> list[str]:
     """Names of the registered components of a kind, sorted. Files whose names start with `_` are helpers.
 
     Raises:
-        Refused: a plugin folder is missing, or two files give one name.
+        UserError: a plugin folder is missing, or two files give one name.
     """
-    return sorted(_files(kind))
+    return sorted(_find_files(kind))
 
 
-def _files(kind: Kind) -> Mapping[str, Path]:
+def _find_files(kind: Kind) -> Mapping[str, Path]:
     """Every component's file, by name."""
     folders = [folder / f"{kind}s" for folder in (Path(__file__).parents[1], *_plugin_folders())]
-    return _listed(kind, tuple((folder, folder.stat().st_mtime_ns) for folder in folders if folder.is_dir()))
+    return _list_folder(kind, tuple((folder, folder.stat().st_mtime_ns) for folder in folders if folder.is_dir()))
 
 
 @functools.lru_cache(maxsize=64)  # a grid asks thousands of times; a file that comes or goes changes its folder's time
-def _listed(kind: Kind, folders: tuple[tuple[Path, int], ...]) -> Mapping[str, Path]:
+def _list_folder(kind: Kind, folders: tuple[tuple[Path, int], ...]) -> Mapping[str, Path]:
     found: dict[str, Path] = {}
     for folder, _ in folders:
         for path in sorted(folder.glob("*.py")):
             if path.stem.startswith("_"):
                 continue
             if path.stem in found:
-                raise Refused(f"{path}: {found[path.stem]} is the {kind} {path.stem!r} already; rename the file")
+                raise UserError(f"{path}: {found[path.stem]} is the {kind} {path.stem!r} already; rename the file")
             found[path.stem] = path
     return found
 
@@ -62,39 +62,39 @@ def _plugin_folders() -> list[Path]:
     folders = [Path(part) for part in os.environ.get(PLUGINS, "").split(os.pathsep) if part]
     for folder in folders:
         if not folder.is_dir():
-            raise Refused(f"{PLUGINS}: {folder} is no folder; correct or unset it")
+            raise UserError(f"{PLUGINS}: {folder} is no folder; correct or unset it")
     return folders
 
 
 def check_name(kind: Kind, name: str, where: str | None = None) -> None:
     """
     Raises:
-        Refused: no component of that kind has that name; the sentence starts with `where` (default: the kind).
+        UserError: no component of that kind has that name; the sentence starts with `where` (default: the kind).
     """
     if kind == "backbone" and name.startswith(TIMM):
         return  # timm knows its names; asking it would import torch
-    known = available(kind)
-    for part in parts(name) if kind == "variant" else (name,):
+    known = list_components(kind)
+    for part in split_variant(name) if kind == "variant" else (name,):
         if part not in known:
-            raise Refused(f"{where or kind}: unknown {kind} {part!r}{did_you_mean(part, known)}")
+            raise UserError(f"{where or kind}: unknown {kind} {part!r}{did_you_mean(part, known)}")
 
 
-def load(kind: Kind, name: str) -> Any:
+def load_component(kind: Kind, name: str) -> Any:
     """The module of a component; its room's `__init__` says what it must define.
 
     Raises:
-        Refused: no component of that kind has that name, or a plugin's file can't be imported.
+        UserError: no component of that kind has that name, or a plugin's file can't be imported.
     """
     check_name(kind, name)
     if kind == "backbone" and name.startswith(TIMM):
         return importlib.import_module("suite.models.timm_adapter").TimmBackbone(name.removeprefix(TIMM))
-    file = _files(kind)[name]
+    file = _find_files(kind)[name]
     if file.is_relative_to(Path(__file__).parents[1]):
         return importlib.import_module(f"suite.{kind}s.{name}")
-    return _plugin(kind, file)
+    return _load_plugin(kind, file)
 
 
-def _plugin(kind: Kind, file: Path) -> Any:
+def _load_plugin(kind: Kind, file: Path) -> Any:
     module_name = f"graftbench_plugins.{kind}s.{file.stem}"
     known = sys.modules.get(module_name)
     if known is not None and known.__file__ == str(file):
@@ -108,15 +108,17 @@ def _plugin(kind: Kind, file: Path) -> Any:
     except Exception as error:
         del sys.modules[module_name]
         said = str(error).partition("\n")[0]
-        raise Refused(f"{file}: can't be imported: {type(error).__name__}: {said}") from error
+        raise UserError(f"{file}: can't be imported: {type(error).__name__}: {said}") from error
     lacking = [name for name in _MEMBERS[kind] if not hasattr(module, name)]
     if lacking:
         del sys.modules[module_name]
-        raise Refused(f"{file}: defines no {' and no '.join(lacking)}; docs/write-a-variant.md shows what a file needs")
+        raise UserError(
+            f"{file}: defines no {' and no '.join(lacking)}; docs/write-a-variant.md shows what a file needs"
+        )
     wrong = [name for name, spec in module.SETTINGS.items() if not isinstance(spec, Setting)]
     if wrong:
         del sys.modules[module_name]
-        raise Refused(
+        raise UserError(
             f"{file}: SETTINGS[{wrong[0]!r}] must be a suite.core.settings.Setting, not {module.SETTINGS[wrong[0]]!r}"
         )
     return module

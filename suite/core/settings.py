@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from suite.core.errors import Refused, did_you_mean, one_of
-from suite.core.specs import Component, freeze
+from suite.core.errors import UserError, did_you_mean, one_of
+from suite.core.specs import Component, freeze_settings
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Setting:
     parse: Callable[[Any], Any] | None = None
     is_weight: bool = False
 
-    def value(self, given: Any) -> Any:
+    def parse_value(self, given: Any) -> Any:
         """The canonical value of what a study says; raises ValueError with a sentence."""
         value = self.parse(given) if self.parse else _as_type_of(self.default, given)
         if self.choices and value not in self.choices:
@@ -48,10 +48,10 @@ class Setting:
         if not math.isfinite(value):
             raise ValueError(f"must be a finite number, not {value}")
         if (self.low is not None and value < self.low) or (self.high is not None and value > self.high):
-            raise ValueError(f"must be {_range(self.low, self.high)}, not {value:g}")
+            raise ValueError(f"must be {_format_range(self.low, self.high)}, not {value:g}")
 
 
-def _range(low: float | None, high: float | None) -> str:
+def _format_range(low: float | None, high: float | None) -> str:
     if high is None:
         return f"{low:g} or more"
     return f"{high:g} or less" if low is None else f"within {low:g} .. {high:g}"
@@ -60,39 +60,39 @@ def _range(low: float | None, high: float | None) -> str:
 def _as_type_of(default: Any, given: Any) -> Any:
     if isinstance(default, bool) or isinstance(given, bool):
         if not (isinstance(default, bool) and isinstance(given, bool)):
-            raise ValueError(f"must be {_kind(default)}, not {given!r}")
+            raise ValueError(f"must be {_describe_kind(default)}, not {given!r}")
         return given
     if isinstance(default, float) and isinstance(given, int | float):
         return float(given)
     if default is not None and not isinstance(given, type(default)):
-        raise ValueError(f"must be {_kind(default)}, not {given!r}")
+        raise ValueError(f"must be {_describe_kind(default)}, not {given!r}")
     return given
 
 
-def _kind(default: Any) -> str:
+def _describe_kind(default: Any) -> str:
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
     return names.get(type(default), f"like {default!r}")
 
 
-def resolve(declared: Mapping[str, Setting], given: Mapping[str, Any], owner: str) -> dict[str, Any]:
+def resolve_settings(declared: Mapping[str, Setting], given: Mapping[str, Any], owner: str) -> dict[str, Any]:
     """All settings of a component: what is given, checked, and the defaults of the rest.
 
     Raises:
-        Refused: an unknown name or an illegal value, as one sentence that starts with `owner`.
+        UserError: an unknown name or an illegal value, as one sentence that starts with `owner`.
     """
     values = {name: setting.default for name, setting in declared.items()}
     for name, value in given.items():
         if name not in declared:
-            raise Refused(f"{owner}.{name}: unknown setting{did_you_mean(name, declared)}")
+            raise UserError(f"{owner}.{name}: unknown setting{did_you_mean(name, declared)}")
         try:
-            values[name] = declared[name].value(value)
+            values[name] = declared[name].parse_value(value)
         except ValueError as error:
-            raise Refused(f"{owner}.{name}: {error}") from error
+            raise UserError(f"{owner}.{name}: {error}") from error
     return values
 
 
-def canonical(declared: Mapping[str, Setting], component: Component, owner: str) -> Component:
+def canonicalize_component(declared: Mapping[str, Setting], component: Component, owner: str) -> Component:
     """The component with its values canonical and its defaults left out, so equal cells have equal keys."""
-    values = resolve(declared, dict(component.settings), owner)
+    values = resolve_settings(declared, dict(component.settings), owner)
     kept = {name: value for name, value in values.items() if value != declared[name].default}
-    return Component(component.name, freeze(kept))
+    return Component(component.name, freeze_settings(kept))

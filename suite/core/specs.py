@@ -20,18 +20,18 @@ Stage = Literal["search", "confirm"]
 BASELINE = "baseline"
 
 
-def parts(variant: str) -> tuple[str, ...]:
+def split_variant(variant: str) -> tuple[str, ...]:
     """The variants that a composition joins: `sire+squeeze_excite` is `sire` and `squeeze_excite`."""
     return tuple(variant.split("+"))
 
 
-def freeze(settings: Mapping[str, Any]) -> Settings:
+def freeze_settings(settings: Mapping[str, Any]) -> Settings:
     """A mapping as a hashable value: sorted by name, lists as tuples."""
-    return tuple((name, _frozen(settings[name])) for name in sorted(settings))
+    return tuple((name, _freeze_value(settings[name])) for name in sorted(settings))
 
 
-def _frozen(value: Any) -> Value:
-    return tuple(_frozen(item) for item in value) if isinstance(value, list | tuple) else value
+def _freeze_value(value: Any) -> Value:
+    return tuple(_freeze_value(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Component:
 
 def settings_label(settings: Settings) -> str:
     """`decoders=1+4, lambda=0.1`: settings as people read them; empty when all are defaults."""
-    return ", ".join(f"{name}={_text(value)}" for name, value in settings)
+    return ", ".join(f"{name}={_format_value(value)}" for name, value in settings)
 
 
-def _text(value: Value) -> str:
+def _format_value(value: Value) -> str:
     if isinstance(value, tuple):
-        return "+".join(_text(item) for item in value)
+        return "+".join(_format_value(item) for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -107,7 +107,7 @@ class Trial:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; fields at their defaults are left out, so a new knob changes no old key."""
-        plain: dict[str, Any] = _plain(self)
+        plain: dict[str, Any] = _to_plain(self)
         return plain
 
     @classmethod
@@ -119,22 +119,22 @@ class Trial:
         """
         try:
             parts = dict(data)
-            cell = {role: _component(part) for role, part in parts.pop("cell").items()}
-            recipe = _component(parts.pop("recipe"))
-            chosen = freeze(parts.pop("hyperparameters", {}))
+            cell = {role: _read_component(part) for role, part in parts.pop("cell").items()}
+            recipe = _read_component(parts.pop("recipe"))
+            chosen = freeze_settings(parts.pop("hyperparameters", {}))
             return cls(cell=Cell(**cell), recipe=recipe, hyperparameters=chosen, **parts)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a trial: {error}") from error
 
 
-def _component(data: Mapping[str, Any]) -> Component:
-    return Component(data["name"], freeze(data.get("settings", {})))
+def _read_component(data: Mapping[str, Any]) -> Component:
+    return Component(data["name"], freeze_settings(data.get("settings", {})))
 
 
 _SETTINGS_FIELDS = frozenset({"settings", "hyperparameters"})
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     if not dataclasses.is_dataclass(value):
         return value
     plain: dict[str, Any] = {}
@@ -142,7 +142,7 @@ def _plain(value: Any) -> Any:
         item = getattr(value, spec.name)
         if item == spec.default:
             continue
-        plain[spec.name] = dict(item) if spec.name in _SETTINGS_FIELDS else _plain(item)
+        plain[spec.name] = dict(item) if spec.name in _SETTINGS_FIELDS else _to_plain(item)
     return plain
 
 
@@ -152,7 +152,7 @@ def trial_key(trial: Trial) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def hashed(*parts: object) -> int:
+def hash_parts(*parts: object) -> int:
     """A 63-bit integer from named parts; the source of every seed in the suite."""
     text = "/".join(str(part) for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode(errors="surrogateescape")).digest()[:8], "big") >> 1
@@ -170,17 +170,17 @@ class Streams:
 
     def seed_of(self, stream: str, epoch: int | None = None) -> int:
         """Seed of a stream: `init`, `init/<variant>`, or per epoch `order`, `augmentation`, `dropout`."""
-        return hashed("stream", self.stage, self.seed, stream, *(() if epoch is None else (epoch,)))
+        return hash_parts("stream", self.stage, self.seed, stream, *(() if epoch is None else (epoch,)))
 
 
 def split_stream(trial: Trial) -> int:
     """Seed of the train/validation split: one per study, or with `resplit` one per seed of a stage."""
-    return hashed("split", trial.split_seed, *((trial.stage, trial.seed) if trial.resplit else ()))
+    return hash_parts("split", trial.split_seed, *((trial.stage, trial.seed) if trial.resplit else ()))
 
 
 def first_draw(study: str, index: int, name: str) -> float:
     """Uniform in [0, 1): where the index-th search trial starts on hyperparameter `name`, in every cell alike."""
-    return (hashed("draw", study, index, name) >> 10) / 2**53  # 53 bits: a float holds them all, none rounds to 1
+    return (hash_parts("draw", study, index, name) >> 10) / 2**53  # 53 bits: a float holds them all, none rounds to 1
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class Space:
     choices: tuple[Value, ...] = field(default=())
     integer: bool = False  # set by the plan's check for whole-number hyperparameters
 
-    def at(self, position: float) -> Value:
+    def value_at(self, position: float) -> Value:
         """The value at `position` in [0, 1)."""
         if self.choices:
             return self.choices[min(int(position * len(self.choices)), len(self.choices) - 1)]

@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from suite.core import records
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.records import FINISHED, NoRecordError, Record
 from suite.core.specs import Trial
 
 _CONDITIONS = "conditions.json"
 
 
-def claim(trial: Trial, directory: Path | None) -> None:
+def claim_directory(trial: Trial, directory: Path | None) -> None:
     """Writes trial.json. Without a directory there is nothing to claim.
 
     Raises:
-        Refused: the folder holds another trial.
+        UserError: the folder holds another trial.
     """
     if directory is None:
         return
@@ -36,45 +36,45 @@ def claim(trial: Trial, directory: Path | None) -> None:
     if path.exists():
         try:
             held = read_trial(path)
-        except Refused:  # torn by a kill: nothing after it was written
+        except UserError:  # torn by a kill: nothing after it was written
             held = trial
         if held.key != trial.key:
-            raise Refused(f"{directory} holds the trial {held.key}, not {trial.key}; give each trial its own folder")
+            raise UserError(f"{directory} holds the trial {held.key}, not {trial.key}; give each trial its own folder")
     write_json(trial.to_dict(), path)
 
 
 def read_trial(path: Path) -> Trial:
     """
     Raises:
-        Refused: the file holds no trial.
+        UserError: the file holds no trial.
     """
     try:
         return Trial.from_dict(json.loads(path.read_text()))
     except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise Refused(f"{path} holds no trial: {error}") from error
+        raise UserError(f"{path} holds no trial: {error}") from error
 
 
-def finished_record(trial: Trial, directory: Path | None) -> Record | None:
+def read_finished_record(trial: Trial, directory: Path | None) -> Record | None:
     """The record in the directory, if it is this trial's and final. One that is cut short is as if it were not there.
 
     Raises:
-        Refused: there is a whole one that this version can't read.
+        UserError: there is a whole one that this version can't read.
     """
     try:
-        record = records.read(directory / "record.json") if directory else None
+        record = records.read_record(directory / "record.json") if directory else None
     except NoRecordError as error:
-        raise Refused(f"{error}; its trial is not trained again before that file is mended or removed") from error
+        raise UserError(f"{error}; its trial is not trained again before that file is mended or removed") from error
     except (OSError, ValueError):
         return None
     return record if record and record.trial_key == trial.key and record.status in FINISHED else None
 
 
-def note_conditions(conditions: dict[str, Any], directory: Path) -> None:
+def write_measurements(conditions: dict[str, Any], directory: Path) -> None:
     """For whoever stops the trial from outside: the fields of its record that only the worker knows."""
     write_json(conditions, directory / _CONDITIONS)
 
 
-def conditions_of(directory: Path) -> dict[str, Any]:
+def read_measurements(directory: Path) -> dict[str, Any]:
     """What a trial's run noted at its start (split, costs, threads, device, versions): fields of a record."""
     try:
         found: dict[str, Any] = json.loads((directory / _CONDITIONS).read_text())

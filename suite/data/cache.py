@@ -24,14 +24,14 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from suite.core.errors import Refused
-from suite.data.disk import disk_errors, flushed, npy_header, reserve, sync
-from suite.data.source import Images, Labels, Pixels, Progress, Source
+from suite.core.errors import UserError
+from suite.data.disk import disk_errors, npy_header, open_flushed, reserve_room, sync_folder
+from suite.data.source import Images, ImageSource, Labels, Pixels, Progress
 
 RULE = 1  # raise it when the same files would decode to other pixels
 
 
-class Changed(Refused):
+class Changed(UserError):
     """Source files are not those that were decoded."""
 
 
@@ -60,8 +60,8 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "graftbench"
 
 
-def decoded_part(
-    source: Source,
+def load_decoded_part(
+    source: ImageSource,
     name: str,
     classes: int,
     *,
@@ -80,76 +80,76 @@ def decoded_part(
 
     Raises:
         Changed: source files have changed under the entry.
-        Refused: an image or a label is unusable; the disk is full or read-only.
+        UserError: an image or a label is unusable; the disk is full or read-only.
     """
     entry = entry_of(source, name, classes)
-    found = None if rebuild else entry.opened(keep_images, accept_changes)
+    found = None if rebuild else entry.open_decoded(keep_images, accept_changes)
     if found is not None:
-        entry.tidy()
+        entry.remove_leftovers()
         return found
-    with entry.locked():
-        found = None if rebuild else entry.opened(keep_images, accept_changes)  # another process may have made it
+    with entry.lock_entry():
+        found = None if rebuild else entry.open_decoded(keep_images, accept_changes)  # another process may have made it
         if found is None:
-            wanted = None if rebuild or accept_changes else entry.digest()
-            entry.build(keep_images, progress or (lambda done, of: None), wanted)
-            found = entry.opened(keep_images, accept_changes)
+            wanted = None if rebuild or accept_changes else entry.read_digest()
+            entry.build_entry(keep_images, progress or (lambda done, of: None), wanted)
+            found = entry.open_decoded(keep_images, accept_changes)
     if found is None:
-        raise Refused(f"cache: {entry.path} vanished as it was made; run the command again")
+        raise UserError(f"cache: {entry.path} vanished as it was made; run the command again")
     return found
 
 
-def entry_of(source: Source, name: str, classes: int) -> Entry:
-    """The part's place in the cache; arguments as of `decoded_part`."""
-    return Entry(source, _path(source, name), classes)
+def entry_of(source: ImageSource, name: str, classes: int) -> Entry:
+    """The part's place in the cache; arguments as of `load_decoded_part`."""
+    return Entry(source, _entry_path(source, name), classes)
 
 
-def entry_path(source: Source, name: str) -> Path | None:
+def entry_path(source: ImageSource, name: str) -> Path | None:
     """Where the part's finished entry lies; None when there is none."""
-    path = _path(source, name)
+    path = _entry_path(source, name)
     return path if (path / "manifest.json").is_file() else None
 
 
-def _path(source: Source, name: str) -> Path:
-    return cache_directory() / f"{name}-{_digest(json.dumps([source.origin, source.shape]).encode())}"
+def _entry_path(source: ImageSource, name: str) -> Path:
+    return cache_directory() / f"{name}-{_compute_digest(json.dumps([source.origin, source.shape]).encode())}"
 
 
 class Entry:
     """A part's place in the cache, whether or not anything is there."""
 
-    def __init__(self, source: Source, path: Path, classes: int) -> None:
+    def __init__(self, source: ImageSource, path: Path, classes: int) -> None:
         self.source, self.path, self.classes = source, path, classes
         self._building, self._old = Path(f"{path}.building"), Path(f"{path}.old")
         self.unreadable = Path(f"{path}-unreadable.txt")
 
-    def opened(self, keep_images: bool, accept_changes: bool) -> Decoded | None:
+    def open_decoded(self, keep_images: bool, accept_changes: bool) -> Decoded | None:
         """None: missing, torn, of another rule, or just being replaced. Raises Refused when the source has changed."""
-        manifest = self._manifest()
+        manifest = self._read_manifest()
         if manifest is None:
             return None
-        files = _files(self.source)
-        if manifest["files"] != _digest(files):
+        files = _describe_files(self.source)
+        if manifest["files"] != _compute_digest(files):
             if accept_changes or self._only_touched(files):
                 return None
-            raise Changed(self._changed(files))
-        stored = self._read("labels.npy") or b""
-        if _digest(stored) != manifest["labels"] or (keep_images and not manifest["images"]):
+            raise Changed(self._describe_change(files))
+        stored = self._read_file("labels.npy") or b""
+        if _compute_digest(stored) != manifest["labels"] or (keep_images and not manifest["images"]):
             return None
-        labels = self._checked_labels(np.load(io.BytesIO(stored)))
-        images = self._mapped((len(labels), *self.source.shape)) if keep_images else None
-        if (keep_images and images is None) or self._manifest() != manifest:  # replaced since it was read
+        labels = self._check_labels(np.load(io.BytesIO(stored)))
+        images = self._map_images((len(labels), *self.source.shape)) if keep_images else None
+        if (keep_images and images is None) or self._read_manifest() != manifest:  # replaced since it was read
             return None
         return Decoded(images, labels, tuple(manifest["mean"]), tuple(manifest["std"]), manifest["digest"])
 
-    def _manifest(self) -> dict[str, Any] | None:
+    def _read_manifest(self) -> dict[str, Any] | None:
         """None: missing, torn, or of another rule."""
         try:
-            found: Any = json.loads(self._read("manifest.json") or b"")
+            found: Any = json.loads(self._read_file("manifest.json") or b"")
         except ValueError:
             return None
-        whole = isinstance(found, dict) and found.pop("check", None) == _digest(json.dumps(found).encode())
-        return found if whole and found["rule"] == _rule() else None
+        whole = isinstance(found, dict) and found.pop("check", None) == _compute_digest(json.dumps(found).encode())
+        return found if whole and found["rule"] == _decoding_rule() else None
 
-    def _mapped(self, shape: tuple[int, ...]) -> Images | None:
+    def _map_images(self, shape: tuple[int, ...]) -> Images | None:
         header, path = npy_header(shape), self.path / "images.npy"
         with disk_errors(path), contextlib.suppress(FileNotFoundError), path.open("rb") as file:
             whole = os.fstat(file.fileno()).st_size == len(header) + math.prod(shape)
@@ -157,30 +157,30 @@ class Entry:
                 return np.memmap(file, np.uint8, "c", len(header), shape)
         return None
 
-    def _read(self, name: str) -> bytes | None:
+    def _read_file(self, name: str) -> bytes | None:
         with disk_errors(self.path), contextlib.suppress(FileNotFoundError):
             return (self.path / name).read_bytes()
         return None
 
-    def digest(self) -> str | None:
+    def read_digest(self) -> str | None:
         """Of what was decoded here before, if that can be told."""
-        manifest = self._manifest()
+        manifest = self._read_manifest()
         return manifest["digest"] if manifest else None
 
     def _only_touched(self, files: bytes) -> bool:
         """Whether files differ in their times alone: decoding them again will tell whether they have changed."""
-        before, now = _states(self._read("files.json") or b""), _states(files)
+        before, now = _stat_files(self._read_file("files.json") or b""), _stat_files(files)
         return bool(before) and {path: size for path, (size, _) in before.items()} == {
             path: size for path, (size, _) in now.items()
         }
 
-    def touched(self) -> bool:
+    def is_touched(self) -> bool:
         """Whether files differ from those that were decoded, but in their times alone."""
-        files = _files(self.source)
-        return self.digest() is not None and files != self._read("files.json") and self._only_touched(files)
+        files = _describe_files(self.source)
+        return self.read_digest() is not None and files != self._read_file("files.json") and self._only_touched(files)
 
-    def _changed(self, files: bytes) -> str:
-        before, now = _states(self._read("files.json") or b""), _states(files)
+    def _describe_change(self, files: bytes) -> str:
+        before, now = _stat_files(self._read_file("files.json") or b""), _stat_files(files)
         what = f"{self.source.origin} has changed"
         for file in sorted(before.keys() | now.keys()) if before else ():
             if before.get(file) != now.get(file):
@@ -193,7 +193,7 @@ class Entry:
         )
 
     @contextlib.contextmanager
-    def locked(self, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+    def lock_entry(self, how: int = fcntl.LOCK_EX) -> Iterator[None]:
         """One process at a time makes an entry; the system frees the lock of a killed one."""
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -203,75 +203,77 @@ class Entry:
                 fcntl.flock(file, how)
             yield
 
-    def tidy(self) -> None:
+    def remove_leftovers(self) -> None:
         """Frees the room that a killed process left taken, unless one is at work or the disk is read-only."""
         if self._building.exists() or self._old.exists():
-            with contextlib.suppress(Refused), self.locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
+            with contextlib.suppress(UserError), self.lock_entry(fcntl.LOCK_EX | fcntl.LOCK_NB):
                 self._remove_left_overs()
 
-    def build(self, keep_images: bool, progress: Progress, wanted: str | None) -> None:
+    def build_entry(self, keep_images: bool, progress: Progress, wanted: str | None) -> None:
         """Decodes into a folder beside the entry's place, and renames it. The lock must be held.
 
         Raises:
             Changed: the images don't have the digest `wanted`; what was there stays.
         """
-        files = _files(self.source)  # before anything is read from them
-        labels = self._checked_labels(self.source.labels)
+        files = _describe_files(self.source)  # before anything is read from them
+        labels = self._check_labels(self.source.labels)
         with disk_errors(self.path, len(labels) * math.prod(self.source.shape) if keep_images else 0):
             self._remove_left_overs()
             self._building.mkdir()
             try:
-                self._fill(files, labels, keep_images, progress, wanted)
+                self._fill_folder(files, labels, keep_images, progress, wanted)
                 self._put_in_place()
             except BaseException:
                 shutil.rmtree(self._building, ignore_errors=True)
                 raise
 
-    def _fill(self, files: bytes, labels: Labels, keep_images: bool, progress: Progress, wanted: str | None) -> None:
+    def _fill_folder(
+        self, files: bytes, labels: Labels, keep_images: bool, progress: Progress, wanted: str | None
+    ) -> None:
         pixels = Pixels(self.source, len(labels))
         with contextlib.ExitStack() as stack:
-            file = stack.enter_context(flushed(self._building / "images.npy")) if keep_images else None
+            file = stack.enter_context(open_flushed(self._building / "images.npy")) if keep_images else None
             if file:
-                reserve(file, (len(labels), *self.source.shape))
+                reserve_room(file, (len(labels), *self.source.shape))
             for chunk in pixels.chunks(progress):
                 if file:
                     file.write(chunk.data)
-        if _files(self.source) != files:
-            raise Refused(f"{self.source.origin} changed while it was being decoded; run the command again")
+        if _describe_files(self.source) != files:
+            raise UserError(f"{self.source.origin} changed while it was being decoded; run the command again")
         if pixels.unreadable:
             row, why = min(pixels.unreadable.items())
-            raise Refused(f"{self.source.name(row)} {why}; {pixels.list_unreadable(self.unreadable)}")
+            raise UserError(f"{self.source.name(row)} {why}; {pixels.list_unreadable(self.unreadable)}")
         if wanted not in {None, pixels.digest(labels)}:
-            raise Changed(self._changed(files))
+            raise Changed(self._describe_change(files))
         self.unreadable.unlink(missing_ok=True)
         stored = io.BytesIO()
         np.save(stored, labels)
         manifest = {
-            "rule": _rule(),
+            "rule": _decoding_rule(),
             "origin": self.source.origin,
             "shape": self.source.shape,
             "images": keep_images,
-            "files": _digest(files),
-            "labels": _digest(stored.getvalue()),
+            "files": _compute_digest(files),
+            "labels": _compute_digest(stored.getvalue()),
             "digest": pixels.digest(labels),
             **pixels.moments(),
         }
-        manifest["check"] = _digest(json.dumps(manifest).encode())
-        self._write("labels.npy", stored.getvalue())
-        self._write("files.json", files)
-        self._write("manifest.json", json.dumps(manifest, indent=1).encode())
+        manifest["check"] = _compute_digest(json.dumps(manifest).encode())
+        self._write_file("labels.npy", stored.getvalue())
+        self._write_file("files.json", files)
+        self._write_file("manifest.json", json.dumps(manifest, indent=1).encode())
 
-    def _write(self, name: str, content: bytes) -> None:
-        with flushed(self._building / name) as file:
+    def _write_file(self, name: str, content: bytes) -> None:
+        with open_flushed(self._building / name) as file:
             file.write(content)
 
     def _put_in_place(self) -> None:
         """The new folder at its place; processes that mapped the old one keep what they mapped."""
-        sync(self._building)
+        sync_folder(self._building)
         with contextlib.suppress(FileNotFoundError):
             self.path.rename(self._old)
         self._building.rename(self.path)
-        sync(self.path.parent)
+        sync_folder(self.path.parent)
         self._remove_left_overs()
 
     def _remove_left_overs(self) -> None:
@@ -279,42 +281,42 @@ class Entry:
             if path.exists():
                 shutil.rmtree(path)
 
-    def _checked_labels(self, labels: Labels) -> Labels:
+    def _check_labels(self, labels: Labels) -> Labels:
         if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype.kind not in "iu":
-            raise Refused(
+            raise UserError(
                 f"{self.source.origin}: labels must be an array of whole numbers, int64 (N,), not {labels!r:.60}"
             )
         if not len(labels):
-            raise Refused(f"{self.source.origin} has no images; put them there")
+            raise UserError(f"{self.source.origin} has no images; put them there")
         outside = np.flatnonzero((labels < 0) | (labels >= self.classes))
         if len(outside):
             wrong = f"{self.source.name(int(outside[0]))} has label {labels[outside[0]]}, outside 0..{self.classes - 1}"
-            raise Refused(f"{wrong}; repair the file, or its class names")
+            raise UserError(f"{wrong}; repair the file, or its class names")
         return labels.astype(np.int64, copy=False)
 
 
-def _rule() -> list[Any]:
+def _decoding_rule() -> list[Any]:
     return [RULE, f"Pillow {PIL.__version__}"]  # another Pillow may bring another JPEG decoder
 
 
-def _files(source: Source) -> bytes:
+def _describe_files(source: ImageSource) -> bytes:
     """Path, size and time of change of every source file, as JSON: it can hold any name."""
     states = []
     for file in source.watched:
         try:
             state = file.stat()
         except OSError as error:
-            raise Refused(f"{file} can't be read ({error.strerror}); put it back") from error
+            raise UserError(f"{file} can't be read ({error.strerror}); put it back") from error
         states.append((str(file), state.st_size, state.st_mtime_ns))
     return json.dumps(states).encode()
 
 
-def _states(files: bytes) -> dict[str, list[int]]:
+def _stat_files(files: bytes) -> dict[str, list[int]]:
     try:
         return {path: state for path, *state in json.loads(files)}
     except ValueError:  # torn
         return {}
 
 
-def _digest(data: bytes) -> str:
+def _compute_digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]

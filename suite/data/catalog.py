@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from suite.core import registry
-from suite.core.errors import Refused
-from suite.core.specs import Component, freeze
+from suite.core.errors import UserError
+from suite.core.specs import Component, freeze_settings
 from suite.data.cache import Changed, cache_directory, entry_path
 from suite.data.class_folders import EXTENSIONS
 from suite.data.dataset import PARTS, Dataset
-from suite.data.source import Facts, Part, Progress
+from suite.data.source import DatasetInfo, Part, Progress
 from suite.data.verify import Inspection, are, inspect
 
 # -- which there are
@@ -49,33 +49,35 @@ class Listed:
     size: int = 0
 
 
-def listing(root: Path) -> list[Listed]:
+def list_datasets(root: Path) -> list[Listed]:
     """Every registered dataset; those that take any folder, once for each folder below `root` that they can read."""
-    named = [_listed(Component(name), root) for name in registry.available("dataset") if name not in _FOLDERS]
+    named = [
+        _list_dataset(Component(name), root) for name in registry.list_components("dataset") if name not in _FOLDERS
+    ]
     taken = {path for path, _ in named if path}
     found = [listed for _, listed in named]
     for name, folders in _FOLDERS.items():
         # A dataset's own folders aren't offered as a folder of any images too.
         paths = [path for path in folders(root) if not any((root / path).absolute() in used.parents for used in taken)]
-        chosen = [freeze({"path": path}) for path in paths] or [()]
-        found += [_listed(Component(name, settings), root)[1] for settings in chosen]
+        chosen = [freeze_settings({"path": path}) for path in paths] or [()]
+        found += [_list_dataset(Component(name, settings), root)[1] for settings in chosen]
     return sorted(found, key=lambda listed: listed.dataset)
 
 
-def _listed(component: Component, root: Path) -> tuple[Path | None, Listed]:
+def _list_dataset(component: Component, root: Path) -> tuple[Path | None, Listed]:
     """The dataset, and one of its files where it has some."""
     listed, dataset = Listed(dataset=component.label), Dataset(component, root)
     try:
-        listed = _described(component.label, dataset.facts)
+        listed = _describe_dataset(component.label, dataset.info)
         if listed.state == "missing":
             return None, listed
-        sources = {part: dataset.source(part) for part in PARTS}
+        sources = {part: dataset.open_source(part) for part in PARTS}
         found = [entry_path(source, dataset.entry_name(part)) for part, source in sources.items()]
         file = next((file for source in sources.values() for file in source.files), None)
-    except Refused as refusal:
+    except UserError as refusal:
         return None, replace(listed, state="unusable", remedy=str(refusal))
     except Exception as error:  # noqa: BLE001  (one broken dataset file must not hide all other datasets)
-        return None, replace(listed, state="unusable", remedy=_broken(component.name, error))
+        return None, replace(listed, state="unusable", remedy=_describe_fault(component.name, error))
     entries = [entry for entry in found if entry]
     return file, replace(
         listed,
@@ -85,7 +87,7 @@ def _listed(component: Component, root: Path) -> tuple[Path | None, Listed]:
     )
 
 
-def _described(label: str, facts: Facts) -> Listed:
+def _describe_dataset(label: str, facts: DatasetInfo) -> Listed:
     for name in ("classes", "train_examples", "validation", "test_examples"):
         if not isinstance(getattr(facts, name), int):
             raise TypeError(f"facts: {name} must be a whole number, not {getattr(facts, name)!r}")
@@ -103,12 +105,12 @@ def _described(label: str, facts: Facts) -> Listed:
     )
 
 
-def _broken(name: str, error: Exception) -> str:
+def _describe_fault(name: str, error: Exception) -> str:
     file = Path(registry.__file__).parents[1] / "datasets" / f"{name}.py"
     return f"{file} fails ({type(error).__name__}: {' '.join(str(error).split())}); mend it"
 
 
-def _below(folder: Path) -> list[Path]:
+def _list_folders(folder: Path) -> list[Path]:
     """Folders in a folder, without hidden ones: what is being fetched counts for nothing."""
     if not folder.is_dir():
         return []
@@ -116,7 +118,7 @@ def _below(folder: Path) -> list[Path]:
 
 
 def _parquet_folders(root: Path) -> list[str]:
-    return [path.name for path in _below(root) if holds_parquet(path)]
+    return [path.name for path in _list_folders(root) if holds_parquet(path)]
 
 
 def holds_parquet(folder: Path) -> bool:
@@ -129,8 +131,8 @@ LOOKED_AT = 50  # entries of a folder that are looked at: a folder of a million 
 def _image_folders(root: Path) -> list[str]:
     """Trees of class folders in `root`, or one level deeper."""
     found = []
-    for top in _below(root):
-        trees = [path for path in (top, *_below(top)) if _holds_classes(path) or _holds_classes(path / "train")]
+    for top in _list_folders(root):
+        trees = [path for path in (top, *_list_folders(top)) if _holds_classes(path) or _holds_classes(path / "train")]
         found += [str(path.relative_to(root)) for path in (trees[:1] if top in trees else trees)]
     return found
 
@@ -154,17 +156,17 @@ _FOLDERS: dict[str, Callable[[Path], list[str]]] = {"folder": _image_folders, "p
 # -- looking at all of one
 
 
-def verify(component: Component, root: Path, progress: Progress) -> Iterator[tuple[str, Inspection]]:
+def verify_dataset(component: Component, root: Path, progress: Progress) -> Iterator[tuple[str, Inspection]]:
     """Per part: its name, and what is wrong with counts, labels, images, and the cache entry.
 
     Raises:
-        Refused: the dataset is missing.
+        UserError: the dataset is missing.
     """
     dataset = Dataset(component, root)
     for part in PARTS:
-        name, classes = dataset.entry_name(part), dataset.facts.classes
-        found = inspect(dataset.source(part), name, component.label, classes, progress)
-        expected = dataset.examples(part)
+        name, classes = dataset.entry_name(part), dataset.info.classes
+        found = inspect(dataset.open_source(part), name, component.label, classes, progress)
+        expected = dataset.count_examples(part)
         if found.images not in {None, expected}:
             counted = f"{are(found.images or 0, 'image')} there, and {expected:,} were expected"
             found = Inspection(found.images, found.entry, (counted, *found.problems))
@@ -188,7 +190,7 @@ class Warmed:
     entries: tuple[Path, ...]
 
 
-def warm(
+def warm_dataset(
     component: Component,
     root: Path,
     *,
@@ -205,7 +207,7 @@ def warm(
         residency: of a study; images that its trials would stream aren't kept.
 
     Raises:
-        Refused: for one part or for both, a line each.
+        UserError: for one part or for both, a line each.
     """
     began, built, entries, count = time.perf_counter(), False, [], 0
 
@@ -215,28 +217,28 @@ def warm(
         progress(done, of)
 
     dataset, refused = Dataset(component, root), dict[str, None]()
-    keep = not dataset.streamed(residency)
+    keep = not dataset.is_streamed(residency)
     for part in PARTS:
         try:
-            count += _decoded(dataset, part, keep, rebuild, heard, accepted)
-            entry = entry_path(dataset.source(part), dataset.entry_name(part))
+            count += _decode_part(dataset, part, keep, rebuild, heard, accepted)
+            entry = entry_path(dataset.open_source(part), dataset.entry_name(part))
             entries += [entry] if entry else []
-        except Refused as refusal:
+        except UserError as refusal:
             refused[str(refusal)] = None
     if refused:
-        raise Refused("\n".join(refused))
+        raise UserError("\n".join(refused))
     seconds = time.perf_counter() - began if built else None
     return Warmed(count, sum(map(bytes_in, entries)), seconds, tuple(entries))
 
 
-def _decoded(
+def _decode_part(
     dataset: Dataset, part: Part, keep: bool, rebuild: bool, progress: Progress, accepted: Callable[[str], None]
 ) -> int:
     """How many images the part has, now that they are in the cache."""
     try:
-        return len(dataset.decoded(part, keep_images=keep, rebuild=rebuild, progress=progress).labels)
+        return len(dataset.load_part(part, keep_images=keep, rebuild=rebuild, progress=progress).labels)
     except Changed as change:
-        found = dataset.decoded(part, keep_images=keep, accept_changes=True, progress=progress)
+        found = dataset.load_part(part, keep_images=keep, accept_changes=True, progress=progress)
         accepted(str(change).partition(" since it was decoded")[0])
         return len(found.labels)
 
@@ -257,14 +259,14 @@ class Copy:
     folder: str
 
 
-def copies() -> list[Copy]:
+def list_copies() -> list[Copy]:
     """All that lie in the cache directory; not what is being made just now."""
     found = (manifest.parent for manifest in sorted(cache_directory().glob("*/manifest.json")))
-    return [_copy(folder) for folder in found if folder.suffix not in {".building", ".old"}]
+    return [_describe_copy(folder) for folder in found if folder.suffix not in {".building", ".old"}]
 
 
-def _copy(folder: Path) -> Copy:
-    said = _manifest(folder)
+def _describe_copy(folder: Path) -> Copy:
+    said = _read_manifest(folder)
     origin, shape = said.get("origin"), said.get("shape")
     return Copy(
         origin=origin if isinstance(origin, str) else None,
@@ -274,7 +276,7 @@ def _copy(folder: Path) -> Copy:
     )
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):  # torn, or just being replaced
         said = json.loads((folder / "manifest.json").read_bytes())
         return said if isinstance(said, dict) else {}

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from suite.core.errors import Refused
-from suite.data.fetch import remedy
+from suite.core.errors import UserError
+from suite.data.fetch import fetch_remedy
 from suite.data.source import Arrays, Images, Labels, Part
 
 SHAPE = (3, 32, 32)
@@ -27,26 +27,26 @@ class CifarSet:
     files: dict[Part, tuple[str, ...]]
     meta: str
 
-    def missing(self, root: Path) -> str | None:
+    def find_missing(self, root: Path) -> str | None:
         """Which file isn't there, and the command that fetches it; torchvision wants all of them for either part."""
-        directory = self._directory(root)
+        directory = self._find_directory(root)
         for file in (*self.files["train"], *self.files["test"], self.meta):
             if not (directory / file).is_file():
-                return f"{directory / file} is missing; fetch it with `{remedy(self.name)}`"
+                return f"{directory / file} is missing; fetch it with `{fetch_remedy(self.name)}`"
         return None
 
-    def source(self, root: Path, part: Part) -> Arrays:
+    def open_part(self, root: Path, part: Part) -> Arrays:
         """Images in the batches' order. Raises Refused when a file is missing."""
-        if missing := self.missing(root):
-            raise Refused(f"{self.name}: {missing}")
-        directory = self._directory(root)
+        if missing := self.find_missing(root):
+            raise UserError(f"{self.name}: {missing}")
+        directory = self._find_directory(root)
         files = [directory / file for file in self.files[part]]
-        return Arrays(f"{self.name} {part} in {directory}", SHAPE, files, lambda: self._read(directory, part))
+        return Arrays(f"{self.name} {part} in {directory}", SHAPE, files, lambda: self._read_part(directory, part))
 
-    def _directory(self, root: Path) -> Path:
+    def _find_directory(self, root: Path) -> Path:
         return Path(root).absolute() / self.folder
 
-    def _read(self, directory: Path, part: Part) -> tuple[Images, Labels]:
+    def _read_part(self, directory: Path, part: Part) -> tuple[Images, Labels]:
         from torchvision import datasets  # takes seconds; a warm trial doesn't need it
 
         reader = getattr(datasets, self.class_name)
@@ -55,15 +55,15 @@ class CifarSet:
             images = np.ascontiguousarray(loaded.data.transpose(0, 3, 1, 2))
             labels = np.asarray(loaded.targets, np.int64)
         except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-            broken = _broken(directory, reader) or directory
-            raise Refused(
+            broken = _find_broken_file(directory, reader) or directory
+            raise UserError(
                 f"{self.name}: {broken} isn't the published file ({error}); delete {directory} and fetch it again "
-                f"with `{remedy(self.name)}`"
+                f"with `{fetch_remedy(self.name)}`"
             ) from error
         return images, labels
 
 
-def _broken(directory: Path, reader: Any) -> Path | None:
+def _find_broken_file(directory: Path, reader: Any) -> Path | None:
     """The first file whose MD5 sum isn't the published one."""
     from torchvision.datasets.utils import check_integrity
 

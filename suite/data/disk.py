@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from numpy.lib import format as npy
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 
 
 def npy_header(shape: tuple[int, ...]) -> bytes:
@@ -22,7 +22,7 @@ def npy_header(shape: tuple[int, ...]) -> bytes:
     return header.getvalue()
 
 
-def reserve(file: BinaryIO, shape: tuple[int, ...]) -> None:
+def reserve_room(file: BinaryIO, shape: tuple[int, ...]) -> None:
     """The header, and the room for all images: a full disk says so now."""
     file.write(npy_header(shape))
     file.flush()
@@ -34,7 +34,7 @@ def reserve(file: BinaryIO, shape: tuple[int, ...]) -> None:
 
 
 @contextlib.contextmanager
-def flushed(path: Path) -> Iterator[BinaryIO]:
+def open_flushed(path: Path) -> Iterator[BinaryIO]:
     """A new file, on the disk before a rename makes it count."""
     with path.open("wb") as file:
         yield file
@@ -42,7 +42,7 @@ def flushed(path: Path) -> Iterator[BinaryIO]:
         os.fsync(file.fileno())
 
 
-def sync(directory: Path) -> None:
+def sync_folder(directory: Path) -> None:
     """The names in a directory to the disk, where its file system can."""
     descriptor = os.open(directory, os.O_RDONLY)
     with contextlib.suppress(OSError):
@@ -57,7 +57,7 @@ def disk_errors(entry: Path, size: int = 0) -> Iterator[None]:
         yield
     except OSError as error:
         need = f" with {size / 2**20:,.0f} MiB free" if size else ""
-        raise Refused(
+        raise UserError(
             f"cache: {error.filename or entry} can't be used ({error.strerror}); set GRAFTBENCH_CACHE to a directory "
             f"on a writable disk{need}"
         ) from error

@@ -15,40 +15,40 @@ from http.client import HTTPException
 from pathlib import Path
 
 from suite.core import registry
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.specs import Component
 from suite.data.dataset import PARTS, Dataset
 
 
-def fetch(name: str, root: Path) -> Iterator[str]:
+def fetch_dataset(name: str, root: Path) -> Iterator[str]:
     """Downloads a dataset with its default settings, unless it is there; yields what to tell.
 
     Raises:
-        Refused: it can't be downloaded, the download failed, or what came isn't whole. Nothing of it is kept then.
+        UserError: it can't be downloaded, the download failed, or what came isn't whole. Nothing of it is kept then.
     """
-    component, download = Component(name), getattr(registry.load("dataset", name), "fetch", None)
+    component, download = Component(name), getattr(registry.load_component("dataset", name), "fetch", None)
     try:
-        missing = Dataset(component, root).facts.missing
-    except Refused as refusal:  # any folder will do, and none is named
+        missing = Dataset(component, root).info.missing
+    except UserError as refusal:  # any folder will do, and none is named
         missing = str(refusal)
     if missing is None:
         yield f"{name} is there already: nothing to fetch"
         return
     if download is None:
-        raise Refused(f"{name}: Graftbench can't download it: {missing}")
-    with _staging(name, root) as staging:
-        _download(name, download, staging)
+        raise UserError(f"{name}: Graftbench can't download it: {missing}")
+    with _make_staging(name, root) as staging:
+        _run_download(name, download, staging)
         _check_whole(component, staging, root)
-        for path, aside in _placed(staging, root):
+        for path, aside in _place_entries(staging, root):
             if aside:
                 yield f"{path} was there and not whole: it is now {aside}, delete it when you don't need it"
             yield f"fetched {path}"
 
 
 @contextlib.contextmanager
-def _staging(name: str, root: Path) -> Iterator[Path]:
+def _make_staging(name: str, root: Path) -> Iterator[Path]:
     """A folder on the data directory's disk, gone afterwards; so are those of killed fetches."""
-    with _tidied(root), _locked(name, root):
+    with _tidy_root(root), _lock_root(name, root):
         for left_over in root.glob(f".fetching-{name}-*"):  # of a killed process: we hold the lock
             shutil.rmtree(left_over, ignore_errors=True)
         staging = Path(tempfile.mkdtemp(prefix=f".fetching-{name}-", dir=root))
@@ -59,7 +59,7 @@ def _staging(name: str, root: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _tidied(root: Path) -> Iterator[None]:
+def _tidy_root(root: Path) -> Iterator[None]:
     """Removes what had to be made of the data directory and its parents, if nothing came into it."""
     new = [path for path in (root, *root.parents) if not path.exists()]
     try:
@@ -71,7 +71,7 @@ def _tidied(root: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _locked(name: str, root: Path) -> Iterator[None]:
+def _lock_root(name: str, root: Path) -> Iterator[None]:
     """The data directory, made where it isn't there; one process at a time fetches a dataset into it."""
     lock = root / f".fetching-{name}.lock"
     try:
@@ -79,9 +79,9 @@ def _locked(name: str, root: Path) -> Iterator[None]:
         held = lock.open("ab")  # the system frees the lock of a killed process
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise Refused(f"{name}: another process is fetching it into {root}; wait for that one") from error
+        raise UserError(f"{name}: another process is fetching it into {root}; wait for that one") from error
     except OSError as error:
-        raise Refused(f"{root} can't be written ({error.strerror}); name another directory with --data") from error
+        raise UserError(f"{root} can't be written ({error.strerror}); name another directory with --data") from error
     try:
         yield
     finally:
@@ -89,13 +89,13 @@ def _locked(name: str, root: Path) -> Iterator[None]:
         held.close()
 
 
-def _download(name: str, download: Callable[[Path], None], staging: Path) -> None:
+def _run_download(name: str, download: Callable[[Path], None], staging: Path) -> None:
     try:
         with contextlib.redirect_stdout(sys.stderr):
             download(staging)
     except FAILURES as error:
         what = " ".join(str(error).split()) or type(error).__name__
-        raise Refused(f"{name}: the download failed and nothing of it was kept ({what}); fetch it again") from error
+        raise UserError(f"{name}: the download failed and nothing of it was kept ({what}); fetch it again") from error
 
 
 def _check_whole(component: Component, staging: Path, root: Path) -> None:
@@ -103,13 +103,13 @@ def _check_whole(component: Component, staging: Path, root: Path) -> None:
     try:
         dataset = Dataset(component, staging)
         for part in PARTS:
-            dataset.check_count(part, len(dataset.source(part).labels))
-    except Refused as refusal:
+            dataset.check_count(part, len(dataset.open_source(part).labels))
+    except UserError as refusal:
         what = str(refusal).replace(str(staging), str(root))
-        raise Refused(f"{component.name}: what came isn't whole and nothing of it was kept ({what})") from refusal
+        raise UserError(f"{component.name}: what came isn't whole and nothing of it was kept ({what})") from refusal
 
 
-def _placed(staging: Path, root: Path) -> Iterator[tuple[Path, Path | None]]:
+def _place_entries(staging: Path, root: Path) -> Iterator[tuple[Path, Path | None]]:
     """Renames the top-level entries; one that is in the way is set aside, never deleted."""
     for entry in sorted(staging.iterdir()):
         place, aside = root / entry.name, None
@@ -134,16 +134,16 @@ FAILURES = (
 ARCHIVES = ("*.tar.gz", "*.zip", "*/*.tar", "*/*.tar.gz", "*/*.zip")
 
 
-def remedy(name: str) -> str:
+def fetch_remedy(name: str) -> str:
     """The command that brings the files."""
     return f"graftbench data fetch {name}"
 
 
-def download(name: str, class_name: str, root: Path) -> None:
+def download_torchvision(name: str, class_name: str, root: Path) -> None:
     """What `torchvision.datasets.<class_name>` downloads, extracted below the empty directory `root`.
 
     Raises:
-        Refused: no network, a wrong checksum, a missing package, a full disk.
+        UserError: no network, a wrong checksum, a missing package, a full disk.
     """
     try:
         from torchvision import datasets  # takes seconds, and nothing else here needs it
@@ -151,7 +151,7 @@ def download(name: str, class_name: str, root: Path) -> None:
         getattr(datasets, class_name)(str(root), download=True)
     except FAILURES as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise Refused(
+        raise UserError(
             f"{name}: torchvision.datasets.{class_name} couldn't download it ({reason}); check network and disk and "
             "try again, or copy the files from a machine that has them"
         ) from error

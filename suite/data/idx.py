@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.core.errors import Refused
-from suite.data.fetch import remedy
+from suite.core.errors import UserError
+from suite.data.fetch import fetch_remedy
 from suite.data.source import Arrays, Images, Labels, Part
 
 PREFIX: dict[Part, str] = {"train": "train", "test": "t10k"}
@@ -37,67 +37,68 @@ class IdxSet:
     folder: str
     md5: Mapping[str, str] = field(default_factory=dict)
 
-    def missing(self, root: Path) -> str | None:
+    def find_missing(self, root: Path) -> str | None:
         """Which file isn't there, and the command that fetches it."""
         for part in PREFIX:
             for kind in KINDS:
-                if self._find(root, part, kind) is None:
-                    return f"{self._stem(root, part, kind)} (or .gz) is missing; fetch it with `{remedy(self.name)}`"
+                if self._find_file(root, part, kind) is None:
+                    file = self._file_stem(root, part, kind)
+                    return f"{file} (or .gz) is missing; fetch it with `{fetch_remedy(self.name)}`"
         return None
 
-    def source(self, root: Path, part: Part) -> Arrays:
+    def open_part(self, root: Path, part: Part) -> Arrays:
         """Images (1, 28, 28) in the files' order. Raises Refused when a file is missing."""
-        found = [self._find(root, part, kind) for kind in KINDS]
+        found = [self._find_file(root, part, kind) for kind in KINDS]
         files = [file for file in found if file is not None]
         if len(files) < len(KINDS):
-            raise Refused(f"{self.name}: {self.missing(root)}")
+            raise UserError(f"{self.name}: {self.find_missing(root)}")
         origin = f"{self.name} {part} in {files[0].parent}"
-        return Arrays(origin, (1, SIDE, SIDE), files, lambda: self._read(part, *files))
+        return Arrays(origin, (1, SIDE, SIDE), files, lambda: self._read_part(part, *files))
 
-    def _stem(self, root: Path, part: Part, kind: str) -> Path:
+    def _file_stem(self, root: Path, part: Part, kind: str) -> Path:
         return Path(root).absolute() / self.folder / "raw" / f"{PREFIX[part]}-{kind}-ubyte"
 
-    def _find(self, root: Path, part: Part, kind: str) -> Path | None:
-        stem = self._stem(root, part, kind)
+    def _find_file(self, root: Path, part: Part, kind: str) -> Path | None:
+        stem = self._file_stem(root, part, kind)
         return next((path for path in (stem, stem.with_name(f"{stem.name}.gz")) if path.is_file()), None)
 
-    def _read(self, part: Part, images_file: Path, labels_file: Path) -> tuple[Images, Labels]:
-        images, labels = self._array(images_file, IMAGES_MAGIC), self._array(labels_file, LABELS_MAGIC)
+    def _read_part(self, part: Part, images_file: Path, labels_file: Path) -> tuple[Images, Labels]:
+        images, labels = self._read_array(images_file, IMAGES_MAGIC), self._read_array(labels_file, LABELS_MAGIC)
         expected = (EXAMPLES[part], SIDE, SIDE)
         if images.shape != expected:
-            raise self._broken(images_file, f"holds {_by(images.shape)}, not {_by(expected)}")
+            raise self._make_error(images_file, f"holds {_format_shape(images.shape)}, not {_format_shape(expected)}")
         if labels.shape != (EXAMPLES[part],):
-            raise self._broken(labels_file, f"holds {len(labels)} labels, not {EXAMPLES[part]}")
+            raise self._make_error(labels_file, f"holds {len(labels)} labels, not {EXAMPLES[part]}")
         if labels.max() >= CLASSES:
             row = labels.argmax()
-            raise self._broken(labels_file, f"has label {labels[row]} in row {row}, not one of 0..{CLASSES - 1}")
+            raise self._make_error(labels_file, f"has label {labels[row]} in row {row}, not one of 0..{CLASSES - 1}")
         return images[:, None], labels.astype(np.int64)
 
-    def _array(self, path: Path, magic: int) -> NDArray[np.uint8]:
+    def _read_array(self, path: Path, magic: int) -> NDArray[np.uint8]:
         """The array of a file of unsigned bytes: magic number, sizes (big-endian 32 bits each), then the values."""
         opener = gzip.open if path.suffix == ".gz" else open
         try:
             with opener(path, "rb") as file:
                 data: bytes = file.read()
         except (OSError, EOFError, zlib.error) as error:
-            raise self._broken(path, f"can't be read ({error})") from error
+            raise self._make_error(path, f"can't be read ({error})") from error
         dimensions = magic & 0xFF
         header = 4 * (1 + dimensions)
         if len(data) < header or int.from_bytes(data[:4], "big") != magic:
-            raise self._broken(path, f"doesn't start with the IDX magic number {magic:#010x}")
+            raise self._make_error(path, f"doesn't start with the IDX magic number {magic:#010x}")
         shape = tuple(int.from_bytes(data[4 * i : 4 * i + 4], "big") for i in range(1, 1 + dimensions))
         if len(data) - header != math.prod(shape):
-            raise self._broken(path, f"holds {len(data) - header} bytes for {_by(shape)} values")
+            raise self._make_error(path, f"holds {len(data) - header} bytes for {_format_shape(shape)} values")
         if self.md5.get(path.name.removesuffix(".gz")) not in {
             None,
             hashlib.md5(data, usedforsecurity=False).hexdigest(),
         }:
-            raise self._broken(path, "has another checksum than the published file")
+            raise self._make_error(path, "has another checksum than the published file")
         return np.frombuffer(data, np.uint8, offset=header).reshape(shape).copy()
 
-    def _broken(self, path: Path, what: str) -> Refused:
-        return Refused(f"{self.name}: {path} {what}; delete it and fetch it again with `{remedy(self.name)}`")
+    def _make_error(self, path: Path, what: str) -> UserError:
+        return UserError(f"{self.name}: {path} {what}; delete it and fetch it again with `{fetch_remedy(self.name)}`")
 
 
-def _by(shape: tuple[int, ...]) -> str:
+def _format_shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))

@@ -22,7 +22,7 @@ class Unreadable(Exception):
     """An image can't be decoded, or has another shape; the message says why, without naming it."""
 
 
-def decoded(encoded: bytes | Path, shape: tuple[int, int, int], resize: Resize) -> NDArray[np.uint8]:
+def decode_image(encoded: bytes | Path, shape: tuple[int, int, int], resize: Resize) -> NDArray[np.uint8]:
     """An image as uint8 (channels, height, width) of `shape`: 1 channel from grey images, or RGB from any.
 
     Resized with Pillow's antialiased bilinear filter, torchvision's default for PIL images.
@@ -43,30 +43,30 @@ def decoded(encoded: bytes | Path, shape: tuple[int, int, int], resize: Resize) 
     except Unreadable:
         raise
     except Exception as error:
-        raise Unreadable(_why(error)) from error
+        raise Unreadable(_describe_error(error)) from error
     if resize == "none" and picture.size != (width, height):
         raise Unreadable(
             f"is {picture.height} pixels high and {picture.width} wide, not {height} and {width} (set size to resize)"
         )
-    pixels = np.asarray(_resized(picture, height, width, resize))
+    pixels = np.asarray(_resize_picture(picture, height, width, resize))
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def stored_shape(encoded: bytes) -> tuple[int, int, int]:
+def read_stored_shape(encoded: bytes) -> tuple[int, int, int]:
     """(channels, height, width) of an encoded image. Raises Unreadable."""
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             return (1 if image.mode in GREY_MODES else 3), image.height, image.width
     except Exception as error:
-        raise Unreadable(_why(error)) from error
+        raise Unreadable(_describe_error(error)) from error
 
 
-def _why(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     unknown = isinstance(error, UnidentifiedImageError)  # its message is the file's name, or an address in memory
     return f"can't be decoded: {'no image format that Pillow knows' if unknown else error}"
 
 
-def _resized(picture: Image.Image, height: int, width: int, resize: Resize) -> Image.Image:
+def _resize_picture(picture: Image.Image, height: int, width: int, resize: Resize) -> Image.Image:
     if picture.size == (width, height):
         return picture
     if resize == "squash":

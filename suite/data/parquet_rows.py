@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from suite.core.errors import Refused
-from suite.data.images import Resize, Unreadable, decoded, stored_shape
-from suite.data.source import Images, Labels, Source
+from suite.core.errors import UserError
+from suite.data.images import Resize, Unreadable, decode_image, read_stored_shape
+from suite.data.source import Images, ImageSource, Labels
 
 KEPT = 3  # row groups in memory: threads that decode neighbouring rows touch two at a time
 NO_BYTES = "has no image bytes; embed the images in the files"
@@ -35,7 +35,7 @@ class _Group:
     rows: int
 
 
-class ParquetRows(Source):
+class ParquetRows(ImageSource):
     """Images of the files' rows, in order, made grey or RGB as `shape` asks and `resize`d to it."""
 
     streams = True
@@ -53,27 +53,27 @@ class ParquetRows(Source):
         columns = [label_column(file, self._columns) for file in self.files]
         for file, column in zip(self.files, columns, strict=True):
             if column.null_count:
-                raise Refused(f"parquet: {file} has rows without a label; remove them or repair the file")
+                raise UserError(f"parquet: {file} has rows without a label; remove them or repair the file")
         return np.concatenate([column.to_numpy(zero_copy_only=False).astype(np.int64) for column in columns])
 
     def decode(self, row: int) -> Images:
-        group = self._group(row)
-        cell = self._cells(group)[row - group.first].as_py()
-        return decoded(_bytes(cell), self.shape, self._resize)
+        group = self._find_group(row)
+        cell = self._read_cells(group)[row - group.first].as_py()
+        return decode_image(_read_bytes(cell), self.shape, self._resize)
 
     def name(self, row: int) -> str:
-        group = self._group(row)
+        group = self._find_group(row)
         return f"{group.file} row {group.first_in_file + row - group.first}"
 
-    def _group(self, row: int) -> _Group:
-        return self._groups[bisect_right(self._groups, row, key=lambda group: group.first) - 1]
+    def _find_group(self, row: int) -> _Group:
+        return self._list_groups[bisect_right(self._list_groups, row, key=lambda group: group.first) - 1]
 
     @cached_property
-    def _groups(self) -> list[_Group]:
+    def _list_groups(self) -> list[_Group]:
         groups = []
         first = 0
         for file in self.files:
-            described = metadata(file)
+            described = read_metadata(file)
             in_file = 0
             for index in range(described.num_row_groups):
                 rows = described.row_group(index).num_rows
@@ -83,18 +83,18 @@ class ParquetRows(Source):
             first += in_file
         return groups
 
-    def _cells(self, group: _Group) -> Any:
+    def _read_cells(self, group: _Group) -> Any:
         """The image column of a row group; read once while it is among the last few that were asked for."""
         with self._lock:
             cells = self._kept.pop(group, None)
             if cells is None:
-                cells = self._read(group)
+                cells = self._read_group(group)
             self._kept[group] = cells
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
             return cells
 
-    def _read(self, group: _Group) -> Any:
+    def _read_group(self, group: _Group) -> Any:
         name = self._columns.image
         try:
             with pyarrow.parquet.ParquetFile(group.file) as table:
@@ -103,12 +103,12 @@ class ParquetRows(Source):
             raise _unlike_first(group.file, error) from error
 
 
-def metadata(file: Path) -> Any:
+def read_metadata(file: Path) -> Any:
     """A file's own description. Raises Refused when it has none."""
     try:
         return pyarrow.parquet.read_metadata(file)
     except (pyarrow.ArrowException, OSError) as error:
-        raise Refused(f"parquet: {file} is not a readable Parquet file ({error}); fetch it again") from error
+        raise UserError(f"parquet: {file} is not a readable Parquet file ({error}); fetch it again") from error
 
 
 def label_column(file: Path, columns: Columns) -> Any:
@@ -128,22 +128,22 @@ def first_shape(file: Path, columns: Columns) -> tuple[int, int, int]:
     except (pyarrow.ArrowException, OSError) as error:
         raise _unlike_first(file, error) from error
     if batch is None or not len(batch):
-        raise Refused(f"parquet: {file} has no rows; fetch it again")
+        raise UserError(f"parquet: {file} has no rows; fetch it again")
     try:
-        return stored_shape(_bytes(batch.column(columns.image)[0].as_py()))
+        return read_stored_shape(_read_bytes(batch.column(columns.image)[0].as_py()))
     except Unreadable as error:
-        raise Refused(f"parquet: {file} row 0 {error}; repair or remove it") from error
+        raise UserError(f"parquet: {file} row 0 {error}; repair or remove it") from error
 
 
-def _bytes(cell: Any) -> bytes:
+def _read_bytes(cell: Any) -> bytes:
     data = cell.get("bytes") if isinstance(cell, Mapping) else None
     if not isinstance(data, bytes) or not data:
         raise Unreadable(NO_BYTES)
     return data
 
 
-def _unlike_first(file: Path, error: Exception) -> Refused:
-    return Refused(f"parquet: {file} can't be read like its first train file ({error}); fetch it again")
+def _unlike_first(file: Path, error: Exception) -> UserError:
+    return UserError(f"parquet: {file} can't be read like its first train file ({error}); fetch it again")
 
 
 @dataclass(frozen=True)
@@ -159,18 +159,18 @@ def find_columns(file: Path, label: str) -> Columns:
     """The columns by type: a struct of bytes and path, and whole numbers; `label` decides among several of these.
 
     Raises:
-        Refused: the file can't be read, or a column is missing or ambiguous.
+        UserError: the file can't be read, or a column is missing or ambiguous.
     """
     try:
         schema = pyarrow.parquet.read_schema(file)
     except (pyarrow.ArrowException, OSError) as error:
-        raise Refused(f"parquet: {file} is not a readable Parquet file ({error}); fetch it again") from error
+        raise UserError(f"parquet: {file} is not a readable Parquet file ({error}); fetch it again") from error
     images = [field.name for field in schema if _is_image(field.type)]
     if len(images) != 1:
         found = ", ".join(images) or "none"
-        raise Refused(f"parquet: {file} needs one image column of struct<bytes, path>, and has {found}")
+        raise UserError(f"parquet: {file} needs one image column of struct<bytes, path>, and has {found}")
     numbers = [field.name for field in schema if pyarrow.types.is_integer(field.type)]
-    chosen = _label(file, numbers, label)
+    chosen = _choose_label(file, numbers, label)
     return Columns(images[0], chosen, _class_names(schema.metadata or {}, chosen))
 
 
@@ -178,19 +178,19 @@ def _is_image(kind: Any) -> bool:
     return pyarrow.types.is_struct(kind) and {kind.field(i).name for i in range(kind.num_fields)} == {"bytes", "path"}
 
 
-def _label(file: Path, numbers: list[str], wanted: str) -> str:
+def _choose_label(file: Path, numbers: list[str], wanted: str) -> str:
     known = ", ".join(numbers) or "none"
     if wanted:
         if wanted not in numbers:
-            raise Refused(f"parquet.label: {file} has no whole-number column {wanted!r}; it has {known}")
+            raise UserError(f"parquet.label: {file} has no whole-number column {wanted!r}; it has {known}")
         return wanted
     if "label" in numbers:
         return "label"
     if not numbers:
         names = ", ".join(pyarrow.parquet.read_schema(file).names)
-        raise Refused(f"parquet: {file} has no column of whole numbers to be labels, only {names}; add one")
+        raise UserError(f"parquet: {file} has no column of whole numbers to be labels, only {names}; add one")
     if len(numbers) != 1:
-        raise Refused(f"parquet.label: {file} has {known} as whole-number columns; set label to the one to classify")
+        raise UserError(f"parquet.label: {file} has {known} as whole-number columns; set label to the one to classify")
     return numbers[0]
 
 

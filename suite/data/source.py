@@ -16,14 +16,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.core.errors import Refused
-from suite.data.images import Resize, Unreadable, decoded
+from suite.core.errors import UserError
+from suite.data.images import Resize, Unreadable, decode_image
 
 Part = Literal["train", "test"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class DatasetInfo:
     """What is known of a dataset without reading its images.
 
     Attributes:
@@ -51,7 +51,7 @@ Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
 
-class Source(ABC):
+class ImageSource(ABC):
     """The images of one part, in a fixed order.
 
     Opening one is cheap: warm trials do it only to see whether the files are still those that were decoded.
@@ -87,7 +87,7 @@ class Source(ABC):
         """How a message names an image: its file, or file and row."""
 
 
-class Arrays(Source):
+class Arrays(ImageSource):
     """Images that their files hold as one array: `read()` gives uint8 (N, *shape) and int64 (N,)."""
 
     streams = False
@@ -106,7 +106,7 @@ class Arrays(Source):
         try:
             return self._read()
         except OSError as error:
-            raise Refused(f"{self.origin} can't be read: {error}") from error
+            raise UserError(f"{self.origin} can't be read: {error}") from error
 
     @property
     def labels(self) -> Labels:
@@ -120,7 +120,7 @@ class Arrays(Source):
         return f"{self.origin}, row {row}"
 
 
-class ImageFiles(Source):
+class ImageFiles(ImageSource):
     """One encoded image per file, made RGB and `resize`d to `shape`.
 
     Args:
@@ -152,7 +152,7 @@ class ImageFiles(Source):
         return self._labels
 
     def decode(self, row: int) -> Images:
-        return decoded(self.files[row], self.shape, self._resize)
+        return decode_image(self.files[row], self.shape, self._resize)
 
     def name(self, row: int) -> str:
         return str(self.files[row])
@@ -165,7 +165,7 @@ Progress = Callable[[int, int], None]  # images done, of how many
 class Pixels:
     """Decodes a part in order, summing up what is said of it on the way."""
 
-    def __init__(self, source: Source, count: int) -> None:
+    def __init__(self, source: ImageSource, count: int) -> None:
         self.source, self._count = source, count
         self._histograms = np.zeros((source.shape[0], 256), np.int64)
         self._sum = hashlib.sha256()

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 
 Indices = NDArray[np.int64]
 
@@ -18,10 +18,10 @@ def split(labels: Indices, validation: int, seed: int) -> tuple[Indices, Indices
     Every class gives its share of `validation`; a class's choice depends on the seed, the class and its size alone.
 
     Raises:
-        Refused: `validation` leaves nothing to train on.
+        UserError: `validation` leaves nothing to train on.
     """
     if not 0 <= validation < len(labels):
-        raise Refused(
+        raise UserError(
             f"validation: {validation} of {len(labels)} training examples can't be held out; "
             f"choose from 0..{len(labels) - 1}"
         )

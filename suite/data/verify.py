@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.data.cache import Decoded, Entry, entry_of, entry_path
-from suite.data.source import ROWS, Labels, Pixels, Progress, Source
+from suite.data.source import ROWS, ImageSource, Labels, Pixels, Progress
 
 SHOWN = 20  # unreadable images that get a line of their own; the list file has them all
 
@@ -31,7 +31,7 @@ class Inspection:
     problems: tuple[str, ...]
 
 
-def inspect(source: Source, name: str, target: str, classes: int, progress: Progress) -> Inspection:
+def inspect(source: ImageSource, name: str, target: str, classes: int, progress: Progress) -> Inspection:
     """Decodes the whole part, and reads its cache entry where there is one.
 
     Args:
@@ -50,7 +50,7 @@ def inspect(source: Source, name: str, target: str, classes: int, progress: Prog
             pass
         problems += _listed(pixels, place.unreadable)
         fresh = None if pixels.unreadable else pixels.digest(labels)
-    except Refused as refusal:  # a file broken as a whole
+    except UserError as refusal:  # a file broken as a whole
         problems.append(str(refusal))
     entry = entry_path(source, name)
     if entry:
@@ -58,7 +58,7 @@ def inspect(source: Source, name: str, target: str, classes: int, progress: Prog
     return Inspection(count, entry, tuple(problems))
 
 
-def _wrong_labels(source: Source, labels: Labels, classes: int) -> Iterator[str]:
+def _wrong_labels(source: ImageSource, labels: Labels, classes: int) -> Iterator[str]:
     outside = np.flatnonzero((labels < 0) | (labels >= classes)).tolist()
     for row in outside[:SHOWN]:
         yield f"{source.name(row)} has label {labels[row]}, outside 0..{classes - 1}"
@@ -87,18 +87,18 @@ def _of_entry(entry: Entry, target: str, fresh: str | None) -> Iterator[str]:
     """What is wrong with the entry, given the digest of what the files hold now; None: not known."""
     try:
         # An entry without images is opened without them, as trials that stream do.
-        opened = entry.opened(True, accept_changes=False) or entry.opened(False, accept_changes=False)
-    except Refused as refusal:  # files have changed since
+        opened = entry.open_decoded(True, accept_changes=False) or entry.open_decoded(False, accept_changes=False)
+    except UserError as refusal:  # files have changed since
         yield str(refusal)
         return
     remedy = f"`graftbench data warm {shlex.quote(target)} --rebuild` decodes anew, or delete that folder"
     kept = (entry.path / "images.npy").exists()
-    touched = opened is None and entry.touched()  # trials will see for themselves whether images have changed
+    touched = opened is None and entry.is_touched()  # trials will see for themselves whether images have changed
     if not touched and (opened is None or (opened.images is None and kept)):
         yield f"the decoded copy {entry.path} is torn, or another version of Pillow made it; {remedy}"
     elif opened and opened.images is not None and _digest(opened) != opened.digest:
         yield f"the decoded copy {entry.path} is rotten, its bytes aren't those that were written; {remedy}"
-    elif fresh not in {None, opened.digest if opened else entry.digest()}:
+    elif fresh not in {None, opened.digest if opened else entry.read_digest()}:
         yield f"the decoded copy {entry.path} holds other images than the files do now; {remedy}"
 
 

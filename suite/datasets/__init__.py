@@ -1,9 +1,9 @@
 """Datasets, one file each. A file defines
 
 - `SETTINGS: dict[str, Setting]`: its settings;
-- `facts(root, **settings) -> Facts`: what planning needs; reads no images;
+- `facts(root, **settings) -> DatasetInfo`: what planning needs; reads no images;
 - `source(root, part, **settings) -> Source`: the images of "train" or "test" in a fixed order, not yet decoded. Cheap;
-  raises `Refused`, naming path and remedy, when files are missing or broken;
+  raises `UserError`, naming path and remedy, when files are missing or broken;
 - `fetch(root)`, only where the files can be downloaded: puts them below `root` in the layout that `source` reads.
 
 `root` is the data directory (`GRAFTBENCH_DATA` or `--data`, default `./data`); studies carry names, not paths.

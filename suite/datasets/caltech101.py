@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from suite.data.class_folders import CaltechSet, photograph_settings
-from suite.data.fetch import download
+from suite.data.fetch import download_torchvision
 from suite.data.images import Resize
-from suite.data.source import Facts, Part, Source
+from suite.data.source import DatasetInfo, ImageSource, Part
 
 SETTINGS = photograph_settings()
 
@@ -24,13 +24,13 @@ SOURCE = (
 )
 
 
-def facts(root: Path, *, size: int = 224, resize: Resize = "squash", validation: int = 0) -> Facts:
-    return FILES.facts(root, "Caltech-101", size, validation, SOURCE)
+def facts(root: Path, *, size: int = 224, resize: Resize = "squash", validation: int = 0) -> DatasetInfo:
+    return FILES.describe_set(root, "Caltech-101", size, validation, SOURCE)
 
 
-def source(root: Path, part: Part, *, size: int = 224, resize: Resize = "squash", validation: int = 0) -> Source:
-    return FILES.source(root, part, size, resize)
+def source(root: Path, part: Part, *, size: int = 224, resize: Resize = "squash", validation: int = 0) -> ImageSource:
+    return FILES.open_part(root, part, size, resize)
 
 
 def fetch(root: Path) -> None:
-    download("caltech101", "Caltech101", root)
+    download_torchvision("caltech101", "Caltech101", root)

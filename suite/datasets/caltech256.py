@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from suite.data.class_folders import CaltechSet, photograph_settings
-from suite.data.fetch import download
+from suite.data.fetch import download_torchvision
 from suite.data.images import Resize
-from suite.data.source import Facts, Part, Source
+from suite.data.source import DatasetInfo, ImageSource, Part
 
 SETTINGS = photograph_settings()
 
@@ -21,13 +21,13 @@ FILES = CaltechSet(
 SOURCE = "Griffin et al. 2007, in torchvision's layout; SIRe's 70/30 of each class; which images is ours"
 
 
-def facts(root: Path, *, size: int = 224, resize: Resize = "squash", validation: int = 0) -> Facts:
-    return FILES.facts(root, "Caltech-256", size, validation, SOURCE)
+def facts(root: Path, *, size: int = 224, resize: Resize = "squash", validation: int = 0) -> DatasetInfo:
+    return FILES.describe_set(root, "Caltech-256", size, validation, SOURCE)
 
 
-def source(root: Path, part: Part, *, size: int = 224, resize: Resize = "squash", validation: int = 0) -> Source:
-    return FILES.source(root, part, size, resize)
+def source(root: Path, part: Part, *, size: int = 224, resize: Resize = "squash", validation: int = 0) -> ImageSource:
+    return FILES.open_part(root, part, size, resize)
 
 
 def fetch(root: Path) -> None:
-    download("caltech256", "Caltech256", root)
+    download_torchvision("caltech256", "Caltech256", root)

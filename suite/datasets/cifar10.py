@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from suite.data.cifar import EXAMPLES, SHAPE, CifarSet
-from suite.data.fetch import download
+from suite.data.fetch import download_torchvision
 from suite.data.settings import validation_setting
-from suite.data.source import Facts, Part, Source
+from suite.data.source import DatasetInfo, ImageSource, Part
 
 SETTINGS = {"validation": validation_setting("10,000 (SIRe's split)")}
 
@@ -21,9 +21,9 @@ FILES = CifarSet(
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def facts(root: Path, *, validation: int = 0) -> Facts:
+def facts(root: Path, *, validation: int = 0) -> DatasetInfo:
     """Known without the files; `missing` says whether they are there."""
-    return Facts(
+    return DatasetInfo(
         title="CIFAR-10",
         classes=10,
         shape=SHAPE,
@@ -36,13 +36,13 @@ def facts(root: Path, *, validation: int = 0) -> Facts:
         source="Krizhevsky 2009, in torchvision's layout; mean and std as commonly published, over the 50,000 "
         "training images",
         class_names=NAMES,
-        missing=FILES.missing(root),
+        missing=FILES.find_missing(root),
     )
 
 
-def source(root: Path, part: Part, *, validation: int = 0) -> Source:
-    return FILES.source(root, part)
+def source(root: Path, part: Part, *, validation: int = 0) -> ImageSource:
+    return FILES.open_part(root, part)
 
 
 def fetch(root: Path) -> None:
-    download("cifar10", "CIFAR10", root)
+    download_torchvision("cifar10", "CIFAR10", root)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.settings import Setting
-from suite.core.specs import hashed
-from suite.data.source import Arrays, Facts, Images, Labels, Part, Source
+from suite.core.specs import hash_parts
+from suite.data.source import Arrays, DatasetInfo, Images, ImageSource, Labels, Part
 from suite.data.splits import allocate
 
 SETTINGS = {
@@ -24,9 +24,9 @@ TRAIN_EXAMPLES = 1438
 MEAN, STD = 0.30537, 0.37613  # of the training part on the 0-1 scale; a test computes them again
 
 
-def facts(root: Path, *, size: int = 16) -> Facts:
+def facts(root: Path, *, size: int = 16) -> DatasetInfo:
     """Known without scikit-learn; the data directory isn't needed."""
-    return Facts(
+    return DatasetInfo(
         title="Digits",
         classes=10,
         shape=(1, size, size),
@@ -41,11 +41,11 @@ def facts(root: Path, *, size: int = 16) -> Facts:
     )
 
 
-def source(root: Path, part: Part, *, size: int = 16) -> Source:
+def source(root: Path, part: Part, *, size: int = 16) -> ImageSource:
     """Images (1, size, size) with the values 0-16 scaled to 0-255.
 
     Raises:
-        Refused: scikit-learn is not installed, or keeps the file elsewhere.
+        UserError: scikit-learn is not installed, or keeps the file elsewhere.
     """
     file = _file()
     return Arrays(f"digits {part} in {file}", (1, size, size), [file], lambda: _part(file, part, size))
@@ -65,7 +65,7 @@ def _file() -> Path:
     package = importlib.util.find_spec("sklearn")
     path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz" if package and package.origin else None
     if path is None or not path.is_file():
-        raise Refused("digits: scikit-learn, which holds these images, is missing: pip install scikit-learn")
+        raise UserError("digits: scikit-learn, which holds these images, is missing: pip install scikit-learn")
     return path
 
 
@@ -74,7 +74,7 @@ def _read(file: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     try:
         rows = np.loadtxt(file, delimiter=",").astype(np.int64)
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise Refused(f"digits: {file} can't be read ({error}); install scikit-learn again") from error
+        raise UserError(f"digits: {file} can't be read ({error}); install scikit-learn again") from error
     return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]
 
 
@@ -84,5 +84,5 @@ def _test_mask(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
     mask = np.zeros(len(labels), dtype=bool)
     for label, share in zip(classes, allocate(counts, TEST_EXAMPLES), strict=True):
         members = np.flatnonzero(labels == label).tolist()
-        mask[sorted(members, key=lambda index: hashed("digits", "test", index))[:share]] = True
+        mask[sorted(members, key=lambda index: hash_parts("digits", "test", index))[:share]] = True
     return mask

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from suite.data.fetch import download
+from suite.data.fetch import download_torchvision
 from suite.data.idx import CLASSES, EXAMPLES, SIDE, IdxSet
 from suite.data.settings import validation_setting
-from suite.data.source import Facts, Part, Source
+from suite.data.source import DatasetInfo, ImageSource, Part
 
 SETTINGS = {"validation": validation_setting("10,000 (SIRe's split)")}
 
@@ -15,9 +15,9 @@ FILES = IdxSet("fashion_mnist", "FashionMNIST")
 NAMES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 
-def facts(root: Path, *, validation: int = 0) -> Facts:
+def facts(root: Path, *, validation: int = 0) -> DatasetInfo:
     """Known without the files; `missing` says whether they are there."""
-    return Facts(
+    return DatasetInfo(
         title="Fashion-MNIST",
         classes=CLASSES,
         shape=(1, SIDE, SIDE),
@@ -30,13 +30,13 @@ def facts(root: Path, *, validation: int = 0) -> Facts:
         source="Xiao et al. 2017, in torchvision's layout; mean and std as commonly published, over the 60,000 "
         "training images",
         class_names=NAMES,
-        missing=FILES.missing(root),
+        missing=FILES.find_missing(root),
     )
 
 
-def source(root: Path, part: Part, *, validation: int = 0) -> Source:
-    return FILES.source(root, part)
+def source(root: Path, part: Part, *, validation: int = 0) -> ImageSource:
+    return FILES.open_part(root, part)
 
 
 def fetch(root: Path) -> None:
-    download("fashion_mnist", "FashionMNIST", root)
+    download_torchvision("fashion_mnist", "FashionMNIST", root)

@@ -10,12 +10,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.settings import Setting
-from suite.data.class_folders import Tree, fixed_test, scan
+from suite.data.class_folders import Tree, choose_test_rows, scan_class_folders
 from suite.data.images import Resize
 from suite.data.settings import FIFTH_OR_TENTH, held_out, path_setting, resize_setting, size_setting, validation_setting
-from suite.data.source import Facts, ImageFiles, Labels, Part, Source
+from suite.data.source import DatasetInfo, ImageFiles, ImageSource, Labels, Part
 
 SETTINGS = {
     "path": path_setting(),
@@ -30,16 +30,16 @@ TEST_FOLDERS = ("test", "val", "valid", "validation")
 
 def facts(
     root: Path, *, path: str = "", size: int = 224, resize: Resize = "squash", validation: int = 0, test: int = 30
-) -> Facts:
+) -> DatasetInfo:
     """From the names of folders and files.
 
     Raises:
-        Refused: the directory or a part is missing, or has another layout. There are no facts without the files, so
+        UserError: the directory or a part is missing, or has another layout. There are no facts without the files, so
             they are refused here, not reported as `missing`.
     """
     train, train_files, _ = _part(root, "train", path, test)
     _, test_files, _ = _part(root, "test", path, test)
-    return Facts(
+    return DatasetInfo(
         title=PurePosixPath(path).name,
         classes=len(train.classes),
         shape=(3, size, size),
@@ -63,7 +63,7 @@ def source(
     resize: Resize = "squash",
     validation: int = 0,
     test: int = 30,
-) -> Source:
+) -> ImageSource:
     """The part's images, class by class. Raises Refused as `facts` does."""
     tree, files, labels = _part(root, part, path, test)
     split = "" if _test_directory(root, path) else f" {test} %"
@@ -75,19 +75,21 @@ def _part(root: Path, part: Part, path: str, test: int) -> tuple[Tree, list[Path
     directory = _directory(root, path)
     test_directory = _test_directory(root, path)
     if test_directory is None:
-        tree = scan("folder", directory)
-        held = fixed_test(tree, "folder", test)
-        files, labels = tree.chosen(held == (part == "test"))
+        tree = scan_class_folders("folder", directory)
+        held = choose_test_rows(tree, "folder", test)
+        files, labels = tree.choose_rows(held == (part == "test"))
         if not files:
-            raise Refused(f"folder: {directory} has too few images for a {part} part; choose another share with `test`")
+            raise UserError(
+                f"folder: {directory} has too few images for a {part} part; choose another share with `test`"
+            )
         return tree, files, labels
-    train = scan("folder", directory / "train")
+    train = scan_class_folders("folder", directory / "train")
     if part == "train":
         return train, list(train.files), train.labels
-    tree = scan("folder", test_directory)
+    tree = scan_class_folders("folder", test_directory)
     unknown = sorted(set(tree.classes) - set(train.classes))
     if unknown:
-        raise Refused(
+        raise UserError(
             f"folder: {test_directory / unknown[0]} is a class that {train.directory} doesn't have; add images of it "
             "there, or remove it"
         )
@@ -97,13 +99,13 @@ def _part(root: Path, part: Part, path: str, test: int) -> tuple[Tree, list[Path
 
 def _directory(root: Path, path: str) -> Path:
     if not path:
-        raise Refused(
+        raise UserError(
             "folder.path: name the directory below the data directory that holds the class folders, or train/ and "
             "test/ with class folders, for instance {name: folder, path: flowers}"
         )
     directory = Path(root).absolute() / path
     if not directory.is_dir():
-        raise Refused(f"folder: {directory} is missing; put the class folders there")
+        raise UserError(f"folder: {directory} is missing; put the class folders there")
     return directory
 
 
@@ -113,9 +115,9 @@ def _test_directory(root: Path, path: str) -> Path | None:
     found = [directory / name for name in TEST_FOLDERS if (directory / name).is_dir()]
     if not (directory / "train").is_dir():
         if found:
-            raise Refused(f"folder: {directory} has {found[0].name}/ but no train/; add it")
+            raise UserError(f"folder: {directory} has {found[0].name}/ but no train/; add it")
         return None
     if not found:
         wanted = "/, ".join(TEST_FOLDERS)
-        raise Refused(f"folder: {directory} has train/ but none of {wanted}/; add one, or name {path}/train as path")
+        raise UserError(f"folder: {directory} has train/ but none of {wanted}/; add one, or name {path}/train as path")
     return found[0]

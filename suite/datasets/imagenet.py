@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from suite.core.errors import Refused
-from suite.data.class_folders import class_folders, scan
+from suite.core.errors import UserError
+from suite.data.class_folders import class_folders, scan_class_folders
 from suite.data.images import Resize
 from suite.data.settings import resize_setting, size_setting
-from suite.data.source import Facts, ImageFiles, Part, Source
+from suite.data.source import DatasetInfo, ImageFiles, ImageSource, Part
 
 SETTINGS = {"size": size_setting(256), "resize": resize_setting("crop")}
 
@@ -25,9 +25,9 @@ REMEDY = (
 )
 
 
-def facts(root: Path, *, size: int = 256, resize: Resize = "crop") -> Facts:
+def facts(root: Path, *, size: int = 256, resize: Resize = "crop") -> DatasetInfo:
     """Known without the files; `missing` says whether the class folders are there, and doesn't look into them."""
-    return Facts(
+    return DatasetInfo(
         title="ImageNet",
         classes=CLASSES,
         shape=(3, size, size),
@@ -43,18 +43,18 @@ def facts(root: Path, *, size: int = 256, resize: Resize = "crop") -> Facts:
     )
 
 
-def source(root: Path, part: Part, *, size: int = 256, resize: Resize = "crop") -> Source:
+def source(root: Path, part: Part, *, size: int = 256, resize: Resize = "crop") -> ImageSource:
     """The part's photographs, class by class.
 
     Raises:
-        Refused: class folders or images are missing.
+        UserError: class folders or images are missing.
     """
     if missing := _missing(root):
-        raise Refused(f"imagenet: {missing}")
-    tree = scan("imagenet", _directory(root, part))
+        raise UserError(f"imagenet: {missing}")
+    tree = scan_class_folders("imagenet", _directory(root, part))
     if len(tree.files) != EXAMPLES[part]:
         count = f"{tree.directory} holds {len(tree.files):,} images, not {EXAMPLES[part]:,}"
-        raise Refused(f"imagenet: {count}; {_remedy()}")
+        raise UserError(f"imagenet: {count}; {_remedy()}")
     return ImageFiles(f"imagenet {part} in {tree.directory}", (3, size, size), tree.files, tree.labels, resize)
 
 

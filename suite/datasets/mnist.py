@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from suite.data.fetch import download
+from suite.data.fetch import download_torchvision
 from suite.data.idx import CLASSES, EXAMPLES, SIDE, IdxSet
 from suite.data.settings import validation_setting
-from suite.data.source import Facts, Part, Source
+from suite.data.source import DatasetInfo, ImageSource, Part
 
 SETTINGS = {"validation": validation_setting("10,000 (papers/image-gradients.md's split: 5000)")}
 
@@ -20,9 +20,9 @@ MD5 = {
 FILES = IdxSet("mnist", "MNIST", MD5)
 
 
-def facts(root: Path, *, validation: int = 0) -> Facts:
+def facts(root: Path, *, validation: int = 0) -> DatasetInfo:
     """Known without the files; `missing` says whether they are there."""
-    return Facts(
+    return DatasetInfo(
         title="MNIST",
         classes=CLASSES,
         shape=(1, SIDE, SIDE),
@@ -34,13 +34,13 @@ def facts(root: Path, *, validation: int = 0) -> Facts:
         licence="CC BY-SA 3.0 (Yann LeCun, Corinna Cortes)",
         source="LeCun et al. 1998, in torchvision's layout; mean and std over the 60,000 training images",
         class_names=tuple(str(digit) for digit in range(CLASSES)),
-        missing=FILES.missing(root),
+        missing=FILES.find_missing(root),
     )
 
 
-def source(root: Path, part: Part, *, validation: int = 0) -> Source:
-    return FILES.source(root, part)
+def source(root: Path, part: Part, *, validation: int = 0) -> ImageSource:
+    return FILES.open_part(root, part)
 
 
 def fetch(root: Path) -> None:
-    download("mnist", "MNIST", root)
+    download_torchvision("mnist", "MNIST", root)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.settings import Setting
 from suite.data.images import Resize
-from suite.data.parquet_rows import Columns, ParquetRows, find_columns, first_shape, label_column, metadata
+from suite.data.parquet_rows import Columns, ParquetRows, find_columns, first_shape, label_column, read_metadata
 from suite.data.settings import FIFTH_OR_TENTH, LARGEST, held_out, path_setting, resize_setting, validation_setting
-from suite.data.source import Facts, Part, Source
+from suite.data.source import DatasetInfo, ImageSource, Part
 
 SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.parquet")
 
@@ -39,22 +39,22 @@ def facts(
     size: int = 0,
     resize: Resize = "squash",
     channels: int = 0,
-) -> Facts:
+) -> DatasetInfo:
     """From the files' metadata, the label column where no class names are stored, and the first image.
 
     Raises:
-        Refused: the directory, a part, or a column is missing. There are no facts without the files, so they are
+        UserError: the directory, a part, or a column is missing. There are no facts without the files, so they are
             refused here, not reported as `missing`.
     """
-    _how(size, resize)
-    parts: dict[Part, list[Path]] = {part: _files(root, path, part) for part in ("train", "test")}
+    _choose_resize(size, resize)
+    parts: dict[Part, list[Path]] = {part: _list_files(root, path, part) for part in ("train", "test")}
     columns = find_columns(parts["train"][0], label)
-    rows = {part: sum(metadata(file).num_rows for file in files) for part, files in parts.items()}
+    rows = {part: sum(read_metadata(file).num_rows for file in files) for part, files in parts.items()}
     classes = len(columns.class_names) or _largest_label(parts["train"], columns) + 1
-    return Facts(
+    return DatasetInfo(
         title=PurePosixPath(path).name,
         classes=classes,
-        shape=_shape(parts["train"][0], columns, size, channels),
+        shape=_find_shape(parts["train"][0], columns, size, channels),
         train_examples=rows["train"],
         test_examples=rows["test"],
         validation=validation or held_out(rows["train"], classes),
@@ -76,24 +76,24 @@ def source(
     size: int = 0,
     resize: Resize = "squash",
     channels: int = 0,
-) -> Source:
+) -> ImageSource:
     """The part's images in the order of files and rows. Raises Refused as `facts` does."""
-    files, first = _files(root, path, part), _files(root, path, "train")[0]
+    files, first = _list_files(root, path, part), _list_files(root, path, "train")[0]
     columns = find_columns(first, label)
-    how = _how(size, resize)
+    how = _choose_resize(size, resize)
     origin = f"parquet {part} in {files[0].parent}, {columns.image} and {columns.label}, {how}"
-    return ParquetRows(origin, _shape(first, columns, size, channels), files, columns, how)
+    return ParquetRows(origin, _find_shape(first, columns, size, channels), files, columns, how)
 
 
-def _files(root: Path, path: str, part: Part) -> list[Path]:
+def _list_files(root: Path, path: str, part: Part) -> list[Path]:
     if not path:
-        raise Refused(
+        raise UserError(
             "parquet.path: name the directory below the data directory that holds train-*.parquet and "
             "test-*.parquet, for instance {name: parquet, path: cifar10-parquet}"
         )
     directory = Path(root).absolute() / path
     if not directory.is_dir():
-        raise Refused(f"parquet: {directory} is missing; {_remedy(directory)}")
+        raise UserError(f"parquet: {directory} is missing; {_fetch_remedy(directory)}")
     prefixes = ("train",) if part == "train" else ("test", "validation")
     for prefix in prefixes:
         for folder in (directory, directory / "data"):
@@ -101,19 +101,19 @@ def _files(root: Path, path: str, part: Part) -> list[Path]:
                 _refuse_missing_shards(files)
                 return files
     wanted = " or ".join(f"{prefix}-*.parquet" for prefix in prefixes)
-    raise Refused(f"parquet: no {wanted} in {directory} or its data/; {_remedy(directory)}")
+    raise UserError(f"parquet: no {wanted} in {directory} or its data/; {_fetch_remedy(directory)}")
 
 
-def _remedy(directory: Path) -> str:
+def _fetch_remedy(directory: Path) -> str:
     return (
         "put the data set's Parquet files there, for instance with "
         f"`huggingface-cli download --repo-type dataset NAME --local-dir {directory}`"
     )
 
 
-def _how(size: int, resize: Resize) -> Resize:
+def _choose_resize(size: int, resize: Resize) -> Resize:
     if not size and resize == "crop":
-        raise Refused("parquet.resize: crop needs a size to resize the images to; name it as `size`")
+        raise UserError("parquet.resize: crop needs a size to resize the images to; name it as `size`")
     return resize if size else "none"
 
 
@@ -124,10 +124,10 @@ def _refuse_missing_shards(files: list[Path]) -> None:
             wanted = [f"{found[1]}-{number:05d}-of-{found[2]}.parquet" for number in range(int(found[2]))]
             names = {one.name for one in files}
             if missing := next((name for name in wanted if name not in names), None):
-                raise Refused(f"parquet: {file.with_name(missing)} is missing beside {file.name}; fetch it too")
+                raise UserError(f"parquet: {file.with_name(missing)} is missing beside {file.name}; fetch it too")
 
 
-def _shape(file: Path, columns: Columns, size: int, channels: int) -> tuple[int, int, int]:
+def _find_shape(file: Path, columns: Columns, size: int, channels: int) -> tuple[int, int, int]:
     stored, height, width = first_shape(file, columns)
     return (channels or stored, size, size) if size else (channels or stored, height, width)
 

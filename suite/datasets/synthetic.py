@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.settings import Setting
-from suite.core.specs import hashed
+from suite.core.specs import hash_parts
 from suite.data.settings import validation_setting
-from suite.data.source import Arrays, Facts, Images, Labels, Part, Source
+from suite.data.source import Arrays, DatasetInfo, Images, ImageSource, Labels, Part
 
 SETTINGS = {
     "classes": Setting(10, "number of classes", low=2),
@@ -39,12 +39,12 @@ def facts(
     validation: int = 0,
     signal: float = 0.07,
     seed: int = 0,
-) -> Facts:
+) -> DatasetInfo:
     """Raises Refused when a part is too small to show every class."""
     for name, count in (("train", train), ("test", test)):
         if count < classes:
-            raise Refused(f"synthetic.{name}: {count} images can't show {classes} classes; make at least {classes}")
-    return Facts(
+            raise UserError(f"synthetic.{name}: {count} images can't show {classes} classes; make at least {classes}")
+    return DatasetInfo(
         title="Synthetic",
         classes=classes,
         shape=(channels, size, size),
@@ -70,31 +70,33 @@ def source(
     validation: int = 0,
     signal: float = 0.07,
     seed: int = 0,
-) -> Source:
+) -> ImageSource:
     """Images whose labels count through the classes. The training part's number doesn't change the test part."""
     count, shape = train if part == "train" else test, (channels, size, size)
     origin = f"synthetic {part}: {count} images, {classes} classes, signal {signal!r}, seed {seed}"
-    return Arrays(origin, shape, [], lambda: _made(part, count, classes, shape, signal, seed))
+    return Arrays(origin, shape, [], lambda: _make_images(part, count, classes, shape, signal, seed))
 
 
-def _made(
+def _make_images(
     part: Part, count: int, classes: int, shape: tuple[int, int, int], signal: float, seed: int
 ) -> tuple[Images, Labels]:
     labels = np.arange(count, dtype=np.int64) % classes
-    patterns = np.stack([_pattern(shape, hashed("synthetic", seed, "pattern", label)) for label in range(classes)])
-    generator = np.random.default_rng(hashed("synthetic", seed, part))
+    patterns = np.stack(
+        [_draw_pattern(shape, hash_parts("synthetic", seed, "pattern", label)) for label in range(classes)]
+    )
+    generator = np.random.default_rng(hash_parts("synthetic", seed, part))
     images = np.empty((count, *shape), np.uint8)
     for row, label in enumerate(labels):
-        noise = _uniform(generator, shape)
+        noise = _draw_uniform(generator, shape)
         values = GREY + SPREAD * (noise + np.float32(signal) * patterns[label])
         images[row] = np.clip(np.rint(values), 0, 255)
     return images, labels
 
 
-def _pattern(shape: tuple[int, int, int], seed: int) -> NDArray[np.float32]:
+def _draw_pattern(shape: tuple[int, int, int], seed: int) -> NDArray[np.float32]:
     """Smooth, of mean 0 and standard deviation 1."""
     channels, size, _ = shape
-    coarse = _uniform(np.random.default_rng(seed), (channels, COARSE, COARSE))
+    coarse = _draw_uniform(np.random.default_rng(seed), (channels, COARSE, COARSE))
     # Linear interpolation as a matrix: row p holds the weights of the coarse points at pixel p.
     place = np.linspace(0, COARSE - 1, size)[:, None]
     weights = np.maximum(0, 1 - np.abs(place - np.arange(COARSE)))
@@ -103,6 +105,6 @@ def _pattern(shape: tuple[int, int, int], seed: int) -> NDArray[np.float32]:
     return pattern
 
 
-def _uniform(generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _draw_uniform(generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Mean 0, standard deviation 1. Raw uniforms: numpy promises more stability for them than for its normals."""
     return (generator.random(shape, np.float32) - np.float32(0.5)) * np.float32(12**0.5)

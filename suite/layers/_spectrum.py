@@ -29,7 +29,9 @@ class Band(NamedTuple):
     width: int
 
 
-def resample(image: Tensor, band: Band, row_mask: Tensor | None = None, column_mask: Tensor | None = None) -> Tensor:
+def resample_spectrum(
+    image: Tensor, band: Band, row_mask: Tensor | None = None, column_mask: Tensor | None = None
+) -> Tensor:
     """irfft2 of what `band` keeps of rfft2(image), times the outer product of the masks."""
     out: Tensor = _Resample.apply(image, row_mask, column_mask, band)  # type: ignore[no-untyped-call]
     return out
@@ -60,13 +62,13 @@ class _Resample(torch.autograd.Function):
                 kept = maps.new_empty(len(maps), band.columns, rows, dtype=maps.dtype.to_complex())
             ctx.save_for_backward(row_mask, column_mask, kept)
         out = maps.new_empty(len(maps), rows, band.width)
-        for part in _parts(maps):
+        for part in _iterate_slices(maps):
             spectrum = _kept_spectrum(maps[part], band)
             if kept is not None:
                 kept[part] = spectrum
             if mask is not None:
                 spectrum.mul_(mask)
-            out[part] = _image(spectrum, band.top, (rows, band.width))
+            out[part] = _invert_spectrum(spectrum, band.top, (rows, band.width))
         return out.view(*image.shape[:2], rows, band.width)
 
     @staticmethod
@@ -84,19 +86,19 @@ class _Resample(torch.autograd.Function):
             scale = scale * column_mask[:, None] * row_mask
         out = gradients.new_empty(len(gradients), height, width) if ctx.needs_input_grad[0] else None
         products = gradients.new_zeros(band.columns, rows)
-        for part in _parts(gradients):
+        for part in _iterate_slices(gradients):
             spectrum = _kept_spectrum(gradients[part], band)
             if kept is not None:
                 products += (torch.view_as_real(kept[part]) * torch.view_as_real(spectrum)).sum(0).sum(-1)
             if out is not None:
-                out[part] = _image(spectrum.mul_(scale), band.top, (height, width))
+                out[part] = _invert_spectrum(spectrum.mul_(scale), band.top, (height, width))
         for_image = None if out is None else out.view(ctx.size)
         if kept is None:
             return for_image, None, None, None
         return for_image, *_mask_gradients(products, row_mask, column_mask, band), None
 
 
-def _parts(maps: Tensor) -> Iterator[slice]:
+def _iterate_slices(maps: Tensor) -> Iterator[slice]:
     """The maps in steps whose temporaries are small; elsewhere than on the CPU all at once."""
     step = max(1, len(maps))
     if maps.device.type == "cpu":
@@ -124,7 +126,7 @@ def _kept_spectrum(maps: Tensor, band: Band) -> Tensor:
     return torch.cat([spectrum[..., : band.top], spectrum[..., height - band.bottom :]], dim=-1)
 
 
-def _image(spectrum: Tensor, top: int, size: tuple[int, int]) -> Tensor:
+def _invert_spectrum(spectrum: Tensor, top: int, size: tuple[int, int]) -> Tensor:
     """irfft2 of a transposed half spectrum to `size`; missing rows (after the first `top`) and columns are 0."""
     height, width = size
     maps, columns, rows = spectrum.shape
@@ -148,8 +150,8 @@ class _HartleyCrop(torch.autograd.Function):
         ctx.size = image.shape
         maps, (height, width) = image.flatten(0, 1), size
         out = maps.new_empty(len(maps), height, width)
-        for part in _parts(maps):
-            out[part] = _hartley(_hartley(maps[part], (height, width)), (width, height))
+        for part in _iterate_slices(maps):
+            out[part] = _compute_hartley(_compute_hartley(maps[part], (height, width)), (width, height))
         out /= math.prod(image.shape[-2:])
         return out.view(*image.shape[:2], height, width)
 
@@ -160,29 +162,29 @@ class _HartleyCrop(torch.autograd.Function):
         (small_height, small_width), (height, width) = gradient.shape[-2:], ctx.size[-2:]
         out = gradients.new_empty(len(gradients), height, width)
         # Where the small transform's frequencies lie in the large one.
-        rows = _frequencies(small_height, gradient.device) % height
-        columns = _frequencies(small_width, gradient.device) % width
-        for part in _parts(gradients):
-            coefficients = _hartley(gradients[part], (small_height, small_width))
+        rows = _list_frequencies(small_height, gradient.device) % height
+        columns = _list_frequencies(small_width, gradient.device) % width
+        for part in _iterate_slices(gradients):
+            coefficients = _compute_hartley(gradients[part], (small_height, small_width))
             padded = coefficients.new_zeros(len(coefficients), width, height)
             padded[:, columns[:, None], rows] = coefficients
-            out[part] = _hartley(padded, (width, height))
+            out[part] = _compute_hartley(padded, (width, height))
         out /= height * width
         return out.view(ctx.size), None
 
 
-def _frequencies(size: int, device: torch.device) -> Tensor:
+def _list_frequencies(size: int, device: torch.device) -> Tensor:
     """In FFT order: 0 .. m, -m .. -1 for 2m + 1, or 0 .. m - 1, -m .. -1 for 2m."""
     index = torch.arange(size, device=device)
     return torch.where(index < (size + 1) // 2, index, index - size)
 
 
-def _hartley(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def _compute_hartley(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """The `size` lowest frequencies of Re(fft2) - Im(fft2), transposed: (maps, size[1], size[0]), in FFT order."""
     height = maps.shape[-2]
     half = size[1] // 2
     spectrum = torch.fft.fft(torch.fft.rfft(maps)[..., : half + 1].transpose(-1, -2))
-    rows = _frequencies(size[0], maps.device)
+    rows = _list_frequencies(size[0], maps.device)
     positive = spectrum[:, : (size[1] + 1) // 2].index_select(-1, rows % height)
     # Column -l of a real image's spectrum is column l conjugated, with its rows mirrored.
     negative = spectrum[:, 1 : half + 1].index_select(-1, -rows % height).flip(-2)

@@ -16,11 +16,11 @@ from torch.nn import functional
 from suite.layers.mirrors import (
     ConvolutionMirror,
     Skips,
-    drawing,
     is_known,
+    make_drawing_layer,
+    make_transposed,
     mirror_of,
     trace_layer,
-    transposed,
 )
 from suite.layers.model import Auxiliary, ConvUnit, Stage, kernel_convolutions, pad_channels
 
@@ -75,7 +75,7 @@ def trace_stage(stage: Stage, x: Tensor, *, residual: bool, skips: bool) -> Stag
         # An empty body hands on its input: at the first stage that is the image, which is never added.
         kept = [[out if out is not x else None]]
     if _has_own_mirrors(stage):
-        kept = [[] for _ in _convolving(stage.downsample)] + kept  # nothing pairs with the downsampling's own
+        kept = [[] for _ in _list_convolving(stage.downsample)] + kept  # nothing pairs with the downsampling's own
     return StageTrace(size, stage.downsample(out), kept if skips else [])
 
 
@@ -95,8 +95,8 @@ def _run_units(units: list[ConvUnit], x: Tensor, *, skips: bool) -> tuple[Tensor
 
 def _run_layers(stage: Stage, x: Tensor) -> tuple[Tensor, list[Skips]]:
     kept: list[Skips] = []
-    convolving = _convolving(stage.body)
-    for layer in _layers(stage.body):
+    convolving = _list_convolving(stage.body)
+    for layer in _list_layers(stage.body):
         if layer in convolving:
             x, own = trace_layer(layer, x)
             kept.append(own)
@@ -105,16 +105,16 @@ def _run_layers(stage: Stage, x: Tensor) -> tuple[Tensor, list[Skips]]:
     return x, kept[::-1]
 
 
-def _layers(module: nn.Module) -> list[nn.Module]:
+def _list_layers(module: nn.Module) -> list[nn.Module]:
     """What a module runs one after the other, Sequentials taken apart."""
     if not isinstance(module, nn.Sequential):
         return [module]
-    return [layer for child in module for layer in _layers(child)]
+    return [layer for child in module for layer in _list_layers(child)]
 
 
-def _convolving(module: nn.Module) -> list[nn.Module]:
+def _list_convolving(module: nn.Module) -> list[nn.Module]:
     """The layers that hold convolutions, in forward order; auxiliary classifiers are no part of the way."""
-    ways = [layer for layer in _layers(module) if not isinstance(layer, Auxiliary)]
+    ways = [layer for layer in _list_layers(module) if not isinstance(layer, Auxiliary)]
     return [layer for layer in ways if any(isinstance(inner, nn.Conv2d) for inner in layer.modules())]
 
 
@@ -123,7 +123,7 @@ def _has_own_mirrors(stage: Stage) -> bool:
 
     A bare convolution has one in the downsampling alone: in the body, S would add its output before the activation.
     """
-    body, downsampling = _convolving(stage.body), _convolving(stage.downsample)
+    body, downsampling = _list_convolving(stage.body), _list_convolving(stage.downsample)
     own = all(is_known(layer) for layer in body)
     return bool(body + downsampling) and own and all(is_known(x) or isinstance(x, nn.Conv2d) for x in downsampling)
 
@@ -152,21 +152,21 @@ class Mirror(nn.Module):
 
 
 def _own_mirrors(stage: Stage) -> list[nn.Module]:
-    return [mirror_of(layer) for layer in (_convolving(stage.body) + _convolving(stage.downsample))[::-1]]
+    return [mirror_of(layer) for layer in (_list_convolving(stage.body) + _list_convolving(stage.downsample))[::-1]]
 
 
 def _generic_mirrors(stage: Stage) -> list[nn.Module]:
-    layers = _convolving(stage.body) + _convolving(stage.downsample)
+    layers = _list_convolving(stage.body) + _list_convolving(stage.downsample)
     count = max(1, sum(len(kernel_convolutions(layer)) for layer in layers))
     widths = [stage.out_channels] * count + [stage.in_channels]
-    return [ConvolutionMirror(transposed(widths[i], widths[i + 1])) for i in range(count)]
+    return [ConvolutionMirror(make_transposed(widths[i], widths[i + 1])) for i in range(count)]
 
 
 def _drawing_instead(last: nn.Module, channels: int) -> list[nn.Module]:
     """The mirror's last step without norm and activation; after a block, one more convolution draws."""
     if isinstance(last, ConvolutionMirror):
-        return [ConvolutionMirror(drawing(last.channels, channels))]
-    return [last, ConvolutionMirror(drawing(channels, channels))]
+        return [ConvolutionMirror(make_drawing_layer(last.channels, channels))]
+    return [last, ConvolutionMirror(make_drawing_layer(channels, channels))]
 
 
 class Decoder(nn.Module):

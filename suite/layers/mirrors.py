@@ -19,7 +19,7 @@ from suite.layers.model import ConvUnit, Residual, kernel_convolutions
 Skips = Sequence[Tensor | None]
 
 
-def transposed(
+def make_transposed(
     channels: int, out: int, kernel: int = 3, *, normalised: bool = True, activated: bool = True
 ) -> nn.Sequential:
     """Transposed convolution of stride 1 that keeps the map's size, batch-norm and ReLU where asked for."""
@@ -28,18 +28,18 @@ def transposed(
     return nn.Sequential(*layers, nn.ReLU()) if activated else nn.Sequential(*layers)
 
 
-def drawing(channels: int, out: int) -> nn.Sequential:
+def make_drawing_layer(channels: int, out: int) -> nn.Sequential:
     """The step that draws the image: linear."""
     return nn.Sequential(nn.ConvTranspose2d(channels, out, 3, padding=1))
 
 
-def added(x: Tensor, skips: Skips, position: int) -> Tensor:
+def add_skip(x: Tensor, skips: Skips, position: int) -> Tensor:
     """x plus the skip at `position`, where there is one of its shape."""
     skip = skips[position] if position < len(skips) else None
     return x if skip is None or skip.shape != x.shape else x + skip
 
 
-def _convolution(layer: nn.Module) -> nn.Conv2d | None:
+def _find_convolution(layer: nn.Module) -> nn.Conv2d | None:
     """The convolution that a layer is, with or without norm and activation."""
     if isinstance(layer, ConvUnit):
         return layer.conv
@@ -65,9 +65,9 @@ def _is_chain(block: Residual) -> bool:
 
 def mirror_of(layer: nn.Module) -> nn.Module:
     """(x, skips) -> the layer backwards at the resolution of its input; of a known class, or a convolution."""
-    conv = _convolution(layer)
+    conv = _find_convolution(layer)
     if conv is not None:
-        return ConvolutionMirror(_backwards(conv, normalised=_is_normalised(layer)))
+        return ConvolutionMirror(_make_backwards(conv, normalised=_is_normalised(layer)))
     return ResidualMirror(layer) if isinstance(layer, Residual) else InceptionMirror(cast(Inception, layer))
 
 
@@ -94,7 +94,7 @@ class ConvolutionMirror(nn.Module):
         self.channels = cast(nn.ConvTranspose2d, step[0]).in_channels
 
     def forward(self, x: Tensor, skips: Skips) -> Tensor:
-        out: Tensor = self.step(added(x, skips, 0))
+        out: Tensor = self.step(add_skip(x, skips, 0))
         return out
 
 
@@ -109,20 +109,20 @@ class ResidualMirror(nn.Module):
         convolutions = _branch_convolutions(block)[::-1]
         ends = [False] * (len(convolutions) - 1) + [True]
         self.steps = nn.ModuleList(
-            _backwards(conv, normalised=_holds_norm(block), activated=not end)
+            _make_backwards(conv, normalised=_holds_norm(block), activated=not end)
             for conv, end in zip(convolutions, ends, strict=True)
         )
         out, back = convolutions[0].out_channels, convolutions[-1].in_channels
         normalised = _holds_norm(block)
         self.shortcut = (
-            nn.Identity() if out == back else transposed(out, back, 1, normalised=normalised, activated=False)
+            nn.Identity() if out == back else make_transposed(out, back, 1, normalised=normalised, activated=False)
         )
         self.activation = nn.ReLU()
 
     def forward(self, x: Tensor, skips: Skips) -> Tensor:
         branch = x
         for position, step in enumerate(self.steps):
-            branch = step(added(branch, skips, position))
+            branch = step(add_skip(branch, skips, position))
         out: Tensor = self.activation(branch + self.shortcut(x))
         return out
 
@@ -135,11 +135,11 @@ class InceptionMirror(nn.Module):
 
     def __init__(self, block: Inception) -> None:
         super().__init__()
-        branches = [_units(branch) for branch in _branches(block)]
+        branches = [_list_units(branch) for branch in _list_branches(block)]
         self.widths = [units[-1].conv.out_channels for units in branches]
         self.branches = nn.ModuleList(
             nn.ModuleList(
-                _backwards(unit.conv, normalised=_is_normalised(unit), activated=unit is not first)
+                _make_backwards(unit.conv, normalised=_is_normalised(unit), activated=unit is not first)
                 for unit in units[::-1]
                 for first in units[:1]
             )
@@ -150,12 +150,12 @@ class InceptionMirror(nn.Module):
 
     def forward(self, x: Tensor, skips: Skips) -> Tensor:
         position, total = 1, None
-        parts = torch.split(added(x, skips, 0), self.widths, dim=1)
+        parts = torch.split(add_skip(x, skips, 0), self.widths, dim=1)
         for number, (part, steps) in enumerate(zip(parts, self.branches, strict=True)):
             out = self.pool(part) if number == len(self.widths) - 1 else part
             for index, step in enumerate(cast(nn.ModuleList, steps)):
                 if index:
-                    out = added(out, skips, position)
+                    out = add_skip(out, skips, position)
                     position += 1
                 out = step(out)
             total = out if total is None else total + out
@@ -163,9 +163,9 @@ class InceptionMirror(nn.Module):
         return activated
 
 
-def _backwards(conv: nn.Conv2d, *, normalised: bool = True, activated: bool = True) -> nn.Sequential:
+def _make_backwards(conv: nn.Conv2d, *, normalised: bool = True, activated: bool = True) -> nn.Sequential:
     kernel = 3 if max(conv.kernel_size) > 1 else 1
-    return transposed(conv.out_channels, conv.in_channels, kernel, normalised=normalised, activated=activated)
+    return make_transposed(conv.out_channels, conv.in_channels, kernel, normalised=normalised, activated=activated)
 
 
 def _is_normalised(layer: nn.Module) -> bool:
@@ -195,11 +195,11 @@ def _trace_residual(block: Residual, x: Tensor) -> tuple[Tensor, list[Tensor | N
     return out, [branch, *outputs[::-1]]
 
 
-def _branches(block: Inception) -> list[nn.Module]:
+def _list_branches(block: Inception) -> list[nn.Module]:
     return [block.branch1, block.branch2, block.branch3, block.branch4]
 
 
-def _units(branch: nn.Module) -> list[ConvUnit]:
+def _list_units(branch: nn.Module) -> list[ConvUnit]:
     return [layer for layer in branch.modules() if isinstance(layer, ConvUnit)]
 
 
@@ -208,8 +208,8 @@ def _trace_inception(block: Inception, x: Tensor) -> tuple[Tensor, list[Tensor |
     inner: list[Tensor] = []
     hooks = [
         unit.register_forward_hook(lambda _, __, out: inner.append(out))
-        for branch in _branches(block)
-        for unit in _units(branch)[-2::-1]
+        for branch in _list_branches(block)
+        for unit in _list_units(branch)[-2::-1]
     ]
     try:
         out: Tensor = block(x)

@@ -29,9 +29,9 @@ def for_shapes(model: Model) -> Model:
     """The model, in place, with layers that neither change a shape nor multiply matrices handing their input on."""
     for layer in model.modules():
         if isinstance(layer, _SHAPE_KEEPING):
-            layer.forward = _handed_on  # type: ignore[method-assign,assignment]
+            layer.forward = _pass_on  # type: ignore[method-assign,assignment]
     return model
 
 
-def _handed_on(x: Tensor) -> Tensor:
+def _pass_on(x: Tensor) -> Tensor:
     return x

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.settings import Setting
 from suite.layers.model import Backbone, PoolingConv2d
 from suite.layers.shapes import for_shapes
@@ -67,7 +67,7 @@ class _Reached(NamedTuple):
     pool: nn.Module
     side: int
 
-    def refusal(self, reason: str) -> str:
+    def format_refusal(self, reason: str) -> str:
         """What the pool says of the map, with the remedy; follows a variant's name."""
         if isinstance(self.pool, DiffStride):
             return (
@@ -76,34 +76,34 @@ class _Reached(NamedTuple):
         return f": at {self.name}, {reason}; choose larger images"
 
 
-def places(backbone: Backbone, owner: str) -> list[Place]:
+def find_places(backbone: Backbone, owner: str) -> list[Place]:
     """Where the backbone shrinks its map, in forward order; operations that have a spectral pool are left out.
 
     Raises:
-        Refused: there are none.
+        UserError: there are none.
         ValueError: nobody has set the backbone's `input_shape`.
     """
     probe, images = _on_meta(backbone)
     calls: dict[str, _Call] = {}
     for name, module in probe.named_modules():
-        if name.startswith(("stages.", "tail.")) and _shrinks(module):
-            module.register_forward_hook(partial(_record, calls, name))
+        if name.startswith(("stages.", "tail.")) and _is_shrinking(module):
+            module.register_forward_hook(partial(_record_call, calls, name))
     probe.features(probe.prepare(images))
     groups: list[list[_Call]] = []
     for call in calls.values():
-        upstream = _ancestors(call.before)
-        beside = (group for group in groups if all(_parallel(call, upstream, other) for other in group))
+        upstream = _find_ancestors(call.before)
+        beside = (group for group in groups if all(_is_parallel(call, upstream, other) for other in group))
         mates = next(beside, None)
         if mates is None:
             groups.append([call])
         else:
             mates.append(call)
     if not groups:
-        raise Refused(f"{owner}: no layer of this backbone shrinks its map (any more); choose another backbone")
+        raise UserError(f"{owner}: no layer of this backbone shrinks its map (any more); choose another backbone")
     return [Place(tuple(call.name for call in group), group[0].strides) for group in groups]
 
 
-def fill(backbone: Backbone, place: Place, pool: nn.Module) -> None:
+def fill_place(backbone: Backbone, place: Place, pool: nn.Module) -> None:
     """Puts the pool at the place, in the backbone itself: one instance for all of its operations.
 
     A convolution keeps its names and weights, takes stride 1 and zero padding that keeps the size of its map (for a
@@ -128,13 +128,13 @@ def fill_end(backbone: Backbone, pool: nn.Module, position: str, owner: str) -> 
     behind them, directly before the classifier.
 
     Raises:
-        Refused: `pre_norm`, and the tail ends with no normalisation.
+        UserError: `pre_norm`, and the tail ends with no normalisation.
     """
     if position == "pre_norm":
         layers = list(backbone.tail.named_children()) if isinstance(backbone.tail, nn.Sequential) else []
         cut = _final_norm([layer for _, layer in layers])
         if cut is None:
-            raise Refused(
+            raise UserError(
                 f"{owner}.position: pre_norm stands before a final normalisation, and this backbone's tail ends with "
                 "none; set position to pre_gap, or choose a pre-activation network"
             )
@@ -168,20 +168,20 @@ def refuse_unfit(backbone: Backbone, owner: str) -> None:
     """Runs the backbone with its new pools once, on the meta device.
 
     Raises:
-        Refused: a map is too small for its pool, parallel branches differ in size, or the classifier takes maps of
+        UserError: a map is too small for its pool, parallel branches differ in size, or the classifier takes maps of
             another size.
     """
     probe, images = _on_meta(backbone)
     reached: list[_Reached] = []
     for name, module in probe.named_modules():
         if isinstance(module, SPECTRAL):
-            module.register_forward_pre_hook(partial(_reach, reached, name))
+            module.register_forward_pre_hook(partial(_note_reached, reached, name))
     try:
         features = probe.features(probe.prepare(images))
     except ValueError as error:
-        raise Refused(f"{owner}{reached[-1].refusal(str(error))}") from error
+        raise UserError(f"{owner}{reached[-1].format_refusal(str(error))}") from error
     except RuntimeError as error:
-        raise Refused(
+        raise UserError(
             f"{owner}: after {reached[-1].name} the maps of parallel branches differ in size, for one of them shrinks "
             "its map without a layer of its own (as in torchvision's Inception-v3); choose another backbone"
         ) from error
@@ -189,7 +189,7 @@ def refuse_unfit(backbone: Backbone, owner: str) -> None:
         probe.head(features)
     except RuntimeError as error:
         size = "x".join(str(side) for side in features.shape[-2:])
-        raise Refused(
+        raise UserError(
             f"{owner}: the last map becomes {size}, and this backbone's classifier takes one size alone; choose a "
             "backbone that averages its map before the dense layers"
         ) from error
@@ -206,28 +206,28 @@ def _on_meta(backbone: Backbone) -> tuple[Backbone, Tensor]:
     return probe, torch.empty(1, *backbone.input_shape, device="meta", requires_grad=True)
 
 
-def _shrinks(module: nn.Module) -> bool:
+def _is_shrinking(module: nn.Module) -> bool:
     if any(isinstance(child, SPECTRAL) for child in module.children()):
         return False
     if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
-        return isinstance(module, PoolingConv2d) or max(_pair(module.stride)) > 1
+        return isinstance(module, PoolingConv2d) or max(_as_pair(module.stride)) > 1
     return False
 
 
-def _record(calls: dict[str, _Call], name: str, module: Any, args: tuple[Tensor, ...], output: Tensor) -> None:
-    size, strides = tuple(args[0].shape[-2:]), _pair(module.stride)
+def _record_call(calls: dict[str, _Call], name: str, module: Any, args: tuple[Tensor, ...], output: Tensor) -> None:
+    size, strides = tuple(args[0].shape[-2:]), _as_pair(module.stride)
     calls.setdefault(name, _Call(name, size, strides, args[0].grad_fn, output.grad_fn))
 
 
-def _reach(reached: list[_Reached], name: str, pool: nn.Module, args: tuple[Tensor, ...]) -> None:
+def _note_reached(reached: list[_Reached], name: str, pool: nn.Module, args: tuple[Tensor, ...]) -> None:
     reached.append(_Reached(name, pool, min(args[0].shape[-2:])))
 
 
-def _parallel(call: _Call, upstream: set[Any], other: _Call) -> bool:
+def _is_parallel(call: _Call, upstream: set[Any], other: _Call) -> bool:
     return other.after not in upstream and (call.size, call.strides) == (other.size, other.strides)
 
 
-def _ancestors(node: Any) -> set[Any]:
+def _find_ancestors(node: Any) -> set[Any]:
     """The autograd nodes that a tensor was computed through, its own included."""
     found: set[Any] = set()
     waiting = [node]
@@ -239,5 +239,5 @@ def _ancestors(node: Any) -> set[Any]:
     return found
 
 
-def _pair(stride: Any) -> Pair:
+def _as_pair(stride: Any) -> Pair:
     return (float(stride), float(stride)) if isinstance(stride, int) else (float(stride[0]), float(stride[1]))

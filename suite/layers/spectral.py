@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from suite.layers._spectrum import Band, hartley_crop, resample
+from suite.layers._spectrum import Band, hartley_crop, resample_spectrum
 
 Pair = tuple[float, float]
 
@@ -54,7 +54,7 @@ class DiffStride(nn.Module):
         upper: float | None = None,
     ) -> None:
         super().__init__()
-        initial = _checked_strides("DiffStride", strides)
+        initial = _check_strides("DiffStride", strides)
         if shared and initial[0] != initial[1]:
             raise ValueError(f"DiffStride: a shared stride needs equal initial values, got {initial}")
         if not 0 < smoothness < math.inf:
@@ -87,16 +87,16 @@ class DiffStride(nn.Module):
             )
         self.map_size = (height, width)
         used = self.strides_for(height, width)
-        reach = self._reach(used, height, width)
+        reach = self._mask_reach(used, height, width)
         self.effective_strides, reached = self._on_the_host(used, reach, height, width)
-        band = self._band(reached, height, width)
+        band = self._mask_band(reached, height, width)
         if x.is_meta:
-            return _empty(x, (band.top + band.bottom, band.width))
+            return _make_empty(x, (band.top + band.bottom, band.width))
         odd = height % 2
         rows = torch.cat([torch.arange(band.top) + odd, torch.arange(band.bottom - 1, -1, -1)]).to(reach)
         columns = torch.arange(band.columns).to(reach)
-        row_mask, column_mask = self._mask(reach[0], rows), self._mask(reach[1], columns)
-        return _like(resample(image, band, row_mask.to(image.dtype), column_mask.to(image.dtype)), x)
+        row_mask, column_mask = self._compute_mask(reach[0], rows), self._compute_mask(reach[1], columns)
+        return _match_layout(resample_spectrum(image, band, row_mask.to(image.dtype), column_mask.to(image.dtype)), x)
 
     def _within_limits(self, strides: Tensor, height: int, width: int) -> Tensor:
         strides = strides.to(torch.promote_types(strides.dtype, torch.float32))
@@ -105,11 +105,11 @@ class DiffStride(nn.Module):
             strides, minimum = strides.expand(2), minimum.max().expand(2)
         # Straight through: the original writes the minimum into its variable, so the gradient doesn't see it.
         raised = minimum + (strides - strides.detach())
-        return _clip(torch.where(strides < minimum, raised, strides), self.lower, self.upper)
+        return _clip_through(torch.where(strides < minimum, raised, strides), self.lower, self.upper)
 
-    def _reach(self, used: Tensor, height: int, width: int) -> Tensor:
+    def _mask_reach(self, used: Tensor, height: int, width: int) -> Tensor:
         """(2,): R + T, the positions at which the masks of rows and columns reach 0."""
-        half = _clip(torch.tensor([height, width]).to(used) / used, 2.0) / 2
+        half = _clip_through(torch.tensor([height, width]).to(used) / used, 2.0) / 2
         return self.smoothness + (half + torch.tensor([0, 1]).to(used))
 
     def _on_the_host(self, used: Tensor, reach: Tensor, height: int, width: int) -> tuple[Pair, Pair]:
@@ -118,11 +118,11 @@ class DiffStride(nn.Module):
             with torch.device("cpu"):
                 initial = torch.tensor(self.initial_strides[: len(self.strides)])
                 used = self._within_limits(initial, height, width)
-                reach = self._reach(used, height, width)
+                reach = self._mask_reach(used, height, width)
         vertical, horizontal, rows, columns = torch.cat([used, reach]).tolist()
         return (vertical, horizontal), (rows, columns)
 
-    def _band(self, reach: Pair, height: int, width: int) -> Band:
+    def _mask_band(self, reach: Pair, height: int, width: int) -> Band:
         """The bins where the mask is above 0; with NaN strides all of them, so that the loss shows the NaN."""
         kept = [math.ceil(r) if self.cropping and math.isfinite(r) else height + width for r in reach]
         odd = height % 2
@@ -130,8 +130,8 @@ class DiffStride(nn.Module):
         columns = min(width // 2 + 1, kept[1])
         return Band(top, bottom, columns, 2 * (columns - 1))
 
-    def _mask(self, reach: Tensor, positions: Tensor) -> Tensor:
-        return _clip((reach - positions) / self.smoothness, 0.0, 1.0)
+    def _compute_mask(self, reach: Tensor, positions: Tensor) -> Tensor:
+        return _clip_through((reach - positions) / self.smoothness, 0.0, 1.0)
 
     def extra_repr(self) -> str:
         limits = f"lower={self.lower:g}, upper={self.upper}"
@@ -161,7 +161,7 @@ class FixedSpectralPool(nn.Module):
 
     def __init__(self, strides: float | Pair) -> None:
         super().__init__()
-        self.strides = _checked_strides("FixedSpectralPool", strides)
+        self.strides = _check_strides("FixedSpectralPool", strides)
 
     def forward(self, x: Tensor) -> Tensor:
         image = _full_precision("FixedSpectralPool", x)
@@ -173,8 +173,8 @@ class FixedSpectralPool(nn.Module):
         if (2 * half, out_width) == (height, width):
             return x
         if x.is_meta:
-            return _empty(x, (2 * half, out_width))
-        return _like(resample(image, Band(half, half, out_width // 2 + 1, out_width)), x)
+            return _make_empty(x, (2 * half, out_width))
+        return _match_layout(resample_spectrum(image, Band(half, half, out_width // 2 + 1, out_width)), x)
 
     def extra_repr(self) -> str:
         return f"{self.strides}"
@@ -195,7 +195,7 @@ class HartleyPool(nn.Module):
 
     def __init__(self, strides: float | Pair) -> None:
         super().__init__()
-        self.strides = _checked_strides("HartleyPool", strides)
+        self.strides = _check_strides("HartleyPool", strides)
 
     def forward(self, x: Tensor) -> Tensor:
         image = _full_precision("HartleyPool", x)
@@ -205,24 +205,24 @@ class HartleyPool(nn.Module):
             raise ValueError(f"HartleyPool: a {height}x{width} map is too small to shrink {self.strides} times")
         if size == (height, width):
             return x
-        return _empty(x, size) if x.is_meta else _like(hartley_crop(image, size), x)
+        return _make_empty(x, size) if x.is_meta else _match_layout(hartley_crop(image, size), x)
 
     def extra_repr(self) -> str:
         return f"{self.strides}"
 
 
-def _empty(x: Tensor, size: tuple[int, int]) -> Tensor:
+def _make_empty(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Of the output's shape, and x's successor in the graph: all that a plan wants, in a tenth of the time."""
     return x[..., :1, :1].expand(*x.shape[:2], *size)
 
 
-def _clip(x: Tensor, low: float, high: float | None = None) -> Tensor:
+def _clip_through(x: Tensor, low: float, high: float | None = None) -> Tensor:
     """Clipping that passes the gradient at equality, where integer strides sit; torch.clamp of torch 2.14 stops it."""
     high = math.inf if high is None else high
     return torch.where((x < low) | (x > high), x.detach().clamp(low, high), x)
 
 
-def _checked_strides(layer: str, strides: float | Pair) -> Pair:
+def _check_strides(layer: str, strides: float | Pair) -> Pair:
     pair = (strides, strides) if isinstance(strides, (int, float)) else tuple(strides)
     if len(pair) != 2 or not all(1 <= stride < math.inf for stride in pair):
         raise ValueError(f"{layer}: strides have to be one or two numbers of at least 1, got {strides}")
@@ -238,6 +238,6 @@ def _full_precision(layer: str, x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32), memory_format=torch.contiguous_format)
 
 
-def _like(y: Tensor, x: Tensor) -> Tensor:
+def _match_layout(y: Tensor, x: Tensor) -> Tensor:
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     return y.to(x.dtype, memory_format=torch.channels_last if last else torch.contiguous_format)

@@ -16,26 +16,26 @@ INCEPTIONS = (Inception, InceptionA, InceptionB, InceptionC, InceptionD, Incepti
 GATES = (SqueezeExcitation, SEModule, SqueezeExcite)
 
 
-def present(backbone: Backbone) -> bool:
+def has_blocks(backbone: Backbone) -> bool:
     """Whether the backbone has such blocks already, torchvision's or timm's."""
     return any(isinstance(module, GATES) for module in backbone.modules())
 
 
-def insert(backbone: Backbone, reduction: int) -> int:
+def insert_blocks(backbone: Backbone, reduction: int) -> int:
     """Inserts a block at every place that the backbone has; how many.
 
-    Places: the end of every residual branch, before the sum (their Fig. 3), and every Inception block's output
+    SweepContext: the end of every residual branch, before the sum (their Fig. 3), and every Inception block's output
     (Fig. 2). A backbone with neither gets one after every convolution unit's activation (section 3.3, on VGG).
     """
     blocks = residuals(backbone)
     inceptions = [module for module in features(backbone) if isinstance(module, INCEPTIONS)]
     units = [] if blocks or inceptions else _all_units(backbone)
     for block in blocks:
-        block.branch.append(_gate(output_channels(block.branch), reduction))
+        block.branch.append(_make_gate(output_channels(block.branch), reduction))
     for inception in inceptions:
-        follow(inception, "squeeze_excite", _gate(output_channels(inception), reduction))
+        follow(inception, "squeeze_excite", _make_gate(output_channels(inception), reduction))
     for unit in units:
-        unit.activation = nn.Sequential(unit.activation, _gate(unit.conv.out_channels, reduction))
+        unit.activation = nn.Sequential(unit.activation, _make_gate(unit.conv.out_channels, reduction))
     return len(blocks) + len(inceptions) + len(units)
 
 
@@ -48,7 +48,7 @@ def _all_units(backbone: Backbone) -> list[ConvUnit]:
     return units if inside == whole else []
 
 
-def _gate(channels: int, reduction: int) -> nn.Module:
+def _make_gate(channels: int, reduction: int) -> nn.Module:
     """Pool to one value per channel, two dense layers (as 1 x 1 convolutions), sigmoid, scale: 2CC/r weights."""
     gate: nn.Module = SqueezeExcitation(channels, max(1, channels // reduction))
     return gate

@@ -10,17 +10,17 @@ from typing import Any
 import torch
 
 from suite.core import registry, settings
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.recipes import Recipe
-from suite.core.specs import Cell, Component, Settings, Streams, parts
-from suite.data.source import Facts
+from suite.core.specs import Cell, Component, Settings, Streams, split_variant
+from suite.data.source import DatasetInfo
 from suite.layers.model import Backbone, Graft
 from suite.models import grafting
 from suite.models.cost import Costs, spent_costs
-from suite.training.execution import seeded
+from suite.training.execution import seed_torch
 
 
-def assemble(
+def assemble_network(
     cell: Cell,
     shape: tuple[int, int, int],
     classes: int,
@@ -37,45 +37,45 @@ def assemble(
         streams: None builds on the meta device: shapes and no numbers, for planning.
 
     Raises:
-        Refused: an illegal setting, or a pair that can't be served.
+        UserError: an illegal setting, or a pair that can't be served.
     """
-    given = {**dict(cell.variant.settings), **_searched(cell.variant.name, hyperparameters)}
+    given = {**dict(cell.variant.settings), **_find_searched_settings(cell.variant.name, hyperparameters)}
 
     def stream(name: str) -> AbstractContextManager[None]:
-        return seeded(streams.seed_of(name) if streams else 0)
+        return seed_torch(streams.seed_of(name) if streams else 0)
 
     with torch.device("meta") if streams is None else nullcontext():
         with stream("init"):
             backbone = build_backbone(cell.backbone, shape, classes)
-        return grafting.apply(backbone, cell.variant.name, given, lambda part: stream(f"init/{part}"))
+        return grafting.graft_variant(backbone, cell.variant.name, given, lambda part: stream(f"init/{part}"))
 
 
 def build_backbone(component: Component, shape: tuple[int, int, int], classes: int) -> Backbone:
     """The backbone for images of `shape`; knows its shape, and how to become wider.
 
     Raises:
-        Refused: an illegal setting or shape.
+        UserError: an illegal setting or shape.
     """
-    build = functools.partial(_built, component, shape, classes)
+    build = functools.partial(_build_backbone, component, shape, classes)
     on_meta = torch.get_default_device().type == "meta"
-    backbone = copy.deepcopy(_template(component, shape, classes)) if on_meta else build()
-    if "width" in registry.load("backbone", component.name).SETTINGS:
+    backbone = copy.deepcopy(_build_template(component, shape, classes)) if on_meta else build()
+    if "width" in registry.load_component("backbone", component.name).SETTINGS:
         backbone.rebuild = build
     return backbone
 
 
-def _built(component: Component, shape: tuple[int, int, int], classes: int, **changes: Any) -> Backbone:
-    module = registry.load("backbone", component.name)
-    values = settings.resolve(module.SETTINGS, dict(component.settings), component.name)
+def _build_backbone(component: Component, shape: tuple[int, int, int], classes: int, **changes: Any) -> Backbone:
+    module = registry.load_component("backbone", component.name)
+    values = settings.resolve_settings(module.SETTINGS, dict(component.settings), component.name)
     backbone: Backbone = module.build(shape, classes, **{**values, **changes})
     backbone.input_shape = shape
     return backbone
 
 
 @functools.lru_cache(maxsize=4)
-def _template(component: Component, shape: tuple[int, int, int], classes: int) -> Backbone:
+def _build_template(component: Component, shape: tuple[int, int, int], classes: int) -> Backbone:
     """On the meta device, for copies: a network of timm takes a second to build and to cut, a plan wants ten."""
-    return _built(component, shape, classes)
+    return _build_backbone(component, shape, classes)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -83,34 +83,34 @@ def cell_costs(cell: Cell, shape: tuple[int, int, int], classes: int, hyperparam
     """What the cell's network costs. Counted once per process: counting takes as long as a small trial's epoch.
 
     Raises:
-        Refused: as `assemble`.
+        UserError: as `assemble`.
     """
-    return spent_costs(assemble(cell, shape, classes, streams=None, hyperparameters=hyperparameters), shape)
+    return spent_costs(assemble_network(cell, shape, classes, streams=None, hyperparameters=hyperparameters), shape)
 
 
-def _searched(variant: str, hyperparameters: Settings) -> dict[str, Any]:
+def _find_searched_settings(variant: str, hyperparameters: Settings) -> dict[str, Any]:
     found = {}
     for name, value in hyperparameters:
         owner, dot, knob = name.partition(".")
-        if dot and owner not in parts(variant):
-            raise Refused(f"{name}: the cell's variant is {variant}, so this hyperparameter would do nothing")
+        if dot and owner not in split_variant(variant):
+            raise UserError(f"{name}: the cell's variant is {variant}, so this hyperparameter would do nothing")
         if dot:
             found[knob if owner == variant else name] = value
     return found
 
 
-def input_shape(facts: Facts, recipe: Recipe) -> tuple[int, int, int]:
+def input_shape(facts: DatasetInfo, recipe: Recipe) -> tuple[int, int, int]:
     """(channels, height, width) of what the network sees of a dataset's images.
 
     Raises:
-        Refused: a crop, padding or square of the recipe is larger than the images.
+        UserError: a crop, padding or square of the recipe is larger than the images.
     """
     channels, *size = facts.shape
     crop = recipe.random_resized_crop
     smallest = {"random_resized_crop": min(size), "pad": min(size), "cutout": crop or min(size)}
     for knob, pixels in smallest.items():
         if getattr(recipe, knob) > pixels:
-            raise Refused(
+            raise UserError(
                 f"recipe.{knob}: {getattr(recipe, knob)} pixels are too many for images of {pixels}; at most {pixels}"
             )
     return (channels, crop, crop) if crop else facts.shape

@@ -30,7 +30,7 @@ class Costs:
     inference_macs: int
 
 
-def costs(graft: Graft, shape: tuple[int, int, int]) -> Costs:
+def count_network_costs(graft: Graft, shape: tuple[int, int, int]) -> Costs:
     """Counts for images of `shape` (channels, height, width). The graft's own model is left as it was."""
     return spent_costs(graft._replace(model=copy.deepcopy(graft.model).to("meta")), shape)
 
@@ -38,11 +38,11 @@ def costs(graft: Graft, shape: tuple[int, int, int]) -> Costs:
 def spent_costs(graft: Graft, shape: tuple[int, int, int]) -> Costs:
     """As `costs`, of a graft on the meta device that is of no use afterwards: a third faster."""
     model = for_shapes(graft.model)
-    macs = _macs(model.train(), shape)
+    macs = _count_macs(model.train(), shape)
     return Costs(
         parameters=parameter_count(model),
         macs=macs,
-        inference_macs=_macs(model.eval(), shape) if _has_training_parts(model) else macs,
+        inference_macs=_count_macs(model.eval(), shape) if _has_training_parts(model) else macs,
     )
 
 
@@ -55,7 +55,7 @@ def _has_training_parts(model: nn.Module) -> bool:
     return inner or not isinstance(model, Backbone)
 
 
-def _macs(model: nn.Module, shape: tuple[int, int, int]) -> int:
+def _count_macs(model: nn.Module, shape: tuple[int, int, int]) -> int:
     images = torch.empty(_IMAGES, *shape, device="meta")
     with torch.no_grad(), torch.device("meta"), FlopCounterMode(display=False) as counter:
         model(images)

@@ -13,9 +13,9 @@ from typing import Any
 from torch import Tensor
 
 from suite.core import registry
-from suite.core.errors import Refused
-from suite.core.settings import Setting, resolve
-from suite.core.specs import BASELINE, parts
+from suite.core.errors import UserError
+from suite.core.settings import Setting, resolve_settings
+from suite.core.specs import BASELINE, split_variant
 from suite.layers.model import Backbone, Graft, ModelOutput
 
 
@@ -23,60 +23,64 @@ def canonical_name(variant: str) -> str:
     """The composition in the order of application; a single name as it is.
 
     Raises:
-        Refused: an unknown or repeated name, `baseline` or another variant that stands alone, or two that both
+        UserError: an unknown or repeated name, `baseline` or another variant that stands alone, or two that both
             replace the forward pass.
     """
-    names = parts(variant)
-    modules = {name: registry.load("variant", name) for name in names}
+    names = split_variant(variant)
+    modules = {name: registry.load_component("variant", name) for name in names}
     if len(names) == 1:
         return variant
     if len(modules) < len(names):
-        raise Refused(f"{variant}: names a variant twice; leave one out")
+        raise UserError(f"{variant}: names a variant twice; leave one out")
     for name, module in modules.items():
         if name == BASELINE or getattr(module, "ALONE", False):
-            raise Refused(f"{variant}: {name} composes with nothing; leave it or the rest out")
-    wrapping = [name for name, module in modules.items() if _wraps(module)]
+            raise UserError(f"{variant}: {name} composes with nothing; leave it or the rest out")
+    wrapping = [name for name, module in modules.items() if _wraps_backbone(module)]
     if len(wrapping) > 1:
-        raise Refused(f"{variant}: {' and '.join(wrapping)} both replace the forward pass; keep one of them")
+        raise UserError(f"{variant}: {' and '.join(wrapping)} both replace the forward pass; keep one of them")
     # New initial weights come after what changes the structure.
-    return "+".join(sorted(names, key=lambda name: (_wraps(modules[name]), restarts(name), name)))
+    return "+".join(sorted(names, key=lambda name: (_wraps_backbone(modules[name]), restarts_parameters(name), name)))
 
 
-def _wraps(module: Any) -> bool:
+def _wraps_backbone(module: Any) -> bool:
     return bool(getattr(module, "WRAPS", False))
 
 
-def restarts(variant: str) -> bool:
+def restarts_parameters(variant: str) -> bool:
     """Whether parameters that the variant keeps start elsewhere than its baseline's, by declaration."""
-    return any(getattr(registry.load("variant", name), "RESTARTS", False) for name in parts(variant))
+    return any(getattr(registry.load_component("variant", name), "RESTARTS", False) for name in split_variant(variant))
 
 
-def declared(variant: str) -> dict[str, Setting]:
+def find_settings(variant: str) -> dict[str, Setting]:
     """The settings of a variant; those of a composition are called `part.setting`."""
-    names = parts(variant)
+    names = split_variant(variant)
     if len(names) == 1:
-        settings: dict[str, Setting] = registry.load("variant", variant).SETTINGS
+        settings: dict[str, Setting] = registry.load_component("variant", variant).SETTINGS
         return settings
-    return {f"{name}.{key}": spec for name in names for key, spec in registry.load("variant", name).SETTINGS.items()}
+    return {
+        f"{name}.{key}": spec
+        for name in names
+        for key, spec in registry.load_component("variant", name).SETTINGS.items()
+    }
 
 
 def recipe_changes(variant: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe knobs that a variant's cells train with instead of the study's.
 
     Raises:
-        Refused: an illegal setting, or two parts that change one knob.
+        UserError: an illegal setting, or two parts that change one knob.
     """
     changes: dict[str, Any] = {}
     for name, own in _by_part(variant, settings).items():
-        change = getattr(registry.load("variant", name), "recipe", None)
+        change = getattr(registry.load_component("variant", name), "recipe", None)
         for knob, value in (change(**own) if change else {}).items():
             if knob in changes:
-                raise Refused(f"{variant}: two of its parts change recipe.{knob}; keep one of them")
+                raise UserError(f"{variant}: two of its parts change recipe.{knob}; keep one of them")
             changes[knob] = value
     return changes
 
 
-def apply(
+def graft_variant(
     backbone: Backbone,
     variant: str,
     settings: Mapping[str, Any],
@@ -89,43 +93,43 @@ def apply(
         stream: what to draw a part's initial weights under, by the part's name.
 
     Raises:
-        Refused: a part can't serve the backbone or its settings.
+        UserError: a part can't serve the backbone or its settings.
     """
     whole, before = Graft(backbone), list[str]()
     for name, own in _by_part(canonical_name(variant), settings).items():
         assert isinstance(whole.model, Backbone), "only the last part may wrap"
         try:
             with stream(name):
-                whole = _joined(whole, _applied(registry.load("variant", name), whole.model, own))
-        except Refused as refusal:
+                whole = _join_grafts(whole, _apply_module(registry.load_component("variant", name), whole.model, own))
+        except UserError as refusal:
             if before:  # what it misses may have been there
-                raise Refused(f"{refusal} (in {variant}, where {' and '.join(before)} came first)") from refusal
+                raise UserError(f"{refusal} (in {variant}, where {' and '.join(before)} came first)") from refusal
             raise
         before.append(name)
     return whole
 
 
-def _applied(module: Any, backbone: Backbone, settings: Mapping[str, Any]) -> Graft:
+def _apply_module(module: Any, backbone: Backbone, settings: Mapping[str, Any]) -> Graft:
     """What the variant makes of the backbone; a plug-in's mistakes are refusals that name its file."""
     if not registry.is_plugin(module):
         graft: Graft = module.apply(backbone, **settings)
         return graft
     try:
         made = module.apply(backbone, **settings)
-    except Refused:
+    except UserError:
         raise
     except Exception as error:
         said = str(error).partition("\n")[0]
-        raise Refused(f"{module.__file__}: apply fails: {type(error).__name__}: {said}") from error
+        raise UserError(f"{module.__file__}: apply fails: {type(error).__name__}: {said}") from error
     if not isinstance(made, Graft):
-        raise Refused(f"{module.__file__}: apply must return a suite.layers.model.Graft, not {type(made).__name__}")
+        raise UserError(f"{module.__file__}: apply must return a suite.layers.model.Graft, not {type(made).__name__}")
     return made
 
 
 def _by_part(variant: str, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Every part's settings, defaults included, in the order of application."""
-    values = resolve(declared(variant), settings, variant)
-    names = parts(variant)
+    values = resolve_settings(find_settings(variant), settings, variant)
+    names = split_variant(variant)
     if len(names) == 1:
         return {variant: values}
     own: dict[str, dict[str, Any]] = {name: {} for name in names}
@@ -135,7 +139,7 @@ def _by_part(variant: str, settings: Mapping[str, Any]) -> dict[str, dict[str, A
     return own
 
 
-def _joined(first: Graft, second: Graft) -> Graft:
+def _join_grafts(first: Graft, second: Graft) -> Graft:
     return Graft(
         second.model,
         extra_loss=_sum_of(first.extra_loss, second.extra_loss),

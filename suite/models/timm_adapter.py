@@ -11,11 +11,11 @@ from typing import Any
 import timm
 from torch import nn
 
-from suite.core.errors import Refused, did_you_mean
+from suite.core.errors import UserError, did_you_mean
 from suite.core.settings import Setting
 from suite.layers.model import Backbone, Stage
-from suite.models.timm_blocks import recognised, sequential
-from suite.models.timm_graph import Size, Step, Uncuttable, first_sentence, is_map, line, output_size
+from suite.models.timm_blocks import join_layers, recognise_layers
+from suite.models.timm_graph import Size, Step, Uncuttable, first_sentence, is_map, list_steps, output_size
 
 REFERENCE = 224  # px; stages are cut at this size or the model's own larger one, so that they don't depend on the data
 FAILURES = (
@@ -47,7 +47,7 @@ class TimmBackbone:
     """The backbone `timm:NAME`: has what a backbone's file has, `SETTINGS` and `build`.
 
     Raises:
-        Refused: timm has no such model; the sentence starts with `where` (default: backbone).
+        UserError: timm has no such model; the sentence starts with `where` (default: backbone).
     """
 
     SETTINGS = SETTINGS
@@ -57,7 +57,7 @@ class TimmBackbone:
         if name not in models:
             hint = did_you_mean(name, models)
             known = hint if hint.startswith("; did") else "; timm.list_models() lists those it has"
-            raise Refused(f"{where}: timm {timm.__version__} has no model {name!r}{known}")
+            raise UserError(f"{where}: timm {timm.__version__} has no model {name!r}{known}")
         self.name = name
 
     def build(self, shape: tuple[int, int, int], classes: int, **settings: Any) -> Backbone:
@@ -80,7 +80,7 @@ def build(
         owner: whose name refusals start with; None: `timm:` and the model's name.
 
     Raises:
-        Refused: timm can't make it, its forward pass can't be cut into stages, or the images are too small.
+        UserError: timm can't make it, its forward pass can't be cut into stages, or the images are too small.
     """
     owner = owner or f"timm:{model}"
     rates = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate}
@@ -89,20 +89,20 @@ def build(
         made = timm.create_model(model, pretrained=False, num_classes=classes, in_chans=shape[0], **given)
     except FAILURES as error:
         asked = ", ".join([f"{shape[0]} channels", *(f"{name} {rate:g}" for name, rate in given.items())])
-        raise Refused(
+        raise UserError(
             f"{owner}: timm can't make it with {asked} ({first_sentence(error)}); choose another model"
         ) from error
-    return cut(made, shape, classes, owner=owner)
+    return cut_classifier(made, shape, classes, owner=owner)
 
 
-def cut(model: nn.Module, shape: tuple[int, int, int], classes: int, *, owner: str) -> Backbone:
+def cut_classifier(model: nn.Module, shape: tuple[int, int, int], classes: int, *, owner: str) -> Backbone:
     """A classifier (batch, channels, height, width) -> (batch, classes) as a backbone that is made of its parts.
 
     Args:
         owner: whose name refusals start with.
 
     Raises:
-        Refused: as `build`.
+        UserError: as `build`.
     """
     _keep_inputs(model)
     config = getattr(model, "pretrained_cfg", None) or {}
@@ -111,12 +111,12 @@ def cut(model: nn.Module, shape: tuple[int, int, int], classes: int, *, owner: s
     side = own if fixed else max(REFERENCE, own)
     model.eval()
     try:
-        steps = line(model, (2, shape[0], side, side))
-        features, head = _split(steps, classes)
+        steps = list_steps(model, (2, shape[0], side, side))
+        features, head = _split_head(steps, classes)
     except (Uncuttable, *FAILURES) as error:
-        raise Refused(f"{owner}: can't be cut into stages: {first_sentence(error)}; choose another model") from error
-    stages, tail = _stages(features)
-    backbone = Backbone(stages, _sequential(head), _sequential(tail))
+        raise UserError(f"{owner}: can't be cut into stages: {first_sentence(error)}; choose another model") from error
+    stages, tail = _make_stages(features)
+    backbone = Backbone(stages, _make_sequential(head), _make_sequential(tail))
     _check_size(backbone, shape, owner, most=side, fixed=fixed)
     return backbone.train()
 
@@ -128,7 +128,7 @@ def _keep_inputs(model: nn.Module) -> None:
             module.inplace = False  # type: ignore[assignment]
 
 
-def _split(steps: list[Step], classes: int) -> tuple[list[Step], list[Step]]:
+def _split_head(steps: list[Step], classes: int) -> tuple[list[Step], list[Step]]:
     """Steps on feature maps, and the head: from the first step whose output is none (global pooling)."""
     first = next((i for i, step in enumerate(steps) if not is_map(step.outputs)), len(steps))
     features, head = steps[:first], steps[first:]
@@ -144,7 +144,7 @@ def _split(steps: list[Step], classes: int) -> tuple[list[Step], list[Step]]:
     return features, head
 
 
-def _stages(steps: list[Step]) -> tuple[list[Stage], list[Step]]:
+def _make_stages(steps: list[Step]) -> tuple[list[Stage], list[Step]]:
     """Each shrinking step, with the norm and activation that follow it, ends a stage; what remains is the tail."""
     stages: list[Stage] = []
     body: list[Step] = []
@@ -157,9 +157,9 @@ def _stages(steps: list[Step]) -> tuple[list[Stage], list[Step]]:
         downsample = [step]
         while remaining and remaining[0].stride <= 1 and not _has_weights(remaining[0].module):
             downsample.append(remaining.pop(0))
-        row = _sequential(downsample)
+        row = _make_sequential(downsample)
         stage = Stage(
-            _sequential(body),
+            _make_sequential(body),
             row[0] if len(row) == 1 else row,
             in_channels=(body or downsample)[0].inputs[1],
             out_channels=downsample[-1].outputs[1],
@@ -175,32 +175,32 @@ def _has_weights(module: nn.Module) -> bool:
     return any(parameter.dim() > 1 for parameter in module.parameters())
 
 
-def _sequential(steps: list[Step]) -> nn.Sequential:
-    return sequential([layer for step in steps for layer in recognised(step.name, step.module)])
+def _make_sequential(steps: list[Step]) -> nn.Sequential:
+    return join_layers([layer for step in steps for layer in recognise_layers(step.name, step.module)])
 
 
 def _check_size(backbone: Backbone, shape: tuple[int, int, int], owner: str, *, most: int, fixed: bool) -> None:
     channels, height, width = shape
-    trouble = _trouble(backbone, shape)
+    trouble = _find_trouble(backbone, shape)
     if not trouble:
         return
     if fixed:
-        raise Refused(
+        raise UserError(
             f"{owner}: takes images of {most} x {most} pixels only, not {height} x {width}; choose that image size"
         )
     low, high = 0, most
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if _trouble(backbone, (channels, middle, middle)) else (low, middle)
+        low, high = (middle, high) if _find_trouble(backbone, (channels, middle, middle)) else (low, middle)
     if min(height, width) < high:
-        raise Refused(
+        raise UserError(
             f"{owner}: needs images of at least {high} x {high} pixels, not {height} x {width} ({trouble}); "
             "choose a larger image size"
         )
-    raise Refused(f"{owner}: can't take images of {height} x {width} pixels ({trouble}); choose another image size")
+    raise UserError(f"{owner}: can't take images of {height} x {width} pixels ({trouble}); choose another image size")
 
 
-def _trouble(backbone: Backbone, shape: tuple[int, int, int]) -> str:
+def _find_trouble(backbone: Backbone, shape: tuple[int, int, int]) -> str:
     """What goes wrong at this image size, or nothing."""
     size: Size = (2, *shape)
     try:

@@ -8,7 +8,7 @@ import torch
 from torch import fx, nn
 
 from suite.layers.model import ConvUnit, Residual
-from suite.models.timm_graph import Segment, Uncuttable, as_module, between, segments
+from suite.models.timm_graph import Segment, Uncuttable, as_module, cut_segments, iterate_between
 
 SUMS = {operator.add, operator.iadd, torch.add}
 NORMS = (nn.BatchNorm2d, nn.GroupNorm)
@@ -17,72 +17,72 @@ ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SiLU, nn.GE
 Named = tuple[str, nn.Module]
 
 
-def recognised(name: str, module: nn.Module) -> list[Named]:
+def recognise_layers(name: str, module: nn.Module) -> list[Named]:
     """A module as layers in a row, its residual sums as `Residual`s; as it is where it has none that can be told."""
     if isinstance(module, fx.GraphModule) or not list(module.children()):
         return [(name, module)]
     try:
-        layers = [layer for segment in segments(module) for layer in _recognised(module, segment)]
+        layers = [layer for segment in cut_segments(module) for layer in _recognise_segment(module, segment)]
     except Uncuttable:
         return [(name, module)]
     if not any(isinstance(layer, Residual) for _, layer in layers):
         return [(name, module)]
-    closed = _closed(layers)
+    closed = _close_residuals(layers)
     return [(name, closed[0][1])] if len(closed) == 1 else [(f"{name}_{part}", layer) for part, layer in closed]
 
 
-def _recognised(module: nn.Module, segment: Segment) -> list[Named]:
-    target = segment.call()
+def _recognise_segment(module: nn.Module, segment: Segment) -> list[Named]:
+    target = segment.called_module()
     if target is not None:
-        return recognised(target.replace(".", "_"), module.get_submodule(target))
-    residual = _residual(module, segment)
+        return recognise_layers(target.replace(".", "_"), module.get_submodule(target))
+    residual = _recognise_residual(module, segment)
     return [("residual", residual) if residual is not None else as_module(module, segment)]
 
 
-def _residual(module: nn.Module, segment: Segment) -> Residual | None:
+def _recognise_residual(module: nn.Module, segment: Segment) -> Residual | None:
     """branch(x) + shortcut(x), if that is what the segment computes by two separate paths."""
     end = segment.end
     if end.target not in SUMS or len(end.args) != 2 or end.kwargs:
         return None
-    paths = [_path(segment, value) for value in end.args]
+    paths = [_find_path(segment, value) for value in end.args]
     if paths[0] is None or paths[1] is None or len(paths[0]) + len(paths[1]) + 1 != len(segment.nodes):
         return None
     sides = [
-        [as_module(module, part) for part in between(segment.start, path, value)]
+        [as_module(module, part) for part in iterate_between(segment.start, path, value)]
         for path, value in zip(paths, end.args, strict=True)
         if path is not None and isinstance(value, fx.Node)
     ]
     branch, shortcut = sides
-    if _convolutions(branch) <= _convolutions(shortcut):
+    if _count_convolutions(branch) <= _count_convolutions(shortcut):
         return None  # shortcut + branch: turned round, the sum could differ in memory layout, and what follows in bits
     # The branch runs first here; were both sides to draw random numbers, the order would matter.
     if any("Drop" in type(part).__name__ for _, side in shortcut for part in side.modules()):
         return None
-    return Residual(_row(_flat(branch)), _row(_flat(shortcut)) if shortcut else None)
+    return Residual(_join_row(_flatten_layers(branch)), _join_row(_flatten_layers(shortcut)) if shortcut else None)
 
 
-def _flat(layers: list[Named]) -> list[Named]:
+def _flatten_layers(layers: list[Named]) -> list[Named]:
     """The layers with those that only call one after another taken apart, so that a branch shows its convolutions."""
     flat: list[Named] = []
     for name, module in layers:
-        calls = _calls(module)
+        calls = _list_calls(module)
         parts = [(f"{name}_{call}".replace(".", "_"), module.get_submodule(call)) for call in calls]
-        flat += _flat(parts) if parts else [(name, module)]
+        flat += _flatten_layers(parts) if parts else [(name, module)]
     return flat
 
 
-def _calls(module: nn.Module) -> list[str]:
+def _list_calls(module: nn.Module) -> list[str]:
     """The submodules that a module's own forward pass calls one after another; none if it does anything else."""
     if isinstance(module, fx.GraphModule) or not list(module.children()):
         return []
     try:
-        calls = [segment.call() for segment in segments(module)]
+        calls = [segment.called_module() for segment in cut_segments(module)]
     except Uncuttable:
         return []
     return [] if None in calls else [call for call in calls if call is not None]
 
 
-def _path(segment: Segment, value: object) -> list[fx.Node] | None:
+def _find_path(segment: Segment, value: object) -> list[fx.Node] | None:
     """The segment's nodes that `value` is computed by; None if it is no value of the segment."""
     if value is segment.start:
         return []
@@ -95,11 +95,11 @@ def _path(segment: Segment, value: object) -> list[fx.Node] | None:
     return [node for node in segment.nodes if node in needed]
 
 
-def _convolutions(side: list[Named]) -> int:
+def _count_convolutions(side: list[Named]) -> int:
     return sum(isinstance(part, nn.Conv2d) for _, module in side for part in module.modules())
 
 
-def _closed(named: list[Named]) -> list[Named]:
+def _close_residuals(named: list[Named]) -> list[Named]:
     """A residual block's closing activation put inside it."""
     *first, (_, sum_), (_, last) = named if len(named) > 1 else [*named, ("", nn.Identity())]
     if isinstance(sum_, Residual) and isinstance(last, ACTIVATIONS):
@@ -107,7 +107,7 @@ def _closed(named: list[Named]) -> list[Named]:
     return named
 
 
-def sequential(layers: list[Named]) -> nn.Sequential:
+def join_layers(layers: list[Named]) -> nn.Sequential:
     """The layers in a row, each convolution, norm and activation that follow one another as a ConvUnit."""
     rest = [layer for layer in layers if not isinstance(layer[1], nn.Identity)]
     row: list[Named] = []
@@ -119,10 +119,10 @@ def sequential(layers: list[Named]) -> nn.Sequential:
             if after and isinstance(after[0][1], ACTIVATIONS):
                 module, rest = ConvUnit(module, norm, after[0][1]), after[1:]
         row.append((name, module))
-    return _row(row)
+    return _join_row(row)
 
 
-def _row(layers: list[Named]) -> nn.Sequential:
+def _join_row(layers: list[Named]) -> nn.Sequential:
     row = nn.Sequential()
     for name, module in layers:
         if isinstance(module, nn.Identity):

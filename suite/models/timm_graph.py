@@ -64,31 +64,31 @@ def output_size(module: nn.Module, size: Size) -> Size | None:
     return tuple(out.shape) if isinstance(out, Tensor) else None
 
 
-def line(model: nn.Module, size: Size) -> list[Step]:
+def list_steps(model: nn.Module, size: Size) -> list[Step]:
     """The model's steps for an input of `size`; submodules that shrink the map are opened where that says more.
 
     Raises:
         Uncuttable: the forward pass can't be traced, or differs between training and evaluation mode beyond what its
             submodules do.
     """
-    return list(_steps(model, size, ""))
+    return list(_iterate_steps(model, size, ""))
 
 
-def _steps(module: nn.Module, size: Size, prefix: str) -> Iterator[Step]:
-    for name, piece, inputs, outputs in _pieces(module, size):
+def _iterate_steps(module: nn.Module, size: Size, prefix: str) -> Iterator[Step]:
+    for name, piece, inputs, outputs in _iterate_pieces(module, size):
         step = Step(prefix + name, piece, inputs, outputs)
-        if step.stride > 1 or type(piece) is nn.Sequential or _classifies(step):
-            yield from _opened(step)
+        if step.stride > 1 or type(piece) is nn.Sequential or _is_classifier(step):
+            yield from _open_step(step)
         else:
             yield step
 
 
-def _classifies(step: Step) -> bool:
+def _is_classifier(step: Step) -> bool:
     """Whether a step makes or takes pooled features, rather than maps or a transformer's tokens."""
     return not is_map(step.outputs) and all(len(size) in {2, 4} for size in (step.inputs, step.outputs))
 
 
-def _opened(step: Step) -> list[Step]:
+def _open_step(step: Step) -> list[Step]:
     """What a step is made of, or the step itself.
 
     A shrinking step stays whole if it is a block (its inside is no line), or a downsampling unit: one shrinking
@@ -97,7 +97,7 @@ def _opened(step: Step) -> list[Step]:
     if isinstance(step.module, fx.GraphModule) or not list(step.module.children()):
         return [step]
     try:
-        inner = list(_steps(step.module, step.inputs, f"{step.name}_"))
+        inner = list(_iterate_steps(step.module, step.inputs, f"{step.name}_"))
     except Uncuttable:
         return [step]
     shrinking = [part for part in inner if part.stride > 1]
@@ -137,20 +137,20 @@ class Segment:
     nodes: list[fx.Node]
     end: fx.Node
 
-    def call(self) -> str | None:
+    def called_module(self) -> str | None:
         """The target, if the segment is the plain call of one submodule."""
         (node, *more) = self.nodes
         plain = not more and node.op == "call_module" and node.args == (self.start,) and not node.kwargs
         return str(node.target) if plain else None
 
 
-def segments(module: nn.Module) -> list[Segment]:
+def cut_segments(module: nn.Module) -> list[Segment]:
     """One module's own forward pass, cut.
 
     Raises:
         Uncuttable: as `line`.
     """
-    graph, training = _trace(module, training=False), _trace(module, training=True)
+    graph, training = _trace_module(module, training=False), _trace_module(module, training=True)
     for node, twin in zip(graph.nodes, training.nodes, strict=False):
         if node.target is twin.target is functional.dropout:
             _forget_mode(node, twin)
@@ -162,13 +162,13 @@ def segments(module: nn.Module) -> list[Segment]:
         raise Uncuttable("its forward pass returns no single tensor")
     # Parameters read directly (get_attr) are copied to where they are used, so they are never live.
     nodes = [node for node in graph.nodes if node.op not in {"placeholder", "get_attr", "output"}]
-    return list(between(start, nodes, output.args[0]))
+    return list(iterate_between(start, nodes, output.args[0]))
 
 
-def _pieces(module: nn.Module, size: Size) -> Iterator[tuple[str, nn.Module, Size, Size]]:
+def _iterate_pieces(module: nn.Module, size: Size) -> Iterator[tuple[str, nn.Module, Size, Size]]:
     """(name, module, size in, size out) of every step of one module's own forward pass."""
     begun: Segment | None = None
-    for segment in segments(module):
+    for segment in cut_segments(module):
         joined = Segment(begun.start, begun.nodes + segment.nodes, segment.end) if begun else segment
         name, piece = as_module(module, joined)
         outputs = output_size(piece, size)
@@ -187,7 +187,7 @@ def _forget_mode(node: fx.Node, twin: fx.Node) -> None:
             each.kwargs = {**each.kwargs, "training": OF_MODULE}
 
 
-def _trace(module: nn.Module, *, training: bool) -> fx.Graph:
+def _trace_module(module: nn.Module, *, training: bool) -> fx.Graph:
     was, module.training = module.training, training
     try:
         return _OneLevel(autowrap_functions=tuple(get_notrace_functions())).trace(module)
@@ -201,7 +201,7 @@ def first_sentence(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0].rstrip(".")
 
 
-def between(start: fx.Node, nodes: list[fx.Node], end: fx.Node) -> Iterator[Segment]:
+def iterate_between(start: fx.Node, nodes: list[fx.Node], end: fx.Node) -> Iterator[Segment]:
     """The segments of `nodes` that compute `end` from `start`; other values may be read only if nothing makes them."""
     position = {node: i for i, node in enumerate(nodes)}
     last_use = {node: max((position.get(user, -1) for user in node.users), default=-1) for node in [start, *nodes]}
@@ -222,7 +222,7 @@ def as_module(module: nn.Module, segment: Segment) -> tuple[str, nn.Module]:
     Raises:
         Uncuttable: dropout by function sits beside a second path.
     """
-    target = segment.call()
+    target = segment.called_module()
     if target is not None:
         return target.replace(".", "_"), module.get_submodule(target)
     if any(node.kwargs.get("training") == OF_MODULE for node in segment.nodes):

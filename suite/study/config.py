@@ -1,6 +1,6 @@
 """The study file: typed, validated before anything heavy is imported.
 
-Every mistake becomes one `Refused` sentence that starts with the key's path in the file: `variants[1].lamda: ...`.
+Every mistake becomes one `UserError` sentence that starts with the key's path in the file: `variants[1].lamda: ...`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from suite.core.errors import Refused, did_you_mean, one_of
+from suite.core.errors import UserError, did_you_mean, one_of
 from suite.core.specs import BASELINE, Space
 from suite.study.profiles import apply_profile
 
@@ -189,7 +189,7 @@ class Study(Section):
     def storage_path(self) -> Path:
         return Path(self.storage or f"runs/{self.study}")
 
-    def identity(self) -> dict[str, Any]:
+    def describe_identity(self) -> dict[str, Any]:
         """What may not change once trials have run; seeds, cells and places may."""
         fixed = {"study", "recipe", "search", "statistics", "split_seed", "resplit", "precision", "memory_format"}
         # Without defaults, a key added later changes no study that stands.
@@ -206,15 +206,15 @@ def find_study(named: Path) -> Path:
     """The file that the command line names: its path, or the bare name of a ready one (`demo`).
 
     Raises:
-        Refused: there is none.
+        UserError: there is none.
     """
     if named.is_file():
         return named
     if str(named) == named.stem and named.stem in ready_studies():
         return ready_studies()[named.stem]
     if named.is_dir():
-        raise Refused(f"{named}: is a folder, not a study file; a folder of records is read with --records")
-    raise Refused(f"{named}: no such study file{did_you_mean(named.stem, ready_studies())}")
+        raise UserError(f"{named}: is a folder, not a study file; a folder of records is read with --records")
+    raise UserError(f"{named}: no such study file{did_you_mean(named.stem, ready_studies())}")
 
 
 def load_study(named: Path, profile: str = "") -> Study:
@@ -224,38 +224,38 @@ def load_study(named: Path, profile: str = "") -> Study:
         named: its path, or the name of a ready study.
 
     Raises:
-        Refused: the file is missing, is no YAML, or breaks a rule; one sentence with the key's path.
+        UserError: the file is missing, is no YAML, or breaks a rule; one sentence with the key's path.
     """
     path = find_study(named)
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
     except (UnicodeDecodeError, yaml.reader.ReaderError) as error:
-        raise Refused(f"{path}: not a text file in UTF-8") from error
+        raise UserError(f"{path}: not a text file in UTF-8") from error
     except yaml.MarkedYAMLError as error:
         line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
-        raise Refused(f"{path}: not valid YAML: {error.problem}{line}") from error
+        raise UserError(f"{path}: not valid YAML: {error.problem}{line}") from error
     except ValueError as error:  # a date like 2024-13-01
-        raise Refused(f"{path}: not valid YAML: {error}") from error
+        raise UserError(f"{path}: not valid YAML: {error}") from error
     try:
         return parse_study(data, profile)
-    except Refused as refusal:
-        raise Refused(f"{path}: {refusal}") from None
+    except UserError as refusal:
+        raise UserError(f"{path}: {refusal}") from None
 
 
 def parse_study(data: Any, profile: str = "") -> Study:
     """
     Raises:
-        Refused: the data breaks a rule; one sentence with the key's path.
+        UserError: the data breaks a rule; one sentence with the key's path.
     """
     if not isinstance(data, Mapping):
-        raise Refused("a study is a mapping of keys; start with `study: NAME`")
+        raise UserError("a study is a mapping of keys; start with `study: NAME`")
     try:
         study = Study.model_validate(apply_profile(data, profile))
     except ValidationError as error:
-        raise Refused(_sentence(error)) from None
+        raise UserError(_format_error(error)) from None
     if not study.search.trials and (study.search.space or study.search.asha):
         given = "space" if study.search.space else "asha"
-        raise Refused(f"search.trials: without trials {given} does nothing; name how many, or leave {given} out")
+        raise UserError(f"search.trials: without trials {given} does nothing; name how many, or leave {given} out")
     return study
 
 
@@ -286,13 +286,13 @@ _PHRASES = {  # pydantic's error types
 _SELF_EVIDENT = frozenset({"missing", "too_short", "string_too_short"})  # the wrong value would add nothing
 
 
-def _sentence(error: ValidationError) -> str:
+def _format_error(error: ValidationError) -> str:
     # A misspelt key is also a missing one: the misspelling is the better sentence.
     first = min(error.errors(), key=lambda found: found["type"] == "missing")
-    return f"{_path(first['loc'])}: {_phrase(first)}"
+    return f"{_format_location(first['loc'])}: {_phrase_error(first)}"
 
 
-def _phrase(error: Mapping[str, Any]) -> str:
+def _phrase_error(error: Mapping[str, Any]) -> str:
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
     if kind in {"extra_forbidden", "unexpected_keyword_argument"}:
         return f"unknown key{did_you_mean(str(error['loc'][-1]), _known_keys(error['loc']))}"
@@ -304,7 +304,7 @@ def _phrase(error: Mapping[str, Any]) -> str:
     return phrase if kind in _SELF_EVIDENT else f"{phrase}, not {given!r}"
 
 
-def _path(loc: tuple[int | str, ...]) -> str:
+def _format_location(loc: tuple[int | str, ...]) -> str:
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
     return text.lstrip(".")
 
@@ -351,7 +351,7 @@ _StrictLoader.add_implicit_resolver(
 )
 
 
-def grid(entry: Entry) -> Iterator[dict[str, Any]]:
+def expand_grid(entry: Entry) -> Iterator[dict[str, Any]]:
     """The settings that an entry expands to: a list of values is one axis; a value that is itself a list is
     written as a list inside the list (`decoders: [[1, 4], [1, 2]]`)."""
     combinations: list[dict[str, Any]] = [{}]

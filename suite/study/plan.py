@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from suite.core import recipes, registry
-from suite.core.errors import Refused, did_you_mean
-from suite.core.specs import Cell, Component, Settings, Space, Stage, Trial, first_draw, freeze, parts
-from suite.study.config import Entry, Study, grid
+from suite.core.errors import UserError, did_you_mean
+from suite.core.specs import Cell, Component, Settings, Space, Stage, Trial, first_draw, freeze_settings, split_variant
+from suite.study.config import Entry, Study, expand_grid
 
 # Searching these would give cells unequal budgets (a batch also decides the steps) or move the yardstick.
 _NOT_SEARCHABLE = frozenset(
@@ -19,7 +19,7 @@ _NOT_SEARCHABLE = frozenset(
 
 
 @dataclass(frozen=True)
-class Conditions:
+class ExecutionConfig:
     """What every trial of a group shares besides its seeds; set before the group's first trial."""
 
     precision: Literal["float32", "bf16"] = "float32"
@@ -50,7 +50,7 @@ class PlannedCell:
 
 
 @dataclass(frozen=True)
-class Look:
+class InterimLook:
     """One look at a study's results.
 
     Attributes:
@@ -84,7 +84,7 @@ class Plan:
     search_epochs: int
     batch: int
     cells: tuple[PlannedCell, ...]
-    looks: tuple[Look, ...] = ()
+    looks: tuple[InterimLook, ...] = ()
 
     @property
     def runnable(self) -> tuple[PlannedCell, ...]:
@@ -93,40 +93,44 @@ class Plan:
     @property
     def trials(self) -> int:
         """How many trainings the plan asks for."""
-        return sum(self.study.search.trials + self.seeds_of(planned.cell) for planned in self.runnable)
+        return sum(self.study.search.trials + self.count_seeds(planned.cell) for planned in self.runnable)
 
-    def seeds_of(self, cell: Cell) -> int:
+    def count_seeds(self, cell: Cell) -> int:
         """Confirm seeds of a cell: the study's, or what a topup raised its group's to."""
-        return max(self.study.seeds, self._topped_up.get(group_label(cell), 0)) if self._topped_up else self.study.seeds
+        return (
+            max(self.study.seeds, self._seeds_by_group.get(group_label(cell), 0))
+            if self._seeds_by_group
+            else self.study.seeds
+        )
 
     @functools.cached_property
-    def _topped_up(self) -> dict[str, int]:
+    def _seeds_by_group(self) -> dict[str, int]:
         raised: dict[str, int] = {}
         for look in self.looks:
             if look.detect is not None:
                 raised |= {group: max(seeds, raised.get(group, 0)) for group, seeds in look.seeds.items()}
         return raised
 
-    def search_trial(self, cell: Cell, index: int, chosen: Settings, conditions: Conditions) -> Trial:
-        return self._trial(cell, "search", index, self.search_epochs, chosen, conditions)
+    def search_trial(self, cell: Cell, index: int, chosen: Settings, conditions: ExecutionConfig) -> Trial:
+        return self._make_trial(cell, "search", index, self.search_epochs, chosen, conditions)
 
-    def confirm_trials(self, cell: Cell, chosen: Settings, conditions: Conditions) -> list[Trial]:
+    def confirm_trials(self, cell: Cell, chosen: Settings, conditions: ExecutionConfig) -> list[Trial]:
         """One per confirm seed, all with the hyperparameters that the cell's search chose."""
-        seeds = range(self.seeds_of(cell))
-        return [self._trial(cell, "confirm", seed, self.epochs, chosen, conditions) for seed in seeds]
+        seeds = range(self.count_seeds(cell))
+        return [self._make_trial(cell, "confirm", seed, self.epochs, chosen, conditions) for seed in seeds]
 
-    def fixed(self, cell: Cell) -> Settings:
+    def fixed_knobs(self, cell: Cell) -> Settings:
         """The recipe knobs that the cell's variant sets."""
-        return self._fixed.get(cell, ())
+        return self._fixed_by_cell.get(cell, ())
 
     @functools.cached_property
-    def _fixed(self) -> dict[Cell, Settings]:
+    def _fixed_by_cell(self) -> dict[Cell, Settings]:
         return {planned.cell: planned.fixed for planned in self.cells if planned.fixed}
 
-    def _trial(
-        self, cell: Cell, stage: Stage, seed: int, epochs: int, chosen: Settings, conditions: Conditions
+    def _make_trial(
+        self, cell: Cell, stage: Stage, seed: int, epochs: int, chosen: Settings, conditions: ExecutionConfig
     ) -> Trial:
-        fixed = dict(self.fixed(cell))
+        fixed = dict(self.fixed_knobs(cell))
         own_epochs = fixed.pop("epochs", epochs)
         return Trial(
             cell=cell,
@@ -135,7 +139,7 @@ class Plan:
             seed=seed,
             # Unequal to the baseline's, and the audit will say so; the searches stay equal.
             epochs=own_epochs if stage == "confirm" else epochs,
-            hyperparameters=freeze({**dict(chosen), **fixed}),
+            hyperparameters=freeze_settings({**dict(chosen), **fixed}),
             split_seed=self.study.split_seed,
             resplit=self.study.resplit,
             precision=conditions.precision,
@@ -145,7 +149,9 @@ class Plan:
 
     def first_draws(self, planned: PlannedCell, index: int) -> Settings:
         """What the index-th search trial tries in every cell that has these hyperparameters."""
-        return freeze({name: space.at(first_draw(self.study.study, index, name)) for name, space in planned.space})
+        return freeze_settings(
+            {name: space.value_at(first_draw(self.study.study, index, name)) for name, space in planned.space}
+        )
 
 
 @dataclass(frozen=True)
@@ -163,33 +169,33 @@ class Axis:
         return not self.backbones or backbone.name in self.backbones
 
 
-def axes(kind: registry.Kind, entries: Iterable[Entry]) -> Iterator[Axis]:
+def expand_axes(kind: registry.Kind, entries: Iterable[Entry]) -> Iterator[Axis]:
     """
     Raises:
-        Refused: no component of that kind has that name.
+        UserError: no component of that kind has that name.
     """
     for position, entry in enumerate(entries):
         where = f"{kind}s[{position}]"
         registry.check_name(kind, entry.name, where)
-        for settings in grid(entry):
-            yield Axis(where, Component(entry.name, freeze(settings)), tuple(entry.backbones))
+        for settings in expand_grid(entry):
+            yield Axis(where, Component(entry.name, freeze_settings(settings)), tuple(entry.backbones))
 
 
 def make_plan(study: Study) -> Plan:
     """The plan as the file says it: names known, grid expanded, spaces assigned; nothing heavy imported.
 
     Raises:
-        Refused: an unknown name, a repeated entry, a stand-in for no dataset of the study, a space that no cell can
+        UserError: an unknown name, a repeated entry, a stand-in for no dataset of the study, a space that no cell can
             use, or an ASHA that stops nothing.
     """
-    chosen = Component(study.recipe.name, freeze(study.recipe.settings))
-    recipe = recipes.resolve(chosen)
+    chosen = Component(study.recipe.name, freeze_settings(study.recipe.settings))
+    recipe = recipes.resolve_recipe(chosen)
     search_epochs = study.search.epochs or recipe.epochs
     _check_stand_ins(study)
     _check_space_names(study)
     _check_grace(study, search_epochs)
     datasets, backbones, variants = (
-        refuse_repeats(list(axes(kind, entries))) for kind, entries in entries_by_kind(study).items()
+        refuse_repeats(list(expand_axes(kind, entries))) for kind, entries in entries_by_kind(study).items()
     )
     cells = [
         Cell(dataset.component, backbone.component, variant.component)
@@ -202,7 +208,7 @@ def make_plan(study: Study) -> Plan:
     _refuse_unused(study, spaces.values())
     return Plan(
         study=study,
-        recipe=recipes.canonical(chosen),
+        recipe=recipes.canonicalize_recipe(chosen),
         epochs=recipe.epochs,
         search_epochs=search_epochs,
         batch=recipe.batch,
@@ -219,12 +225,12 @@ def refuse_repeats(axes: list[Axis]) -> list[Axis]:
     """The axes, if no two components are equal; their product then holds no cell twice.
 
     Raises:
-        Refused: naming the first repeated component.
+        UserError: naming the first repeated component.
     """
     seen: set[Component] = set()
     for axis in axes:
         if axis.component in seen:
-            raise Refused(f"{axis.where}: {axis.component.label} stands twice; remove the repeated entry or value")
+            raise UserError(f"{axis.where}: {axis.component.label} stands twice; remove the repeated entry or value")
         seen.add(axis.component)
     return axes
 
@@ -233,24 +239,24 @@ def _check_stand_ins(study: Study) -> None:
     datasets = {entry.name for entry in study.datasets}
     for name, entries in study.stand_ins.items():
         if name not in datasets:
-            raise Refused(f"stand_ins.{name}: the study has no such dataset{did_you_mean(name, datasets)}")
+            raise UserError(f"stand_ins.{name}: the study has no such dataset{did_you_mean(name, datasets)}")
         for position, entry in enumerate(entries):
             registry.check_name("dataset", entry.name, f"stand_ins.{name}[{position}]")
 
 
 def _check_space_names(study: Study) -> None:
-    variants = {part for entry in study.variants for part in parts(entry.name)}
+    variants = {part for entry in study.variants for part in split_variant(entry.name)}
     knobs = [name for name in recipes.KNOBS if name not in _NOT_SEARCHABLE]
     for name in study.search.space:
         where = f"search.space.{name}"
         owner, dot, _ = name.partition(".")
         if dot and owner not in variants:
-            raise Refused(f"{where}: the study has no variant {owner!r}{did_you_mean(owner, variants)}")
+            raise UserError(f"{where}: the study has no variant {owner!r}{did_you_mean(owner, variants)}")
         if not dot and name in _NOT_SEARCHABLE:
-            raise Refused(f"{where}: every cell of a group must have the same {name}; set it under recipe instead")
+            raise UserError(f"{where}: every cell of a group must have the same {name}; set it under recipe instead")
         if not dot and name not in knobs:
             hint = did_you_mean(name, [*knobs, *(f"{variant}.<setting>" for variant in variants)])
-            raise Refused(f"{where}: unknown hyperparameter{hint}")
+            raise UserError(f"{where}: unknown hyperparameter{hint}")
 
 
 def _check_grace(study: Study, epochs: int) -> None:
@@ -258,19 +264,19 @@ def _check_grace(study: Study, epochs: int) -> None:
     asha = study.search.asha
     if asha and asha.grace >= epochs:
         remedy = f"choose less than {epochs}, or leave asha out" if epochs > 1 else "leave asha out"
-        raise Refused(f"search.asha.grace: {asha.grace} of {epochs} search epochs stops nothing; {remedy}")
+        raise UserError(f"search.asha.grace: {asha.grace} of {epochs} search epochs stops nothing; {remedy}")
 
 
 def _refuse_unused(study: Study, spaces: Iterable[tuple[tuple[str, Space], ...]]) -> None:
     used = {name for space in spaces for name, _ in space}
     for name in study.search.space:
         if name not in used:
-            raise Refused(f"search.space.{name}: every cell sets it itself, so no search would use it; leave one out")
+            raise UserError(f"search.space.{name}: every cell sets it itself, so no search would use it; leave one out")
 
 
 def _space_of(study: Study, cell: Cell) -> tuple[tuple[str, Space], ...]:
     variant = cell.variant
-    owners = parts(variant.name)
+    owners = split_variant(variant.name)
     fixed = {name if "." in name else f"{variant.name}.{name}" for name, _ in variant.settings}
     return tuple(
         (name, space)

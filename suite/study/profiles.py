@@ -10,44 +10,46 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from suite.core.errors import Refused, did_you_mean
+from suite.core.errors import UserError, did_you_mean
 
 
 def apply_profile(data: Mapping[str, Any], profile: str) -> dict[str, Any]:
     """A study file's mapping with the named profile merged in (none for an empty name), `profiles` left out.
 
     Raises:
-        Refused: the file has no such profile, or a profile is no mapping.
+        UserError: the file has no such profile, or a profile is no mapping.
     """
     given = data.get("profiles", {})
     if not isinstance(given, Mapping) or not all(isinstance(part, Mapping) for part in given.values()):
-        raise Refused("profiles: must be a mapping of names, each to a mapping of what differs")
+        raise UserError("profiles: must be a mapping of names, each to a mapping of what differs")
     own = {key: value for key, value in data.items() if key != "profiles"}
     for key in sorted({"profile", "stands_for"} & set(own)):
-        raise Refused(f"{key}: unknown key; a profile is chosen with --profile")
+        raise UserError(f"{key}: unknown key; a profile is chosen with --profile")
     if "stand_ins" in own:
-        raise Refused("stand_ins: belongs to a profile alone; name it under profiles")
+        raise UserError("stand_ins: belongs to a profile alone; name it under profiles")
     if not profile:
         return own
     if not given:
-        raise Refused(f"profiles: the study has none, so no {profile!r}; leave --profile out")
+        raise UserError(f"profiles: the study has none, so no {profile!r}; leave --profile out")
     if profile not in given:
-        raise Refused(f"profiles: has no {profile!r}{did_you_mean(profile, given)}")
+        raise UserError(f"profiles: has no {profile!r}{did_you_mean(profile, given)}")
     fixed = sorted({"study", "profile", "profiles", "stands_for"} & set(given[profile]))
     if fixed:
-        raise Refused(f"profiles.{profile}.{fixed[0]}: can't be set by a profile; leave it out")
-    merged = _merged(own, given[profile])
+        raise UserError(f"profiles.{profile}.{fixed[0]}: can't be set by a profile; leave it out")
+    merged = _merge_mappings(own, given[profile])
     for key in {"study", "storage"} - set(given[profile]):
         if isinstance(own.get(key), str) and own[key]:  # what is no name is refused as it stands
             merged[key] = f"{own[key]}-{profile}"
     return {**merged, "profile": profile}
 
 
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_mappings(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, change in changes.items():
         known = merged.get(key)
         if isinstance(change, Mapping) and isinstance(known, str):
             known = {"name": known}  # `recipe: sire` is short for `recipe: {name: sire}`
-        merged[key] = _merged(known, change) if isinstance(change, Mapping) and isinstance(known, Mapping) else change
+        merged[key] = (
+            _merge_mappings(known, change) if isinstance(change, Mapping) and isinstance(known, Mapping) else change
+        )
     return {key: value for key, value in merged.items() if value is not None or key not in changes}

@@ -6,14 +6,14 @@ import os
 import socket
 from pathlib import Path
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 
 
 def prepare_to_join(address: str) -> None:
     """Ray itself asks a silent address for more than ten minutes, and sends its token only when told to.
 
     Raises:
-        Refused: nothing listens at host:port.
+        UserError: nothing listens at host:port.
     """
     token = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
     if token or (Path.home() / ".ray" / "auth_token").is_file():
@@ -27,11 +27,11 @@ def prepare_to_join(address: str) -> None:
         raise no_ray(address, error) from error
 
 
-def no_ray(address: str | None, error: Exception) -> Refused:
+def no_ray(address: str | None, error: Exception) -> UserError:
     """The refusal when no Ray can be joined, or started."""
     reason = str(error).splitlines()[0]
     if address is None:
-        return Refused(f"Ray can't start here ({reason}); run in one process with --local")
-    return Refused(
+        return UserError(f"Ray can't start here ({reason}); run in one process with --local")
+    return UserError(
         f"no Ray answers at {address!r} ({reason}): start one with `ray start --head`, or leave --address out"
     )

@@ -9,7 +9,7 @@ import time
 from suite.core.records import FINISHED
 from suite.core.trial_folder import drop_checkpoints
 from suite.study.config import Study
-from suite.sweep.storage import Ledger
+from suite.sweep.storage import StudyStorage
 from suite.tracking.mlflow_store import check_store, forget_experiment, tracking_uri
 
 
@@ -17,19 +17,19 @@ def remove_checkpoints(study: Study) -> str:
     """Drop the weights of finished trials; says how much that freed. Records and predictions stay.
 
     Raises:
-        Refused: the storage is another study's, or a run is using it.
+        UserError: the storage is another study's, or a run is using it.
     """
-    ledger = Ledger(study)
-    ledger.check()
+    ledger = StudyStorage(study)
+    ledger.check_study()
     if not ledger.path.is_dir():
         return f"nothing to remove: {ledger.path} does not exist"
     freed, trials = 0, 0
     with ledger.locked():
-        for key, record in ledger.records().items():
-            weights = list(ledger.directory(key).glob("*.pt")) if record.status in FINISHED else []
+        for key, record in ledger.read_records().items():
+            weights = list(ledger.trial_directory(key).glob("*.pt")) if record.status in FINISHED else []
             freed += sum(path.stat().st_size for path in weights)
             trials += bool(weights)
-            drop_checkpoints(ledger.directory(key))
+            drop_checkpoints(ledger.trial_directory(key))
     return f"removed the checkpoints of {trials} finished trials ({freed / 2**20:.1f} MiB) under {ledger.path}"
 
 
@@ -37,9 +37,9 @@ def remove_study(study: Study) -> str:
     """Remove the study's storage, and delete its experiment in MLflow (kept there under another name).
 
     Raises:
-        Refused: the storage is another study's, a run is using it, or the tracking store does not answer.
+        UserError: the storage is another study's, a run is using it, or the tracking store does not answer.
     """
-    ledger, uri = Ledger(study), tracking_uri(study)
+    ledger, uri = StudyStorage(study), tracking_uri(study)
     ledger.check_owner()
     check_store(uri)
     found = ledger.path.is_dir()

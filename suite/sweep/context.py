@@ -8,11 +8,11 @@ from typing import Literal
 
 from suite.core.specs import Trial
 from suite.training.trial_data import Wanted
-from suite.trial import Place
+from suite.trial import RunContext
 
 
 @dataclass(frozen=True)
-class Places:
+class SweepContext:
     """What all places of a study's trials share; picklable, so that workers can make their own.
 
     Attributes:
@@ -30,8 +30,8 @@ class Places:
     residency: Wanted = "auto"
     device_memory: float = 0.25
 
-    def of(self, trial: Trial) -> Place:
-        return Place(
+    def run_context(self, trial: Trial) -> RunContext:
+        return RunContext(
             self.data,
             self.trials / trial.key,
             device=self.device,

@@ -18,9 +18,9 @@ from suite.core import recipes
 from suite.core.specs import Cell, Streams
 from suite.data.dataset import Dataset
 from suite.layers.model import Graft
-from suite.models.assembly import assemble, input_shape
+from suite.models.assembly import assemble_network, input_shape
 from suite.study.config import Resources
-from suite.study.plan import Conditions, Plan, PlannedCell, group_label
+from suite.study.plan import ExecutionConfig, Plan, PlannedCell, group_label
 from suite.training.execution import Execution, Precision, choose_precision, resolve_device
 from suite.training.micro_batch import find_micro_batch
 
@@ -44,16 +44,16 @@ class _Question:
     channels_last: bool
 
 
-def decide(
+def choose_execution(
     plan: Plan,
     data: Path,
     device: str,
     resources: Resources,
     *,
-    known: Mapping[str, Conditions],
+    known: Mapping[str, ExecutionConfig],
     on_ray: bool,
     console: Console,
-) -> dict[str, Conditions]:
+) -> dict[str, ExecutionConfig]:
     """Conditions by group label: those known stay, the study's own choice goes before the rule's.
 
     Args:
@@ -65,9 +65,9 @@ def decide(
     for label, planned in _most_demanding(plan).items():
         if label in decided:
             continue
-        question = _question(plan, planned, data, device, resources)
-        decided[label] = _ask_ray(resources, question) if on_ray else _answer(question)
-        console.print(escape(f"{label}: {_sentence(decided[label])}"))
+        question = _make_question(plan, planned, data, device, resources)
+        decided[label] = _ask_ray(resources, question) if on_ray else _answer_question(question)
+        console.print(escape(f"{label}: {_describe_choice(decided[label])}"))
     return decided
 
 
@@ -81,9 +81,9 @@ def _most_demanding(plan: Plan) -> dict[str, PlannedCell]:
     return heaviest
 
 
-def _question(plan: Plan, planned: PlannedCell, data: Path, device: str, resources: Resources) -> _Question:
-    facts = Dataset(planned.cell.dataset, data).facts
-    recipe = recipes.resolve(plan.recipe)
+def _make_question(plan: Plan, planned: PlannedCell, data: Path, device: str, resources: Resources) -> _Question:
+    facts = Dataset(planned.cell.dataset, data).info
+    recipe = recipes.resolve_recipe(plan.recipe)
     return _Question(
         planned.cell,
         input_shape(facts, recipe),
@@ -96,29 +96,29 @@ def _question(plan: Plan, planned: PlannedCell, data: Path, device: str, resourc
     )
 
 
-def _answer(question: _Question) -> Conditions:
+def _answer_question(question: _Question) -> ExecutionConfig:
     device = resolve_device(question.device)
     precision = choose_precision(device) if question.precision == "auto" else question.precision
     micro_batch = None
     if device.type == "cuda":  # elsewhere memory is not what decides
 
         def build() -> Graft:
-            return assemble(question.cell, question.shape, question.classes, streams=Streams("search", 0))
+            return assemble_network(question.cell, question.shape, question.classes, streams=Streams("search", 0))
 
         execution = Execution(device, precision, question.channels_last, threads=question.threads)
         micro_batch = find_micro_batch(build, question.shape, question.classes, question.recipe, execution)
-    return Conditions(precision, question.channels_last, micro_batch)
+    return ExecutionConfig(precision, question.channels_last, micro_batch)
 
 
-def _ask_ray(resources: Resources, question: _Question) -> Conditions:
+def _ask_ray(resources: Resources, question: _Question) -> ExecutionConfig:
     import ray
 
-    task = ray.remote(_answer).options(num_cpus=resources.cpus, num_gpus=resources.gpus or 0)
-    found: Conditions = ray.get(task.remote(question))
+    task = ray.remote(_answer_question).options(num_cpus=resources.cpus, num_gpus=resources.gpus or 0)
+    found: ExecutionConfig = ray.get(task.remote(question))
     return found
 
 
-def _sentence(chosen: Conditions) -> str:
+def _describe_choice(chosen: ExecutionConfig) -> str:
     memory_format = "channels_last" if chosen.channels_last else "contiguous"
     pieces = f", {chosen.micro_batch} images at once" if chosen.micro_batch else ""
     return f"{chosen.precision}, {memory_format}{pieces}"

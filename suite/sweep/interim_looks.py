@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from suite.core.specs import BASELINE, Trial
-from suite.study.plan import Look, Plan, group_label
-from suite.sweep.storage import Ledger
+from suite.study.plan import InterimLook, Plan, group_label
+from suite.sweep.storage import StudyStorage
 
 _TESTED = 3  # fewer seeds give no verdict: there was nothing to look at
 
@@ -21,33 +21,33 @@ def with_looks(plan: Plan) -> Plan:
     """The plan with the looks that its storage knows, hence with the seeds that topups added.
 
     Raises:
-        Refused: they can't be read.
+        UserError: they can't be read.
     """
-    return plan if plan.looks else replace(plan, looks=Ledger(plan.study).looks())
+    return plan if plan.looks else replace(plan, looks=StudyStorage(plan.study).read_looks())
 
 
-def settled(plan: Plan, ledger: Ledger) -> Plan:
+def add_current_look(plan: Plan, ledger: StudyStorage) -> Plan:
     """The plan with the look that its results will be.
 
     Seeds that were added before anything could be seen belong to the look that is under way; else they are a look more.
     """
-    asked = {group_label(planned.cell): plan.seeds_of(planned.cell) for planned in plan.runnable}
+    asked = {group_label(planned.cell): plan.count_seeds(planned.cell) for planned in plan.runnable}
     if not plan.looks:
-        return replace(plan, looks=(Look(asked),))
+        return replace(plan, looks=(InterimLook(asked),))
     last = plan.looks[-1]
     raised = {group for group, seeds in asked.items() if seeds > last.seeds.get(group, 0)}
     if not raised:
         return plan
-    now = Look({**last.seeds, **{group: asked[group] for group in raised}})
-    if _seen({group: last.seeds.get(group, 0) for group in raised}, ledger):
+    now = InterimLook({**last.seeds, **{group: asked[group] for group in raised}})
+    if _was_judged({group: last.seeds.get(group, 0) for group in raised}, ledger):
         return replace(plan, looks=(*plan.looks, now))
     return replace(plan, looks=(*plan.looks[:-1], replace(now, detect=last.detect)))
 
 
-def _seen(seeds: Mapping[str, int], ledger: Ledger) -> bool:
+def _was_judged(seeds: Mapping[str, int], ledger: StudyStorage) -> bool:
     """Whether a cell of these groups can have got a verdict on so many seeds: it and its baseline have them all."""
     done: dict[str, dict[str, set[int]]] = {group: {} for group, number in seeds.items() if number >= _TESTED}
-    for record in ledger.records().values() if done else ():
+    for record in ledger.read_records().values() if done else ():
         if record.stage == "confirm" and record.status == "completed":
             cell = Trial.from_dict(record.trial).cell
             if group_label(cell) in done:
@@ -59,12 +59,12 @@ def _seen(seeds: Mapping[str, int], ledger: Ledger) -> bool:
     return False
 
 
-def unplanned(plan: Plan) -> str | None:
+def describe_unplanned_looks(plan: Plan) -> str | None:
     """The sentence that says so, when there were more looks than the study planned."""
     planned, alpha = plan.study.statistics.looks, plan.study.statistics.alpha
     if len(plan.looks) <= planned:
         return None
-    before, after = (_range(look.seeds.values()) for look in plan.looks[-2:])
+    before, after = (_format_range(look.seeds.values()) for look in plan.looks[-2:])
     return (
         f"seeds were raised from {before} to {after} after results could be seen: look {len(plan.looks)} of {planned} "
         f"planned, so a false HELPS or HURTS is likelier than {alpha:g}; "
@@ -72,6 +72,6 @@ def unplanned(plan: Plan) -> str | None:
     )
 
 
-def _range(seeds: Iterable[int]) -> str:
+def _format_range(seeds: Iterable[int]) -> str:
     found = sorted(set(seeds))
     return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.records import FINISHED, Record
 from suite.data.cache import Decoded, cache_directory
 from suite.data.dataset import PARTS, Dataset
@@ -20,61 +20,65 @@ from suite.study.plan import Plan
 Result = TypeVar("Result")
 
 
-def prepare(plan: Plan, data: Path, finished: Iterable[Record], console: Console) -> list[str]:
+def prepare_data(plan: Plan, data: Path, finished: Iterable[Record], console: Console) -> list[str]:
     """Every dataset that the plan trains on, decoded into this machine's cache where it isn't yet.
 
     Returns:
         a line for people about each dataset: where its images are read.
 
     Raises:
-        Refused: files are missing or unusable, or they are not those that finished trials were trained on.
+        UserError: files are missing or unusable, or they are not those that finished trials were trained on.
     """
     components = dict.fromkeys(planned.cell.dataset for planned in plan.runnable)
     datasets = [Dataset(component, data) for component in components]
     # What is missing is said before anything is decoded, and all that is wrong at once.
-    _all(lambda dataset, part: dataset.source(part), datasets)
+    _apply_to_all(lambda dataset, part: dataset.open_source(part), datasets)
     wanted = plan.study.resources.residency
-    digests = _all(lambda dataset, part: _decoded(dataset, part, dataset.streamed(wanted), console).digest, datasets)
+    digests = _apply_to_all(
+        lambda dataset, part: _decode_part(dataset, part, dataset.is_streamed(wanted), console).digest, datasets
+    )
     lines = []
     for dataset in datasets:
         label = dataset.component.label
-        where = "streamed from their files" if dataset.streamed(wanted) else f"decoded in {cache_directory()}"
-        lines.append(f"{label}: {sum(map(dataset.examples, PARTS)):,} images, {where}")
+        where = "streamed from their files" if dataset.is_streamed(wanted) else f"decoded in {cache_directory()}"
+        lines.append(f"{label}: {sum(map(dataset.count_examples, PARTS)):,} images, {where}")
         for record in finished:
             if record.dataset == label and record.status in FINISHED:
-                _compare(record, {part: digests[dataset, part] for part in PARTS})
+                _compare_digests(record, {part: digests[dataset, part] for part in PARTS})
     return lines
 
 
-def _all(action: Callable[[Dataset, Part], Result], datasets: Iterable[Dataset]) -> dict[tuple[Dataset, Part], Result]:
+def _apply_to_all(
+    action: Callable[[Dataset, Part], Result], datasets: Iterable[Dataset]
+) -> dict[tuple[Dataset, Part], Result]:
     """Raises Refused with the sentences of all that are refused."""
     results, refusals = {}, dict[str, None]()
     for dataset in datasets:
         for part in PARTS:
             try:
                 results[dataset, part] = action(dataset, part)
-            except Refused as refusal:
+            except UserError as refusal:
                 refusals[str(refusal)] = None
     if refusals:
-        raise Refused("\n".join(refusals))
+        raise UserError("\n".join(refusals))
     return results
 
 
-def _decoded(dataset: Dataset, part: Part, streamed: bool, console: Console) -> Decoded:
+def _decode_part(dataset: Dataset, part: Part, streamed: bool, console: Console) -> Decoded:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"decoding {escape(dataset.component.label)}, {part}", visible=False)
 
         def tell(done: int, of: int) -> None:
             progress.update(task, completed=done, total=of, visible=True)
 
-        return dataset.decoded(part, keep_images=not streamed, progress=tell)
+        return dataset.load_part(part, keep_images=not streamed, progress=tell)
 
 
-def _compare(record: Record, digests: dict[Part, str]) -> None:
+def _compare_digests(record: Record, digests: dict[Part, str]) -> None:
     recorded: dict[Part, str] = {"train": record.data, "test": record.test_data}
     for part, seen in recorded.items():
         if seen and seen != digests[part]:
-            raise Refused(
+            raise UserError(
                 f"{record.dataset}: its {part} images are not those that the study's finished trials were trained on "
                 f"({digests[part]}, and {seen} then; another version of Pillow may decode differently too); put the "
                 "old files back and run `graftbench data warm`, give the study a new name, or remove its results with "

@@ -21,7 +21,7 @@ _RESTORED = 0.5  # an epoch heard in less than this part of its training time wa
 
 
 @dataclass
-class _Row:
+class _CellProgress:
     planned: PlannedCell
     ended: dict[str, int] = field(default_factory=dict)  # "search completed" -> trials
     running: dict[str, int] = field(default_factory=dict)  # trial key -> epochs so far
@@ -38,26 +38,28 @@ class _Row:
     def epoch_seconds(self) -> float:
         return self.seconds_heard / self.epochs_heard
 
-    def count(self, stage: str) -> int:
+    def count_ended(self, stage: str) -> int:
         return sum(number for name, number in self.ended.items() if name.startswith(stage))
 
-    def share(self, stage: str, planned: int) -> str:
+    def format_share(self, stage: str, planned: int) -> str:
         bad = sum(self.ended.get(f"{stage} {status}", 0) for status in ("failed", "diverged", "skipped"))
-        return f"{self.count(stage)}/{planned}" + (f" ({bad} bad)" if bad else "")
+        return f"{self.count_ended(stage)}/{planned}" + (f" ({bad} bad)" if bad else "")
 
 
-class Progress:
+class ProgressDisplay:
     """An audience of the conductor; use as a context manager."""
 
     def __init__(self, plan: Plan, console: Console) -> None:
         self._plan, self._console = plan, console
-        self._rows = {planned.cell: _Row(planned, epochs_left=_epochs(plan, planned)) for planned in plan.cells}
+        self._rows = {
+            planned.cell: _CellProgress(planned, epochs_left=_count_epochs(plan, planned)) for planned in plan.cells
+        }
         self._began = self._shown = time.monotonic()
         self._trained = 0.0  # seconds of training in this run, over all slots
         self._heard: dict[str, float] = {}  # trial key -> when it was last heard of
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressDisplay:
         if self._live:
             self._live.start()
         return self
@@ -68,16 +70,16 @@ class Progress:
 
     # -- audience
 
-    def known(self, record: Record, cell: Cell) -> None:
+    def count_known(self, record: Record, cell: Cell) -> None:
         """Count a trial that an earlier run finished."""
-        self._end(record, cell)
+        self._count_ended(record, cell)
 
-    def started(self, trial: Trial) -> None:
+    def on_start(self, trial: Trial) -> None:
         self._rows[trial.cell].running.setdefault(trial.key, 0)  # one whose worker was lost goes on where it was
         self._heard[trial.key] = time.monotonic()
-        self._show()
+        self._refresh()
 
-    def epoch(self, trial: Trial, epoch: Epoch) -> None:
+    def on_epoch(self, trial: Trial, epoch: Epoch) -> None:
         row, now = self._rows[trial.cell], time.monotonic()
         if now - self._heard[trial.key] >= _RESTORED * epoch.train_seconds:
             self._trained += epoch.train_seconds
@@ -86,17 +88,17 @@ class Progress:
         row.latest = epoch.validation_top1_error
         row.epochs_heard += 1
         row.seconds_heard += epoch.train_seconds
-        self._show()
+        self._refresh()
 
-    def finished(self, record: Record) -> None:
+    def on_finish(self, record: Record) -> None:
         cell = Trial.from_dict(record.trial).cell
-        self._end(record, cell)
+        self._count_ended(record, cell)
         if record.status == "failed":
             what = escape(f"{cell.label}, {record.stage} {record.seed}: {record.reason}")
             self._console.print(f"[red]failed[/]: {what}")
-        self._show()
+        self._refresh()
 
-    def _end(self, record: Record, cell: Cell) -> None:
+    def _count_ended(self, record: Record, cell: Cell) -> None:
         row = self._rows[cell]
         row.running.pop(record.trial_key, None)
         self._heard.pop(record.trial_key, None)
@@ -106,18 +108,18 @@ class Progress:
 
     # -- display
 
-    def _show(self) -> None:
+    def _refresh(self) -> None:
         pause = _REFRESH_SECONDS if self._live else _LINE_SECONDS
         if time.monotonic() - self._shown < pause:
             return
         self._shown = time.monotonic()
         if self._live:
-            self._live.update(self._table(), refresh=True)
+            self._live.update(self._build_table(), refresh=True)
         else:
-            self._console.print(self._line())
+            self._console.print(self._format_line())
 
-    def _line(self) -> str:
-        done = sum(row.count("") for row in self._rows.values() if row.planned.refused is None)
+    def _format_line(self) -> str:
+        done = sum(row.count_ended("") for row in self._rows.values() if row.planned.refused is None)
         running = sum(len(row.running) for row in self._rows.values())
         return f"{done} of {self._plan.trials} trials done, {running} running, {self._time_left()}"
 
@@ -125,7 +127,7 @@ class Progress:
         seconds = self.seconds_left()
         if seconds is None or not any(row.ended for row in self._rows.values()):  # the first epochs say too little
             return "time left not known yet"
-        return f"about {duration(seconds)} left"
+        return f"about {format_duration(seconds)} left"
 
     def seconds_left(self) -> float | None:
         """Training seconds left over the rate so far (slots and overhead included); None before the first epoch.
@@ -144,16 +146,16 @@ class Progress:
             left += max(0, row.epochs_left - sum(row.running.values())) * max(least, cost)
         return left * (time.monotonic() - self._began) / self._trained
 
-    def _table(self) -> Table:
-        table = Table(title=f"{self._plan.study.study}: {self._line()}", title_justify="left", expand=False)
+    def _build_table(self) -> Table:
+        table = Table(title=f"{self._plan.study.study}: {self._format_line()}", title_justify="left", expand=False)
         table.add_column("cell", overflow="fold")
         for name in ("search", "stopped", "confirm", "running", "latest val. error"):
             table.add_column(name, justify="right")
         for row in self._rows.values():
-            table.add_row(*self._row(row))
+            table.add_row(*self._format_row(row))
         return table
 
-    def _row(self, row: _Row) -> list[str]:
+    def _format_row(self, row: _CellProgress) -> list[str]:
         study, label = self._plan.study, escape(row.planned.cell.label)
         if row.planned.refused:
             return [label, "refused", "", "", "", ""]
@@ -161,21 +163,21 @@ class Progress:
         running = ", ".join(f"epoch {epoch}" for epoch in row.running.values())
         return [
             label,
-            row.share("search", study.search.trials),
+            row.format_share("search", study.search.trials),
             str(stopped or ""),
-            row.share("confirm", self._plan.seeds_of(row.planned.cell)),
+            row.format_share("confirm", self._plan.count_seeds(row.planned.cell)),
             running,
             "" if row.latest is None else f"{100 * row.latest:.2f} %",
         ]
 
 
-def _epochs(plan: Plan, planned: PlannedCell) -> int:
+def _count_epochs(plan: Plan, planned: PlannedCell) -> int:
     if planned.refused:
         return 0
-    return plan.study.search.trials * plan.search_epochs + plan.seeds_of(planned.cell) * plan.epochs
+    return plan.study.search.trials * plan.search_epochs + plan.count_seeds(planned.cell) * plan.epochs
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """`40 s`, `12 min`, `3.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"

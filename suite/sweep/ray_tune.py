@@ -16,19 +16,20 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.schedulers import TrialScheduler as TuneScheduler
 from ray.tune.search import Searcher
 
 from suite.core import provenance, registry
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.records import FINISHED, Epoch, Record
 from suite.core.specs import Trial
 from suite.data.cache import cache_directory
 from suite.study.config import Resources
-from suite.sweep.context import Places
+from suite.sweep.context import SweepContext
 from suite.sweep.in_process import STOPPED_BY_ASHA
-from suite.sweep.scheduler import Conductor
-from suite.sweep.storage import Ledger
+from suite.sweep.scheduler import TrialScheduler
+from suite.sweep.storage import StudyStorage
 from suite.trial import trial_events
 
 LOST_WORKER_RETRIES = 2
@@ -69,32 +70,36 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
 class _Link:
     """What the searcher and the scheduler share: which Tune trial runs which of ours."""
 
-    conductor: Conductor
-    ledger: Ledger
-    places: Places
+    conductor: TrialScheduler
+    ledger: StudyStorage
+    places: SweepContext
 
     def __post_init__(self) -> None:
         self.trials: dict[str, Trial] = {}  # by the id of the tune_trial
 
-    def hear(self, tune_trial_id: str, epoch: Epoch) -> bool:
-        return self.conductor.epoch(self.trials[tune_trial_id].key, epoch)
+    def on_epoch(self, tune_trial_id: str, epoch: Epoch) -> bool:
+        return self.conductor.on_epoch(self.trials[tune_trial_id].key, epoch)
 
-    def stop(self, tune_trial_id: str) -> None:
+    def stop_trial(self, tune_trial_id: str) -> None:
         key = self.trials.pop(tune_trial_id).key
-        self.ledger.close(self.conductor.end(key, "stopped", STOPPED_BY_ASHA, **self.ledger.measured(key)))
+        self.ledger.write_record(
+            self.conductor.finish_early(key, "stopped", STOPPED_BY_ASHA, **self.ledger.read_measurements(key))
+        )
 
-    def complete(self, tune_trial_id: str, lost: bool) -> None:
+    def complete_trial(self, tune_trial_id: str, lost: bool) -> None:
         trial = self.trials.pop(tune_trial_id, None)
         if trial is None:
             return  # stopped by ASHA: already heard
-        record = self.ledger.record(trial.key)
+        record = self.ledger.read_record(trial.key)
         if record is not None and (record.status in FINISHED or not lost):
-            self.conductor.finish(record)
-        elif not self.conductor.again(trial.key, at_most=LOST_WORKER_RETRIES):
+            self.conductor.finish_trial(record)
+        elif not self.conductor.requeue(trial.key, at_most=LOST_WORKER_RETRIES):
             reason = (
                 f"its worker left no record {LOST_WORKER_RETRIES + 1} times (killed, out of memory, or no shared disk)"
             )
-            self.ledger.close(self.conductor.end(trial.key, "failed", reason, **self.ledger.measured(trial.key)))
+            self.ledger.write_record(
+                self.conductor.finish_early(trial.key, "failed", reason, **self.ledger.read_measurements(trial.key))
+            )
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return _Nothing, ()  # Tune pickles its configuration into a snapshot that nobody reads
@@ -104,7 +109,7 @@ class _Nothing:
     """Stands for what a snapshot leaves out."""
 
 
-class ConductorSearcher(Searcher):  # type: ignore[misc]
+class SchedulerSearcher(Searcher):  # type: ignore[misc]
     """Tune's view of the conductor: which trial comes next."""
 
     def __init__(self, link: _Link) -> None:
@@ -115,7 +120,7 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
         return True
 
     def suggest(self, trial_id: str) -> Any:
-        trial = self._link.conductor.next()
+        trial = self._link.conductor.next_trial()
         if trial == "wait":
             return None
         if trial == "done":
@@ -124,7 +129,7 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
         return {"trial": trial.to_dict(), "places": self._link.places}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self._link.complete(trial_id, lost=error)
+        self._link.complete_trial(trial_id, lost=error)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is what a resumed run reads."""
@@ -142,34 +147,34 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         epoch = result["epoch"]
-        if self._link.hear(trial.trial_id, epoch):
-            return str(TrialScheduler.CONTINUE)
-        self._link.stop(trial.trial_id)
-        return str(TrialScheduler.STOP)
+        if self._link.on_epoch(trial.trial_id, epoch):
+            return str(TuneScheduler.CONTINUE)
+        self._link.stop_trial(trial.trial_id)
+        return str(TuneScheduler.STOP)
 
 
-def connect(address: str | None) -> None:
+def connect_ray(address: str | None) -> None:
     """Start Ray on this machine, or join the running Ray at `address` (`auto` finds it).
 
     Raises:
         ConnectionError: no Ray answers there.
     """
     os.environ.update(_QUIET)
-    folders = _folders()
+    folders = _list_folder_variables()
     os.environ.update(folders)
     # Ray's own logs stay in its session folder; the terminal belongs to the study.
     options = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if address is None:
         ray.init(include_dashboard=False, **options)
     else:
-        commit = provenance.commit()  # workers may run from an installed copy without git
+        commit = provenance.find_commit()  # workers may run from an installed copy without git
         variables = {"GRAFTBENCH_COMMIT": commit.commit, "GRAFTBENCH_DIRTY": commit.dirty, **folders}
         ray.init(address=address, runtime_env={"env_vars": variables}, **options)
     for name in ("ray.tune", "ray.train", "ray"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # lost workers are in the records; the rest is noise
 
 
-def _folders() -> dict[str, str]:
+def _list_folder_variables() -> dict[str, str]:
     """The variables that name folders, as workers need them: absolute, since Tune gives every worker its own directory.
 
     An empty `GRAFTBENCH_PLUGINS` says that there are none: a running Ray may have been started with some.
@@ -179,7 +184,7 @@ def _folders() -> dict[str, str]:
     return {registry.PLUGINS: os.pathsep.join(plugins), **cache}
 
 
-def settled(resources: Resources, device: str) -> tuple[Resources, str]:
+def settle_resources(resources: Resources, device: str) -> tuple[Resources, str]:
     """What one trial occupies on the connected Ray, and its device: without GPUs it must not look for one.
 
     A study that does not say takes one GPU per trial where there are GPUs and the command allows them.
@@ -193,37 +198,37 @@ def settled(resources: Resources, device: str) -> tuple[Resources, str]:
 def refuse_too_large(resources: Resources) -> None:
     """
     Raises:
-        Refused: not even one trial fits into the connected Ray.
+        UserError: not even one trial fits into the connected Ray.
     """
-    if slots(resources) < 1:
+    if count_slots(resources) < 1:
         has = ray.cluster_resources()
-        raise Refused(
+        raise UserError(
             f"resources: one trial needs {resources.cpus:g} CPUs and {resources.gpus or 0:g} GPUs, but Ray has "
             f"{has.get('CPU', 0):g} and {has.get('GPU', 0):g}"
         )
 
 
-def slots(resources: Resources) -> int:
+def count_slots(resources: Resources) -> int:
     """How many trials the connected Ray can run at once; 0 when not even one fits."""
-    return sum(_fits(node["Resources"], resources) for node in ray.nodes() if node["Alive"])
+    return sum(_count_fitting(node["Resources"], resources) for node in ray.nodes() if node["Alive"])
 
 
-def _fits(node: Mapping[str, float], resources: Resources) -> int:
+def _count_fitting(node: Mapping[str, float], resources: Resources) -> int:
     """How many trials one node holds; a trial never spans two."""
     by_cpu = int(node.get("CPU", 0) / resources.cpus)
     return min(by_cpu, int(node.get("GPU", 0) / resources.gpus)) if resources.gpus else by_cpu
 
 
-def run_on_ray(conductor: Conductor, ledger: Ledger, places: Places, resources: Resources) -> None:
+def run_on_ray(conductor: TrialScheduler, ledger: StudyStorage, places: SweepContext, resources: Resources) -> None:
     """Run every trial that the conductor hands out on the connected Ray."""
     link = _Link(conductor, ledger, places)
     tuner = tune.Tuner(
         tune.with_resources(TrialActor, {"cpu": resources.cpus, "gpu": resources.gpus or 0}),
         tune_config=tune.TuneConfig(
-            search_alg=ConductorSearcher(link),
+            search_alg=SchedulerSearcher(link),
             scheduler=ConductorScheduler(link),
             num_samples=-1,
-            max_concurrent_trials=slots(resources),
+            max_concurrent_trials=count_slots(resources),
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(

@@ -16,21 +16,21 @@ from rich.markup import escape
 from suite.core.records import Record
 from suite.core.specs import Cell, Component, Trial
 from suite.study.config import Resources
-from suite.study.plan import Conditions, Plan, group_label
+from suite.study.plan import ExecutionConfig, Plan, group_label
 from suite.sweep.address import no_ray, prepare_to_join
-from suite.sweep.context import Places
-from suite.sweep.execution_settings import decide
+from suite.sweep.context import SweepContext
+from suite.sweep.execution_settings import choose_execution
 from suite.sweep.in_process import run_local
-from suite.sweep.interim_looks import settled, unplanned, with_looks
-from suite.sweep.prepare_data import prepare
-from suite.sweep.progress import Progress
-from suite.sweep.scheduler import Conductor
-from suite.sweep.storage import Ledger
+from suite.sweep.interim_looks import add_current_look, describe_unplanned_looks, with_looks
+from suite.sweep.prepare_data import prepare_data
+from suite.sweep.progress import ProgressDisplay
+from suite.sweep.scheduler import TrialScheduler
+from suite.sweep.storage import StudyStorage
 from suite.tracking.mlflow_store import check_experiment, check_store, open_experiment, tracking_uri
 
 log = logging.getLogger(__name__)
 
-Groups = Mapping[tuple[Component, Component], Conditions]
+Groups = Mapping[tuple[Component, Component], ExecutionConfig]
 
 
 @dataclass(frozen=True)
@@ -66,60 +66,68 @@ def run_study(plan: Plan, options: Options, console: Console) -> Outcome:
     """Train what is missing, write MLflow, return what there is.
 
     Raises:
-        Refused: storage, tracking store, images or cluster can't be used; nothing has been started or written.
+        UserError: storage, tracking store, images or cluster can't be used; nothing has been started or written.
         KeyboardInterrupt: interrupted; finished trials are kept and the rest resumes with the same command.
     """
-    ledger, uri = Ledger(plan.study), tracking_uri(plan.study)
-    ledger.check()
+    ledger, uri = StudyStorage(plan.study), tracking_uri(plan.study)
+    ledger.check_study()
     plan = with_looks(plan)
     check_store(uri)
     check_experiment(plan.study, uri)
-    found = prepare(plan, options.data, ledger.records().values(), console) if needs_training(plan, ledger) else []
-    with _ray(plan, ledger, options) as (resources, device):
+    found = (
+        prepare_data(plan, options.data, ledger.read_records().values(), console)
+        if needs_training(plan, ledger)
+        else []
+    )
+    with _connected_ray(plan, ledger, options) as (resources, device):
         placed = replace(options, device=device)
-        ledger.open()
+        ledger.create()
         with ledger.locked(), _interruptible():
             for line in found:
                 console.print(escape(line))
-            return _run(_looked(plan, ledger, console), ledger, uri, placed, resources, console)
+            return _run_sweep(_note_look(plan, ledger, console), ledger, uri, placed, resources, console)
 
 
-def _looked(plan: Plan, ledger: Ledger, console: Console) -> Plan:
+def _note_look(plan: Plan, ledger: StudyStorage, console: Console) -> Plan:
     """The plan with the look that its results will be, noted before the first trial that belongs to it."""
-    plan = settled(plan, ledger)
-    if plan.looks != ledger.looks():
+    plan = add_current_look(plan, ledger)
+    if plan.looks != ledger.read_looks():
         ledger.write_looks(plan.looks)
-    warning = unplanned(plan)
+    warning = describe_unplanned_looks(plan)
     if warning:
         console.print(f"[yellow]note[/] {escape(warning)}")
     return plan
 
 
-def _run(plan: Plan, ledger: Ledger, uri: str, options: Options, resources: Resources, console: Console) -> Outcome:
+def _run_sweep(
+    plan: Plan, ledger: StudyStorage, uri: str, options: Options, resources: Resources, console: Console
+) -> Outcome:
     from suite.tracking.mlflow_writer import MlflowWriter  # MLflow takes seconds to import
 
     client, experiment = open_experiment(plan, uri)
     with contextlib.closing(MlflowWriter(client, experiment, plan, ledger.path / "trials")) as writer:
-        known = ledger.records()
-        for record in writer.finished_elsewhere(known):
-            ledger.adopt(record)
+        known = ledger.read_records()
+        for record in writer.read_finished_elsewhere(known):
+            ledger.import_record(record)
             known[record.trial_key] = record
-        conditions = _conditions(plan, ledger, options, resources, console)
-        with Progress(plan, console) as progress:
-            conductor = Conductor(plan, conditions, known, ledger.interrupted(), audience=(writer, progress))
+        conditions = _decide_execution(plan, ledger, options, resources, console)
+        with ProgressDisplay(plan, console) as progress:
+            conductor = TrialScheduler(plan, conditions, known, ledger.list_interrupted(), audience=(writer, progress))
             for record in conductor.records.values():
                 if record.trial_key in known:
-                    progress.known(record, Trial.from_dict(record.trial).cell)
+                    progress.count_known(record, Trial.from_dict(record.trial).cell)
             writer.catch_up({key: record for key, record in known.items() if key in conductor.records})
             if not conductor.idle:
-                _train(conductor, ledger, plan, options, resources)
+                _train_trials(conductor, ledger, plan, options, resources)
     return Outcome(conductor.trained, conductor.records, writer.trouble)
 
 
-def _train(conductor: Conductor, ledger: Ledger, plan: Plan, options: Options, resources: Resources) -> None:
+def _train_trials(
+    conductor: TrialScheduler, ledger: StudyStorage, plan: Plan, options: Options, resources: Resources
+) -> None:
     threads = max(1, int(resources.cpus))
     wanted = plan.study.resources
-    places = Places(
+    places = SweepContext(
         options.data.absolute(),
         (ledger.path / "trials").absolute(),
         options.device,
@@ -136,36 +144,38 @@ def _train(conductor: Conductor, ledger: Ledger, plan: Plan, options: Options, r
     run_on_ray(conductor, ledger, places, resources)
 
 
-def _conditions(plan: Plan, ledger: Ledger, options: Options, resources: Resources, console: Console) -> Groups:
+def _decide_execution(
+    plan: Plan, ledger: StudyStorage, options: Options, resources: Resources, console: Console
+) -> Groups:
     """Per group, as an earlier run decided, else by rule now; written before the group's first trial."""
-    decided = ledger.conditions()
+    decided = ledger.read_execution()
     place = (options.data, options.device, resources)
-    fresh = decide(plan, *place, known=decided, on_ray=not options.local, console=console)
+    fresh = choose_execution(plan, *place, known=decided, on_ray=not options.local, console=console)
     if fresh != decided:
-        ledger.write_conditions(fresh)
+        ledger.write_execution(fresh)
     return by_group(plan, fresh)
 
 
-def by_group(plan: Plan, decided: Mapping[str, Conditions]) -> Groups:
+def by_group(plan: Plan, decided: Mapping[str, ExecutionConfig]) -> Groups:
     """Conditions of every group of the plan that has some decided."""
     cells: list[Cell] = [planned.cell for planned in plan.cells]
     return {cell.group: decided[group_label(cell)] for cell in cells if group_label(cell) in decided}
 
 
-def needs_training(plan: Plan, ledger: Ledger) -> bool:
+def needs_training(plan: Plan, ledger: StudyStorage) -> bool:
     """Whether the ledger alone can't show that everything is finished."""
-    groups = by_group(plan, ledger.conditions())
+    groups = by_group(plan, ledger.read_execution())
     if any(planned.cell.group not in groups for planned in plan.runnable):
         return True
-    return not Conductor(plan, groups, ledger.records(), ledger.interrupted()).idle
+    return not TrialScheduler(plan, groups, ledger.read_records(), ledger.list_interrupted()).idle
 
 
 @contextlib.contextmanager
-def _ray(plan: Plan, ledger: Ledger, options: Options) -> Iterator[tuple[Resources, str]]:
+def _connected_ray(plan: Plan, ledger: StudyStorage, options: Options) -> Iterator[tuple[Resources, str]]:
     """A connected Ray that can hold at least one trial, where the run needs one; what a trial occupies, and its device.
 
     Raises:
-        Refused: no Ray can be joined or started, or a trial is larger than it.
+        UserError: no Ray can be joined or started, or a trial is larger than it.
     """
     if options.local or not needs_training(plan, ledger):
         yield plan.study.resources, options.device
@@ -177,11 +187,11 @@ def _ray(plan: Plan, ledger: Ledger, options: Options) -> Iterator[tuple[Resourc
     from suite.sweep import ray_tune
 
     try:
-        ray_tune.connect(options.address)
+        ray_tune.connect_ray(options.address)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise no_ray(options.address, error) from error
     try:
-        resources, device = ray_tune.settled(plan.study.resources, options.device)
+        resources, device = ray_tune.settle_resources(plan.study.resources, options.device)
         ray_tune.refuse_too_large(resources)
         yield resources, device
     finally:

@@ -15,8 +15,8 @@ from optuna.trial import TrialState
 
 from suite.core import recipes
 from suite.core.records import FINISHED, Epoch, Record
-from suite.core.specs import Settings, Space, Trial, freeze, hashed
-from suite.study.plan import Conditions, Plan, PlannedCell
+from suite.core.specs import Settings, Space, Trial, freeze_settings, hash_parts
+from suite.study.plan import ExecutionConfig, Plan, PlannedCell
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -28,25 +28,25 @@ class CellSearch:
     rest. Results of an earlier run are replayed first, so a resumed search knows what the interrupted one knew.
     """
 
-    def __init__(self, plan: Plan, planned: PlannedCell, conditions: Conditions) -> None:
+    def __init__(self, plan: Plan, planned: PlannedCell, conditions: ExecutionConfig) -> None:
         self._plan, self._planned, self._conditions = plan, planned, conditions
-        self._distributions = {name: _distribution(space) for name, space in planned.space}
-        self._by_loss = recipes.resolve(plan.recipe).selection == "validation_loss"
-        self._optuna = optuna.create_study(sampler=optuna.samplers.RandomSampler(), pruner=self._pruner())
+        self._distributions = {name: _make_distribution(space) for name, space in planned.space}
+        self._by_loss = recipes.resolve_recipe(plan.recipe).selection == "validation_loss"
+        self._optuna = optuna.create_study(sampler=optuna.samplers.RandomSampler(), pruner=self._make_pruner())
         self._open: dict[int, optuna.Trial] = {}
         self._records: dict[int, Record] = {}
 
-    def _sampler(self, index: int) -> optuna.samplers.BaseSampler:
+    def _make_sampler(self, index: int) -> optuna.samplers.BaseSampler:
         """A fresh one for every draw: one generator for all would, in a resumed run, draw its first points again."""
         search = self._plan.study.search
-        seed = hashed("sampler", search.sampler, self._plan.study.study, self._planned.cell.label, index) % 2**32
+        seed = hash_parts("sampler", search.sampler, self._plan.study.study, self._planned.cell.label, index) % 2**32
         if search.sampler == "random":
             return optuna.samplers.RandomSampler(seed=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return optuna.samplers.TPESampler(seed=seed, n_startup_trials=search.first_draws, constant_liar=True)
 
-    def _pruner(self) -> optuna.pruners.BasePruner:
+    def _make_pruner(self) -> optuna.pruners.BasePruner:
         asha = self._plan.study.search.asha
         if asha is None:
             return optuna.pruners.NopPruner()
@@ -61,71 +61,71 @@ class CellSearch:
         """Whether every trial has its result. One that failed has none: the next run trains it again."""
         return sum(record.status in FINISHED for record in self._records.values()) == self.total
 
-    def trial(self, index: int) -> Trial:
+    def search_trial(self, index: int) -> Trial:
         """The index-th search trial; asks the sampler when it is past the shared first draws."""
         fixed = self._plan.first_draws(self._planned, index) if index < self._plan.study.search.first_draws else None
-        self._optuna.sampler = self._sampler(index)
-        chosen = self._ask(index, fixed)
+        self._optuna.sampler = self._make_sampler(index)
+        chosen = self._ask_sampler(index, fixed)
         return self._plan.search_trial(self._planned.cell, index, chosen, self._conditions)
 
-    def adopt(self, trial: Trial) -> None:
+    def import_trial(self, trial: Trial) -> None:
         """Take a trial of an interrupted run back in, with the hyperparameters that it had."""
-        self._ask(trial.seed, trial.hyperparameters)
+        self._ask_sampler(trial.seed, trial.hyperparameters)
 
-    def replay(self, record: Record, trial: Trial) -> None:
+    def replay_record(self, record: Record, trial: Trial) -> None:
         """Tell the sampler and the bracket about a finished trial of an earlier run."""
-        self.adopt(trial)
+        self.import_trial(trial)
         for epoch in record.history:
-            self.epoch(trial.seed, epoch)
-        self.finish(trial.seed, record)
+            self.on_epoch(trial.seed, epoch)
+        self.finish_trial(trial.seed, record)
 
-    def _ask(self, index: int, fixed: Settings | None) -> Settings:
+    def _ask_sampler(self, index: int, fixed: Settings | None) -> Settings:
         if fixed is not None:
             searched = {name: value for name, value in fixed if name in self._distributions}
             self._optuna.enqueue_trial(searched)
         optuna_trial = self._optuna.ask(self._distributions)
         self._open[index] = optuna_trial
-        return freeze(optuna_trial.params)
+        return freeze_settings(optuna_trial.params)
 
-    def epoch(self, index: int, epoch: Epoch) -> bool:
+    def on_epoch(self, index: int, epoch: Epoch) -> bool:
         """Report an epoch to the bracket; False when ASHA stops the trial. The last epoch is never cut off."""
         optuna_trial = self._open[index]
-        value = self._score(epoch)
+        value = self._score_epoch(epoch)
         if not math.isfinite(value):
             return True  # the training core ends it as diverged
         optuna_trial.report(value, epoch.epoch)
         return not optuna_trial.should_prune() or epoch.epoch >= self._plan.search_epochs
 
-    def finish(self, index: int, record: Record) -> None:
+    def finish_trial(self, index: int, record: Record) -> None:
         """Tell how the trial ended. A diverged or failed one has no value; a stopped one is pruned, not complete."""
         optuna_trial = self._open.pop(index)
         self._records[index] = record
-        value = self._value(record)
+        value = self._score_record(record)
         if record.status == "completed" and value is not None:
             self._optuna.tell(optuna_trial, value)
         else:
             self._optuna.tell(optuna_trial, state=TrialState.PRUNED if record.status == "stopped" else TrialState.FAIL)
 
-    def best(self) -> Settings | None:
+    def best_hyperparameters(self) -> Settings | None:
         """Hyperparameters of the lowest validation value among completed trials, ties to the first; None if none."""
-        values = [(self._value(record), index) for index, record in self._records.items()]
+        values = [(self._score_record(record), index) for index, record in self._records.items()]
         ranked = sorted((value, index) for value, index in values if value is not None)
         completed = [index for _, index in ranked if self._records[index].status == "completed"]
         return Trial.from_dict(self._records[completed[0]].trial).hyperparameters if completed else None
 
-    def outcome(self) -> str:
+    def describe_outcome(self) -> str:
         """`3 diverged, 1 failed`: how the trials ended, for the sentence of a cell without a best."""
         statuses = [record.status for record in self._records.values()]
         return ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
 
-    def _score(self, epoch: Epoch) -> float:
+    def _score_epoch(self, epoch: Epoch) -> float:
         return epoch.validation_loss if self._by_loss else epoch.validation_top1_error
 
-    def _value(self, record: Record) -> float | None:
+    def _score_record(self, record: Record) -> float | None:
         return record.validation_loss if self._by_loss else record.validation_top1_error
 
 
-def _distribution(space: Space) -> BaseDistribution:
+def _make_distribution(space: Space) -> BaseDistribution:
     if space.choices:
         with warnings.catch_warnings():  # tuples (a list of decoders) could not be stored in a database; this can
             warnings.simplefilter("ignore", UserWarning)

@@ -7,12 +7,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.records import STATUSES
 from suite.core.specs import Cell
 from suite.study.plan import Plan
 from suite.sweep.interim_looks import with_looks
-from suite.sweep.storage import Ledger
+from suite.sweep.storage import StudyStorage
 
 
 def study_status(plan: Plan) -> dict[str, Any]:
@@ -20,17 +20,17 @@ def study_status(plan: Plan) -> dict[str, Any]:
 
     Trials that the plan no longer asks for (a removed cell, fewer seeds) are not counted.
     """
-    ledger = Ledger(plan.study)
-    ledger.check()
+    ledger = StudyStorage(plan.study)
+    ledger.check_study()
     plan = with_looks(plan)
     counts: dict[Cell, Counter[str]] = {planned.cell: Counter() for planned in plan.cells}
-    for trial, status in ledger.states():
-        wanted = plan.seeds_of(trial.cell) if trial.stage == "confirm" else plan.study.search.trials
+    for trial, status in ledger.iterate_states():
+        wanted = plan.count_seeds(trial.cell) if trial.stage == "confirm" else plan.study.search.trials
         if trial.cell in counts and trial.seed < wanted:
             counts[trial.cell][f"{trial.stage} {status}"] += 1
     cells = []
     for planned in plan.cells:
-        asked = 0 if planned.refused else plan.study.search.trials + plan.seeds_of(planned.cell)
+        asked = 0 if planned.refused else plan.study.search.trials + plan.count_seeds(planned.cell)
         found = counts[planned.cell]
         cells.append(
             {
@@ -57,15 +57,15 @@ def find_trial(storage: Path, key: str) -> Path:
     """The folder of the trial whose key starts with `key`.
 
     Raises:
-        Refused: no trial's key, or several trials' keys, start so.
+        UserError: no trial's key, or several trials' keys, start so.
     """
     if not re.fullmatch("[0-9a-f]{1,16}", key):
-        raise Refused(f"{key!r} is no trial's key, which is up to 16 of the digits 0-9 and a-f")
+        raise UserError(f"{key!r} is no trial's key, which is up to 16 of the digits 0-9 and a-f")
     patterns = (f"*/trials/{key}*/trial.json", f"trials/{key}*/trial.json")
     found = sorted({path.parent for pattern in patterns for path in storage.glob(pattern)})
     if not found:
-        raise Refused(f"no trial {key!r} under {storage}: the MLflow UI and collected trials.parquet list keys")
+        raise UserError(f"no trial {key!r} under {storage}: the MLflow UI and collected trials.parquet list keys")
     if len(found) > 1:
         names = ", ".join(str(folder.relative_to(storage)) for folder in found[:5])
-        raise Refused(f"{key!r} fits {len(found)} trials ({names}): give more digits, or --storage")
+        raise UserError(f"{key!r} fits {len(found)} trials ({names}): give more digits, or --storage")
     return found[0]

@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 
 from suite import __version__
 from suite.core import registry
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.records import SCHEMA, SCHEMA_TAG, STUDY_TAG, VERSION_TAG, NoRecordError, check_experiment_schema
 from suite.core.redaction import redact_text, redact_uri
-from suite.core.specs import BASELINE, Cell, parts
+from suite.core.specs import BASELINE, Cell, split_variant
 from suite.study.config import Study
 from suite.study.plan import Plan
 
@@ -41,7 +41,7 @@ def tracking_uri(study: Study) -> str:
 def check_store(uri: str) -> None:
     """
     Raises:
-        Refused: no store can be used there; nothing has been written.
+        UserError: no store can be used there; nothing has been written.
     """
     scheme = uri.partition(":")[0].partition("+")[0]
     if uri.startswith(("http://", "https://")):
@@ -51,7 +51,7 @@ def check_store(uri: str) -> None:
     elif scheme in {"postgresql", "mysql", "mssql"}:
         _check_database(uri)
     else:
-        raise Refused(
+        raise UserError(
             f"tracking: {redact_uri(uri)!r} is no MLflow store: use sqlite:///PATH, postgresql://..., or the "
             "http:// of a server (MLflow's file store is gone)"
         )
@@ -60,14 +60,14 @@ def check_store(uri: str) -> None:
 def check_experiment(study: Study, uri: str) -> None:
     """
     Raises:
-        Refused: the experiment of the study's name belongs to another study, a later version of Graftbench has written
-            to it, or it is deleted; nothing written.
+        UserError: the experiment of the study's name belongs to another study, a later version of Graftbench has
+            written to it, or it is deleted; nothing written.
     """
     if uri.startswith("sqlite:") and not sqlite_path(uri).is_file():
         return
-    experiment = _client(uri).get_experiment_by_name(study.study)
+    experiment = _make_client(uri).get_experiment_by_name(study.study)
     if experiment is not None:
-        _refuse_other(experiment, json.dumps(study.identity(), sort_keys=True))
+        _refuse_other(experiment, json.dumps(study.describe_identity(), sort_keys=True))
 
 
 def sqlite_path(uri: str) -> Path:
@@ -81,7 +81,7 @@ def _check_server(uri: str) -> None:
                 raise OSError("what answers is no MLflow server")
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = redact_text(str(getattr(error, "reason", error)))
-        raise Refused(
+        raise UserError(
             f"tracking: no MLflow server answers at {redact_uri(uri)} ({reason}); start it, or leave `tracking` "
             f"out to use {DEFAULT_URI}"
         ) from error
@@ -89,21 +89,21 @@ def _check_server(uri: str) -> None:
 
 def _check_sqlite(path: Path) -> None:
     if path.is_dir():
-        raise Refused(f"tracking: {path} is a folder; name a file in it, like sqlite:///{path}/mlflow.db")
+        raise UserError(f"tracking: {path} is a folder; name a file in it, like sqlite:///{path}/mlflow.db")
     if path.is_file():
         try:
             with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
                 tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         except sqlite3.DatabaseError as error:
-            raise Refused(f"tracking: {path} is not an SQLite database ({error}); name another file") from error
+            raise UserError(f"tracking: {path} is not an SQLite database ({error}); name another file") from error
         if tables and "experiments" not in tables:
-            raise Refused(f"tracking: {path} is a database of something else than MLflow; name another file")
+            raise UserError(f"tracking: {path} is a database of something else than MLflow; name another file")
         if not os.access(path, os.W_OK):
-            raise Refused(f"tracking: {path} can't be written; change its permissions, or name another")
+            raise UserError(f"tracking: {path} can't be written; change its permissions, or name another")
         return
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise Refused(f"tracking: can't create {path}: {parent} is not a writable folder")
+        raise UserError(f"tracking: can't create {path}: {parent} is not a writable folder")
 
 
 def _check_database(uri: str) -> None:
@@ -114,17 +114,17 @@ def _check_database(uri: str) -> None:
         with sqlalchemy.create_engine(url).connect():
             pass
     except sqlalchemy.exc.ArgumentError as error:  # not shown: it may hold a password
-        raise Refused("tracking: not the address of a database; write postgresql://USER@HOST/NAME") from error
+        raise UserError("tracking: not the address of a database; write postgresql://USER@HOST/NAME") from error
     except ImportError as error:
-        raise Refused(f"tracking: the driver of {url.drivername} is not installed ({error}); install it") from error
+        raise UserError(f"tracking: the driver of {url.drivername} is not installed ({error}); install it") from error
     except sqlalchemy.exc.SQLAlchemyError as error:
         reason = redact_text(str(error).splitlines()[0])
-        raise Refused(
+        raise UserError(
             f"tracking: no database answers at {redact_uri(uri)} ({reason}); start it, or name another"
         ) from error
 
 
-def _client(uri: str) -> MlflowClient:
+def _make_client(uri: str) -> MlflowClient:
     from mlflow import MlflowClient  # seconds to import; needed from here on only
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # no word on the tables it creates
@@ -137,16 +137,16 @@ def open_experiment(plan: Plan, uri: str) -> tuple[MlflowClient, str]:
     """The client and the id of the study's experiment, created where it is missing.
 
     Raises:
-        Refused: the experiment's name belongs to another study, a later version has written to it, or it is deleted.
+        UserError: the experiment's name belongs to another study, a later version has written to it, or it is deleted.
     """
     location = None
     if urlsplit(uri).scheme == "sqlite":
         folder = sqlite_path(uri).absolute().parent
         folder.mkdir(parents=True, exist_ok=True)
         location = (folder / "_artifacts" / plan.study.study).as_uri()
-    client = _client(uri)
+    client = _make_client(uri)
     experiment = client.get_experiment_by_name(plan.study.study)
-    identity = json.dumps(plan.study.identity(), sort_keys=True)
+    identity = json.dumps(plan.study.describe_identity(), sort_keys=True)
     if experiment is None:
         experiment_id = client.create_experiment(plan.study.study, artifact_location=location)
     else:
@@ -168,7 +168,7 @@ def _study_tags(plan: Plan, known: Mapping[str, str]) -> dict[str, str]:
 
     Tags that a longer text of an earlier run has left over are emptied.
     """
-    text = json.dumps(describe(plan))
+    text = json.dumps(describe_study(plan))
     parts = [text[start : start + _MAX_TAG] for start in range(0, len(text), _MAX_TAG)]
     tags = {name: "" for name in known if name.startswith(f"{STUDY_TAG}.")}
     return tags | {f"{STUDY_TAG}.{number}" if number else STUDY_TAG: part for number, part in enumerate(parts)}
@@ -177,19 +177,19 @@ def _study_tags(plan: Plan, known: Mapping[str, str]) -> dict[str, str]:
 def _refuse_other(experiment: Any, identity: str) -> None:
     name = experiment.name
     if experiment.lifecycle_stage == "deleted":
-        raise Refused(f"tracking: the experiment {name!r} is deleted; restore it in MLflow or rename the study")
+        raise UserError(f"tracking: the experiment {name!r} is deleted; restore it in MLflow or rename the study")
     try:
         check_experiment_schema(experiment.tags)
     except NoRecordError as error:
-        raise Refused(f"tracking: the experiment {name!r}: {error}") from error
+        raise UserError(f"tracking: the experiment {name!r}: {error}") from error
     if experiment.tags.get(IDENTITY_TAG, identity) != identity:
-        raise Refused(
+        raise UserError(
             f"tracking: the experiment {name!r} holds a study with another recipe, search, split or statistics; "
             "give this study a new name"
         )
 
 
-def describe(plan: Plan) -> dict[str, Any]:
+def describe_study(plan: Plan) -> dict[str, Any]:
     """What analysis needs to know of a study beyond its trials; errors and margins as fractions."""
     study = plan.study
     return {
@@ -208,7 +208,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "asha": study.search.asha.model_dump() if study.search.asha else None,
         "profile": study.profile or None,
         "stands_for": study.stands_for,
-        "about": _about(plan),
+        "about": _describe_variants(plan),
         "cells": [
             {
                 "dataset": planned.cell.dataset.label,
@@ -216,25 +216,25 @@ def describe(plan: Plan) -> dict[str, Any]:
                 "variant": planned.cell.variant.name,
                 "settings": planned.cell.variant.label[len(planned.cell.variant.name) :].strip("()"),
                 "refused": planned.refused,
-                **_seeds(plan, planned.cell),
+                **_describe_seeds(plan, planned.cell),
             }
             for planned in plan.cells
         ],
     }
 
 
-def _about(plan: Plan) -> dict[str, str]:
+def _describe_variants(plan: Plan) -> dict[str, str]:
     """What each extension is, for readers who never heard of it: its file's first sentence, without the sources."""
     found = {}
-    for name in dict.fromkeys(part for planned in plan.cells for part in parts(planned.cell.variant.name)):
-        sentence = (registry.load("variant", name).__doc__ or "").partition("\n\n")[0]
+    for name in dict.fromkeys(part for planned in plan.cells for part in split_variant(planned.cell.variant.name)):
+        sentence = (registry.load_component("variant", name).__doc__ or "").partition("\n\n")[0]
         found[name] = re.sub(r" ?\([^()]*\)", "", " ".join(sentence.split()))
     return {name: sentence for name, sentence in found.items() if sentence and name != BASELINE}
 
 
-def _seeds(plan: Plan, cell: Cell) -> dict[str, int]:
+def _describe_seeds(plan: Plan, cell: Cell) -> dict[str, int]:
     """A cell's own number of seeds, where a topup made it differ from the study's."""
-    own = plan.seeds_of(cell)
+    own = plan.count_seeds(cell)
     return {"seeds": own} if own != plan.study.seeds else {}
 
 
@@ -242,7 +242,7 @@ def forget_experiment(uri: str, name: str, retired_name: str) -> str | None:
     """Delete an experiment and free its name; the name it has now, or None when there was none."""
     if urlsplit(uri).scheme == "sqlite" and not sqlite_path(uri).is_file():
         return None
-    client = _client(uri)
+    client = _make_client(uri)
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         return None

@@ -12,22 +12,22 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.redaction import redact_uri
 
 
-def serve(uri: str, port: int, console: Console) -> None:
+def serve_ui(uri: str, port: int, console: Console) -> None:
     """Run the UI until Ctrl-C; a store that is a server already has its own.
 
     Raises:
-        Refused: the port is taken.
+        UserError: the port is taken.
     """
     if urlsplit(uri).scheme in {"http", "https"}:
         console.print(f"the study's store is a server with its own UI: {redact_uri(uri)}")
         return
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise Refused(f"port {port} is taken: name another with --port")
+            raise UserError(f"port {port} is taken: name another with --port")
     console.print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it); store: {redact_uri(uri)}", soft_wrap=True)
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
     # In the environment, since a process list shows arguments, passwords included.

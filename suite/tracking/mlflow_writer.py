@@ -21,7 +21,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from suite.core import recipes, records
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.records import COLUMNS, TEST_CURVE, Epoch, NoRecordError, Record
 from suite.core.redaction import redact_text
 from suite.core.specs import Cell, Trial, settings_label
@@ -73,35 +73,35 @@ class MlflowWriter:
         self._written = time.monotonic()
         self.trouble: str | None = None
         self._find_runs()
-        self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
+        self._thread = threading.Thread(target=self._work_through_jobs, name="mlflow-writer", daemon=True)
         self._thread.start()
 
     # -- audience
 
-    def started(self, trial: Trial) -> None:
-        self._jobs.put(lambda: self._start(trial))
+    def on_start(self, trial: Trial) -> None:
+        self._jobs.put(lambda: self._start_run(trial))
 
-    def epoch(self, trial: Trial, epoch: Epoch) -> None:
+    def on_epoch(self, trial: Trial, epoch: Epoch) -> None:
         self._jobs.put(lambda: self._pending.setdefault(trial.key, (trial, []))[1].append(epoch))
 
-    def finished(self, record: Record) -> None:
-        self._jobs.put(lambda: self._finish(record))
+    def on_finish(self, record: Record) -> None:
+        self._jobs.put(lambda: self._finish_run(record))
 
     def catch_up(self, known: Mapping[str, Record]) -> None:
         """Write the records of an earlier run that MLflow does not have yet."""
         for key, record in known.items():
-            if not self._stands(record, self._runs.get(key)):
-                self.finished(record)
+            if not self._is_written(record, self._runs.get(key)):
+                self.on_finish(record)
 
-    def finished_elsewhere(self, known: Mapping[str, Record]) -> list[Record]:
+    def read_finished_elsewhere(self, known: Mapping[str, Record]) -> list[Record]:
         """Finished records that MLflow has and the ledger does not (another machine's, or a lost folder).
 
         Raises:
-            Refused: one of them can't be read by this version, so that its trial would be trained again.
+            UserError: one of them can't be read by this version, so that its trial would be trained again.
         """
         finished = {key for key, record in known.items() if record.status in records.FINISHED}
         missing = [run for key, run in self._runs.items() if run.status in records.FINISHED and key not in finished]
-        return [record for run in missing if (record := self._download(run)) is not None]
+        return [record for run in missing if (record := self._download_record(run)) is not None]
 
     def close(self) -> None:
         """Write what is left, end the cells' runs, stop the thread."""
@@ -111,20 +111,20 @@ class MlflowWriter:
 
     # -- the thread
 
-    def _work(self) -> None:
+    def _work_through_jobs(self) -> None:
         while True:
             try:
                 job = self._jobs.get(timeout=_FLUSH_SECONDS)
             except queue.Empty:
-                self._attempt(self._flush)
+                self._attempt_job(self._flush_epochs)
                 continue
             if job is None:
                 return
-            self._attempt(job)
+            self._attempt_job(job)
             if time.monotonic() - self._written > _FLUSH_SECONDS:
-                self._attempt(self._flush)
+                self._attempt_job(self._flush_epochs)
 
-    def _attempt(self, job: Callable[[], None]) -> None:
+    def _attempt_job(self, job: Callable[[], None]) -> None:
         if self.trouble:
             return
         for attempt, pause in enumerate((*_RETRY_SECONDS, None)):
@@ -160,11 +160,11 @@ class MlflowWriter:
             if not token:
                 return
 
-    def _download(self, run: _Run) -> Record | None:
+    def _download_record(self, run: _Run) -> Record | None:
         try:
-            return records.read(Path(self._client.download_artifacts(run.run_id, "record.json")))
+            return records.read_record(Path(self._client.download_artifacts(run.run_id, "record.json")))
         except NoRecordError as error:
-            raise Refused(
+            raise UserError(
                 f"tracking: MLflow's run {run.run_id} is of a finished trial whose record can't be read ({error}); it "
                 "is not trained again before that run is deleted"
             ) from error
@@ -174,35 +174,35 @@ class MlflowWriter:
 
     # -- jobs
 
-    def _start(self, trial: Trial) -> None:
+    def _start_run(self, trial: Trial) -> None:
         run = self._runs.get(trial.key)
         if run is None:
-            self._runs[trial.key] = self._create(trial)
+            self._runs[trial.key] = self._create_run(trial)
         elif run.ended or run.status is not None:  # failed before, running again
-            self._reopen(run)
+            self._reopen_run(run)
 
-    def _reopen(self, run: _Run) -> None:
+    def _reopen_run(self, run: _Run) -> None:
         if run.status is not None:
             self._client.delete_tag(run.run_id, "status")
             run.status = None
         self._client.update_run(run.run_id, status="RUNNING")
         run.ended = False
 
-    def _create(self, trial: Trial) -> _Run:
-        identity = {name: str(value) for name, value in records.identity(trial).items() if name in COLUMNS}
+    def _create_run(self, trial: Trial) -> _Run:
+        identity = {name: str(value) for name, value in records.describe_trial(trial).items() if name in COLUMNS}
         text = {name: value for name, value in identity.items() if COLUMNS[name] is str}
         tags = {
             **text,
             "kind": "trial",
             "seed": str(trial.seed),
-            "mlflow.parentRunId": self._parent(trial.cell),
+            "mlflow.parentRunId": self._find_parent_run(trial.cell),
             "mlflow.source.name": "graftbench",
         }
-        name = f"{trial.stage} {trial.seed}: {_title(trial.cell)}"[:_MAX_NAME]
+        name = f"{trial.stage} {trial.seed}: {_format_title(trial.cell)}"[:_MAX_NAME]
         info = self._client.create_run(self._experiment, tags=tags, run_name=name).info
         return _Run(info.run_id, info.start_time, steps=set())
 
-    def _parent(self, cell: Cell) -> str:
+    def _find_parent_run(self, cell: Cell) -> str:
         tags = {
             "kind": "cell",
             "dataset": cell.dataset.label,
@@ -212,17 +212,17 @@ class MlflowWriter:
         }
         name = _cell_name(tags)
         if name not in self._cells:
-            run = self._client.create_run(self._experiment, tags=tags, run_name=_title(cell)[:_MAX_NAME])
+            run = self._client.create_run(self._experiment, tags=tags, run_name=_format_title(cell)[:_MAX_NAME])
             self._cells[name] = run.info.run_id
         return self._cells[name]
 
-    def _flush(self) -> None:
+    def _flush_epochs(self) -> None:
         for key, (trial, epochs) in list(self._pending.items()):
-            self._write(self._runs[key], trial, epochs)
+            self._write_run(self._runs[key], trial, epochs)
             del self._pending[key]
         self._written = time.monotonic()
 
-    def _write(
+    def _write_run(
         self,
         run: _Run,
         trial: Trial,
@@ -235,8 +235,8 @@ class MlflowWriter:
             history = self._client.get_metric_history(run.run_id, "epoch/train_seconds")
             run.steps = {int(metric.step) for metric in history}
         fresh = [epoch for epoch in epochs if epoch.epoch not in run.steps]
-        *first, last = _batches([*map(_metrics, fresh), final])
-        params = [] if run.has_params else [Param(name, str(value)) for name, value in _params(trial).items()]
+        *first, last = _make_batches([*map(_make_metrics, fresh), final])
+        params = [] if run.has_params else [Param(name, str(value)) for name, value in _make_params(trial).items()]
         for batch in first:
             self._client.log_batch(run.run_id, batch, params=params)
             params = []
@@ -244,57 +244,57 @@ class MlflowWriter:
         run.has_params = True
         run.steps.update(epoch.epoch for epoch in fresh)
 
-    def _stands(self, record: Record, run: _Run | None) -> bool:
+    def _is_written(self, record: Record, run: _Run | None) -> bool:
         """Whether MLflow needs nothing more: it has this record, or a finished one where this one is not."""
         if run is None or not run.ended:
             return False
         return run.status == record.status or (run.status in records.FINISHED and record.status not in records.FINISHED)
 
-    def _finish(self, record: Record) -> None:
+    def _finish_run(self, record: Record) -> None:
         trial = Trial.from_dict(record.trial)
-        if self._stands(record, self._runs.get(trial.key)):
+        if self._is_written(record, self._runs.get(trial.key)):
             return
         if record.trial_key not in self._runs or self._runs[trial.key].ended:
-            self._start(trial)
+            self._start_run(trial)
         run = self._runs[record.trial_key]
         self._pending.pop(record.trial_key, None)  # the record's history has them
         predictions = self._folder / record.trial_key / "predictions.parquet"
         if predictions.is_file():
             self._client.log_artifact(run.run_id, str(predictions))
         self._client.log_text(run.run_id, records.to_json(record), "record.json")
-        row = record.row()
+        row = record.to_row()
         numbers = {name: row[name] for name, kind in COLUMNS.items() if kind is not str and row[name] is not None}
         final = [Metric(name, float(value), run.stamp, 0) for name, value in numbers.items()]
         final += [metric for epoch in record.history for metric in _curve_metrics(epoch, run.stamp)]
         tags = [RunTag(name, str(row[name])[:_MAX_TAG]) for name, kind in COLUMNS.items() if kind is str]
-        self._write(run, trial, record.history, final, tags)
+        self._write_run(run, trial, record.history, final, tags)
         end = int(time.time() * 1000)
         status = "FAILED" if record.status == "failed" else "FINISHED"
         self._client.set_terminated(run.run_id, status, end_time=end)
         run.stamp, run.status, run.ended = end, record.status, True
 
     def _end_cells(self) -> None:
-        self._flush()
+        self._flush_epochs()
         for run_id in self._cells.values():
             self._client.set_terminated(run_id, "FINISHED")
 
 
-def _metrics(epoch: Epoch) -> list[Metric]:
+def _make_metrics(epoch: Epoch) -> list[Metric]:
     stamp = int(time.time() * 1000)
     return [
         Metric(f"epoch/{name}", value, stamp, epoch.epoch)
-        for name, value in epoch.values().items()
+        for name, value in epoch.list_values().items()
         if not name.startswith(TEST_CURVE)
     ]
 
 
 def _curve_metrics(epoch: Epoch, stamp: int) -> list[Metric]:
     """The epoch's test figures, which are known when the trial has ended."""
-    known = epoch.values().items()
+    known = epoch.list_values().items()
     return [Metric(f"epoch/{name}", value, stamp, epoch.epoch) for name, value in known if name.startswith(TEST_CURVE)]
 
 
-def _batches(groups: Iterable[Sequence[Metric]]) -> list[list[Metric]]:
+def _make_batches(groups: Iterable[Sequence[Metric]]) -> list[list[Metric]]:
     """The groups in as few calls as MLflow allows, none torn apart; at least one, which may be empty."""
     batches: list[list[Metric]] = [[]]
     for group in groups:
@@ -304,7 +304,7 @@ def _batches(groups: Iterable[Sequence[Metric]]) -> list[list[Metric]]:
     return batches
 
 
-def _title(cell: Cell) -> str:
+def _format_title(cell: Cell) -> str:
     """A run's name: what differs most goes first, since the UI cuts names."""
     return f"{cell.variant.label} on {cell.backbone.label}, {cell.dataset.label}"
 
@@ -313,11 +313,11 @@ def _cell_name(tags: Mapping[str, str]) -> str:
     return " / ".join(tags.get(part, "") for part in ("dataset", "backbone", "variant", "settings"))
 
 
-def _params(trial: Trial) -> dict[str, Any]:
+def _make_params(trial: Trial) -> dict[str, Any]:
     """What a person filters by in the MLflow UI: the resolved recipe and every setting that is not a default."""
     try:
-        recipe = dataclasses.asdict(recipes.resolve(trial.recipe, trial.hyperparameters))
-    except Refused:  # the trial failed for that very reason; its run says so
+        recipe = dataclasses.asdict(recipes.resolve_recipe(trial.recipe, trial.hyperparameters))
+    except UserError:  # the trial failed for that very reason; its run says so
         recipe = {}
     params = {f"recipe.{name}": value for name, value in recipe.items()}
     for role in ("dataset", "backbone", "variant"):

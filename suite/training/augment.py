@@ -1,7 +1,7 @@
 """Augmentation of whole batches: what is random is drawn once per epoch, on the CPU, from one stream per operation.
 
-`Augmentation.draws` decides, `Augmentation.images` crops and flips uint8 images, `Augmentation.inputs` blanks and mixes
-normalised inputs. Work on a batch makes no GPU wait.
+`Augmentation.make_draws` decides, `Augmentation.augment_images` crops and flips uint8 images,
+`Augmentation.augment_inputs` blanks and mixes normalised inputs. Work on a batch makes no GPU wait.
 """
 
 from __future__ import annotations
@@ -88,20 +88,22 @@ class Augmentation:
         """Height and width that the network sees, of images of height and width `size`."""
         return (self.random_resized_crop,) * 2 if self.random_resized_crop else size
 
-    def draws(
+    def make_draws(
         self, streams: Streams, epoch: int, *, count: int, batch: int, size: tuple[int, int], device: torch.device
     ) -> list[Draws]:
         """Draws of one epoch's batches: `count` images of height and width `size`, `batch` at a time, last one smaller.
 
         Each operation has its own stream, so turning one on moves no other.
         """
-        stream = partial(_generator, streams, epoch)
+        stream = partial(_make_generator, streams, epoch)
         resized = self.augment and self.random_resized_crop
         columns = {
             "flips": (torch.rand(count, generator=stream("augmentation")) < 0.5) if self.flip else None,
-            "offsets": _places(count, (2 * self.pad + 1,) * 2, stream("augmentation/crop")) if self.pad else None,
+            "offsets": _draw_places(count, (2 * self.pad + 1,) * 2, stream("augmentation/crop")) if self.pad else None,
             "boxes": crop_boxes(count, size, stream("augmentation/resized_crop")) if resized else None,
-            "centres": _places(count, self.output_size(size), stream("augmentation/cutout")) if self.cutout else None,
+            "centres": _draw_places(count, self.output_size(size), stream("augmentation/cutout"))
+            if self.cutout
+            else None,
         }
         batches = math.ceil(count / batch)
         split = {name: torch.split(drawn.to(device), batch) for name, drawn in columns.items() if drawn is not None}
@@ -114,24 +116,24 @@ class Augmentation:
             for number in range(batches)
         ]
 
-    def images(self, images: Tensor, draws: Draws) -> Tensor:
+    def augment_images(self, images: Tensor, draws: Draws) -> Tensor:
         """uint8 images (n, channels, height, width), cropped, then flipped."""
         if draws.offsets is not None:
-            images = padded_crops(images, draws.offsets, self.pad)
+            images = crop_padded(images, draws.offsets, self.pad)
         if draws.boxes is not None:
-            images = resized_crops(images, draws.boxes, self.random_resized_crop)
+            images = crop_resized(images, draws.boxes, self.random_resized_crop)
         elif self.random_resized_crop:  # no draws: not to be augmented
             images = centre_crop(images, self.random_resized_crop)
-        return images if draws.flips is None else mirrored(images, draws.flips)
+        return images if draws.flips is None else mirror_images(images, draws.flips)
 
-    def inputs(self, inputs: Tensor, draws: Draws) -> Tensor:
+    def augment_inputs(self, inputs: Tensor, draws: Draws) -> Tensor:
         """Normalised inputs (n, channels, height, width) of a whole batch, blanked (in place), then mixed."""
         if draws.centres is not None:
-            inputs = blanked(inputs, draws.centres, self.cutout)
-        return inputs if draws.share is None else mixed(inputs, draws.share)
+            inputs = blank_squares(inputs, draws.centres, self.cutout)
+        return inputs if draws.share is None else mix_values(inputs, draws.share)
 
 
-def mirrored(images: Tensor, chosen: Tensor) -> Tensor:
+def mirror_images(images: Tensor, chosen: Tensor) -> Tensor:
     """uint8 images (n, channels, height, width) with those where `chosen` (n,) is true flipped left to right."""
     # selects by bits, image ^ ((flipped ^ image) & mask): on a CPU 5 to 10 times as fast as torch.where, which
     # goes through uint8 one by one
@@ -139,7 +141,7 @@ def mirrored(images: Tensor, chosen: Tensor) -> Tensor:
     return images.flip(-1).bitwise_xor_(images).bitwise_and_(mask).bitwise_xor_(images)
 
 
-def padded_crops(images: Tensor, offsets: Tensor, pad: int) -> Tensor:
+def crop_padded(images: Tensor, offsets: Tensor, pad: int) -> Tensor:
     """Crops of the images' own size at `offsets` (n, 2) of the images padded by `pad` zeros on every side."""
     count, channels, height, width = images.shape
     rows, columns = height + 2 * pad, width + 2 * pad
@@ -179,28 +181,28 @@ def _central_box(rows: int, columns: int) -> tuple[int, int, int, int]:
     return (rows - height) // 2, (columns - width) // 2, height, width
 
 
-def resized_crops(images: Tensor, boxes: Tensor, side: int) -> Tensor:
+def crop_resized(images: Tensor, boxes: Tensor, side: int) -> Tensor:
     """The `boxes` (n, 4) of uint8 images, resized to (n, channels, side, side) by antialiased bilinear interpolation.
 
     Within one grey level of torchvision v2.functional.resized_crop, which itself differs that much between devices.
     """
-    chunk = _cached_images(images)
+    chunk = _count_cached_images(images)
     parts = zip(torch.split(images, chunk), torch.split(boxes, chunk), strict=True)
-    return torch.cat([_resized(some, where, side) for some, where in parts])
+    return torch.cat([_resize_crops(some, where, side) for some, where in parts])
 
 
-def _resized(images: Tensor, boxes: Tensor, side: int) -> Tensor:
+def _resize_crops(images: Tensor, boxes: Tensor, side: int) -> Tensor:
     count, channels, height, width = images.shape
     top, left, rows, columns = boxes.unbind(1)
     # height before channels: then either axis is one matrix product per image, and the type casts do the transposing
     floats = images.transpose(1, 2).to(torch.float32, memory_format=torch.contiguous_format)
-    floats = _triangles(top, rows, height, side) @ floats.view(count, height, channels * width)
-    floats = floats.view(count, side * channels, width) @ _triangles(left, columns, width, side).mT
+    floats = _triangle_weights(top, rows, height, side) @ floats.view(count, height, channels * width)
+    floats = floats.view(count, side * channels, width) @ _triangle_weights(left, columns, width, side).mT
     resized = floats.round_().view(count, side, channels, side).transpose(1, 2)
     return resized.to(torch.uint8, memory_format=torch.contiguous_format)
 
 
-def _triangles(start: Tensor, length: Tensor, size: int, side: int) -> Tensor:
+def _triangle_weights(start: Tensor, length: Tensor, size: int, side: int) -> Tensor:
     """Weights (n, side, size) that resize pixels `start` to `start + length` of a line of `size` to `side` pixels.
 
     torch's upsample_bilinear2d_aa: triangles of half-width max(1, length / side) pixels, cut off at the box.
@@ -227,7 +229,7 @@ def centre_crop(images: Tensor, side: int) -> Tensor:
     return images[..., top : top + side, left : left + side]
 
 
-def blanked(inputs: Tensor, centres: Tensor, side: int) -> Tensor:
+def blank_squares(inputs: Tensor, centres: Tensor, side: int) -> Tensor:
     """Normalised inputs with a square of `side` pixels around `centres` (n, 2) set to 0, the mean; in place."""
     height, width = inputs.shape[-2:]
     top, left = (centres - side // 2).view(-1, 2, 1, 1, 1).unbind(1)
@@ -237,12 +239,12 @@ def blanked(inputs: Tensor, centres: Tensor, side: int) -> Tensor:
     return inputs.mul_(outside)  # three times as fast on a CPU as masked_fill_
 
 
-def mixed(values: Tensor, share: float) -> Tensor:
+def mix_values(values: Tensor, share: float) -> Tensor:
     """`share` of each of a batch's values (n, ...) plus the rest of the one before it, as torchvision v2.MixUp."""
     return values.roll(1, 0).mul_(1 - share).add_(values, alpha=share)
 
 
-def normalised(images: Tensor, mean: Tensor, std: Tensor, memory_format: torch.memory_format) -> Tensor:
+def normalise_images(images: Tensor, mean: Tensor, std: Tensor, memory_format: torch.memory_format) -> Tensor:
     """uint8 images -> float32 (image / 255 - mean) / std, as torchvision's ToTensor and Normalize.
 
     `mean` and `std` are (channels, 1, 1). Where a CPU has to change the layout, it does so last, and for a few images
@@ -252,23 +254,23 @@ def normalised(images: Tensor, mean: Tensor, std: Tensor, memory_format: torch.m
         floats = images.contiguous(memory_format=memory_format).to(torch.float32)
         return floats.div_(255).sub_(mean).div_(std)
     floats = torch.empty_like(images, dtype=torch.float32, memory_format=memory_format)
-    chunk = _cached_images(images)
+    chunk = _count_cached_images(images)
     for some, place in zip(torch.split(images, chunk), torch.split(floats, chunk), strict=True):
         place.copy_(some.to(torch.float32).div_(255).sub_(mean).div_(std))
     return floats
 
 
-def _cached_images(images: Tensor) -> int:
+def _count_cached_images(images: Tensor) -> int:
     """How many images, as float32, a step works on at a time: on a CPU what its threads' caches hold, else all."""
     if images.device.type != "cpu":
         return len(images)
     return max(1, torch.get_num_threads() * _CACHE // (4 * images[0].numel()))
 
 
-def _places(count: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+def _draw_places(count: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
     """Places (count, 2), uniform over `size` rows and columns."""
     return torch.stack([torch.randint(0, length, (count,), generator=generator) for length in size], 1)
 
 
-def _generator(streams: Streams, epoch: int, stream: str) -> torch.Generator:
+def _make_generator(streams: Streams, epoch: int, stream: str) -> torch.Generator:
     return torch.Generator().manual_seed(streams.seed_of(stream, epoch))

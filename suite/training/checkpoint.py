@@ -18,14 +18,14 @@ from suite.core.records import Epoch
 _BROKEN = (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, pickle.UnpicklingError)
 
 
-def save(state: dict[str, Any], path: Path) -> None:
+def save_state(state: dict[str, Any], path: Path) -> None:
     """Tensors, numbers, text, lists and dicts only, so that `load` needs no trust in the file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     torch.save(state, temporary)
     temporary.replace(path)
 
 
-def load(path: Path, key: str, device: torch.device) -> dict[str, Any]:
+def load_state(path: Path, key: str, device: torch.device) -> dict[str, Any]:
     """The state saved for the trial `key`; empty when the file is missing, torn or another trial's."""
     try:
         state = torch.load(path, map_location=device, weights_only=True)
@@ -51,7 +51,7 @@ class Checkpoints:
         self._keeps_all = keeps_all
         self._in_memory: dict[str, dict[str, Any]] = {}
 
-    def save(
+    def save_epoch(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, history: Sequence[Epoch], *, is_best: bool
     ) -> None:
         """After an epoch. last.pt goes last: a kill before it repeats the epoch, bit for bit."""
@@ -63,27 +63,27 @@ class Checkpoints:
             if self._directory is None:
                 self._in_memory[name] = {"model": {key: value.clone() for key, value in weights.items()}}
             else:
-                save({**state, "epoch": len(history)}, self._directory / name)
+                save_state({**state, "epoch": len(history)}, self._directory / name)
         if self._directory is None:
             return
         epochs = [asdict(epoch) for epoch in history]
-        save({**state, "optimizer": optimizer.state_dict(), "history": epochs}, self._directory / "last.pt")
+        save_state({**state, "optimizer": optimizer.state_dict(), "history": epochs}, self._directory / "last.pt")
 
-    def restore(
+    def restore_training(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, best: Callable[[Sequence[Epoch]], Epoch]
     ) -> tuple[Epoch, ...]:
         """Model and optimiser as after the last whole epoch, and the history until then.
 
         Empty, and nothing changed, when a piece is missing or torn: the trial then starts anew.
         """
-        state = self._load("last.pt")
+        state = self._load_file("last.pt")
         if not state:
             return ()
         history = tuple(Epoch(**epoch) for epoch in state["history"])
         # Killed between the two files, best.pt may be one epoch ahead; the repeated epoch writes it again.
-        if self._keeps_best and self._load("best.pt").get("epoch") not in {best(history).epoch, len(history) + 1}:
+        if self._keeps_best and self._load_file("best.pt").get("epoch") not in {best(history).epoch, len(history) + 1}:
             return ()
-        if self._keeps_all and not all(self._has(_epoch_file(epoch.epoch)) for epoch in history):
+        if self._keeps_all and not all(self._has_file(_epoch_file(epoch.epoch)) for epoch in history):
             return ()
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
@@ -91,15 +91,15 @@ class Checkpoints:
 
     def best_weights(self) -> dict[str, Any]:
         """The best epoch's state_dict; call with `keeps_best` and after an epoch."""
-        weights: dict[str, Any] = self._load("best.pt")["model"]
+        weights: dict[str, Any] = self._load_file("best.pt")["model"]
         return weights
 
     def epoch_weights(self, epoch: int) -> dict[str, Any]:
         """An epoch's state_dict; call with `keeps_all`, for an epoch that was trained."""
-        weights: dict[str, Any] = self._load(_epoch_file(epoch))["model"]
+        weights: dict[str, Any] = self._load_file(_epoch_file(epoch))["model"]
         return weights
 
-    def clean(self, keep: Literal["best", "none"]) -> None:
+    def remove_weights(self, keep: Literal["best", "none"]) -> None:
         """What a finished trial needs no more goes."""
         if self._directory is None:
             return
@@ -107,13 +107,13 @@ class Checkpoints:
         for path in (*(self._directory / name for name in gone), *self._directory.glob("epoch-*.pt")):
             path.unlink(missing_ok=True)
 
-    def _has(self, name: str) -> bool:
+    def _has_file(self, name: str) -> bool:
         return self._directory is not None and (self._directory / name).is_file()
 
-    def _load(self, name: str) -> dict[str, Any]:
+    def _load_file(self, name: str) -> dict[str, Any]:
         if self._directory is None:
             return self._in_memory.get(name, {})
-        return load(self._directory / name, self._key, self._device)
+        return load_state(self._directory / name, self._key, self._device)
 
 
 def _epoch_file(epoch: int) -> str:

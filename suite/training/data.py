@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from suite.core.specs import Streams
-from suite.training.augment import Augmentation, centre_crop, normalised
+from suite.training.augment import Augmentation, centre_crop, normalise_images
 from suite.training.feeds import Feed, Resident
 
 
@@ -53,9 +53,9 @@ class Scaling:
         values = (torch.tensor(numbers, device=device).view(-1, 1, 1) for numbers in (mean, std))
         return cls(*values)
 
-    def inputs(self, images: Tensor, memory_format: torch.memory_format) -> Tensor:
+    def normalise_images(self, images: Tensor, memory_format: torch.memory_format) -> Tensor:
         """uint8 images -> float32 (image / 255 - mean) / std, as torchvision's ToTensor and Normalize."""
-        return normalised(images, self.mean, self.std, memory_format)
+        return normalise_images(images, self.mean, self.std, memory_format)
 
 
 @dataclass(frozen=True)
@@ -108,14 +108,14 @@ def training_batches(
     it).
     """
     examples, device = data.train, data.train.labels.device
-    count = trained_images(len(examples), batch)
+    count = count_trained_images(len(examples), batch)
     shuffled = torch.randperm(len(examples), generator=torch.Generator().manual_seed(streams.seed_of("order", epoch)))
     order = examples.index[shuffled][:count]
-    draws = augmentation.draws(streams, epoch, count=len(examples), batch=batch, size=examples.size, device=device)
+    draws = augmentation.make_draws(streams, epoch, count=len(examples), batch=batch, size=examples.size, device=device)
     labels = torch.split(examples.labels[order.to(device)], batch)
-    for images, own, drawn in zip(examples.feed.batches(order, batch), labels, draws, strict=False):
-        inputs = data.scaling.inputs(augmentation.images(images, drawn), memory_format)
-        inputs = augmentation.inputs(inputs, drawn)
+    for images, own, drawn in zip(examples.feed.iterate_batches(order, batch), labels, draws, strict=False):
+        inputs = data.scaling.normalise_images(augmentation.augment_images(images, drawn), memory_format)
+        inputs = augmentation.augment_inputs(inputs, drawn)
         yield Batch(inputs, own) if drawn.share is None else Batch(inputs, own, own.roll(1), drawn.share)
 
 
@@ -129,11 +129,11 @@ def evaluation_batches(
 ) -> Iterator[Batch]:
     """All examples in index order, as they are: the centre of the size that training sees."""
     labels = torch.split(examples.labels[examples.index.to(examples.labels.device)], batch)
-    for images, own in zip(examples.feed.batches(examples.index, batch), labels, strict=True):
+    for images, own in zip(examples.feed.iterate_batches(examples.index, batch), labels, strict=True):
         side = augmentation.random_resized_crop
-        yield Batch(scaling.inputs(centre_crop(images, side) if side else images, memory_format), own)
+        yield Batch(scaling.normalise_images(centre_crop(images, side) if side else images, memory_format), own)
 
 
-def trained_images(examples: int, batch: int) -> int:
+def count_trained_images(examples: int, batch: int) -> int:
     """Images that one epoch trains on: all but a last batch of one."""
     return examples - (examples % batch == 1)

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 
 Precision = Literal["float32", "bf16"]
 
@@ -40,7 +40,7 @@ class Execution:
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
 
-    def placed(self, model: nn.Module) -> nn.Module:
+    def place_model(self, model: nn.Module) -> nn.Module:
         """The model on the device, in the memory format (in place, as nn.Module.to does)."""
         model.to(self.device)
         return model.to(memory_format=self.memory_format)  # type: ignore[call-overload,no-any-return]
@@ -53,7 +53,7 @@ class Execution:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def settle(self) -> None:
+    def set_up_process(self) -> None:
         """Sets the process to this execution: threads, memory, and on CUDA the choices that decide bits.
 
         `float32` means IEEE float32 on every device (no TF32), and cuDNN picks its algorithms by rule, not by
@@ -86,16 +86,16 @@ def resolve_device(name: str) -> torch.device:
     """`auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:1`.
 
     Raises:
-        Refused: an unknown name, or a CUDA device that this machine doesn't have.
+        UserError: an unknown name, or a CUDA device that this machine doesn't have.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, index = name.partition(":")
     if kind not in {"cpu", "cuda"} or (index and not index.isdigit()):
-        raise Refused(f"device: must be auto, cpu, cuda or cuda:N, not {name!r}")
+        raise UserError(f"device: must be auto, cpu, cuda or cuda:N, not {name!r}")
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if kind == "cuda" and int(index or 0) >= found:
-        raise Refused(f"device: {name!r} is not on this machine ({found} CUDA devices); use --device cpu")
+        raise UserError(f"device: {name!r} is not on this machine ({found} CUDA devices); use --device cpu")
     return torch.device("cpu") if kind == "cpu" else torch.device("cuda", int(index or 0))
 
 
@@ -131,7 +131,7 @@ def device_name(device: torch.device) -> str:
 
 
 @contextlib.contextmanager
-def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+def seed_torch(seed: int, device: torch.device | None = None) -> Iterator[None]:
     """Inside, torch's global generators (CPU, and the device's) start from `seed`; the caller's stay untouched."""
     cuda = [device] if device is not None and device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):

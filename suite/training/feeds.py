@@ -24,12 +24,12 @@ AHEAD = 3  # batches gathered before they are asked for
 class Feed(Protocol):
     """Images of one part."""
 
-    def batches(self, order: Tensor, batch: int) -> Iterator[Tensor]:
+    def iterate_batches(self, order: Tensor, batch: int) -> Iterator[Tensor]:
         """uint8 (n, channels, height, width) on the device, `batch` rows of `order` (int64, on the CPU) at a time."""
         ...
 
 
-def choose(wanted: str, size: int, device: torch.device, fraction: float) -> Residency:
+def choose_residency(wanted: str, size: int, device: torch.device, fraction: float) -> Residency:
     """Where `size` bytes of decoded images should live, when they aren't streamed.
 
     Args:
@@ -48,7 +48,7 @@ class Resident:
     def __init__(self, images: Tensor) -> None:
         self._images = images
 
-    def batches(self, order: Tensor, batch: int) -> Iterator[Tensor]:
+    def iterate_batches(self, order: Tensor, batch: int) -> Iterator[Tensor]:
         for rows in torch.split(order.to(self._images.device), batch):
             yield self._images.index_select(0, rows)
 
@@ -60,19 +60,19 @@ class Prefetched:
         self._gather, self._device = gather, device
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
-    def batches(self, order: Tensor, batch: int) -> Iterator[Tensor]:
+    def iterate_batches(self, order: Tensor, batch: int) -> Iterator[Tensor]:
         parts = iter(torch.split(order, batch))
         pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
         try:
-            pending = deque(pool.submit(self._sent, rows) for rows in islice(parts, AHEAD))
+            pending = deque(pool.submit(self._send_batch, rows) for rows in islice(parts, AHEAD))
             while pending:
                 sent = pending.popleft().result()
-                pending.extend(pool.submit(self._sent, rows) for rows in islice(parts, 1))
-                yield self._received(sent)
+                pending.extend(pool.submit(self._send_batch, rows) for rows in islice(parts, 1))
+                yield self._receive_batch(sent)
         finally:  # also when nobody wants the rest
             pool.shutdown(cancel_futures=True)
 
-    def _sent(self, rows: Tensor) -> _Sent:
+    def _send_batch(self, rows: Tensor) -> _Sent:
         images = self._gather(rows)
         if self._copies is None:
             return _Sent(images, None)
@@ -80,7 +80,7 @@ class Prefetched:
             copy = images.pin_memory().to(self._device, non_blocking=True)
             return _Sent(copy, self._copies.record_event())
 
-    def _received(self, sent: _Sent) -> Tensor:
+    def _receive_batch(self, sent: _Sent) -> Tensor:
         if sent.copied is not None:
             computing = torch.cuda.current_stream(self._device)
             computing.wait_event(sent.copied)
@@ -104,7 +104,7 @@ class Decoding:
         return torch.from_numpy(np.stack(list(self._pool.map(self._decode, rows.tolist()))))
 
 
-def feed(images: Tensor | Callable[[int], NDArray[np.uint8]], residency: Residency, device: torch.device) -> Feed:
+def make_feed(images: Tensor | Callable[[int], NDArray[np.uint8]], residency: Residency, device: torch.device) -> Feed:
     """The feed of uint8 images (N, channels, height, width) on the CPU or, to stream, of how one of them is decoded."""
     if not isinstance(images, Tensor):
         return Prefetched(Decoding(images), device)

@@ -17,7 +17,7 @@ from suite.core.specs import Streams
 from suite.layers.model import Graft, ModelOutput
 from suite.training.augment import Augmentation
 from suite.training.data import Batch, Examples, Scaling, TrainingData, evaluation_batches, training_batches
-from suite.training.execution import Execution, seeded
+from suite.training.execution import Execution, seed_torch
 
 _RECONSTRUCTION = "reconstruction_mse_"
 _CHECK_EVERY = 50  # steps between looks at the loss: each look makes a GPU wait
@@ -61,11 +61,11 @@ class _Sums:
         self._sums: dict[str, Tensor] = {}
         self.images = 0
 
-    def add(self, name: str, mean: Tensor, images: int) -> None:
+    def add_mean(self, name: str, mean: Tensor, images: int) -> None:
         total = self._sums.setdefault(name, torch.zeros((), dtype=torch.float64, device=self._device))
         total += mean.detach() * images
 
-    def means(self) -> dict[str, float]:
+    def compute_means(self) -> dict[str, float]:
         return {name: float(total) / self.images for name, total in self._sums.items()}
 
 
@@ -74,7 +74,7 @@ def build_optimizer(recipe: Recipe, model: nn.Module, device: torch.device) -> t
 
     A layer class names in `undecayed` its parameters that no penalty should touch (DiffStride's strides).
     """
-    parameters = _groups(recipe, model)
+    parameters = _make_parameter_groups(recipe, model)
     fused = device.type == "cpu" or None  # one pass over the weights; on CUDA torch's default is as fast
     if recipe.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
@@ -88,11 +88,11 @@ def build_optimizer(recipe: Recipe, model: nn.Module, device: torch.device) -> t
     )
 
 
-def _groups(recipe: Recipe, model: nn.Module) -> list[dict[str, Any]]:
+def _make_parameter_groups(recipe: Recipe, model: nn.Module) -> list[dict[str, Any]]:
     """Parameters by their weight decay, in the model's order; empty groups are left out."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     spared = {
-        getattr(layer, name) for layer in model.modules() for name in _undecayed(layer)
+        getattr(layer, name) for layer in model.modules() for name in _list_undecayed(layer)
     }  # tensors are hashed by identity
     if recipe.decay == "weights":
         spared |= {parameter for parameter in trained if parameter.dim() < 2}
@@ -101,7 +101,7 @@ def _groups(recipe: Recipe, model: nn.Module) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
 
 
-def _undecayed(layer: nn.Module) -> tuple[str, ...]:
+def _list_undecayed(layer: nn.Module) -> tuple[str, ...]:
     return getattr(type(layer), "undecayed", ())
 
 
@@ -128,7 +128,7 @@ def train_epoch(
     sums = _Sums(execution.device)
     execution.synchronise()
     started = time.perf_counter()
-    with seeded(streams.seed_of("dropout", epoch), execution.device):
+    with seed_torch(streams.seed_of("dropout", epoch), execution.device):
         batches = training_batches(
             data, augmentation, batch=batch, streams=streams, epoch=epoch, memory_format=execution.memory_format
         )
@@ -137,10 +137,10 @@ def train_epoch(
                 graft.initialise(whole.inputs)
             _train_step(graft, optimizer, whole, data.scaling, execution, sums)
             if step % _CHECK_EVERY == 0:
-                _check_finite(sums.means()["loss"], epoch)
+                _check_finite(sums.compute_means()["loss"], epoch)
     execution.synchronise()
     seconds = time.perf_counter() - started
-    means = sums.means()
+    means = sums.compute_means()
     loss, error = means.pop("loss"), means.pop("top1_error")
     _check_finite(loss, epoch)
     return TrainingFigures(loss=loss, top1_error=error, scalars=means, seconds=seconds)
@@ -165,16 +165,16 @@ def _train_step(
     for part in parts:
         with execution.autocast():
             output: ModelOutput = graft.model(part.inputs)
-            loss = _loss(graft, output, part)
+            loss = _compute_loss(graft, output, part)
         share = len(part.labels) / len(whole.labels)
         (loss if len(parts) == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
-        _log(sums, loss, output, part.labels, scaling)
+        _log_batch(sums, loss, output, part.labels, scaling)
     optimizer.step()
     if graft.after_step is not None:
         graft.after_step()
 
 
-def _loss(graft: Graft, output: ModelOutput, part: Batch) -> Tensor:
+def _compute_loss(graft: Graft, output: ModelOutput, part: Batch) -> Tensor:
     loss = _cross_entropy(output.logits, part) * graft.cross_entropy_scale
     for logits, weight in output.auxiliary_logits:
         loss = loss + weight * _cross_entropy(logits, part)
@@ -190,13 +190,13 @@ def _cross_entropy(logits: Tensor, part: Batch) -> Tensor:
 
 
 @torch.no_grad()
-def _log(sums: _Sums, loss: Tensor, output: ModelOutput, labels: Tensor, scaling: Scaling) -> None:
+def _log_batch(sums: _Sums, loss: Tensor, output: ModelOutput, labels: Tensor, scaling: Scaling) -> None:
     images = len(labels)
     sums.images += images
-    sums.add("loss", loss, images)
-    sums.add("top1_error", (output.logits.argmax(1) != labels).double().mean(), images)
+    sums.add_mean("loss", loss, images)
+    sums.add_mean("top1_error", (output.logits.argmax(1) != labels).double().mean(), images)
     for name, value in {**output.scalars, **_reconstruction_errors(output, scaling)}.items():
-        sums.add(name, value, images)
+        sums.add_mean(name, value, images)
 
 
 def _reconstruction_errors(output: ModelOutput, scaling: Scaling) -> dict[str, Tensor]:
@@ -217,7 +217,7 @@ def _reconstruction_errors(output: ModelOutput, scaling: Scaling) -> dict[str, T
 
 
 @torch.no_grad()
-def evaluate(
+def evaluate_model(
     model: nn.Module,
     examples: Examples,
     scaling: Scaling,
@@ -235,7 +235,7 @@ def evaluate(
     model.eval()
     classes = 0
     outputs, losses, ranks = [], [], []
-    with seeded(seed, execution.device), execution.autocast():
+    with seed_torch(seed, execution.device), execution.autocast():
         few = execution.micro_batch or batch
         batches = evaluation_batches(examples, scaling, augmentation, batch=few, memory_format=execution.memory_format)
         for inputs, labels, *_ in batches:

@@ -26,7 +26,7 @@ class PeakMemory:
         else:
             self._known = _reset_high_water_mark()
 
-    def mib(self) -> float | None:
+    def read_mib(self) -> float | None:
         if self._device.type == "cuda":
             return float(torch.cuda.max_memory_allocated(self._device)) / 2**20
         return _high_water_mark() if self._known else None

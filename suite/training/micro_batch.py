@@ -44,9 +44,9 @@ def _train_step(
     build_graft: Callable[[], Graft], shape: tuple[int, int, int], classes: int, recipe: Recipe, execution: Execution
 ) -> None:
     """Two steps on random images: the second has the optimiser's own memory too."""
-    execution.settle()
+    execution.set_up_process()
     graft = build_graft()
-    graft = graft._replace(model=execution.placed(graft.model))
+    graft = graft._replace(model=execution.place_model(graft.model))
     optimizer = build_optimizer(recipe, graft.model, execution.device)
     data = _draw_images(shape, classes, 2 * recipe.batch, execution.device)
     # At rate 0 the weights stay finite, and the memory is the same.

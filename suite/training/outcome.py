@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from suite.core import records
-from suite.core.errors import Refused
-from suite.core.recipes import Selection, resolve
+from suite.core.errors import UserError
+from suite.core.recipes import Selection, resolve_recipe
 from suite.core.records import Epoch, Record, Status
 from suite.core.specs import Trial
 
@@ -35,20 +35,20 @@ def partial_record(
         measured: further fields of the record, by whoever knows them.
     """
     fields: dict[str, Any] = {
-        **records.identity(trial),
+        **records.describe_trial(trial),
         "status": status,
         "reason": reason,
         "epochs_run": len(history),
         "history": tuple(history),
-        **_figures(trial, history),
+        **_describe_history(trial, history),
     }
     return Record(**{**fields, **measured})
 
 
-def _figures(trial: Trial, history: Sequence[Epoch]) -> dict[str, Any]:
+def _describe_history(trial: Trial, history: Sequence[Epoch]) -> dict[str, Any]:
     try:
-        recipe = resolve(trial.recipe, trial.hyperparameters)
-    except Refused:  # the record of a trial that was refused says so in its reason
+        recipe = resolve_recipe(trial.recipe, trial.hyperparameters)
+    except UserError:  # the record of a trial that was refused says so in its reason
         return {}
     if not history:
         return {"batch": recipe.batch}

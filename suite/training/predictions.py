@@ -21,7 +21,7 @@ SCHEMA = pyarrow.schema(
 )
 
 
-def write(path: Path, labels: Tensor, evaluation: Evaluation) -> None:
+def write_predictions(path: Path, labels: Tensor, evaluation: Evaluation) -> None:
     """Whole or not at all. `labels` (n,) in the order of the evaluation."""
     columns = [range(len(labels)), labels.numpy(), evaluation.predictions.numpy(), evaluation.confidence.numpy()]
     arrays = [pyarrow.array(column, type=kind) for column, kind in zip(columns, SCHEMA.types, strict=True)]

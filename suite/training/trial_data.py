@@ -9,43 +9,43 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.recipes import Recipe
 from suite.core.specs import Trial, split_stream
 from suite.data import splits
 from suite.data.cache import Decoded
 from suite.data.dataset import Dataset
 from suite.data.images import Unreadable
-from suite.data.source import Images, Part, Source
+from suite.data.source import Images, ImageSource, Part
 from suite.training.data import Examples, Scaling, TrainingData
-from suite.training.feeds import Residency, choose, feed
+from suite.training.feeds import Residency, choose_residency, make_feed
 
 Wanted = Residency | Literal["auto"]
 Pictures = Tensor | Callable[[int], Images]
 
 
-def residency(dataset: Dataset, wanted: Wanted, device: torch.device, fraction: float) -> Residency:
-    """Where the dataset's images should live; `fraction` as of `feeds.choose`."""
-    if dataset.streamed(wanted):
+def decide_residency(dataset: Dataset, wanted: Wanted, device: torch.device, fraction: float) -> Residency:
+    """Where the dataset's images should live; `fraction` as of `feeds.choose_residency`."""
+    if dataset.is_streamed(wanted):
         return "stream"
-    return choose(wanted, dataset.size, device, fraction)
+    return choose_residency(wanted, dataset.size, device, fraction)
 
 
-def _part(dataset: Dataset, part: Part, streamed: bool) -> tuple[Decoded, Pictures]:
+def _open_part(dataset: Dataset, part: Part, streamed: bool) -> tuple[Decoded, Pictures]:
     """What the cache holds of a part, and its images or how one is decoded."""
-    found = dataset.decoded(part, keep_images=not streamed)
+    found = dataset.load_part(part, keep_images=not streamed)
     if streamed:
-        return found, _one_by_one(dataset.source(part))
+        return found, _make_decoder(dataset.open_source(part))
     assert found.images is not None
     return found, torch.from_numpy(found.images)
 
 
-def _one_by_one(source: Source) -> Callable[[int], Images]:
+def _make_decoder(source: ImageSource) -> Callable[[int], Images]:
     def decode(row: int) -> Images:
         try:
             return source.decode(row)
         except Unreadable as error:
-            raise Refused(f"{source.name(row)} {error}; repair it, then `graftbench data verify`") from error
+            raise UserError(f"{source.name(row)} {error}; repair it, then `graftbench data verify`") from error
 
     return decode
 
@@ -54,16 +54,16 @@ def training_data(
     trial: Trial, dataset: Dataset, recipe: Recipe, residency: Residency, device: torch.device
 ) -> tuple[TrainingData, dict[str, Any]]:
     """The training part, split; and what a record says of it."""
-    facts = dataset.facts
-    found, pictures = _part(dataset, "train", residency == "stream")
+    facts = dataset.info
+    found, pictures = _open_part(dataset, "train", residency == "stream")
     held_out = recipe.validation or facts.validation
     train, validation = splits.split(found.labels, held_out, split_stream(trial))
     train = np.sort(train)[: recipe.train_limit or None]
     if len(train) < 2 or len(validation) < 1:
         name = dataset.component.label
-        raise Refused(f"{name}: {len(train)} training and {len(validation)} validation images")
+        raise UserError(f"{name}: {len(train)} training and {len(validation)} validation images")
     mean, std = (facts.mean, facts.std) if facts.mean and facts.std else (found.mean, found.std)
-    images, labels = feed(pictures, residency, device), torch.from_numpy(found.labels).to(device)
+    images, labels = make_feed(pictures, residency, device), torch.from_numpy(found.labels).to(device)
     size = facts.shape[1:]
     trained, held = (Examples(images, labels, torch.from_numpy(index), size) for index in (train, validation))
     described = {
@@ -84,6 +84,6 @@ def load_test(trial: Trial, dataset: Dataset, residency: Residency, device: torc
     """
     if trial.stage != "confirm":
         raise PermissionError(f"a {trial.stage} trial may not read the test part")
-    found, pictures = _part(dataset, "test", residency == "stream")
-    images, labels = feed(pictures, residency, device), torch.from_numpy(found.labels)
-    return Examples(images, labels.to(device), torch.arange(len(labels)), dataset.facts.shape[1:]), found.digest
+    found, pictures = _open_part(dataset, "test", residency == "stream")
+    images, labels = make_feed(pictures, residency, device), torch.from_numpy(found.labels)
+    return Examples(images, labels.to(device), torch.arange(len(labels)), dataset.info.shape[1:]), found.digest

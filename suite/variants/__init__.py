@@ -2,7 +2,7 @@
 
 - `SETTINGS: dict[str, Setting]`: its hyperparameters, each searchable and sweepable;
 - `apply(backbone, **settings) -> Graft`: the extended model around the given backbone, whose parameters it keeps;
-  what it adds draws its initial weights from torch's global generator; raises `Refused` with a sentence for a
+  what it adds draws its initial weights from torch's global generator; raises `UserError` with a sentence for a
   backbone or a combination of settings that it can't serve.
 
 A variant that only changes the backbone returns it in the Graft, modified in place, so that variants compose with `+`.

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suite.core.errors import Refused
-from suite.core.settings import Setting, resolve
+from suite.core.errors import UserError
+from suite.core.settings import Setting, resolve_settings
 from suite.layers.model import Backbone, Graft, ModelOutput
-from suite.layers.shrinking import Pair, Place, fill, places, refuse_unfit
+from suite.layers.shrinking import Pair, Place, fill_place, find_places, refuse_unfit
 from suite.layers.spectral import DiffStride, project_strides
 
 
@@ -57,39 +57,39 @@ def apply(backbone: Backbone, **settings: Any) -> Graft:
     Operations on parallel branches of one block share one layer (papers/diffstride-spectral-hybrid.md, Fig. 2).
 
     Raises:
-        Refused: an illegal setting, nothing to replace, a map that isn't larger than R, or a classifier or block that
+        UserError: an illegal setting, nothing to replace, a map that isn't larger than R, or a classifier or block that
             takes maps of the original size alone.
     """
-    chosen = resolve(SETTINGS, settings, "diffstride")
+    chosen = resolve_settings(SETTINGS, settings, "diffstride")
     pools = []
     for place, strides in initial_strides(backbone, chosen["strides"], "diffstride"):
-        pools.append(learned(strides, chosen, "diffstride"))
-        fill(backbone, place, pools[-1])
-    return graft(backbone, pools, chosen, "diffstride")
+        pools.append(make_learned_pool(strides, chosen, "diffstride"))
+        fill_place(backbone, place, pools[-1])
+    return graft_pools(backbone, pools, chosen, "diffstride")
 
 
 def initial_strides(backbone: Backbone, chosen: str | tuple[float, ...], owner: str) -> list[tuple[Place, Pair]]:
     """The backbone's places in forward order, each with its initial strides.
 
     Raises:
-        Refused: there are none, or the numbers given are not as many.
+        UserError: there are none, or the numbers given are not as many.
     """
-    found = places(backbone, owner)
+    found = find_places(backbone, owner)
     if isinstance(chosen, str):
         return [(place, place.strides) for place in found]
     if len(chosen) != len(found):
         names = ", ".join(place.operations[0] for place in found)
-        raise Refused(
+        raise UserError(
             f"{owner}.strides: has {len(chosen)} numbers for {len(found)} places ({names}); give one per place, or own"
         )
     return [(place, (stride, stride)) for place, stride in zip(found, chosen, strict=True)]
 
 
-def learned(strides: Pair, chosen: Mapping[str, Any], owner: str) -> DiffStride:
+def make_learned_pool(strides: Pair, chosen: Mapping[str, Any], owner: str) -> DiffStride:
     """A DiffStride layer with the variant's settings.
 
     Raises:
-        Refused: settings that contradict each other.
+        UserError: settings that contradict each other.
     """
     try:
         return DiffStride(
@@ -101,23 +101,23 @@ def learned(strides: Pair, chosen: Mapping[str, Any], owner: str) -> DiffStride:
             chosen["upper"] or None,
         )
     except ValueError as error:
-        raise Refused(f"{owner}: {error}") from error
+        raise UserError(f"{owner}: {error}") from error
 
 
-def graft(backbone: Backbone, pools: Sequence[DiffStride], chosen: Mapping[str, Any], owner: str) -> Graft:
+def graft_pools(backbone: Backbone, pools: Sequence[DiffStride], chosen: Mapping[str, Any], owner: str) -> Graft:
     """The backbone with its pools in place: strides reported, held to their limits, and regularised where asked.
 
     Raises:
-        Refused: as `refuse_unfit`.
+        UserError: as `refuse_unfit`.
     """
     refuse_unfit(backbone, owner)
-    backbone.report.append(partial(report, pools))
+    backbone.report.append(partial(report_strides, pools))
     weight = chosen["regulariser"]
-    extra_loss = partial(_weighted_complexity, pools=pools, weight=weight) if weight > 0 else None
+    extra_loss = partial(_weigh_complexity, pools=pools, weight=weight) if weight > 0 else None
     return Graft(backbone, extra_loss, after_step=partial(project_strides, backbone))
 
 
-def report(pools: Sequence[DiffStride]) -> dict[str, Tensor]:
+def report_strides(pools: Sequence[DiffStride]) -> dict[str, Tensor]:
     """`stride_1_height`, `stride_1_width`, ...: what the last forward pass used, in forward order of the places."""
     return {
         f"stride_{number}_{axis}": torch.tensor(stride)
@@ -126,11 +126,11 @@ def report(pools: Sequence[DiffStride]) -> dict[str, Tensor]:
     }
 
 
-def complexity(pools: Sequence[DiffStride]) -> Tensor:
+def stride_complexity(pools: Sequence[DiffStride]) -> Tensor:
     """sum_l prod_{i<=l} 1 / (S_h^i S_w^i), of the strides used in the last forward pass; differentiable."""
     strides = [pool.strides_for(*pool.map_size) for pool in pools if pool.map_size is not None]
     return (1 / torch.stack(strides).prod(1)).cumprod(0).sum()
 
 
-def _weighted_complexity(_: ModelOutput, pools: Sequence[DiffStride], weight: float) -> Tensor:
-    return weight * complexity(pools)
+def _weigh_complexity(_: ModelOutput, pools: Sequence[DiffStride], weight: float) -> Tensor:
+    return weight * stride_complexity(pools)

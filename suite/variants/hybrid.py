@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from suite.core.settings import Setting, resolve
+from suite.core.settings import Setting, resolve_settings
 from suite.layers.model import Backbone, Graft
-from suite.layers.shrinking import END_STRIDE, POSITION, Pair, fill, fill_end
+from suite.layers.shrinking import END_STRIDE, POSITION, Pair, fill_end, fill_place
 from suite.layers.spectral import DiffStride, HartleyPool
 from suite.variants import diffstride
 
@@ -39,24 +39,24 @@ def apply(backbone: Backbone, **settings: Any) -> Graft:
     """The backbone with spectral layers at its shrinking operations and one more at the end.
 
     Raises:
-        Refused: as `diffstride`; a last map too small to halve or not larger than R; no place for `position`.
+        UserError: as `diffstride`; a last map too small to halve or not larger than R; no place for `position`.
     """
-    chosen = resolve(SETTINGS, settings, "hybrid")
+    chosen = resolve_settings(SETTINGS, settings, "hybrid")
     first, last = chosen["order"].split("+")
     pools: list[DiffStride] = []
     for number, (place, strides) in enumerate(diffstride.initial_strides(backbone, chosen["strides"], "hybrid")):
         if number == 0 and first == "spectral":
-            fill(backbone, place, HartleyPool(_shrinking(strides)))
+            fill_place(backbone, place, HartleyPool(_is_shrinking(strides)))
             continue
-        pools.append(diffstride.learned(strides, chosen, "hybrid"))
-        fill(backbone, place, pools[-1])
+        pools.append(diffstride.make_learned_pool(strides, chosen, "hybrid"))
+        fill_place(backbone, place, pools[-1])
     if last == "spectral":
         fill_end(backbone, HartleyPool(END_STRIDE), chosen["position"], "hybrid")
     else:
-        pools.append(diffstride.learned((END_STRIDE, END_STRIDE), chosen, "hybrid"))
+        pools.append(diffstride.make_learned_pool((END_STRIDE, END_STRIDE), chosen, "hybrid"))
         fill_end(backbone, pools[-1], chosen["position"], "hybrid")
-    return diffstride.graft(backbone, pools, chosen, "hybrid")
+    return diffstride.graft_pools(backbone, pools, chosen, "hybrid")
 
 
-def _shrinking(strides: Pair) -> Pair:
+def _is_shrinking(strides: Pair) -> Pair:
     return strides if max(strides) > 1 else (END_STRIDE, END_STRIDE)

@@ -7,8 +7,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from suite.core.errors import Refused
-from suite.core.settings import Setting, resolve
+from suite.core.errors import UserError
+from suite.core.settings import Setting, resolve_settings
 from suite.layers.gradients import FORMS
 from suite.layers.model import Backbone, Graft, ModelOutput
 
@@ -88,7 +88,7 @@ def _first_dense(head: nn.Module) -> tuple[int, nn.Linear]:
     for position, layer in enumerate(layers):
         if isinstance(layer, nn.Linear):
             return position, layer
-    raise Refused(
+    raise UserError(
         "image_gradient.fusion: concat widens the classifier's first dense layer, and this backbone's classifier is no "
         "sequence with one; use add or score"
     )
@@ -98,7 +98,7 @@ def apply(backbone: Backbone, *, fusion: str = "add", form: str = "sum") -> Graf
     """The backbone with a second form of its input; no parameters are added, but by concat.
 
     Raises:
-        Refused: an unknown fusion or form, or concat on a classifier without a dense layer in sequence.
+        UserError: an unknown fusion or form, or concat on a classifier without a dense layer in sequence.
     """
-    chosen = resolve(SETTINGS, {"fusion": fusion, "form": form}, "image_gradient")
+    chosen = resolve_settings(SETTINGS, {"fusion": fusion, "form": form}, "image_gradient")
     return Graft(_FUSIONS[chosen["fusion"]](backbone, FORMS[chosen["form"]]))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.settings import Setting
 from suite.layers.model import Auxiliary, Backbone, Graft
 
@@ -31,11 +31,11 @@ def apply(backbone: Backbone, *, tolerance: float = 0.1, rounds: int = 10) -> Gr
     auxiliary classifiers included; what a later variant adds is not.
 
     Raises:
-        Refused: the backbone has no such layer.
+        UserError: the backbone has no such layer.
     """
     layers = [module for module in backbone.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     if not layers:
-        raise Refused("lsuv: initialises convolutions and dense layers, and this backbone has none; choose another")
+        raise UserError("lsuv: initialises convolutions and dense layers, and this backbone has none; choose another")
     for layer in layers:
         nn.init.orthogonal_(layer.weight)
         if layer.bias is not None:

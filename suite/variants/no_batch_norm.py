@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.settings import Setting
 from suite.layers.model import Backbone, Graft
 from suite.layers.surgery import replace
@@ -32,15 +32,15 @@ def apply(backbone: Backbone) -> Graft:
     So the network without normalisation can still move every channel, and has no two biases for one.
 
     Raises:
-        Refused: there is no batch norm.
+        UserError: there is no batch norm.
     """
-    shifted = _shifted_before(backbone)
-    if not replace(backbone, _BatchNorm, lambda norm: _without(norm, shifted=norm in shifted)):
-        raise Refused("no_batch_norm: this backbone has no batch normalisation to take out; leave the variant out")
+    shifted = _find_shifted_norms(backbone)
+    if not replace(backbone, _BatchNorm, lambda norm: _replace_norm(norm, shifted=norm in shifted)):
+        raise UserError("no_batch_norm: this backbone has no batch normalisation to take out; leave the variant out")
     return Graft(backbone)
 
 
-def _shifted_before(backbone: Backbone) -> set[nn.Module]:
+def _find_shifted_norms(backbone: Backbone) -> set[nn.Module]:
     """The norms whose channels come from a layer with a bias: the last one registered before them, by its width."""
     found: set[nn.Module] = set()
     biased = 0
@@ -53,7 +53,7 @@ def _shifted_before(backbone: Backbone) -> set[nn.Module]:
     return found
 
 
-def _without(norm: _BatchNorm, *, shifted: bool) -> nn.Module:
+def _replace_norm(norm: _BatchNorm, *, shifted: bool) -> nn.Module:
     inside = list(norm.children())  # the activation of timm's norms; torch's have none
     activation = nn.Sequential(*inside) if inside else nn.Identity()
     return ChannelBias(norm.bias, activation) if norm.affine and not shifted else activation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.settings import Setting
 from suite.layers.model import Backbone, Graft
 from suite.layers.surgery import replace
@@ -16,8 +16,8 @@ def apply(backbone: Backbone) -> Graft:
     """Every local response normalisation taken out.
 
     Raises:
-        Refused: there is none.
+        UserError: there is none.
     """
     if not replace(backbone, nn.LocalResponseNorm, lambda _: nn.Identity()):
-        raise Refused("no_lrn: this backbone has no local response normalisation to take out; leave the variant out")
+        raise UserError("no_lrn: this backbone has no local response normalisation to take out; leave the variant out")
     return Graft(backbone)

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.settings import Setting
 from suite.layers.model import Backbone, Graft, Residual
 from suite.layers.surgery import replace
@@ -18,12 +18,12 @@ def apply(backbone: Backbone) -> Graft:
     """Every residual block becomes its branch and its activation; projections go, with their parameters.
 
     Raises:
-        Refused: there is no residual block.
+        UserError: there is no residual block.
     """
-    if not replace(backbone, Residual, _plain):
-        raise Refused("no_skip: this backbone names no residual blocks (class Residual); choose one that does")
+    if not replace(backbone, Residual, _make_plain_block):
+        raise UserError("no_skip: this backbone names no residual blocks (class Residual); choose one that does")
     return Graft(backbone)
 
 
-def _plain(block: Residual) -> nn.Module:
+def _make_plain_block(block: Residual) -> nn.Module:
     return nn.Sequential(OrderedDict(branch=block.branch, activation=block.activation))

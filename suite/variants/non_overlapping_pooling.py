@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.settings import Setting
 from suite.layers.model import Backbone, Graft
 from suite.layers.surgery import replace
@@ -22,17 +22,17 @@ class NonOverlappingMaxPool2d(nn.MaxPool2d):
     """
 
     def __init__(self, pool: nn.MaxPool2d) -> None:
-        super().__init__(_pair(pool.stride))
+        super().__init__(_as_pair(pool.stride))
         self._overlapping = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode)
 
     def forward(self, x: Tensor) -> Tensor:
-        windows, whole = _pair(self.stride), self._size(x)
+        windows, whole = _as_pair(self.stride), self._output_size(x)
         spare_y, spare_x = (x.shape[axis - 2] - whole[axis] * windows[axis] for axis in (0, 1))
         # Negative padding cuts off.
         sides = (-(spare_x // 2), spare_x // 2 - spare_x, -(spare_y // 2), spare_y // 2 - spare_y)
         return functional.max_pool2d(functional.pad(x, sides, value=float("-inf")), windows, windows)
 
-    def _size(self, x: Tensor) -> tuple[int, int]:
+    def _output_size(self, x: Tensor) -> tuple[int, int]:
         """(height, width) of the overlapping pool's output."""
         probe = functional.max_pool2d(x.new_empty(1, 1, *x.shape[-2:], device="meta"), *self._overlapping)
         return probe.shape[-2], probe.shape[-1]
@@ -45,19 +45,21 @@ def apply(backbone: Backbone) -> Graft:
     functions inside its blocks.
 
     Raises:
-        Refused: no pool overlaps.
+        UserError: no pool overlaps.
     """
-    if not replace(backbone, nn.MaxPool2d, lambda pool: NonOverlappingMaxPool2d(pool) if _overlaps(pool) else pool):
-        raise Refused(
+    if not replace(
+        backbone, nn.MaxPool2d, lambda pool: NonOverlappingMaxPool2d(pool) if _is_overlapping(pool) else pool
+    ):
+        raise UserError(
             "non_overlapping_pooling: no downsampling max pool of this backbone overlaps; leave the variant out"
         )
     return Graft(backbone)
 
 
-def _overlaps(pool: nn.MaxPool2d) -> bool:
-    pairs = zip(_pair(pool.kernel_size), _pair(pool.stride), strict=True)
-    return min(_pair(pool.stride)) > 1 and any(kernel > stride for kernel, stride in pairs)
+def _is_overlapping(pool: nn.MaxPool2d) -> bool:
+    pairs = zip(_as_pair(pool.kernel_size), _as_pair(pool.stride), strict=True)
+    return min(_as_pair(pool.stride)) > 1 and any(kernel > stride for kernel, stride in pairs)
 
 
-def _pair(size: int | tuple[int, ...]) -> tuple[int, int]:
+def _as_pair(size: int | tuple[int, ...]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])

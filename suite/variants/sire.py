@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from suite.core.errors import Refused
-from suite.core.settings import Setting, resolve
+from suite.core.errors import UserError
+from suite.core.settings import Setting, resolve_settings
 from suite.layers.decoders import Decoder, StageTrace, takes_residual, trace_stage
 from suite.layers.model import Backbone, Graft, ModelOutput, Stage
 
@@ -48,11 +48,11 @@ def parse_lambda(given: Any) -> float | tuple[float, ...]:
     if isinstance(given, list | tuple):
         if not given:
             raise ValueError("must be a number or one number per decoder, not an empty list")
-        return tuple(_weight(item) for item in given)
-    return _weight(given)
+        return tuple(_parse_weight(item) for item in given)
+    return _parse_weight(given)
 
 
-def _weight(given: Any) -> float:
+def _parse_weight(given: Any) -> float:
     if isinstance(given, bool) or not isinstance(given, int | float) or not (given >= 0 and math.isfinite(given)):
         raise ValueError(f"must be a finite number of 0 or more, or one per decoder, not {given!r}")
     return float(given)
@@ -86,7 +86,7 @@ class Sire(nn.Module):
     def __init__(self, backbone: Backbone, decoders: tuple[int, ...], *, skips: bool, residual: bool) -> None:
         super().__init__()
         self.backbone = backbone
-        stages = _stages(backbone)
+        stages = _find_stages(backbone)
         self.decoders = nn.ModuleDict({str(i): Decoder(stages[:i]) for i in decoders})
         self.skips = skips
         self.residual = residual
@@ -94,29 +94,31 @@ class Sire(nn.Module):
     def forward(self, images: Tensor) -> ModelOutput:
         inputs = self.backbone.prepare(images)
         decode = self.training and len(self.decoders) > 0
-        features, traces = self._encode(inputs, skips=decode and self.skips)
+        features, traces = self._encode_stages(inputs, skips=decode and self.skips)
         output = self.backbone.classify(self.backbone.tail(features), inputs)
         if decode:
-            output.reconstructions = self._decode(traces)
+            output.reconstructions = self._decode_traces(traces)
             errors = zip(self.decoders, output.reconstructions, strict=True)
-            output.scalars |= {f"reconstruction_mse_{i}": _error(image.detach(), inputs) for i, image in errors}
+            output.scalars |= {
+                f"reconstruction_mse_{i}": _reconstruction_error(image.detach(), inputs) for i, image in errors
+            }
         return output
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor) -> list[Tensor]:
         """Every decoder's picture of the prepared input, shallowest first; for figures, in evaluation mode too."""
-        _, traces = self._encode(self.backbone.prepare(images), skips=self.skips)
+        _, traces = self._encode_stages(self.backbone.prepare(images), skips=self.skips)
         self.backbone.take_auxiliary()  # nobody wants them here
-        return self._decode(traces)
+        return self._decode_traces(traces)
 
-    def _encode(self, x: Tensor, *, skips: bool) -> tuple[Tensor, list[StageTrace]]:
+    def _encode_stages(self, x: Tensor, *, skips: bool) -> tuple[Tensor, list[StageTrace]]:
         traces: list[StageTrace] = []
-        for stage in _stages(self.backbone):
+        for stage in _find_stages(self.backbone):
             traces.append(trace_stage(stage, x, residual=self.residual, skips=skips))
             x = traces[-1].output
         return x, traces
 
-    def _decode(self, traces: list[StageTrace]) -> list[Tensor]:
+    def _decode_traces(self, traces: list[StageTrace]) -> list[Tensor]:
         return [decoder(traces[: int(i)]) for i, decoder in self.decoders.items()]
 
 
@@ -130,11 +132,11 @@ def reconstruction_loss(output: ModelOutput, weights: tuple[float, ...]) -> Tens
     total = torch.zeros((), device=output.logits.device)
     for weight, image in zip(weights, output.reconstructions, strict=True):
         if weight > 0:
-            total = total + weight * _error(image, output.inputs)
+            total = total + weight * _reconstruction_error(image, output.inputs)
     return total
 
 
-def _error(image: Tensor, target: Tensor) -> Tensor:
+def _reconstruction_error(image: Tensor, target: Tensor) -> Tensor:
     return functional.mse_loss(image.float(), target.detach().float())
 
 
@@ -142,59 +144,59 @@ def apply(backbone: Backbone, **settings: Any) -> Graft:
     """The backbone extended by the named components.
 
     Raises:
-        Refused: a setting is illegal, names decoders the backbone hasn't, or leaves nothing to attach.
+        UserError: a setting is illegal, names decoders the backbone hasn't, or leaves nothing to attach.
     """
-    chosen = resolve(SETTINGS, settings, "sire")
+    chosen = resolve_settings(SETTINGS, settings, "sire")
     components = chosen["components"]
     residual = "Re" in components
-    decoders = _decoders(backbone, chosen["decoders"]) if "I" in components else ()
-    if components == "Re" and not any(takes_residual(stage) for stage in _stages(backbone)):
-        raise Refused(
+    decoders = _choose_decoders(backbone, chosen["decoders"]) if "I" in components else ()
+    if components == "Re" and not any(takes_residual(stage) for stage in _find_stages(backbone)):
+        raise UserError(
             "sire.components: Re spans two convolution units before a pool, and no stage of this backbone has them; "
             "use a component set with I, or another backbone"
         )
     if not decoders and chosen["decoders"] != "all":
-        raise Refused("sire.decoders: names decoders, but components has no I, which they are; leave it out or add I")
+        raise UserError("sire.decoders: names decoders, but components has no I, which they are; leave it out or add I")
     if not decoders and chosen["lambda"] != SETTINGS["lambda"].default:
-        raise Refused("sire.lambda: weighs decoders, but components has no I, which they are; leave it out or add I")
+        raise UserError("sire.lambda: weighs decoders, but components has no I, which they are; leave it out or add I")
     model = Sire(backbone, decoders, skips="S" in components, residual=residual)
-    scale = 1.0 / _classes(backbone) if chosen["ce_scale"] == "per_class" else 1.0
+    scale = 1.0 / _count_classes(backbone) if chosen["ce_scale"] == "per_class" else 1.0
     if not decoders:
         return Graft(model, cross_entropy_scale=scale)
-    weights = _weights(chosen["lambda"], decoders)
+    weights = _choose_weights(chosen["lambda"], decoders)
     return Graft(model, partial(reconstruction_loss, weights=weights), cross_entropy_scale=scale)
 
 
-def _stages(backbone: Backbone) -> list[Stage]:
+def _find_stages(backbone: Backbone) -> list[Stage]:
     return [cast(Stage, stage) for stage in backbone.stages]
 
 
-def _decoders(backbone: Backbone, chosen: str | tuple[int, ...]) -> tuple[int, ...]:
+def _choose_decoders(backbone: Backbone, chosen: str | tuple[int, ...]) -> tuple[int, ...]:
     available = len(backbone.stages)
     if available == 0:
-        raise Refused("sire: I hangs a decoder on every downsampling step, and this backbone names none")
+        raise UserError("sire: I hangs a decoder on every downsampling step, and this backbone names none")
     wanted = tuple(range(1, available + 1)) if isinstance(chosen, str) else chosen
     beyond = [str(i) for i in wanted if i > available]
     if beyond:
-        raise Refused(
+        raise UserError(
             f"sire.decoders: {', '.join(beyond)} out of range; this backbone has {available} downsampling "
             f"step{'s' * (available > 1)}, so choose from 1..{available}"
         )
     return wanted
 
 
-def _weights(chosen: float | tuple[float, ...], decoders: tuple[int, ...]) -> tuple[float, ...]:
+def _choose_weights(chosen: float | tuple[float, ...], decoders: tuple[int, ...]) -> tuple[float, ...]:
     weights = chosen if isinstance(chosen, tuple) else (chosen,) * len(decoders)
     if len(weights) != len(decoders):
-        raise Refused(
+        raise UserError(
             f"sire.lambda: has {len(weights)} numbers for {len(decoders)} decoders; give one number, or one per decoder"
         )
     return weights
 
 
-def _classes(backbone: Backbone) -> int:
+def _count_classes(backbone: Backbone) -> int:
     """Classes by the width of the classifier's last layer."""
     layers = [layer for layer in backbone.head.modules() if isinstance(layer, nn.Linear)]
     if not layers:
-        raise Refused("sire.ce_scale: per_class reads the classes from the head's last dense layer, and it has none")
+        raise UserError("sire.ce_scale: per_class reads the classes from the head's last dense layer, and it has none")
     return layers[-1].out_features

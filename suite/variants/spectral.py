@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from suite.core.errors import Refused
-from suite.core.settings import Setting, resolve
+from suite.core.errors import UserError
+from suite.core.settings import Setting, resolve_settings
 from suite.layers.model import Backbone, Graft
-from suite.layers.shrinking import END_STRIDE, POSITION, fill, fill_end, places, refuse_unfit
+from suite.layers.shrinking import END_STRIDE, POSITION, fill_end, fill_place, find_places, refuse_unfit
 from suite.layers.spectral import FixedSpectralPool, HartleyPool
 
 SETTINGS = {
@@ -27,16 +27,16 @@ def apply(backbone: Backbone, **settings: Any) -> Graft:
     """The backbone with spectral pools of its own strides, or with one more pool that halves its last map.
 
     Raises:
-        Refused: nothing to replace, a map too small to shrink, no place for `position`, a setting without effect, or
+        UserError: nothing to replace, a map too small to shrink, no place for `position`, a setting without effect, or
             a classifier or block that takes maps of the original size alone.
     """
-    chosen = resolve(SETTINGS, settings, "spectral")
+    chosen = resolve_settings(SETTINGS, settings, "spectral")
     if chosen["where"] == "end":
         fill_end(backbone, HartleyPool(END_STRIDE), chosen["position"], "spectral")
     else:
         if chosen["position"] != POSITION.default:
-            raise Refused("spectral.position: does nothing with where: all; leave it out, or set where to end")
-        for place in places(backbone, "spectral"):
-            fill(backbone, place, FixedSpectralPool(place.strides))
+            raise UserError("spectral.position: does nothing with where: all; leave it out, or set where to end")
+        for place in find_places(backbone, "spectral"):
+            fill_place(backbone, place, FixedSpectralPool(place.strides))
     refuse_unfit(backbone, "spectral")
     return Graft(backbone)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.settings import Setting
 from suite.layers import squeeze_excite
 from suite.layers.model import Backbone, Graft
@@ -16,12 +16,14 @@ def apply(backbone: Backbone, *, reduction: int = 16) -> Graft:
     """The backbone with a block in every residual branch and after every Inception block, or else every ConvUnit.
 
     Raises:
-        Refused: the backbone has none of these, or squeeze-and-excitation already.
+        UserError: the backbone has none of these, or squeeze-and-excitation already.
     """
-    if squeeze_excite.present(backbone):
-        raise Refused("squeeze_excite: this backbone has squeeze-and-excitation blocks already; leave the variant out")
-    if not squeeze_excite.insert(backbone, reduction):
-        raise Refused(
+    if squeeze_excite.has_blocks(backbone):
+        raise UserError(
+            "squeeze_excite: this backbone has squeeze-and-excitation blocks already; leave the variant out"
+        )
+    if not squeeze_excite.insert_blocks(backbone, reduction):
+        raise UserError(
             "squeeze_excite: goes into residual blocks, Inception blocks or convolution units (class ConvUnit), and "
             "this backbone names none of them; choose one that does"
         )

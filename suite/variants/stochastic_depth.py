@@ -6,7 +6,7 @@ from typing import Any
 
 from torchvision.ops import StochasticDepth
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.settings import Setting
 from suite.layers.model import Backbone, Graft
 from suite.layers.surgery import residuals
@@ -33,11 +33,11 @@ def apply(backbone: Backbone, *, survival: float = 0.5) -> Graft:
     equal in expectation. The paper draws once per batch; per image is torchvision's and timm's usual way.
 
     Raises:
-        Refused: the backbone has no residual blocks.
+        UserError: the backbone has no residual blocks.
     """
     blocks = residuals(backbone)
     if not blocks:
-        raise Refused(
+        raise UserError(
             "stochastic_depth: drops residual branches, and this backbone names none (class Residual); choose one that "
             "does"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.settings import Setting
 from suite.layers.model import Backbone, Graft
 from suite.layers.surgery import replace
@@ -16,8 +16,8 @@ def apply(backbone: Backbone) -> Graft:
     """Every ReLU, the classifier's included, becomes a tanh; initial weights stay as they are.
 
     Raises:
-        Refused: there is no ReLU.
+        UserError: there is no ReLU.
     """
     if not replace(backbone, nn.ReLU, lambda _: nn.Tanh()):
-        raise Refused("tanh: replaces ReLU, and this backbone has none; choose another backbone")
+        raise UserError("tanh: replaces ReLU, and this backbone has none; choose another backbone")
     return Graft(backbone)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.recipes import KNOBS
 from suite.core.settings import Setting
 from suite.layers.model import Backbone, Graft
@@ -31,16 +31,16 @@ CHANGEABLE = (
 )
 
 
-def _parse(knob: Setting, given: Any) -> Any:
-    return None if given is None else knob.value(given)
+def _parse_knob(knob: Setting, given: Any) -> Any:
+    return None if given is None else knob.parse_value(given)
 
 
-def _optional(knob: Setting) -> Setting:
+def _make_optional(knob: Setting) -> Setting:
     """The knob, with the study's own value as its default."""
-    return Setting(None, f"{knob.doc}; left out: as in the study's recipe", parse=partial(_parse, knob))
+    return Setting(None, f"{knob.doc}; left out: as in the study's recipe", parse=partial(_parse_knob, knob))
 
 
-SETTINGS = {name: _optional(KNOBS[name]) for name in CHANGEABLE}
+SETTINGS = {name: _make_optional(KNOBS[name]) for name in CHANGEABLE}
 
 
 def recipe(**settings: Any) -> dict[str, Any]:
@@ -52,8 +52,8 @@ def apply(backbone: Backbone, **settings: Any) -> Graft:
     """The backbone itself.
 
     Raises:
-        Refused: no knob is changed, so the variant would be the baseline.
+        UserError: no knob is changed, so the variant would be the baseline.
     """
     if not recipe(**settings):
-        raise Refused(f"training: changes nothing; name at least one knob of {', '.join(CHANGEABLE)}")
+        raise UserError(f"training: changes nothing; name at least one knob of {', '.join(CHANGEABLE)}")
     return Graft(backbone)

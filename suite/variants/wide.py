@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.settings import Setting
-from suite.core.specs import parts
+from suite.core.specs import split_variant
 from suite.layers.model import Backbone, Graft, parameter_count
 from suite.models import grafting
 
@@ -29,11 +29,11 @@ STEPS = 16
 
 def parse_match(given: Any) -> str:
     """A variant's name, or a composition in its canonical order. Raises ValueError with a sentence."""
-    if not isinstance(given, str) or {"baseline", "wide"} & set(parts(given)):
+    if not isinstance(given, str) or {"baseline", "wide"} & set(split_variant(given)):
         raise ValueError(f"must be another variant like sire, or several like sire+squeeze_excite, not {given!r}")
     try:
         return grafting.canonical_name(given)
-    except Refused as refusal:
+    except UserError as refusal:
         raise ValueError(f"names no variant to match: {refusal}") from refusal
 
 
@@ -46,21 +46,23 @@ def apply(backbone: Backbone, *, match: str = "sire") -> Graft:
     """The backbone built anew, wider; it draws from the global generator.
 
     Raises:
-        Refused: the backbone has no width, the variant can't be served or adds no parameters, or no width comes
+        UserError: the backbone has no width, the variant can't be served or adds no parameters, or no width comes
             within 1 % of its count.
     """
     build = backbone.rebuild
     if build is None:
-        raise Refused("wide: widens a backbone by its setting `width`, and this one has none; choose another backbone")
-    target = _matched_parameters(build, match)
+        raise UserError(
+            "wide: widens a backbone by its setting `width`, and this one has none; choose another backbone"
+        )
+    target = _count_matched_parameters(build, match)
     if target <= (1 + WITHIN) * parameter_count(backbone):
-        raise Refused(
+        raise UserError(
             f"wide.match: {match} adds no parameters to this backbone, or less than 1 %, so the baseline is its own "
             "control; leave wide out"
         )
     width, reached = _nearest_width(build, target)
     if abs(reached - target) > WITHIN * target:
-        raise Refused(
+        raise UserError(
             f"wide.match: no width has the {target:,} parameters of {match} within 1 %; the nearest, {width:.4g}, has "
             f"{reached:,}; match another variant or choose another backbone"
         )
@@ -69,12 +71,12 @@ def apply(backbone: Backbone, *, match: str = "sire") -> Graft:
     return Graft(wider)
 
 
-def _matched_parameters(build: Callable[..., Backbone], match: str) -> int:
+def _count_matched_parameters(build: Callable[..., Backbone], match: str) -> int:
     with torch.device("meta"):
         try:
-            return parameter_count(grafting.apply(build(), match, {}).model)
-        except Refused as refusal:
-            raise Refused(f"wide.match: {match} can't be served here: {refusal}") from refusal
+            return parameter_count(grafting.graft_variant(build(), match, {}).model)
+        except UserError as refusal:
+            raise UserError(f"wide.match: {match} can't be served here: {refusal}") from refusal
 
 
 def _nearest_width(build: Callable[..., Backbone], target: int) -> tuple[float, int]:

@@ -17,7 +17,7 @@ from tests.fixtures import Answer, Command
 @pytest.fixture
 def records(tmp_path: Path) -> Path:
     """A study of two cells; seed 0 of each has predictions of 200 images, of which 40 are told apart, 30 to 10."""
-    study = testing.study({"baseline": [0.1, 0.1, 0.1], "sire": [0.2, 0.2, 0.2]})
+    study = testing.make_study({"baseline": [0.1, 0.1, 0.1], "sire": [0.2, 0.2, 0.2]})
     study.trials.to_parquet(tmp_path / "trials.parquet")
     study.epochs.to_parquet(tmp_path / "epochs.parquet")
     (tmp_path / "study.json").write_text(json.dumps(dict(study.study)))

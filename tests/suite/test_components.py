@@ -15,23 +15,23 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.recipes import Recipe
-from suite.core.registry import Kind, available, load
-from suite.core.settings import canonical
-from suite.core.specs import BASELINE, Cell, Component, Streams, freeze, hashed
-from suite.data.source import Facts, Source
+from suite.core.registry import Kind, list_components, load_component
+from suite.core.settings import canonicalize_component
+from suite.core.specs import BASELINE, Cell, Component, Streams, freeze_settings, hash_parts
+from suite.data.source import DatasetInfo, ImageSource
 from suite.layers.model import Backbone, Graft, parameter_count
 from suite.models import grafting
-from suite.models.assembly import assemble
-from suite.models.cost import costs
+from suite.models.assembly import assemble_network
+from suite.models.cost import count_network_costs
 from suite.training.augment import Augmentation
 from suite.training.data import Examples, Scaling, TrainingData
 from suite.training.execution import Execution
 from suite.training.loop import Diverged, TrainingFigures, build_optimizer, train_epoch
 
 KINDS: tuple[Kind, ...] = ("dataset", "backbone", "variant")
-COMPONENTS = [(kind, name) for kind in KINDS for name in available(kind)]
+COMPONENTS = [(kind, name) for kind in KINDS for name in list_components(kind)]
 SIDES = (8, 16, 28, 32, 48, 64, 75, 80, 96, 128, 224)
 # Too large for every run: their pairs, and most of the others', train in `make test-all`.
 LARGE = {"inception_resnet_v2", "preact_resnet200", "resnet152", "senet154"}
@@ -47,8 +47,8 @@ EVERY = 16  # of the other pairs, one in so many trains in every run, chosen by 
 
 
 def pairs() -> Iterator[Any]:
-    for backbone, variant in itertools.product(available("backbone"), available("variant")):
-        sampled = backbone not in LARGE and hashed("pair", backbone, variant) % EVERY == 0
+    for backbone, variant in itertools.product(list_components("backbone"), list_components("variant")):
+        sampled = backbone not in LARGE and hash_parts("pair", backbone, variant) % EVERY == 0
         always = (
             sampled or backbone in {"base_cnn", "preact_resnet18"} or (variant == BASELINE and backbone not in LARGE)
         )
@@ -57,22 +57,22 @@ def pairs() -> Iterator[Any]:
 
 def narrow(name: str) -> dict[str, Any]:
     """Settings that make a backbone small where it has a width."""
-    return {"width": 1 / 8} if "width" in load("backbone", name).SETTINGS else {}
+    return {"width": 1 / 8} if "width" in load_component("backbone", name).SETTINGS else {}
 
 
 @functools.cache
 def smallest(name: str, channels: int = 3) -> tuple[int, int, int]:
     """The smallest square of SIDES that the backbone serves."""
     for side in SIDES:
-        with contextlib.suppress(Refused), torch.device("meta"):
-            load("backbone", name).build((channels, side, side), 10)
+        with contextlib.suppress(UserError), torch.device("meta"):
+            load_component("backbone", name).build((channels, side, side), 10)
             return (channels, side, side)
     raise AssertionError(f"{name} serves none of {SIDES}")
 
 
 def built(name: str, channels: int = 3) -> Any:
     torch.manual_seed(0)
-    return load("backbone", name).build(smallest(name, channels), 10, **narrow(name))
+    return load_component("backbone", name).build(smallest(name, channels), 10, **narrow(name))
 
 
 def batch(shape: tuple[int, int, int], images: int = 4) -> torch.Tensor:
@@ -80,30 +80,34 @@ def batch(shape: tuple[int, int, int], images: int = 4) -> torch.Tensor:
 
 
 def cell(backbone: str, variant: str) -> Cell:
-    return Cell(Component("digits"), Component(backbone, freeze(narrow(backbone))), Component(variant))
+    return Cell(Component("digits"), Component(backbone, freeze_settings(narrow(backbone))), Component(variant))
 
 
 def grafted(backbone: str, variant: str) -> Graft:
     try:
-        return assemble(cell(backbone, variant), smallest(backbone), 10, streams=Streams("search", 0))
-    except Refused as refusal:
+        return assemble_network(cell(backbone, variant), smallest(backbone), 10, streams=Streams("search", 0))
+    except UserError as refusal:
         pytest.skip(f"refused: {refusal}")
 
 
 @pytest.mark.parametrize(("kind", "name"), COMPONENTS)
 def test_settings_are_canonicalisable(kind: Kind, name: str) -> None:
-    declared = load(kind, name).SETTINGS
-    defaults = freeze({setting: spec.default for setting, spec in declared.items()})
-    assert canonical(declared, Component(name, defaults), name) == Component(name), "defaults are canonical"
+    declared = load_component(kind, name).SETTINGS
+    defaults = freeze_settings({setting: spec.default for setting, spec in declared.items()})
+    assert canonicalize_component(declared, Component(name, defaults), name) == Component(name), (
+        "defaults are canonical"
+    )
     for setting, spec in declared.items():
         assert spec.doc
         for choice in spec.choices:
             assert spec.value(choice) == choice
-        with pytest.raises(Refused, match="unknown setting"):
-            canonical(declared, Component(name, ((f"{setting}_x", 1),)), name)
+        with pytest.raises(UserError, match="unknown setting"):
+            canonicalize_component(declared, Component(name, ((f"{setting}_x", 1),)), name)
 
 
-BACKBONES = [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in available("backbone")]
+BACKBONES = [
+    pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in list_components("backbone")
+]
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -128,14 +132,14 @@ def test_backbone_starts_from_the_global_generator(name: str) -> None:
     one, other = built(name).state_dict(), built(name).state_dict()
     assert all(torch.equal(one[key], other[key]) for key in one)
     torch.manual_seed(1)
-    third = load("backbone", name).build(smallest(name), 10, **narrow(name)).state_dict()
+    third = load_component("backbone", name).build(smallest(name), 10, **narrow(name)).state_dict()
     assert not all(torch.equal(one[key], third[key]) for key in one)
 
 
-@pytest.mark.parametrize("name", available("backbone"))
+@pytest.mark.parametrize("name", list_components("backbone"))
 def test_backbone_refuses_what_is_too_small(name: str) -> None:
-    with torch.device("meta"), pytest.raises(Refused, match=rf"^{name}.* not 1 x 1"):
-        load("backbone", name).build((3, 1, 1), 10)
+    with torch.device("meta"), pytest.raises(UserError, match=rf"^{name}.* not 1 x 1"):
+        load_component("backbone", name).build((3, 1, 1), 10)
 
 
 @pytest.mark.parametrize(("backbone", "variant"), pairs())
@@ -182,8 +186,8 @@ def test_variant_trains_two_steps_and_evaluates(backbone: str, variant: str) -> 
 def test_costs_are_those_of_both_passes(backbone: str, variant: str) -> None:
     """Counted without the shortcuts that make a plan fast."""
     try:
-        graft = assemble(cell(backbone, variant), smallest(backbone), 10, streams=None)
-    except Refused as refusal:
+        graft = assemble_network(cell(backbone, variant), smallest(backbone), 10, streams=None)
+    except UserError as refusal:
         pytest.skip(f"refused: {refusal}")
     counted = []
     for training in (True, False):
@@ -191,12 +195,15 @@ def test_costs_are_those_of_both_passes(backbone: str, variant: str) -> None:
         with torch.no_grad(), torch.device("meta"), FlopCounterMode(display=False) as counter:
             graft.model.train(training)(images)
         counted.append(counter.get_total_flops() // 4)
-    assert [costs(graft, smallest(backbone)).macs, costs(graft, smallest(backbone)).inference_macs] == counted
+    assert [
+        count_network_costs(graft, smallest(backbone)).macs,
+        count_network_costs(graft, smallest(backbone)).inference_macs,
+    ] == counted
 
 
 @pytest.mark.parametrize(("backbone", "variant"), pairs())
 def test_variant_starts_equal_to_its_baseline(backbone: str, variant: str) -> None:
-    if grafting.restarts(variant):
+    if grafting.restarts_parameters(variant):
         pytest.skip("starts elsewhere by declaration")
     started = grafted(backbone, variant).model.state_dict()
     baseline = grafted(backbone, BASELINE).model.state_dict()
@@ -206,12 +213,12 @@ def test_variant_starts_equal_to_its_baseline(backbone: str, variant: str) -> No
     assert all(torch.equal(baseline[name], started[name]) for name in kept)
 
 
-@pytest.mark.parametrize("name", available("dataset"))
+@pytest.mark.parametrize("name", list_components("dataset"))
 def test_dataset_facts_agree_with_its_sources(name: str, tmp_path: Path) -> None:
-    module = load("dataset", name)
+    module = load_component("dataset", name)
     try:
-        facts: Facts = module.facts(tmp_path)
-    except Refused as refusal:
+        facts: DatasetInfo = module.facts(tmp_path)
+    except UserError as refusal:
         assert name in str(refusal)
         return
     assert 0 < facts.validation < facts.train_examples
@@ -221,11 +228,11 @@ def test_dataset_facts_agree_with_its_sources(name: str, tmp_path: Path) -> None
     if facts.missing:
         assert str(tmp_path) in facts.missing
         for part in ("train", "test"):
-            with pytest.raises(Refused, match=name):
+            with pytest.raises(UserError, match=name):
                 module.source(tmp_path, part)
         return
     for part, count in (("train", facts.train_examples), ("test", facts.test_examples)):
-        source: Source = module.source(tmp_path, part)
+        source: ImageSource = module.source(tmp_path, part)
         assert source.shape == facts.shape and part in source.origin and all(file.is_file() for file in source.files)
         assert source.labels.shape == (count,) and source.labels.dtype == np.int64
         assert np.unique(source.labels).tolist() == list(range(facts.classes))

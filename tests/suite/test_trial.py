@@ -18,18 +18,18 @@ from pyarrow import parquet
 from torch import Tensor, nn
 
 from suite.core import records, registry
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.recipes import Selection
 from suite.core.records import Epoch, Record
 from suite.core.settings import Setting
-from suite.core.specs import Cell, Component, Streams, Trial, freeze
+from suite.core.specs import Cell, Component, Streams, Trial, freeze_settings
 from suite.data.dataset import Dataset
-from suite.data.source import Arrays, Facts
+from suite.data.source import Arrays, DatasetInfo
 from suite.layers.model import Backbone, ConvUnit, Graft, ModelOutput, Stage
-from suite.models.assembly import assemble
+from suite.models.assembly import assemble_network
 from suite.training import trial_data
 from suite.training.outcome import best_epoch, partial_record
-from suite.trial import Place, TrialRun, main, run_trial, trial_events
+from suite.trial import RunContext, TrialRun, main, run_trial, trial_events
 
 SHAPE, CLASSES = (1, 8, 8), 6
 
@@ -37,8 +37,8 @@ SHAPE, CLASSES = (1, 8, 8), 6
 # -- stand-ins, registered by name
 
 
-def tiny_facts(root: Path, **_: Any) -> Facts:
-    return Facts(
+def tiny_facts(root: Path, **_: Any) -> DatasetInfo:
+    return DatasetInfo(
         title="tiny", classes=CLASSES, shape=SHAPE, train_examples=48, test_examples=20, validation=12,
         mean=None, std=None, licence="none", source="random",
     )  # fmt: skip
@@ -109,20 +109,20 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[TinyData]:
         ("variant", "poison"): SimpleNamespace(SETTINGS={"calls": Setting(0, "")}, apply=apply_poison),
         ("variant", "broken"): SimpleNamespace(SETTINGS={}, apply=apply_broken),
     }
-    real = registry.load
-    monkeypatch.setattr(registry, "load", lambda kind, name: stand_ins.get((kind, name)) or real(kind, name))
+    real = registry.load_component
+    monkeypatch.setattr(registry, "load_component", lambda kind, name: stand_ins.get((kind, name)) or real(kind, name))
     threads = torch.get_num_threads()
     yield dataset
     torch.set_num_threads(threads)
 
 
 def cell(variant: str = "plain", **settings: Any) -> Cell:
-    return Cell(Component("tiny"), Component("tiny"), Component(variant, freeze(settings)))
+    return Cell(Component("tiny"), Component("tiny"), Component(variant, freeze_settings(settings)))
 
 
 def trial(variant: str = "plain", stage: str = "confirm", epochs: int = 4, **options: Any) -> Trial:
     settings, recipe = options.pop("settings", {}), options.pop("recipe", {})
-    recipe = Component("sire", freeze({"batch": 8, "lr": 0.05, **recipe}))
+    recipe = Component("sire", freeze_settings({"batch": 8, "lr": 0.05, **recipe}))
     return Trial(
         cell=cell(variant, **settings),
         recipe=recipe,
@@ -133,8 +133,8 @@ def trial(variant: str = "plain", stage: str = "confirm", epochs: int = 4, **opt
     )  # type: ignore[arg-type]
 
 
-def place(directory: Path | None = None, **options: Any) -> Place:
-    return Place(Path("nowhere"), directory, device="cpu", threads=1, **options)
+def place(directory: Path | None = None, **options: Any) -> RunContext:
+    return RunContext(Path("nowhere"), directory, device="cpu", threads=1, **options)
 
 
 def timeless(record: Record) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def timeless(record: Record) -> dict[str, Any]:
 
 def test_a_confirm_trial_leaves_a_full_record(tmp_path: Path, tiny: TinyData) -> None:
     record = run_trial(trial(), place=place(tmp_path))
-    assert record.status == "completed" and record.finite()
+    assert record.status == "completed" and record.is_finite()
     assert (record.epochs_run, record.train_examples, record.validation_examples, record.test_examples) == (
         4,
         36,
@@ -168,7 +168,7 @@ def test_a_confirm_trial_leaves_a_full_record(tmp_path: Path, tiny: TinyData) ->
     )
     assert record.host and record.versions.startswith("python ") and record.threads == 1
     assert record.images_per_second == pytest.approx(36 * 4 / record.train_seconds)  # type: ignore[operator]
-    assert records.read(tmp_path / "record.json") == record
+    assert records.read_record(tmp_path / "record.json") == record
     left = {"trial.json", "conditions.json", "test_reads", "best.pt", "predictions.parquet", "record.json"}
     assert {path.name for path in tmp_path.iterdir()} == left
     assert Trial.from_dict(json.loads((tmp_path / "trial.json").read_text())) == trial()
@@ -189,7 +189,7 @@ def test_the_test_part_is_read_with_the_best_epochs_weights(tmp_path: Path) -> N
     weights = {}
     run = TrialRun(trial(), place(tmp_path))
     while not run.done:
-        number = run.step().epoch
+        number = run.run_epoch().epoch
         weights[number] = {name: value.clone() for name, value in run._graft.model.state_dict().items()}
     record = run.finish()
     assert record.best_epoch == best_epoch(record.history, "validation_error").epoch
@@ -253,9 +253,9 @@ def test_a_finished_trial_is_not_trained_again(tmp_path: Path) -> None:
 
 def test_a_folder_belongs_to_one_trial(tmp_path: Path) -> None:
     first = run_trial(trial(), place=place(tmp_path))
-    with pytest.raises(Refused, match="holds the trial"):
+    with pytest.raises(UserError, match="holds the trial"):
         run_trial(trial(seed=1), place=place(tmp_path))
-    assert records.read(tmp_path / "record.json") == first
+    assert records.read_record(tmp_path / "record.json") == first
 
 
 def test_a_budget_of_no_epochs_is_trained_not_at_all(tmp_path: Path) -> None:
@@ -333,7 +333,7 @@ def test_killed_between_best_and_last_repeats_the_epoch(tmp_path: Path) -> None:
     interrupted(trial(), tmp_path, 1)
     last = (tmp_path / "last.pt").read_bytes()
     run = TrialRun(trial(), place(tmp_path))
-    run.step()
+    run.run_epoch()
     (tmp_path / "last.pt").write_bytes(last)
     assert timeless(run_trial(trial(), place=place(tmp_path))) == timeless(straight)
 
@@ -359,7 +359,7 @@ def test_divergence_is_a_result(stage: str, tmp_path: Path, tiny: TinyData) -> N
     doomed = trial("poison", stage, settings={"calls": 12})  # 5 batches per epoch: the third epoch breaks
     record = run_trial(doomed, place=place(tmp_path))
     assert (record.status, record.reason, record.epochs_run) == ("diverged", "training loss nan in epoch 3", 2)
-    assert record.finite() and record.test_reads == 0 and tiny.reads == ["train"]
+    assert record.is_finite() and record.test_reads == 0 and tiny.reads == ["train"]
     assert run_trial(doomed, place=place(tmp_path)) == record
 
 
@@ -376,9 +376,9 @@ def test_divergence_in_the_first_epoch_has_no_best() -> None:
 def test_a_failure_is_a_record_and_runs_again(tmp_path: Path) -> None:
     record = run_trial(trial("broken"), place=place(tmp_path))
     assert (record.status, record.reason) == ("failed", "IndexError: nothing there")
-    assert records.read(tmp_path / "record.json") == record
+    assert records.read_record(tmp_path / "record.json") == record
     told: list[Epoch] = []
-    registry.load("variant", "broken").apply = lambda backbone: Graft(backbone)
+    registry.load_component("variant", "broken").apply = lambda backbone: Graft(backbone)
     assert run_trial(trial("broken"), lambda e: not told.append(e), place=place(tmp_path)).status == "completed"
     assert len(told) == 4
 
@@ -386,13 +386,13 @@ def test_a_failure_is_a_record_and_runs_again(tmp_path: Path) -> None:
 def test_a_failure_late_resumes(tmp_path: Path) -> None:
     straight = run_trial(trial(), place=place())
     interrupted(trial(), tmp_path, 3)
-    records.write(partial_record(trial(), "failed", "lost"), tmp_path / "record.json")
+    records.write_record(partial_record(trial(), "failed", "lost"), tmp_path / "record.json")
     assert TrialRun(trial(), place(tmp_path)).resumed_epochs == 3
     assert timeless(run_trial(trial(), place=place(tmp_path))) == timeless(straight)
 
 
 def test_what_cant_be_served_is_a_failure_with_its_sentence() -> None:
-    wrong = dataclasses.replace(trial(), hyperparameters=freeze({"sire.lambda": 1.0}))
+    wrong = dataclasses.replace(trial(), hyperparameters=freeze_settings({"sire.lambda": 1.0}))
     record = run_trial(wrong, place=place())
     assert record.status == "failed" and record.reason.startswith("Refused: sire.lambda: the cell's variant is plain")
 
@@ -412,7 +412,7 @@ def hooks(tiny: TinyData) -> list[tuple[str, int]]:
             after_step=lambda: calls.append(("after_step", 0)),
         )
 
-    registry.load("variant", "plain").apply = apply_hooked
+    registry.load_component("variant", "plain").apply = apply_hooked
     return calls
 
 
@@ -452,14 +452,14 @@ def test_initial_weights_are_what_the_first_step_trains(hooks: list[tuple[str, i
         head = backbone.head[-1]  # type: ignore[index]
         return Graft(backbone, initialise=lambda images: [nn.init.zeros_(one) for one in head.parameters()] and None)
 
-    registry.load("variant", "plain").apply = apply_zeroed
+    registry.load_component("variant", "plain").apply = apply_zeroed
     record = run_trial(trial("plain", "search", epochs=1, recipe={"batch": 36}), place=place())
     assert record.history[0].train_loss == pytest.approx(np.log(CLASSES), rel=1e-5)
 
 
 def test_a_changed_recipe_is_what_is_trained_and_recorded() -> None:
     """What `training` and `no_augmentation` set stands among the hyperparameters."""
-    changed = freeze({"augment": False, "batch": 12, "lr": 0.01, "schedule": "constant"})
+    changed = freeze_settings({"augment": False, "batch": 12, "lr": 0.01, "schedule": "constant"})
     record = run_trial(trial(hyperparameters=changed), place=place())
     assert record.status == "completed" and record.batch == 12
     assert {epoch.learning_rate for epoch in record.history} == {0.01}
@@ -495,7 +495,7 @@ def test_search_cant_read_the_test_part(tiny: TinyData) -> None:
 
 def test_lambda_zero_trains_encoder_and_classifier_to_the_baselines_values(tmp_path: Path) -> None:
     baseline = run_trial(trial("plain"), place=place(tmp_path / "a"))
-    hyperparameters = freeze({"decoded.lambda": 0.0})
+    hyperparameters = freeze_settings({"decoded.lambda": 0.0})
     grafted = run_trial(trial("decoded", hyperparameters=hyperparameters), place=place(tmp_path / "b"))
     assert grafted.test_loss == baseline.test_loss
     for one, other in zip(baseline.history, grafted.history, strict=True):
@@ -505,10 +505,10 @@ def test_lambda_zero_trains_encoder_and_classifier_to_the_baselines_values(tmp_p
 
 
 def test_lambda_zero_of_sire_is_the_baseline(tmp_path: Path) -> None:
-    body = Component("base_cnn", freeze({"width": 0.125}))
-    recipe = Component("sire", freeze({"train_limit": 128}))
+    body = Component("base_cnn", freeze_settings({"width": 0.125}))
+    recipe = Component("sire", freeze_settings({"train_limit": 128}))
     results = []
-    for variant in (Component("baseline"), Component("sire", freeze({"components": "I", "lambda": 0.0}))):
+    for variant in (Component("baseline"), Component("sire", freeze_settings({"components": "I", "lambda": 0.0}))):
         named = Trial(cell=Cell(Component("digits"), body, variant), recipe=recipe, stage="confirm", seed=0, epochs=2)
         results.append((run_trial(named, place=place(tmp_path / variant.name)), tmp_path / variant.name))
     (baseline, old), (sire, new) = results
@@ -524,18 +524,18 @@ def test_lambda_zero_of_sire_is_the_baseline(tmp_path: Path) -> None:
 def test_init_of_what_a_variant_keeps_equals_its_baselines() -> None:
     streams = Streams("confirm", 5)
     state = torch.get_rng_state()
-    plain = assemble(cell("plain"), SHAPE, CLASSES, streams=streams).model.state_dict()
-    decoded = assemble(cell("decoded"), SHAPE, CLASSES, streams=streams).model
+    plain = assemble_network(cell("plain"), SHAPE, CLASSES, streams=streams).model.state_dict()
+    decoded = assemble_network(cell("decoded"), SHAPE, CLASSES, streams=streams).model
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(value, decoded.backbone.state_dict()[name]) for name, value in plain.items())  # type: ignore[union-attr]
-    again = assemble(cell("decoded"), SHAPE, CLASSES, streams=streams).model
+    again = assemble_network(cell("decoded"), SHAPE, CLASSES, streams=streams).model
     assert torch.equal(decoded.decoder.weight, again.decoder.weight)  # type: ignore[union-attr]
-    other = assemble(cell("plain"), SHAPE, CLASSES, streams=Streams("search", 5)).model.state_dict()
+    other = assemble_network(cell("plain"), SHAPE, CLASSES, streams=Streams("search", 5)).model.state_dict()
     assert not torch.equal(plain["head.2.weight"], other["head.2.weight"])
 
 
 def test_planning_builds_on_the_meta_device() -> None:
-    model = assemble(cell("decoded"), SHAPE, CLASSES, streams=None).model
+    model = assemble_network(cell("decoded"), SHAPE, CLASSES, streams=None).model
     assert all(parameter.is_meta for parameter in model.parameters())
 
 
@@ -590,8 +590,8 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_runs_a_trial(tmp_path: Path) -> None:
-    small = Cell(Component("digits"), Component("base_cnn", freeze({"width": 0.125})), Component("baseline"))
-    recipe = Component("sire_1280", freeze({"train_limit": 64}))
+    small = Cell(Component("digits"), Component("base_cnn", freeze_settings({"width": 0.125})), Component("baseline"))
+    recipe = Component("sire_1280", freeze_settings({"train_limit": 64}))
     wanted = Trial(cell=small, recipe=recipe, stage="confirm", seed=0, epochs=2)
     (tmp_path / "t.json").write_text(json.dumps(wanted.to_dict()))
     done = python(
@@ -599,7 +599,7 @@ def test_the_command_runs_a_trial(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "epoch 1: " in done.stdout and "epoch 2: " in done.stdout and "status: completed" in done.stdout
-    assert records.read(tmp_path / "run" / "record.json").trial_key == wanted.key
+    assert records.read_record(tmp_path / "run" / "record.json").trial_key == wanted.key
 
 
 def test_the_command_refuses_with_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

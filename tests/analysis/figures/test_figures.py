@@ -18,19 +18,19 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from analysis import testing
-from analysis.figures import Drawing, draw_all, save, svg
-from analysis.figures.forest import cells as forest
+from analysis.figures import Drawing, draw_all, render_svg, save_drawing
+from analysis.figures.forest import draw_cells as forest
 from analysis.figures.histories import Histories
-from analysis.figures.importance import chosen, importances
-from analysis.figures.pareto import Point, front
-from analysis.figures.ranks import cliques
+from analysis.figures.importance import compute_importances, parse_hyperparameters
+from analysis.figures.pareto import Point, find_front
+from analysis.figures.ranks import find_cliques
 from analysis.figures.response import axis_of
-from analysis.figures.series import slug
-from analysis.figures.style import LOOKS, chunks, plain, reach, styled
+from analysis.figures.series import make_slug
+from analysis.figures.style import LOOKS, axis_reach, clean_line, split_evenly, use_style
 from analysis.records.model import Records
 from analysis.verdicts.model import VariantVerdict
 from analysis.verdicts.rankings import Ranking
-from analysis.verdicts.results import Findings
+from analysis.verdicts.results import StudyResults
 
 EVIL = '<script>alert("1")</script>&$x_1$\x00\n'
 BASE = [0.100, 0.110, 0.105, 0.095, 0.102]
@@ -53,7 +53,7 @@ def study(
         rows += [row | {"epochs": epochs} for row in confirm]
         rows += [_search(row, index) for row in confirm if row["seed"] == 0 for index in range(searches)]
     cells = [testing.cell_of(name, *place) for place in groups for name in ("baseline", *variants)]
-    records = testing.records(rows, cells, seeds=5, search_trials=searches)
+    records = testing.make_records(rows, cells, seeds=5, search_trials=searches)
     return dataclasses.replace(records, epochs=history(rows, epochs, **logged))
 
 
@@ -84,16 +84,16 @@ def history(rows: Sequence[Mapping[str, Any]], epochs: int, **logged: float) -> 
 
 
 def drawn(records: Records) -> dict[str, Drawing]:
-    return {one.id: one for one in draw_all(Findings(records))}
+    return {one.id: one for one in draw_all(StudyResults(records))}
 
 
 def only(records: Records, id: str) -> Drawing:
     """One figure; those after it are not drawn."""
-    return next(one for one in draw_all(Findings(records)) if one.id == id)
+    return next(one for one in draw_all(StudyResults(records)) if one.id == id)
 
 
 def texts(drawing: Drawing) -> list[str]:
-    root = ElementTree.fromstring(svg(drawing.figure))
+    root = ElementTree.fromstring(render_svg(drawing.figure))
     return ["".join(node.itertext()) for node in root.iter() if node.tag.endswith("}text")]
 
 
@@ -117,7 +117,7 @@ def test_figures_come_one_at_a_time_in_the_reports_order() -> None:
         "search-digits-cnn",
         "importance-digits-cnn",
     ]
-    assert iter(drawing := draw_all(Findings(records))) is drawing
+    assert iter(drawing := draw_all(StudyResults(records))) is drawing
 
 
 def test_every_figure_has_a_sentence_that_explains_it_and_a_safe_id() -> None:
@@ -129,7 +129,7 @@ def test_every_figure_has_a_sentence_that_explains_it_and_a_safe_id() -> None:
 def test_names_of_any_kind_are_escaped_and_shown() -> None:
     records = study([(EVIL, "b&b")], [EVIL, "中文"], searches=12)
     for one in drawn(records).values():
-        text = svg(one.figure)
+        text = render_svg(one.figure)
         ElementTree.fromstring(text)
         assert "<script" not in text and "\x00" not in text
     curves = next(one for id, one in drawn(records).items() if id.startswith("curves"))
@@ -137,15 +137,15 @@ def test_names_of_any_kind_are_escaped_and_shown() -> None:
 
 
 def test_names_that_differ_only_in_signs_get_ids_of_their_own() -> None:
-    ids = [one.id for one in draw_all(Findings(study([("d", "b"), ("d?", "b"), ("中", "文"), ("字", "符")])))]
+    ids = [one.id for one in draw_all(StudyResults(study([("d", "b"), ("d?", "b"), ("中", "文"), ("字", "符")])))]
     assert len(set(ids)) == len(ids) and "curves-d-b" in ids and "curves-d-b-2" in ids
-    assert slug("中", "?") == "" and "curves" in ids and "curves-2" in ids
+    assert make_slug("中", "?") == "" and "curves" in ids and "curves-2" in ids
 
 
 def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     for folder in ("a", "b"):
-        for one in islice(draw_all(Findings(study(variants=["wide"], searches=0))), 2):
-            save(one, tmp_path / folder)
+        for one in islice(draw_all(StudyResults(study(variants=["wide"], searches=0))), 2):
+            save_drawing(one, tmp_path / folder)
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert {Path(name).suffix for name in files} == {".png", ".svg", ".pdf"} and len(files) == 6
     for name in files:
@@ -153,15 +153,15 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_no_two_figures_share_an_id_inside_a_page() -> None:
-    roots = [ElementTree.fromstring(svg(one.figure)) for one in drawn(study(searches=12)).values()]
+    roots = [ElementTree.fromstring(render_svg(one.figure)) for one in drawn(study(searches=12)).values()]
     ids = [node.get("id") for root in roots for node in root.iter() if node.get("id")]
     assert ids and len(ids) == len(set(ids))
 
 
 def test_an_unknown_format_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    one = next(draw_all(Findings(study())))
+    one = next(draw_all(StudyResults(study())))
     with pytest.raises(ValueError, match=r"png, svg, pdf, not as docx\."):
-        save(one, tmp_path, ("docx",))
+        save_drawing(one, tmp_path, ("docx",))
 
 
 def test_a_slim_svg_changes_no_text() -> None:
@@ -185,8 +185,8 @@ def test_nothing_global_is_changed() -> None:
 
 @pytest.mark.parametrize("cells", [{}, {"baseline": [None]}, {"baseline": [0.1], "se": [0.2]}, {"se": [0.1, 0.2, 0.1]}])
 def test_poor_studies_draw_what_they_can(cells: dict[str, list[float | None]]) -> None:
-    for one in drawn(testing.study(cells)).values():
-        svg(one.figure)
+    for one in drawn(testing.make_study(cells)).values():
+        render_svg(one.figure)
 
 
 def test_no_text_leaves_its_figure() -> None:
@@ -196,7 +196,7 @@ def test_no_text_leaves_its_figure() -> None:
     small = records.trials["train_seconds"] * 0.0123 + records.trials["test_top1_error"].fillna(0)
     records = dataclasses.replace(records, trials=records.trials.assign(train_seconds=small))
     for one in (*drawn(records).values(), *draw_all(findings_across(6, "squeeze_excite (reduction=16, place="))):
-        with styled():
+        with use_style():
             FigureCanvasAgg(one.figure).draw()  # ticks get their texts when drawn
         frame = one.figure.bbox
         for text in drawn_texts(one):
@@ -225,12 +225,12 @@ def test_figures_that_nothing_measured_are_left_out(wrong: float) -> None:
     epochs = records.epochs.copy()
     epochs.loc[epochs["epoch"] == 2, "value"] = wrong
     for one in drawn(dataclasses.replace(records, trials=trials, epochs=epochs)).values():
-        text = svg(one.figure)
+        text = render_svg(one.figure)
         assert "nan" not in text.lower() and "inf" not in text.lower().replace("infer", "")
 
 
 def test_without_epochs_searches_and_costs_only_the_differences_remain() -> None:
-    records = testing.study({"baseline": BASE, "se": [error - 0.01 for error in BASE]})
+    records = testing.make_study({"baseline": BASE, "se": [error - 0.01 for error in BASE]})
     trials = records.trials[records.trials["stage"] == "confirm"].copy()
     trials[["parameters", "macs", "train_seconds"]] = None
     study = dict(records.study) | {"search_trials": 0}
@@ -242,7 +242,7 @@ def test_twenty_cells_stay_small() -> None:
     """A report is to stay below 5 MB for 500 trials, some sixty cells."""
     places = [(dataset, backbone) for dataset in ("digits", "mnist") for backbone in ("cnn", "resnet18")]
     records = study(places, ["a", "b", "c:lambda=0.1", "d"], searches=3, epochs=100)
-    assert sum(len(svg(one.figure)) for one in draw_all(Findings(records))) < 500_000
+    assert sum(len(render_svg(one.figure)) for one in draw_all(StudyResults(records))) < 500_000
 
 
 # -- forest
@@ -256,7 +256,7 @@ def test_a_forest_shows_every_cell_with_its_seeds_and_verdict() -> None:
     assert [text for text in shown if text in ("sire (lambda=0.1)", "wide")] == ["sire (lambda=0.1)", "wide"]
     (axes,) = one.figure.axes
     dots = [line for line in lines(axes) if line.get_marker() == "o"]
-    verdicts = Findings(records).verdicts
+    verdicts = StudyResults(records).verdicts
     assert [sorted(line.get_xdata()) for line in dots] == [
         pytest.approx(sorted(100 * d for _, d in verdict.differences)) for verdict in verdicts
     ]
@@ -264,30 +264,30 @@ def test_a_forest_shows_every_cell_with_its_seeds_and_verdict() -> None:
 
 def test_many_cells_are_split_over_figures_in_order_and_groups_stay_whole() -> None:
     names = [f"v{number}" for number in range(40)]
-    pages = list(forest(Findings(study(variants=names, searches=0))))
+    pages = list(forest(StudyResults(study(variants=names, searches=0))))
     assert [one.title for one in pages] == [f"Paired differences: digits / cnn ({part} of 3)" for part in (1, 2, 3)]
     assert [text for one in pages for text in texts(one) if text in names] == names
-    small = forest(Findings(study([(f"d{number}", "cnn") for number in range(9)], ["a", "b", "c"], searches=0)))
+    small = forest(StudyResults(study([(f"d{number}", "cnn") for number in range(9)], ["a", "b", "c"], searches=0)))
     headers = [[text for text in texts(one) if " / " in text] for one in small]
     assert [len(own) for own in headers] == [5, 4] and len({text for own in headers for text in own}) == 9
 
 
 def test_a_collapsed_network_leaves_the_others_readable() -> None:
     same = {"baseline": BASE, "a": [error - 0.01 for error in BASE[:4]] + [0.09], "b": [0.9, 0.91, 0.9, 0.89, 0.9]}
-    (axes,) = only(testing.study(same), "paired-differences-1").figure.axes
+    (axes,) = only(testing.make_study(same), "paired-differences-1").figure.axes
     assert axes.get_xlim()[1] < 3
     arrows = [line for line in lines(axes) if line.get_marker() == "<"]
     assert len(arrows) == 1 and arrows[0].get_xdata()[0] == axes.get_xlim()[0]
-    assert reach([0.2, 0.3, 80.0], least=0.5) == pytest.approx(0.5)
-    assert reach([70.0, 80.0], least=0.5) == pytest.approx(86.4)
-    assert reach([], least=0.5) == 0.5
+    assert axis_reach([0.2, 0.3, 80.0], least=0.5) == pytest.approx(0.5)
+    assert axis_reach([70.0, 80.0], least=0.5) == pytest.approx(86.4)
+    assert axis_reach([], least=0.5) == 0.5
 
 
 # -- across datasets
 
 
-def findings_across(size: int, prefix: str = "v") -> Findings:
-    findings = Findings(testing.study({"baseline": [0.1]}))
+def findings_across(size: int, prefix: str = "v") -> StudyResults:
+    findings = StudyResults(testing.make_study({"baseline": [0.1]}))
     labels = ("baseline", *(f"{prefix}{number}" for number in range(1, size)))
     ranking = Ranking(
         backbone="",
@@ -338,10 +338,10 @@ def test_a_critical_difference_diagram_joins_what_is_not_told_apart() -> None:
 
 def test_cliques_are_the_longest_runs_within_the_critical_difference() -> None:
     demsar = [1.964, 2.000, 2.893, 3.143]  # Demsar 2006, Table 6: at 0.10 the critical difference is 1.12
-    assert cliques(demsar, 1.25) == [(0, 3)]
-    assert cliques(demsar, 1.12) == [(0, 2), (2, 3)]
-    assert cliques([1.0, 1.5, 3.0, 3.2], 1.0) == [(0, 1), (2, 3)]
-    assert cliques([1.0, 3.0], 1.0) == []
+    assert find_cliques(demsar, 1.25) == [(0, 3)]
+    assert find_cliques(demsar, 1.12) == [(0, 2), (2, 3)]
+    assert find_cliques([1.0, 1.5, 3.0, 3.2], 1.0) == [(0, 1), (2, 3)]
+    assert find_cliques([1.0, 3.0], 1.0) == []
 
 
 def test_a_cell_looks_the_same_in_every_figure_of_its_group() -> None:
@@ -388,7 +388,7 @@ def test_curves_of_many_variants_are_split_with_the_baseline_in_each() -> None:
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf, 1.797e308])
 def test_a_diverged_seed_is_cut_and_marked(broken: float) -> None:
-    records = testing.study({"baseline": BASE, "se": [0.1, None, 0.1, 0.1, 0.1]})
+    records = testing.make_study({"baseline": BASE, "se": [0.1, None, 0.1, 0.1, 0.1]})
     bad = records.trials.loc[records.trials["status"] == "diverged", "trial_key"].iloc[0]
     told = [(bad, epoch, "validation_top1_error", 0.3 if epoch < 3 else broken) for epoch in (1, 2, 3, 4)]
     more = pd.DataFrame(told, columns=records.epochs.columns)
@@ -397,7 +397,7 @@ def test_a_diverged_seed_is_cut_and_marked(broken: float) -> None:
     crosses = [line for line in lines(one.figure.axes[0]) if line.get_marker() == "x"]
     assert [list(line.get_xydata()[0]) for line in crosses] == [pytest.approx([2, 30.0])]
     assert "se (1 of 5 seeds diverged)" in texts(one)
-    assert "nan" not in svg(one.figure).lower()
+    assert "nan" not in render_svg(one.figure).lower()
 
 
 def test_a_seed_that_ends_early_shortens_the_mean_not_the_figure() -> None:
@@ -436,24 +436,24 @@ def test_histories_take_the_last_of_duplicates_and_any_type() -> None:
         }
     )
     histories = Histories(table)
-    epochs, values = histories.of("b", "loss")
+    epochs, values = histories.read_curve("b", "loss")
     assert list(epochs) == [1, 2] and math.isnan(values[0]) and values[1] == 0.25
-    assert np.isnan(histories.of("a", "loss")[1]).all()
-    assert len(histories.of("c", "loss")[0]) == 0 and len(histories.of("a", "error")[0]) == 0
-    assert histories.metrics(["a", "c"]) == ["loss"]
+    assert np.isnan(histories.read_curve("a", "loss")[1]).all()
+    assert len(histories.read_curve("c", "loss")[0]) == 0 and len(histories.read_curve("a", "error")[0]) == 0
+    assert histories.list_metrics(["a", "c"]) == ["loss"]
 
 
 # -- cost
 
 
 def point(error: float, cost: float) -> Point:
-    return Point(Findings(study(searches=0)).groups[0].cells[0], error, {"macs": cost})
+    return Point(StudyResults(study(searches=0)).groups[0].cells[0], error, {"macs": cost})
 
 
 def test_the_front_holds_what_nothing_beats() -> None:
     points = [point(*pair) for pair in ((5.0, 10), (6.0, 5), (5.0, 20), (7.0, 5), (4.0, 30))]
-    assert [(one.error, one.costs["macs"]) for one in front(points, "macs")] == [(6.0, 5), (5.0, 10), (4.0, 30)]
-    assert front(points, "parameters") == []
+    assert [(one.error, one.costs["macs"]) for one in find_front(points, "macs")] == [(6.0, 5), (5.0, 10), (4.0, 30)]
+    assert find_front(points, "parameters") == []
 
 
 def test_pareto_has_a_panel_per_cost_and_leaves_out_what_cannot_be_compared() -> None:
@@ -503,7 +503,7 @@ def test_settings_beside_the_one_shown_make_lines_of_their_own() -> None:
 def test_a_value_that_diverged_is_a_cross_at_the_foot() -> None:
     cells = {"baseline": BASE} | {f"sire:lambda={value}": [0.1, 0.11, 0.1, 0.1, 0.1] for value in (1, 2, 3)}
     cells["sire:lambda=9"] = [0.1, None, 0.1, 0.1, 0.1]
-    one = only(testing.study(cells), "response-sire-lambda")
+    one = only(testing.make_study(cells), "response-sire-lambda")
     assert [line.get_marker() for line in lines(one.figure.axes[0])].count("x") == 1
     assert "not comparable, 1 cell" in one.caption
 
@@ -549,29 +549,34 @@ def test_few_search_trials_give_no_importance_but_a_sentence() -> None:
 
 
 def test_importance_finds_what_mattered() -> None:
-    (group,) = Findings(study(variants=[], searches=20)).groups
-    found = importances(group.cells[0].search)
+    (group,) = StudyResults(study(variants=[], searches=20)).groups
+    found = compute_importances(group.cells[0].search)
     assert sum(found.values()) == pytest.approx(1) and found["lr"] > 0.7
-    assert importances(group.cells[0].search[:9]) == {}
+    assert compute_importances(group.cells[0].search[:9]) == {}
     alike = [dataclasses.replace(trial, validation_top1_error=0.1) for trial in group.cells[0].search]
-    assert importances(alike) == {}
+    assert compute_importances(alike) == {}
     alone = [dataclasses.replace(trial, hyperparameters="lr=1") for trial in group.cells[0].search]
-    assert importances(alone) == {}
+    assert compute_importances(alone) == {}
 
 
 def test_hyperparameters_are_read_as_they_are_written() -> None:
     text = "lr=0.01, sire.components=IRe, sire.decoders=1+4, note=a, b"
-    assert chosen(text) == {"lr": "0.01", "sire.components": "IRe", "sire.decoders": "1+4", "note": "a, b"}
-    assert chosen("") == {}
+    assert parse_hyperparameters(text) == {
+        "lr": "0.01",
+        "sire.components": "IRe",
+        "sire.decoders": "1+4",
+        "note": "a, b",
+    }
+    assert parse_hyperparameters("") == {}
 
 
 # -- parts
 
 
 def test_chunks_are_even_and_in_order() -> None:
-    assert [list(part) for part in chunks(range(7), 6)] == [[0, 1, 2], [3, 4, 5, 6]]
-    assert chunks([], 6) == [] and [list(part) for part in chunks(range(6), 6)] == [[0, 1, 2, 3, 4, 5]]
-    assert plain("a\n b\x00") == "a b?"
+    assert [list(part) for part in split_evenly(range(7), 6)] == [[0, 1, 2], [3, 4, 5, 6]]
+    assert split_evenly([], 6) == [] and [list(part) for part in split_evenly(range(6), 6)] == [[0, 1, 2, 3, 4, 5]]
+    assert clean_line("a\n b\x00") == "a b?"
 
 
 def test_looks_differ_in_colour_marker_and_dashes() -> None:
@@ -604,4 +609,4 @@ def test_values_that_nothing_measures_end_a_curve() -> None:
     (curves,) = (one for id, one in drawn(spoilt).items() if id.startswith("curves"))
     (losses,) = (one for one in curves.figure.axes if one.get_title(loc="left") == "validation loss")
     assert max(line.get_xdata()[-1] for line in losses.get_lines()) == 2
-    assert svg(curves.figure)
+    assert render_svg(curves.figure)

@@ -8,10 +8,10 @@ import pytest
 
 from analysis import testing
 from analysis.formatting import NONE
-from analysis.published.comparison import Reproduced, reproduce
-from analysis.published.tables import PublishedTable, load_table, parse, tables
-from analysis.tables.published import beside, to_json, to_markdown, to_table
-from analysis.verdicts.results import Findings
+from analysis.published.comparison import Reproduced, compare_table
+from analysis.published.tables import PublishedTable, list_tables, load_table, parse_tables
+from analysis.tables.published import build_comparisons, to_json, to_markdown, to_table
+from analysis.verdicts.results import StudyResults
 
 BASE = [0.300, 0.310, 0.305, 0.295, 0.302]
 NOISE = [0.0000, 0.0010, -0.0010, 0.0005, -0.0005]
@@ -38,7 +38,7 @@ tables:
 
 def made(reference: str = "") -> PublishedTable:
     """The made-up table."""
-    [table] = parse(TABLE.replace("unit: percent", f"unit: percent\n    reference: {reference}"), "made")
+    [table] = parse_tables(TABLE.replace("unit: percent", f"unit: percent\n    reference: {reference}"), "made")
     return table
 
 
@@ -47,19 +47,19 @@ def better(by: float, seeds: int = 5) -> list[float]:
     return [base - by / 100 - noise for base, noise in zip(BASE[:seeds], NOISE, strict=False)]
 
 
-def study(errors: dict[str, Any], dataset: str = "mnist", backbone: str = "base_cnn", **changes: Any) -> Findings:
-    return Findings(testing.study(errors, dataset, backbone, **changes))
+def study(errors: dict[str, Any], dataset: str = "mnist", backbone: str = "base_cnn", **changes: Any) -> StudyResults:
+    return StudyResults(testing.make_study(errors, dataset, backbone, **changes))
 
 
 def rows(errors: dict[str, Any], table: PublishedTable | None = None, **changes: Any) -> dict[str, Reproduced]:
-    return {row.model: row for row in reproduce(table or made(), study(errors, **changes))}
+    return {row.model: row for row in compare_table(table or made(), study(errors, **changes))}
 
 
 # -- rows
 
 
 def test_rows_stand_in_the_papers_order_and_none_is_lost() -> None:
-    found = reproduce(made(), study({"sire:lambda=0.5": better(-5), "sire": better(2), "baseline": BASE}))
+    found = compare_table(made(), study({"sire:lambda=0.5": better(-5), "sire": better(2), "baseline": BASE}))
     assert [row.model for row in found] == ["Plain", "SIRe", "Strong", "Absent", "Other"]
     assert [row.outcome for row in found] == [
         "baseline", "reproduced", "reproduced", "not run", "not implemented here",
@@ -81,11 +81,11 @@ def test_errors_and_gains_are_in_percent() -> None:
     assert 0 < found.gain_half_width < found.half_width, "pairs take out what seeds share"
 
 
-@pytest.mark.parametrize("name", tables())
+@pytest.mark.parametrize("name", list_tables())
 def test_every_published_table_stands_beside_records_of_something_else(name: str) -> None:
     table = load_table(name)
     records = study({"baseline": BASE, "sire": better(2)}, "digits", "cnn")
-    found = reproduce(table, records)
+    found = compare_table(table, records)
     assert len(found) == len(table.rows)
     assert {row.outcome for row in found} <= {"not run", "not implemented here"}
     assert to_markdown(table, records).startswith(f"# {table.paper.name}, {table.place}")
@@ -93,10 +93,10 @@ def test_every_published_table_stands_beside_records_of_something_else(name: str
 
 def test_accuracies_are_turned_into_errors() -> None:
     table = load_table("diffstride-spectral-hybrid-table-1")  # in fractions
-    found = reproduce(table, study({"baseline": BASE}))[1]
+    found = compare_table(table, study({"baseline": BASE}))[1]
     assert found.model == "1, 1, 2, 2, 2: DiffStride-Spectral Pool"
     assert found.published == pytest.approx(6.72) and found.published_gain == pytest.approx(0.78)
-    percent = reproduce(load_table("cifar10-cnn-project-table-1"), study({"baseline": BASE}))
+    percent = compare_table(load_table("cifar10-cnn-project-table-1"), study({"baseline": BASE}))
     assert percent[1].published == pytest.approx(33.40) and percent[2].published_gain == pytest.approx(62.10 - 66.60)
 
 
@@ -122,10 +122,12 @@ def test_settings_by_which_rows_differ_are_never_overlooked() -> None:
     table = load_table("diffstride-spectral-hybrid-table-1")
     backbone = "preact_resnet18(strides=1+1+3+2+3, width=0.125)"
     records = study({"baseline": BASE, "diffstride": better(0), "hybrid": better(1)}, "cifar10", backbone)
-    ran = [row.model for row in reproduce(table, records) if row.cell]
+    ran = [row.model for row in compare_table(table, records) if row.cell]
     assert ran == ["1, 1, 3, 2, 3: DiffStride", "1, 1, 3, 2, 3: DiffStride-Spectral Pool"]
     records = study({"baseline": BASE, "hybrid": better(1)}, "cifar10(validation=5000)", "preact_resnet18(width=0.125)")
-    assert [row.model for row in reproduce(table, records) if row.cell] == ["1, 1, 2, 2, 2: DiffStride-Spectral Pool"]
+    assert [row.model for row in compare_table(table, records) if row.cell] == [
+        "1, 1, 2, 2, 2: DiffStride-Spectral Pool"
+    ]
 
 
 def test_of_several_cells_the_one_with_the_fewest_settings_is_taken() -> None:
@@ -134,7 +136,7 @@ def test_of_several_cells_the_one_with_the_fewest_settings_is_taken() -> None:
         errors = {"baseline": BASE, "sire": better(by)}
         trials += testing.trial_rows(errors, "mnist", backbone)
         cells += [testing.cell_of(name, "mnist", backbone) for name in errors]
-    found = reproduce(made(), Findings(testing.records(trials, cells, seeds=5)))
+    found = compare_table(made(), StudyResults(testing.make_records(trials, cells, seeds=5)))
     assert {row.cell.split(" / ")[1] for row in found if row.cell} == {"base_cnn"}
 
 
@@ -177,7 +179,7 @@ def test_outcomes(errors: dict[str, Any], outcome: str) -> None:
 def test_a_gain_that_isnt_printed_is_only_ours() -> None:
     found = rows({"baseline": BASE, "sire:lambda=0.5": better(2)}, metric="top1", dataset="mnist")
     assert found["Strong"].outcome == "contradicted"
-    table = parse(TABLE.replace("top1_error: 35.0", "batch: 8"), "made")[0]
+    table = parse_tables(TABLE.replace("top1_error: 35.0", "batch: 8"), "made")[0]
     assert rows({"baseline": BASE, "sire:lambda=0.5": better(2)}, table)["Strong"].outcome == "helps; no printed gain"
 
 
@@ -188,8 +190,8 @@ def test_a_gain_that_isnt_printed_is_only_ours() -> None:
 def test_an_unequal_budget_is_not_comparable(field: str, value: int, reason: str) -> None:
     trials = ended(testing.trial_rows({"baseline": BASE, "sire": better(2)}, "mnist", "base_cnn"), **{field: value})
     cells = [testing.cell_of(name, "mnist", "base_cnn") for name in ("baseline", "sire")]
-    records = Findings(testing.records(trials, cells, seeds=5))
-    found = reproduce(made(), records)[1]
+    records = StudyResults(testing.make_records(trials, cells, seeds=5))
+    found = compare_table(made(), records)[1]
     assert (found.outcome, found.gain, found.reason) == ("not comparable", None, reason)
     assert found.ours is not None, "the figure itself is shown"
     assert f"\n- SIRe: {reason}\n" in to_markdown(made(), records)
@@ -200,7 +202,7 @@ def test_changed_knobs_other_than_the_budget_stay_comparable() -> None:
     trials = testing.trial_rows({"baseline": BASE, "sire": better(2)}, "mnist", "base_cnn")
     trials = ended(trials, hyperparameters="augment=False, schedule=constant")
     cells = [testing.cell_of(name, "mnist", "base_cnn") for name in ("baseline", "sire")]
-    assert reproduce(made(), Findings(testing.records(trials, cells, seeds=5)))[1].outcome == "reproduced"
+    assert compare_table(made(), StudyResults(testing.make_records(trials, cells, seeds=5)))[1].outcome == "reproduced"
 
 
 # -- another reference than the baseline
@@ -245,7 +247,7 @@ def test_budgets_are_audited_against_the_reference() -> None:
     trials = ended(trials, epochs=5)
     cells = [testing.cell_of(name, "mnist", "base_cnn") for name in ("sire:lambda=0.5", "baseline")]
     table = made(OVER_STRONG)
-    found = reproduce(table, Findings(testing.records(trials, cells, seeds=5)))[0]
+    found = compare_table(table, StudyResults(testing.make_records(trials, cells, seeds=5)))[0]
     assert found.outcome == "not comparable" and found.reason == "epochs 10, sire(lambda=0.5) 5"
 
 
@@ -255,7 +257,7 @@ def test_an_absent_reference_is_named() -> None:
 
 
 def test_the_tables_that_name_a_reference() -> None:
-    named = {name: load_table(name).reference.label for name in tables()}
+    named = {name: load_table(name).reference.label for name in list_tables()}
     assert {name: one for name, one in named.items() if one != "baseline"} == {
         "diffstride-spectral-hybrid-table-1": "diffstride",
         "diffstride-spectral-hybrid-table-2": "diffstride",
@@ -265,7 +267,7 @@ def test_the_tables_that_name_a_reference() -> None:
         table = load_table(name)
         if table.kind == "results" and table.reference.name != "baseline":
             assert any(row.variant == table.reference for row in table.rows), name
-    sire = reproduce(load_table("sire-table-2"), study({"baseline": BASE}))
+    sire = compare_table(load_table("sire-table-2"), study({"baseline": BASE}))
     assert [row.published_gain for row in sire] == [None, 0.34, 6.06, -66.79, -66.79]
     assert [row.model for row in sire[1:]] == [f"SIRe-CNN, λ {weight}" for weight in ("0.1", "0.2", "0.5", "1")]
 
@@ -280,7 +282,7 @@ def test_the_tables_that_name_a_reference() -> None:
 )
 def test_a_wrong_reference_is_refused(reference: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=f"^{sentence}"):
-        parse(TABLE.replace("unit: percent", f"unit: percent\n    reference: {reference}"), "made")
+        parse_tables(TABLE.replace("unit: percent", f"unit: percent\n    reference: {reference}"), "made")
 
 
 # -- for people
@@ -300,7 +302,7 @@ def test_markdown_says_what_must_be_known() -> None:
 
 def test_the_table_holds_fractions_and_ours_minus_published() -> None:
     findings = study({"baseline": BASE, "sire": better(2)})
-    table, [_, ours, *_] = to_table(made(), findings), reproduce(made(), findings)
+    table, [_, ours, *_] = to_table(made(), findings), compare_table(made(), findings)
     keys = [column.key for column in table.columns]
     row = dict(zip(keys, table.rows[1], strict=True))
     assert ours.ours is not None and ours.half_width is not None
@@ -318,10 +320,10 @@ def test_the_table_holds_fractions_and_ours_minus_published() -> None:
 def test_the_tables_that_a_study_names_stand_beside_it_else_those_that_it_serves() -> None:
     errors = {"baseline": BASE, "sire": better(2)}
     named = study(errors, reproduces=["sire-table-4", "sire-table-1", "nothing-of-ours"])
-    assert [table.id for table in beside(named)] == ["published-sire-table-4", "published-sire-table-1"]
-    served = [table.id for table in beside(study(errors, "cifar100"))]
+    assert [table.id for table in build_comparisons(named)] == ["published-sire-table-4", "published-sire-table-1"]
+    served = [table.id for table in build_comparisons(study(errors, "cifar100"))]
     assert "published-sire-table-1" in served and "published-sire-table-8" not in served
-    assert beside(study({"baseline": BASE, "wide": BASE}, "digits", "cnn")) == []
+    assert build_comparisons(study({"baseline": BASE, "wide": BASE}, "digits", "cnn")) == []
 
 
 def test_markdown_says_that_another_references_outcomes_are_unadjusted() -> None:
@@ -347,8 +349,8 @@ def test_the_small_cnns_base_stands_beside_its_composed_cell() -> None:
     trials = testing.trial_rows({"baseline": BASE, composed: better(-6)}, "cifar10(validation=5000)", backbone)
     trials = [row | {"epochs": 5} if "+" in row["variant"] and row["stage"] == "confirm" else row for row in trials]
     cells = [testing.cell_of(name, "cifar10(validation=5000)", backbone) for name in ("baseline", composed)]
-    base, improved, *_ = reproduce(
-        load_table("cifar10-cnn-project-table-1"), Findings(testing.records(trials, cells, seeds=5))
+    base, improved, *_ = compare_table(
+        load_table("cifar10-cnn-project-table-1"), StudyResults(testing.make_records(trials, cells, seeds=5))
     )
     assert base.cell.endswith(f"no_batch_norm+no_dropout+training ({composed.partition(':')[2]})")
     assert base.outcome == "not comparable" and base.reason == "epochs 5, baseline 10"

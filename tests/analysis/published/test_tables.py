@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from analysis.published import tables as publications
-from analysis.published.tables import PublishedRow, PublishedTable, load_table, parse, tables
+from analysis.published.tables import PublishedRow, PublishedTable, list_tables, load_table, parse_tables
 from suite.core import recipes, registry
-from suite.core.settings import canonical
-from suite.core.specs import Component, parts, settings_label
+from suite.core.settings import canonicalize_component
+from suite.core.specs import Component, settings_label, split_variant
 from suite.models import grafting
 
 DATASETS = {"mnist", "fashion_mnist", "cifar10", "cifar100", "caltech256", "imagenet"}
@@ -29,12 +29,12 @@ VARIANTS = {
     "stochastic_depth", "no_skip", "no_batch_norm", "no_dropout", "training",
 }  # fmt: skip
 
-ROWS = [(table, row) for name in tables() for table in [load_table(name)] for row in table.rows]
-MATRICES = [name for name in tables() if load_table(name).kind == "confusion_matrix"]
+ROWS = [(table, row) for name in list_tables() for table in [load_table(name)] for row in table.rows]
+MATRICES = [name for name in list_tables() if load_table(name).kind == "confusion_matrix"]
 
 
 def label(pair: tuple[PublishedTable, PublishedRow]) -> str:
-    return pair[0].source(pair[1])
+    return pair[0].cite_row(pair[1])
 
 
 def row(table: str, model: str, **given: Any) -> PublishedRow:
@@ -53,7 +53,7 @@ def test_every_table_of_the_papers_is_there() -> None:
         "large-scale-review": ["text-1", "text-2"],
         "sire": [f"table-{i}" for i in range(1, 9)],
     }
-    assert tables() == [f"{paper}-{one}" for paper, ones in expected.items() for one in ones]
+    assert list_tables() == [f"{paper}-{one}" for paper, ones in expected.items() for one in ones]
     assert [len(load_table(f"sire-table-{i}").rows) for i in range(1, 9)] == [6, 5, 15, 12, 12, 12, 12, 12]
     assert [len(load_table(f"diffstride-spectral-hybrid-table-{i}").rows) for i in (1, 2)] == [21, 14]
 
@@ -62,9 +62,9 @@ def test_every_table_of_the_papers_is_there() -> None:
 def test_rows_speak_the_suites_vocabulary(pair: tuple[PublishedTable, PublishedRow]) -> None:
     _, one = pair
     for component, known in ((one.dataset, DATASETS), (one.backbone, BACKBONES), (one.variant, VARIANTS)):
-        assert component is None or set(parts(component.name)) <= known
+        assert component is None or set(split_variant(component.name)) <= known
     if one.recipe:
-        assert recipes.canonical(one.recipe) == one.recipe
+        assert recipes.canonicalize_recipe(one.recipe) == one.recipe
     assert (one.backbone is None) == (one.variant is None) == (one.cell is None)
 
 
@@ -73,12 +73,16 @@ def test_rows_are_named_as_records_are(pair: tuple[PublishedTable, PublishedRow]
     """Settings are legal, and none is our default."""
     kinds: list[tuple[registry.Kind, Component | None]] = [("backbone", pair[1].backbone), ("variant", pair[1].variant)]
     for kind, component in kinds:
-        if component and set(parts(component.name)) <= set(registry.available(kind)):
+        if component and set(split_variant(component.name)) <= set(registry.list_components(kind)):
             if kind == "variant":
                 assert grafting.canonical_name(component.name) == component.name
             is_variant = kind == "variant"
-            declared = grafting.declared(component.name) if is_variant else registry.load(kind, component.name).SETTINGS
-            assert canonical(declared, component, component.name) == component
+            declared = (
+                grafting.find_settings(component.name)
+                if is_variant
+                else registry.load_component(kind, component.name).SETTINGS
+            )
+            assert canonicalize_component(declared, component, component.name) == component
 
 
 @pytest.mark.parametrize("pair", ROWS, ids=label)
@@ -108,7 +112,7 @@ def test_settings_read_as_in_records() -> None:
 
 
 def test_all_tables_have_a_protocol_and_those_of_results_say_what_they_lack() -> None:
-    for name in tables():
+    for name in list_tables():
         table = load_table(name)
         assert table.protocol and table.title and table.rows
         assert all(remark == " ".join(remark.split()) for remark in (*table.remarks, table.protocol, table.title))
@@ -206,7 +210,7 @@ def test_the_same_models_of_sire_agree_across_its_tables() -> None:
 )
 def test_hybrid(table: int, strides: str, values: list[float]) -> None:
     whole = load_table(f"diffstride-spectral-hybrid-table-{table}")
-    assert [whole.percent(one, "accuracy") for one in whole.rows if one.row == strides] == values
+    assert [whole.read_percent(one, "accuracy") for one in whole.rows if one.row == strides] == values
 
 
 @pytest.mark.parametrize(("table", "wrong"), [(1, {"DiffStride": 0.9245}), (2, {})])
@@ -245,7 +249,7 @@ def test_what_was_not_re_run() -> None:
 
 
 def test_what_is_not_comparable() -> None:
-    said = {name for name in tables() if load_table(name).not_comparable}
+    said = {name for name in list_tables() if load_table(name).not_comparable}
     assert said == {
         "sire-table-8", "cifar10-cnn-project-table-2", "diffstride-spectral-hybrid-table-1",
         "diffstride-spectral-hybrid-table-2", "large-scale-review-text-1", "large-scale-review-text-2",
@@ -353,15 +357,15 @@ def document(**changes: Any) -> dict[str, Any]:
 
 
 def test_least_file() -> None:
-    [table] = parse(yaml.safe_dump(document()), "some")
+    [table] = parse_tables(yaml.safe_dump(document()), "some")
     assert table.rows[0].values == {"accuracy": 50.0}
     assert table.rows[0].cell is None
-    assert table.source(table.rows[0]) == "some, Table 1, row m"
+    assert table.cite_row(table.rows[0]) == "some, Table 1, row m"
 
 
 def test_defaults_fill_rows_and_rows_win() -> None:
     rows = [{"model": "a"}, {"model": "b", "batch": 2, "dataset": None}]
-    [table] = parse(yaml.safe_dump(document(defaults={"batch": 8, "dataset": "mnist"}, rows=rows)), "some")
+    [table] = parse_tables(yaml.safe_dump(document(defaults={"batch": 8, "dataset": "mnist"}, rows=rows)), "some")
     assert [(one.batch, one.dataset and one.dataset.name) for one in table.rows] == [(8, "mnist"), (2, None)]
 
 
@@ -397,7 +401,7 @@ def test_defaults_fill_rows_and_rows_win() -> None:
 )
 def test_wrong_files_are_refused_with_a_sentence(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)) as error:
-        parse(yaml.safe_dump(document(**changes)), "some")
+        parse_tables(yaml.safe_dump(document(**changes)), "some")
     assert str(error.value).endswith((".", "?"))
     assert "\n" not in str(error.value)
 
@@ -406,11 +410,11 @@ def test_ids_and_keys_stand_once() -> None:
     twice = document()
     twice["tables"] *= 2
     with pytest.raises(ValueError, match="some: the id 'some-table-1' stands 2 times"):
-        parse(yaml.safe_dump(twice), "some")
+        parse_tables(yaml.safe_dump(twice), "some")
     with pytest.raises(ValueError, match="key 'model' stands twice"):
-        parse("paper: {}\ntables: [{rows: [{model: a, model: b}]}]", "some")
+        parse_tables("paper: {}\ntables: [{rows: [{model: a, model: b}]}]", "some")
     with pytest.raises(ValueError, match="some: must be a mapping, not None"):
-        parse("", "some")
+        parse_tables("", "some")
 
 
 def test_unknown_table() -> None:

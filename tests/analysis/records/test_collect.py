@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.records import epoch_files
-from analysis.records.collect import StudyNotFoundError, collect
-from analysis.records.load import load
-from analysis.verdicts.cells import judge
+from analysis.records.collect import StudyNotFoundError, collect_study
+from analysis.records.load import load_records
+from analysis.verdicts.cells import judge_cells
 from suite.core.records import COLUMNS, SCHEMA
 from tests.fixtures import Command
 
@@ -105,7 +105,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture(scope="module")
 def by_sql(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return collect(store.uri, "demo", tmp_path_factory.mktemp("sql") / "records")
+    return collect_study(store.uri, "demo", tmp_path_factory.mktemp("sql") / "records")
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
 
 def epochs_in(folder: Path) -> pd.DataFrame:
     """The long table of epochs, in one order."""
-    table = epoch_files.read((folder / "epochs").iterdir()).to_pandas().astype({"trial_key": str, "metric": str})
+    table = epoch_files.read_epochs((folder / "epochs").iterdir()).to_pandas().astype({"trial_key": str, "metric": str})
     return table.sort_values(["trial_key", "metric", "epoch"], ignore_index=True)
 
 
@@ -183,13 +183,13 @@ def test_epochs_count_once(by_sql: Path) -> None:
 
 
 def test_verdict_names_the_unfinished_seed(by_sql: Path) -> None:
-    (one,) = judge(load(by_sql))
+    (one,) = judge_cells(load_records(by_sql))
     assert one.verdict == "NOT COMPARABLE"
     assert "1 of 3 seeds not finished (2)" in one.reason
 
 
 def test_server_gives_the_same(store: Store, server: str, by_sql: Path, tmp_path: Path) -> None:
-    by_rest = collect(server, "demo", tmp_path / "records")
+    by_rest = collect_study(server, "demo", tmp_path / "records")
     assert (
         pq.read_table(by_rest / "trials.parquet")
         .to_pandas()
@@ -199,18 +199,18 @@ def test_server_gives_the_same(store: Store, server: str, by_sql: Path, tmp_path
     for name in ("study.json", *(f"predictions/{path.name}" for path in (by_sql / "predictions").iterdir())):
         assert (by_rest / name).read_bytes() == (by_sql / name).read_bytes()
     with pytest.raises(StudyNotFoundError, match=r"No study 'other' at http://.*studies there: demo\."):
-        collect(server, "other", tmp_path / "none")
+        collect_study(server, "other", tmp_path / "none")
 
 
 def test_what_is_not_there_is_named(store: Store, tmp_path: Path) -> None:
     with pytest.raises(StudyNotFoundError, match=r"No study 'other' at sqlite.*studies there: demo\."):
-        collect(store.uri, "other", tmp_path / "out")
+        collect_study(store.uri, "other", tmp_path / "out")
     with pytest.raises(StudyNotFoundError, match="No tracking database"):
-        collect(f"sqlite:///{tmp_path}/none.db", "demo", tmp_path / "out")
+        collect_study(f"sqlite:///{tmp_path}/none.db", "demo", tmp_path / "out")
     with pytest.raises(StudyNotFoundError, match="no tracking store"):
-        collect("file:///tmp/mlruns", "demo", tmp_path / "out")
+        collect_study("file:///tmp/mlruns", "demo", tmp_path / "out")
     with pytest.raises(StudyNotFoundError, match="was not written by Graftbench"):
-        collect(store.uri, "Default", tmp_path / "out")
+        collect_study(store.uri, "Default", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -219,9 +219,9 @@ def test_long_study_goes_on_in_further_tags(store: Store, tmp_path: Path) -> Non
     experiment = store.client.create_experiment("long")
     for name, part in (("graftbench.study", text[:100]), ("graftbench.study.1", text[100:])):
         store.client.set_experiment_tag(experiment, name, part)
-    out = collect(store.uri, "long", tmp_path / "out")
+    out = collect_study(store.uri, "long", tmp_path / "out")
     assert json.loads((out / "study.json").read_text()) == STUDY
-    assert load(out).trials.empty
+    assert load_records(out).trials.empty
 
 
 def test_the_manifest_says_what_was_collected(store: Store, by_sql: Path) -> None:
@@ -232,7 +232,7 @@ def test_the_manifest_says_what_was_collected(store: Store, by_sql: Path) -> Non
     written = {path.relative_to(by_sql).as_posix() for path in by_sql.rglob("*") if path.is_file()}
     assert set(said["files"]) == written - {"manifest.json"}
     assert said["files"]["trials.parquet"]["rows"] == 8
-    source = load(by_sql).source
+    source = load_records(by_sql).source
     assert (source["tracking_uri"], source["experiment_id"]) == (store.uri, store.experiment)
 
 
@@ -296,15 +296,15 @@ def test_a_server_with_login(gate: Gate, by_sql: Path, tmp_path: Path, monkeypat
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
     with pytest.raises(StudyNotFoundError, match=r"refuses the login: set MLFLOW_TRACKING_USERNAME and .*PASSWORD"):
-        collect(gate.uri, "demo", tmp_path / "records")
+        collect_study(gate.uri, "demo", tmp_path / "records")
     assert not (tmp_path / "records").exists() and len(gate.asked) == 2  # no retry with a password that is wrong
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "right")
-    collect(gate.uri, "demo", tmp_path / "records")
+    collect_study(gate.uri, "demo", tmp_path / "records")
     pd.testing.assert_frame_equal(epochs_in(tmp_path / "records"), epochs_in(by_sql))
     histories = [path for path in gate.asked if path.endswith("metrics/get-history")]
     assert len(histories) == 16  # two metrics of the eight runs that count
     del gate.asked[:]
-    collect(gate.uri, "demo", tmp_path / "records")
+    collect_study(gate.uri, "demo", tmp_path / "records")
     again = [path for path in gate.asked if path.endswith("metrics/get-history")]
     assert len(again) == 2  # of the one run that has not ended
 
@@ -318,19 +318,19 @@ def test_a_server_that_does_not_answer_is_named_at_once(tmp_path: Path, monkeypa
             if listens:
                 silent.listen()
             with pytest.raises(StudyNotFoundError, match=r"No MLflow server answers at http://127") as raised:
-                collect(address, "demo", tmp_path / "out")
+                collect_study(address, "demo", tmp_path / "out")
             assert "secret" not in str(raised.value)
 
 
 def test_other_databases_are_named(tmp_path: Path) -> None:
     (tmp_path / "other.db").write_bytes(b"no database, but long enough to look like one" * 100)
     with pytest.raises(StudyNotFoundError, match=r"can't be read \(file is not a database\)"):
-        collect(f"sqlite:///{tmp_path}/other.db", "demo", tmp_path / "out")
+        collect_study(f"sqlite:///{tmp_path}/other.db", "demo", tmp_path / "out")
     (tmp_path / "empty.db").touch()
     with pytest.raises(StudyNotFoundError, match=r"no such table: experiments.*MLflow wrote it"):
-        collect(f"sqlite:///{tmp_path}/empty.db", "demo", tmp_path / "out")
+        collect_study(f"sqlite:///{tmp_path}/empty.db", "demo", tmp_path / "out")
     with pytest.raises(StudyNotFoundError, match="Not the address of a database"):
-        collect("postgresql://me:secret@host:port/x", "demo", tmp_path / "out")
+        collect_study("postgresql://me:secret@host:port/x", "demo", tmp_path / "out")
 
 
 def test_the_command(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, graftbench: Command) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.records.collect import StudyNotFoundError, collect
-from analysis.records.load import load
+from analysis.records.collect import StudyNotFoundError, collect_study
+from analysis.records.load import load_records
 
 pytest.importorskip("psycopg", reason="no driver for PostgreSQL: pip install 'psycopg[binary]'")
 CELL = {"dataset": "digits", "backbone": "cnn", "variant": "baseline", "settings": ""}
@@ -89,14 +89,14 @@ def trial(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, 
 
 def test_collects_and_collects_again(uri: str, trial: Callable[[int, float], str], tmp_path: Path) -> None:
     trial(0, 0.1)
-    out = collect(uri, "demo", tmp_path / "out")
-    records = load(out)
+    out = collect_study(uri, "demo", tmp_path / "out")
+    records = load_records(out)
     assert records.trials["test_top1_error"].tolist() == [0.1] and records.trials["validation_loss"].isna().all()
     epochs = records.epochs.sort_values("epoch")
     assert list(map(str, epochs["value"])) == ["0.45", "nan", "inf"]
     trial(1, 0.2)
-    assert load(collect(uri, "demo", out)).trials["test_top1_error"].tolist() == [0.1, 0.2]
-    assert len(load(out).epochs) == 6
+    assert load_records(collect_study(uri, "demo", out)).trials["test_top1_error"].tolist() == [0.1, 0.2]
+    assert len(load_records(out).epochs) == 6
     text = (out / "manifest.json").read_text()
     assert "secret" not in text and json.loads(text)["tracking"].startswith("postgresql://me:***@127.0.0.1:")
 
@@ -104,9 +104,9 @@ def test_collects_and_collects_again(uri: str, trial: Callable[[int, float], str
 def test_nothing_can_be_written(uri: str) -> None:
     import sqlalchemy
 
-    from analysis.records.collect import _connection
+    from analysis.records.collect import _connect
 
-    with pytest.raises(StudyNotFoundError, match="read-only transaction"), _connection(uri) as connection:
+    with pytest.raises(StudyNotFoundError, match="read-only transaction"), _connect(uri) as connection:
         connection.execute(sqlalchemy.text("CREATE TABLE mine (x int)"))
 
 
@@ -121,7 +121,7 @@ def test_what_is_wrong_is_one_sentence(uri: str, right: str, wrong: str, reason:
     with pytest.raises(
         StudyNotFoundError, match=rf"can't be read \(.*{reason}.*\): check its address and login"
     ) as raised:
-        collect(uri.replace(right, wrong), "demo", tmp_path / "out")
+        collect_study(uri.replace(right, wrong), "demo", tmp_path / "out")
     assert "secret" not in str(raised.value) and "guess" not in str(raised.value) and "\n" not in str(raised.value)
 
 
@@ -130,4 +130,4 @@ def test_an_unreachable_server_is_one_sentence(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         address = f"postgresql://me:secret@127.0.0.1:{free.getsockname()[1]}/x"
         with pytest.raises(StudyNotFoundError, match=r"can't be read \(.*refused"):
-            collect(address, "demo", tmp_path / "out")
+            collect_study(address, "demo", tmp_path / "out")

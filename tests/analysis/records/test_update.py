@@ -16,8 +16,8 @@ import pytest
 
 from analysis.records import collect as module
 from analysis.records import epoch_files, manifest
-from analysis.records.collect import collect
-from analysis.records.load import load
+from analysis.records.collect import collect_study
+from analysis.records.load import load_records
 from suite.core.records import COLUMNS
 
 CELL = {"dataset": "digits", "backbone": "cnn", "variant": "baseline", "settings": ""}
@@ -106,19 +106,19 @@ def store(tmp_path: Path, template: Path) -> Store:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The runs whose histories are read, as it happens."""
     seen: list[str] = []
-    histories = module._Database.histories
+    histories = module._Database.read_histories
 
     def spy(self: Any, runs: Sequence[Any]) -> Any:
         seen.extend(run.run_id for run in runs)
         return histories(self, runs)
 
-    monkeypatch.setattr(module._Database, "histories", spy)
+    monkeypatch.setattr(module._Database, "read_histories", spy)
     return seen
 
 
 def content(folder: Path) -> dict[str, Any]:
     """What a folder says, whatever files it says it in."""
-    records = load(folder)
+    records = load_records(folder)
     epochs = records.epochs.astype({"trial_key": str, "metric": str})
     return {
         "trials": records.trials.reset_index(drop=True).to_dict("list"),
@@ -138,9 +138,9 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def check_as_anew(store: Store, folder: Path) -> None:
     """The folder holds what collecting into an empty one gives, and nothing more."""
     fresh = folder.parent / f"fresh{time.monotonic_ns()}"
-    collect(store.uri, "demo", fresh)
+    collect_study(store.uri, "demo", fresh)
     assert same(content(folder), content(fresh))
-    known = manifest.read(folder)
+    known = manifest.read_manifest(folder)
     assert known is not None
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert files == {*known.files, "manifest.json"}
@@ -150,11 +150,11 @@ def test_nothing_new_reads_nothing(store: Store, tmp_path: Path, read: list[str]
     out = tmp_path / "out"
     (tmp_path / "out").mkdir()
     (out / "report.html").write_text("mine")
-    collect(store.uri, "demo", out)
+    collect_study(store.uri, "demo", out)
     assert sorted(read) == ["run0", "run1", "run2", "run3"]
     read.clear()
     before = {path: path.stat().st_mtime_ns for path in (out / "epochs").iterdir()}
-    collect(store.uri, "demo", out)
+    collect_study(store.uri, "demo", out)
     assert read == [] and before == {path: path.stat().st_mtime_ns for path in (out / "epochs").iterdir()}
     assert (out / "report.html").read_text() == "mine"
     (out / "report.html").unlink()
@@ -167,13 +167,15 @@ def test_of_many_runs_the_new_ones_alone_are_read(
     for number in range(4, 500):
         store.trial(number, epochs=1)
     out = tmp_path / "out"
-    collect(store.uri, "demo", out)
+    collect_study(store.uri, "demo", out)
     read.clear()
     filled: list[int] = []
-    fill = module._Database.fill
-    monkeypatch.setattr(module._Database, "fill", lambda self, runs: (filled.append(len(runs)), fill(self, runs))[1])
+    fill = module._Database.fill_runs
+    monkeypatch.setattr(
+        module._Database, "fill_runs", lambda self, runs: (filled.append(len(runs)), fill(self, runs))[1]
+    )
     new = [store.trial(number) for number in range(500, 510)]
-    collect(store.uri, "demo", out)
+    collect_study(store.uri, "demo", out)
     assert sorted(read) == sorted(new) and sum(filled) == 10
     check_as_anew(store, out)
 
@@ -203,11 +205,11 @@ def test_a_run_that_changed_is_noticed(
     store: Store, tmp_path: Path, read: list[str], change: Callable[[Store], None]
 ) -> None:
     out = tmp_path / "out"
-    collect(store.uri, "demo", out)
+    collect_study(store.uri, "demo", out)
     before = content(out)
     read.clear()
     change(store)
-    collect(store.uri, "demo", out)
+    collect_study(store.uri, "demo", out)
     assert len(read) == (0 if change is delete else 1)
     assert not same(content(out), before)
     check_as_anew(store, out)
@@ -215,39 +217,39 @@ def test_a_run_that_changed_is_noticed(
 
 def test_a_run_that_stood_behind_another_comes_forward(store: Store, tmp_path: Path) -> None:
     take_over(store)
-    out = collect(store.uri, "demo", tmp_path / "out")
-    assert "run1" not in set(load(out).trials["run_id"])
+    out = collect_study(store.uri, "demo", tmp_path / "out")
+    assert "run1" not in set(load_records(out).trials["run_id"])
     store.run("UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid = 'run7'")
-    collect(store.uri, "demo", out)
-    assert "run1" in set(load(out).trials["run_id"])
+    collect_study(store.uri, "demo", out)
+    assert "run1" in set(load_records(out).trials["run_id"])
     check_as_anew(store, out)
 
 
 def test_what_runs_is_read_every_time(store: Store, tmp_path: Path, read: list[str]) -> None:
     store.trial(4, status="RUNNING", epochs=1)
-    out = collect(store.uri, "demo", tmp_path / "out")
+    out = collect_study(store.uri, "demo", tmp_path / "out")
     read.clear()
     store.epoch("run4", 2, 0.5)
-    collect(store.uri, "demo", out)
+    collect_study(store.uri, "demo", out)
     assert read == ["run4"]
     check_as_anew(store, out)
 
 
 def test_full_reads_what_was_edited_by_hand(store: Store, tmp_path: Path) -> None:
-    out = collect(store.uri, "demo", tmp_path / "out")
+    out = collect_study(store.uri, "demo", tmp_path / "out")
     store.run("UPDATE tags SET value = 'sire' WHERE run_uuid = 'run1' AND key = 'variant'")
-    assert set(load(collect(store.uri, "demo", out)).trials["variant"]) == {"baseline"}
-    assert set(load(collect(store.uri, "demo", out, full=True)).trials["variant"]) == {"baseline", "sire"}
+    assert set(load_records(collect_study(store.uri, "demo", out)).trials["variant"]) == {"baseline"}
+    assert set(load_records(collect_study(store.uri, "demo", out, full=True)).trials["variant"]) == {"baseline", "sire"}
 
 
 def test_many_small_parts_become_one(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(epoch_files, "MOST_SMALL", 3)
     out, most = tmp_path / "out", 0
     for number in range(4, 12):
-        collect(store.uri, "demo", out)
+        collect_study(store.uri, "demo", out)
         most = max(most, len(list((out / "epochs").iterdir())))
         store.trial(number)
-    collect(store.uri, "demo", out)
+    collect_study(store.uri, "demo", out)
     assert 3 <= most <= 5
     check_as_anew(store, out)
 
@@ -277,12 +279,12 @@ def steps(monkeypatch: pytest.MonkeyPatch, allowed: int) -> list[int]:
 
 
 def test_cut_off_anywhere_the_folder_holds_the_old_or_the_new(store: Store, tmp_path: Path) -> None:
-    first = collect(store.uri, "demo", tmp_path / "first")
+    first = collect_study(store.uri, "demo", tmp_path / "first")
     old = content(first)
     end_again(store)
     store.trial(4)
     store.run("UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid = 'run2'")
-    new = content(collect(store.uri, "demo", tmp_path / "whole"))
+    new = content(collect_study(store.uri, "demo", tmp_path / "whole"))
     seen = {"old": 0, "new": 0}
     for allowed in range(100):
         out = tmp_path / f"cut{allowed}"
@@ -290,14 +292,14 @@ def test_cut_off_anywhere_the_folder_holds_the_old_or_the_new(store: Store, tmp_
         with pytest.MonkeyPatch.context() as patch:
             steps(patch, allowed)
             try:
-                collect(store.uri, "demo", out)
+                collect_study(store.uri, "demo", out)
                 finished = True
             except Cut:
                 finished = False
         tables = tables_of(out)
         assert tables in (without_files(old), without_files(new))
         seen["new" if tables == without_files(new) else "old"] += 1
-        collect(store.uri, "demo", out)
+        collect_study(store.uri, "demo", out)
         assert same(content(out), new) and not (out / ".next").exists()
         if finished:
             break
@@ -312,7 +314,7 @@ def copy(folder: Path, target: Path) -> None:
 
 def tables_of(folder: Path) -> str:
     """Trials and epochs as text, whichever files they are in."""
-    records = load(folder)
+    records = load_records(folder)
     epochs = records.epochs.astype({"trial_key": str, "metric": str})
     epochs = epochs.sort_values(["trial_key", "metric", "epoch"], ignore_index=True)
     return records.trials.to_csv() + epochs.to_csv()
@@ -324,34 +326,34 @@ def without_files(whole: dict[str, Any]) -> str:
 
 
 def test_damage_is_named_and_collecting_again_repairs_it(store: Store, tmp_path: Path) -> None:
-    out = collect(store.uri, "demo", tmp_path / "out")
+    out = collect_study(store.uri, "demo", tmp_path / "out")
     whole = content(out)
     for path in [out / "trials.parquet", out / "manifest.json", *(out / "epochs").iterdir()]:
         path.write_bytes(path.read_bytes()[:-20])
         with pytest.raises(ValueError, match=rf"{path.name}.*: collect the study's records again\."):
-            load(out)
-        collect(store.uri, "demo", out)
+            load_records(out)
+        collect_study(store.uri, "demo", out)
         assert same(content(out), whole)
     next((out / "predictions").iterdir()).unlink()
     with pytest.raises(ValueError, match=r"predictions/key\d\.parquet is missing: collect"):
-        load(out)
+        load_records(out)
 
 
 def test_a_folder_of_an_older_collector_or_another_study_is_made_anew(store: Store, tmp_path: Path) -> None:
-    out = collect(store.uri, "demo", tmp_path / "out")
-    epochs = epoch_files.read((out / "epochs").iterdir())
+    out = collect_study(store.uri, "demo", tmp_path / "out")
+    epochs = epoch_files.read_epochs((out / "epochs").iterdir())
     for path in (out / "epochs").iterdir():
         path.unlink()
     (out / "epochs").rmdir()
     (out / "manifest.json").unlink()
     pq.write_table(epochs, out / "epochs.parquet")
-    old = load(out)
+    old = load_records(out)
     assert len(old.trials) == 4 and len(old.epochs) == 24  # it can still be read
-    collect(store.uri, "demo", out)
+    collect_study(store.uri, "demo", out)
     check_as_anew(store, out)
     known = json.loads((out / "manifest.json").read_text())
     (out / "manifest.json").write_text(json.dumps({**known, "experiment_id": "7", "runs": {}}))
-    collect(store.uri, "demo", out)
+    collect_study(store.uri, "demo", out)
     check_as_anew(store, out)
 
 
@@ -361,8 +363,8 @@ def test_two_at_once_leave_a_whole_folder(store: Store, tmp_path: Path) -> None:
     def work() -> None:
         try:
             for _ in range(3):
-                collect(store.uri, "demo", out)
-                load(out)
+                collect_study(store.uri, "demo", out)
+                load_records(out)
         except Exception as error:  # noqa: BLE001
             failures.append(error)
 
@@ -374,5 +376,5 @@ def test_two_at_once_leave_a_whole_folder(store: Store, tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
-    collect(store.uri, "demo", out)
+    collect_study(store.uri, "demo", out)
     check_as_anew(store, out)

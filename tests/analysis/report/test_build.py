@@ -17,7 +17,7 @@ import pytest
 
 import analysis
 from analysis import testing
-from analysis.records.load import load
+from analysis.records.load import load_records
 from analysis.records.model import Records
 from analysis.report import appendix
 from analysis.report import figures as exhibits
@@ -27,8 +27,8 @@ from analysis.report.run_links import links
 from analysis.report.summary import headline
 from analysis.tables import missing_trials
 from analysis.tables.all_tables import tables_of
-from analysis.verdicts.cells import judge
-from analysis.verdicts.results import Findings
+from analysis.verdicts.cells import judge_cells
+from analysis.verdicts.results import StudyResults
 from tests.fixtures import Command
 
 BASE = [0.100, 0.110, 0.105, 0.095, 0.102]
@@ -49,13 +49,13 @@ def a_study(**changes: Any) -> Records:
         "wide": [0.1, None, 0.1, 0.1, 0.1],
     }
     named = {"dataset": "<i>d</i>", "backbone": "b&b", "profile": "<u>smoke</u>", "study": EVIL}
-    return testing.study(cells, **{**named, **changes})
+    return testing.make_study(cells, **{**named, **changes})
 
 
 def page_of(records: Records) -> str:
     """The page without figures, which take most of its time."""
-    findings = Findings(records)
-    return render(Material(findings, tables_of(findings), missing_trials.tables(findings), Exhibits()))
+    findings = StudyResults(records)
+    return render(Material(findings, tables_of(findings), missing_trials.build_tables(findings), Exhibits()))
 
 
 def stored(records: Records, folder: Path) -> Path:
@@ -121,8 +121,8 @@ def test_a_report_is_a_page_with_its_tables_and_figures_beside_it(written: Path)
 
 def test_the_same_records_give_the_same_page(tmp_path: Path) -> None:
     folder = stored(a_study(), tmp_path / "records")
-    assert page_of(load(folder)) == page_of(load(folder))
-    assert judge(load(folder)) == judge(a_study())
+    assert page_of(load_records(folder)) == page_of(load_records(folder))
+    assert judge_cells(load_records(folder)) == judge_cells(a_study())
 
 
 def test_names_are_escaped_and_nothing_is_fetched(written: Path) -> None:
@@ -155,14 +155,16 @@ def test_the_answer_comes_first(written: Path) -> None:
 
 
 def test_the_headline_counts_in_plain_english() -> None:
-    assert headline(judge(a_study())) == "Of 3 comparisons with a baseline, 1 helps, 1 hurts, 1 can't be compared."
-    alone = testing.study({"baseline": BASE, "se": shifted(0.02)})
-    assert headline(judge(alone)) == "se on digits / cnn helps."
+    assert (
+        headline(judge_cells(a_study())) == "Of 3 comparisons with a baseline, 1 helps, 1 hurts, 1 can't be compared."
+    )
+    alone = testing.make_study({"baseline": BASE, "se": shifted(0.02)})
+    assert headline(judge_cells(alone)) == "se on digits / cnn helps."
     assert headline([]) == "No variant was compared with a baseline."
 
 
 def test_what_is_not_decided_is_never_called_no_difference() -> None:
-    study = testing.study({"baseline": BASE[:3], "se": [0.101, 0.118, 0.1]})
+    study = testing.make_study({"baseline": BASE[:3], "se": [0.101, 0.118, 0.1]})
     text = Outline(page_of(study)).text
     assert "se on digits / cnn is not decided" in text and "3 seeds can only see" in text
     assert "no difference" not in text.lower() and "trend" not in text.lower()
@@ -171,7 +173,7 @@ def test_what_is_not_decided_is_never_called_no_difference() -> None:
 def test_a_study_of_many_cells_is_folded_below_a_map_of_all() -> None:
     places = [(f"data{index}", "cnn") for index in range(7)]
     cells: testing.Errors = {"baseline": BASE, "se": shifted(0.02), "wide": shifted(-0.02)}
-    page = page_of(testing.studies(dict.fromkeys(places, cells)))
+    page = page_of(testing.make_studies(dict.fromkeys(places, cells)))
     first = page[: page.index('<section id="budget">')]
     shown = re.sub(r"<details.*?</details>", "", first, flags=re.DOTALL)
     assert 'class="map"' in shown and shown.count("▲</a>") == 7 and shown.count("▼</a>") == 7
@@ -180,7 +182,7 @@ def test_a_study_of_many_cells_is_folded_below_a_map_of_all() -> None:
 
 
 def test_what_must_be_known_stands_before_the_verdicts() -> None:
-    records = testing.study(
+    records = testing.make_study(
         {"baseline": [0.9] * 5, "se": shifted(0.02)}, looks=3, profile="quick", stands_for={"digits": "mnist"}
     )
     text = Outline(page_of(records)).text
@@ -225,7 +227,9 @@ def test_links_of_a_database_lead_to_the_local_ui_and_unknown_ones_nowhere() -> 
 
 def test_the_papers_contradictions_are_shown_where_the_study_reproduces_them() -> None:
     cells: testing.Errors = {"baseline": BASE, "sire": shifted(0.02)}
-    study = testing.study(cells, dataset="cifar100", backbone="base_cnn", reproduces=["sire-table-1", "sire-table-999"])
+    study = testing.make_study(
+        cells, dataset="cifar100", backbone="base_cnn", reproduces=["sire-table-1", "sire-table-999"]
+    )
     text = Outline(page_of(study)).text
     papers = text[text.index("The papers behind it") :]
     assert "Avola" in papers and "Neither lambda nor batch is printed with this table" in papers
@@ -240,7 +244,7 @@ def test_what_has_no_result_is_a_row_with_its_reason() -> None:
             row.update(status="failed", reason="CUDA <b>out</b> of memory", test_top1_error=None)
     cells = [testing.cell_of(name, "digits", "cnn") for name in ("baseline", "se", "wide", "gone")]
     cells.append(testing.cell_of("no_skip", "digits", "cnn", refused="there is no skip"))
-    text = Outline(page_of(testing.records(rows, cells, seeds=5))).text
+    text = Outline(page_of(testing.make_records(rows, cells, seeds=5))).text
     failures = text[text.index("Failed, diverged") : text.index("Written from these records")]
     missing = "expected, but no usable trial was recorded"
     for told in ("CUDA <b>out</b> of memory", "diverged", "there is no skip", missing):
@@ -252,7 +256,7 @@ def test_search_shows_what_was_confirmed() -> None:
     """Not what has the least top-1 error: a recipe may select by loss."""
     records = a_study()
     records.trials.loc[records.trials["stage"] == "confirm", "hyperparameters"] = "lr=3"
-    found = next(table for table in missing_trials.tables(Findings(records)) if table.id == "search")
+    found = next(table for table in missing_trials.build_tables(StudyResults(records)) if table.id == "search")
     assert {(row[4].text, row[5].text) for row in found.rows} == {("lr=3", "22.00")}
 
 
@@ -272,21 +276,21 @@ POOR: dict[str, testing.Errors] = {
 
 @pytest.mark.parametrize("name", POOR)
 def test_poor_studies_still_give_a_page_without_false_numbers(name: str, tmp_path: Path) -> None:
-    text = Outline(page_of(load(stored(testing.study(POOR[name]), tmp_path / "records")))).text
+    text = Outline(page_of(load_records(stored(testing.make_study(POOR[name]), tmp_path / "records")))).text
     assert "Provenance" in text
     assert not re.search(r"\b(nan|inf|None)\b|1\.797|e\+30", text[: text.rindex("(JSON)")])
 
 
 @pytest.mark.parametrize("name", ["no number", "largest number", "missing pairs", "all diverged"])
 def test_what_cannot_be_averaged_is_not_comparable(name: str, tmp_path: Path) -> None:
-    text = Outline(page_of(load(stored(testing.study(POOR[name]), tmp_path / "records")))).text
+    text = Outline(page_of(load_records(stored(testing.make_study(POOR[name]), tmp_path / "records")))).text
     assert "se on digits / cnn can't be compared." in text and "an average over unequal sets is refused" in text
 
 
 def test_nothing_but_a_plan_is_a_page_that_says_so() -> None:
     cells = [testing.cell_of(name, "digits", "cnn") for name in ("baseline", "se")]
-    text = Outline(page_of(testing.records([], cells, seeds=5, study="planned"))).text
-    assert "No variant was compared with a baseline." in Outline(page_of(testing.study({}))).text
+    text = Outline(page_of(testing.make_records([], cells, seeds=5, study="planned"))).text
+    assert "No variant was compared with a baseline." in Outline(page_of(testing.make_study({}))).text
     assert "5 of 5 seeds missing (0-4)" in text and "expected, but no usable trial was recorded" in text
 
 
@@ -300,21 +304,21 @@ def test_problems_of_the_records_are_named() -> None:
 def test_five_hundred_trials_are_a_page_below_five_megabytes() -> None:
     places = [(f"data{index}", f"net{width}") for index in range(4) for width in range(3)]
     cells: testing.Errors = {"baseline": BASE, **{f"variant:lambda={n}": shifted(0.001 * n) for n in range(4)}}
-    records = testing.studies(dict.fromkeys(places, cells))
+    records = testing.make_studies(dict.fromkeys(places, cells))
     assert len(records.trials) >= 500
     assert len(page_of(records).encode()) + exhibits.PAGE < 5e6
 
 
 def test_figures_beyond_what_a_page_holds_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(exhibits, "KIND", 0)
-    found = exhibits.exhibits(Findings(testing.study({"baseline": BASE, "se": shifted(0.02)})), tmp_path)
+    found = exhibits.exhibits(StudyResults(testing.make_study({"baseline": BASE, "se": shifted(0.02)})), tmp_path)
     assert found.shown == [] and found.every and not list(tmp_path.iterdir())
     assert f"{len(found.every)} more figures would make this page too large" in found.notes[0]
 
 
 def test_a_long_table_is_cut_on_the_page_and_says_where_the_rest_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(missing_trials, "_MOST", 2)
-    page = page_of(testing.study({"baseline": [None] * 5, "se": BASE}))
+    page = page_of(testing.make_study({"baseline": [None] * 5, "se": BASE}))
     assert "The first 2 rows; 3 more are in tables/failures.csv" in page
 
 
@@ -322,7 +326,7 @@ def test_a_long_table_is_cut_on_the_page_and_says_where_the_rest_is(monkeypatch:
 
 
 def test_the_command_writes_a_report_of_a_folder_of_records(tmp_path: Path, graftbench: Command) -> None:
-    folder = stored(testing.study({"baseline": [0.1], "se": [0.2]}), tmp_path / "records")
+    folder = stored(testing.make_study({"baseline": [0.1], "se": [0.2]}), tmp_path / "records")
     answer = graftbench("report", "--records", folder, "--out", tmp_path / "out")
     assert (answer.code, answer.out.strip()) == (0, f"report: {tmp_path / 'out' / 'report.html'}")
 
@@ -350,7 +354,7 @@ def test_records_that_cannot_be_read_are_one_sentence_and_no_trace(tmp_path: Pat
 
 
 def test_a_column_of_the_wrong_type_is_named(tmp_path: Path, graftbench: Command) -> None:
-    folder = stored(testing.study({"baseline": BASE, "se": shifted(0.02)}), tmp_path / "records")
+    folder = stored(testing.make_study({"baseline": BASE, "se": shifted(0.02)}), tmp_path / "records")
     table = pq.read_table(folder / "trials.parquet")
     index = table.schema.get_field_index("test_top1_error")
     pq.write_table(
@@ -392,7 +396,7 @@ def test_tables_sort_and_filter_and_numbers_show_their_runs_in_a_browser(tmp_pat
     if browser is None:
         pytest.skip("no chromium here to run the page's script")
     more = {f"v{number}": shifted(-0.001 * number) for number in range(4)}
-    records = testing.study({"baseline": BASE, "sire": shifted(0.02), **more, "wide": [0.1, None, 0.1, 0.1, 0.1]})
+    records = testing.make_study({"baseline": BASE, "sire": shifted(0.02), **more, "wide": [0.1, None, 0.1, 0.1, 0.1]})
     page = tmp_path / "page.html"
     page.write_text(page_of(dataclasses.replace(records, source=SERVER)).replace("</body>", PROBE))
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
@@ -423,7 +427,7 @@ def test_analysis_imports_neither_torch_nor_ray() -> None:
 
 
 def test_verbs_on_records_import_neither_torch_nor_ray(tmp_path: Path) -> None:
-    folder = stored(testing.study({"baseline": [0.1, 0.2, 0.3], "se": [0.2, 0.1, 0.2]}), tmp_path / "records")
+    folder = stored(testing.make_study({"baseline": [0.1, 0.2, 0.3], "se": [0.2, 0.1, 0.2]}), tmp_path / "records")
     for verb in ("verdicts", "leaderboard", "report"):
         arguments = ["graftbench", verb, "--records", str(folder)]
         code = f"import sys; sys.argv = {arguments!r}; from suite.cli.main import app; app(standalone_mode=False)"
@@ -434,14 +438,14 @@ def test_verbs_on_records_import_neither_torch_nor_ray(tmp_path: Path) -> None:
 
 def test_load_names_the_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"No .*trials\.parquet|No study\.json|no .* in "):
-        load(tmp_path)
+        load_records(tmp_path)
 
 
 def test_strangers_are_told_what_was_tried() -> None:
-    records = testing.study({"baseline": BASE, "se": shifted(0.02)}, about={"se": "Channels are scaled <a lot>."})
+    records = testing.make_study({"baseline": BASE, "se": shifted(0.02)}, about={"se": "Channels are scaled <a lot>."})
     text = Outline(page_of(records)).text
     assert "What the words mean, and what was tried" in text and "Channels are scaled <a lot>." in text
-    assert "what was tried" not in Outline(page_of(testing.study({"baseline": BASE, "se": shifted(0.02)}))).text
+    assert "what was tried" not in Outline(page_of(testing.make_study({"baseline": BASE, "se": shifted(0.02)}))).text
 
 
 def test_results_from_elsewhere_are_not_said_to_be_audited(tmp_path: Path) -> None:
@@ -449,6 +453,6 @@ def test_results_from_elsewhere_are_not_said_to_be_audited(tmp_path: Path) -> No
         f"a,net,{variant},{seed},0.{seed + base}" for variant, base in (("baseline", 3), ("x", 1)) for seed in range(4)
     ]
     (tmp_path / "results.csv").write_text("\n".join(["dataset,backbone,variant,seed,test_top1_error", *lines]) + "\n")
-    text = Outline(page_of(load(tmp_path))).text
+    text = Outline(page_of(load_records(tmp_path))).text
     assert "nothing of the budget was recorded" in text and "taken on trust" in text
     assert "Both are trained with the same budget" not in text and "0.00 h" not in text

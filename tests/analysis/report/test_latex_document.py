@@ -14,7 +14,7 @@ from analysis.report import latex_document, paper_text
 from analysis.report.figures import Exhibits, exhibits
 from analysis.tables import missing_trials
 from analysis.tables.all_tables import tables_of
-from analysis.verdicts.results import Findings
+from analysis.verdicts.results import StudyResults
 
 BASE = [0.100, 0.110, 0.105, 0.095, 0.102]
 WAVE = [0.001, 0, -0.001, 0.0005, 0]
@@ -26,16 +26,18 @@ def shifted(by: float) -> list[float | None]:
 
 
 def told(records: Records) -> str:
-    return "\n".join(paper_text.paragraphs(Findings(records)))
+    return "\n".join(paper_text.paragraphs(StudyResults(records)))
 
 
 def test_a_result_is_told_with_the_numbers_of_its_verdict() -> None:
-    records = testing.study({"baseline": BASE, "sire:lambda=0.1": shifted(0.02), "wide": shifted(-0.01)})
-    helps, hurts = Findings(records).verdicts
+    records = testing.make_study({"baseline": BASE, "sire:lambda=0.1": shifted(0.02), "wide": shifted(-0.01)})
+    helps, hurts = StudyResults(records).verdicts
     text = told(records)
     for one, verb in ((helps, "lowered"), (hurts, "raised")):
         assert one.mean_difference is not None and one.ci_low is not None and one.ci_high is not None
-        mean, low, high = (formatting.percent(abs(end)) for end in (one.mean_difference, one.ci_low, one.ci_high))
+        mean, low, high = (
+            formatting.format_percent(abs(end)) for end in (one.mean_difference, one.ci_low, one.ci_high)
+        )
         low, high = (low, high) if verb == "lowered" else (high, low)
         between = f"95 % CI {low} to {high} pp"
         numbers = f"({between}, adjusted {formatting.p_is(one.p_adjusted)}, n = 5 seeds)"
@@ -43,7 +45,7 @@ def test_a_result_is_told_with_the_numbers_of_its_verdict() -> None:
 
 
 def test_only_what_is_too_small_to_matter_is_called_so() -> None:
-    found = testing.study(
+    found = testing.make_study(
         {"baseline": [*BASE, *BASE], "se": [*shifted(0.002), *shifted(0.0021)], "wide": 2 * shifted(-0.02)}
     )
     text = told(found)
@@ -53,7 +55,7 @@ def test_only_what_is_too_small_to_matter_is_called_so() -> None:
 
 
 def test_the_design_and_the_test_are_stated() -> None:
-    text = told(testing.study({"baseline": BASE, "se": shifted(0.02)}, looks=2, rope=0.003))
+    text = told(testing.make_study({"baseline": BASE, "se": shifted(0.02)}, looks=2, rope=0.003))
     assert (
         "the variant se with the unmodified network (the baseline) on the dataset digits, with the backbone cnn" in text
     )
@@ -67,7 +69,9 @@ def test_what_the_records_do_not_say_is_not_claimed() -> None:
     """Results from elsewhere say neither what a seed fixed nor how often the test set was read."""
     rows = testing.trial_rows({"baseline": BASE, "se": shifted(0.02)})
     own = [row | {"test_reads": None} for row in rows if row["stage"] == "confirm"]
-    records = testing.records(own, [testing.cell_of(name, "digits", "cnn") for name in ("baseline", "se")], seeds=5)
+    records = testing.make_records(
+        own, [testing.cell_of(name, "digits", "cnn") for name in ("baseline", "se")], seeds=5
+    )
     records.trials["epochs"] = None
     text = told(dataclasses.replace(records, source={"files": ["results.csv"]}))
     assert "5 paired seeds." in text and "lowered the error" in text
@@ -76,7 +80,7 @@ def test_what_the_records_do_not_say_is_not_claimed() -> None:
 
 
 def test_undecided_is_told_as_undecided() -> None:
-    text = told(testing.study({"baseline": BASE, "se": [0.101, 0.108, 0.106, 0.094, 0.103]}, rope=0.0001))
+    text = told(testing.make_study({"baseline": BASE, "se": [0.101, 0.108, 0.106, 0.094, 0.103]}, rope=0.0001))
     assert "No comparison reached significance, which is no evidence that the variants have no effect." in text
     assert re.search(r"Not decided: se on digits with cnn \([+-]0\.\d\d pp, 95 % CI .* pp, n = 5\)", text)
     assert "With power 0.8 these could have seen differences of" in text
@@ -86,7 +90,7 @@ def test_undecided_is_told_as_undecided() -> None:
 def test_many_results_are_summarised_by_variant() -> None:
     places = [(f"data{index}", "cnn") for index in range(8)]
     cells: testing.Errors = {"baseline": BASE, "se": shifted(0.02), "wide": shifted(-0.03)}
-    text = told(testing.studies(dict.fromkeys(places, cells)))
+    text = told(testing.make_studies(dict.fromkeys(places, cells)))
     assert "Of its 8 comparisons, se lowered the error in 8 (by 2.01 pp)." in text
     assert "Of its 8 comparisons, wide raised the error in 8 (by 2.99 pp)." in text
     assert "Over 8 datasets, se differed by +2.01 pp on average" in text and "for datasets like these" in text
@@ -94,7 +98,7 @@ def test_many_results_are_summarised_by_variant() -> None:
 
 
 def test_the_limits_name_what_was_left_out() -> None:
-    records = testing.study(
+    records = testing.make_study(
         {"baseline": BASE, "se": [0.1, None, 0.1, 0.1, 0.1]}, profile="quick", stands_for={"digits": "mnist"}
     )
     text = told(records)
@@ -105,7 +109,7 @@ def test_the_limits_name_what_was_left_out() -> None:
 
 @pytest.mark.parametrize("cells", [{}, {"baseline": [0.1]}, {"se": [0.1, 0.2, 0.1]}, {"baseline": [0.1], "se": [0.2]}])
 def test_poor_studies_have_prose_too(cells: testing.Errors) -> None:
-    text = told(testing.study(cells))
+    text = told(testing.make_study(cells))
     assert text and not re.search(r"\b(None|nan|inf)\b", text)
 
 
@@ -113,13 +117,13 @@ def test_poor_studies_have_prose_too(cells: testing.Errors) -> None:
 
 
 def written(records: Records, folder: Path, figures: bool = False) -> Path:
-    findings = Findings(records)
+    findings = StudyResults(records)
     drawn = exhibits(findings, folder / "svg", folder / "figures") if figures else Exhibits()
-    return latex_document.write(findings, [*tables_of(findings), *missing_trials.tables(findings)], drawn, folder)
+    return latex_document.write(findings, [*tables_of(findings), *missing_trials.build_tables(findings)], drawn, folder)
 
 
 def test_the_folder_holds_what_the_document_takes_in(tmp_path: Path) -> None:
-    document = written(testing.study({"baseline": BASE, "se": shifted(0.02)}), tmp_path, figures=True).read_text()
+    document = written(testing.make_study({"baseline": BASE, "se": shifted(0.02)}), tmp_path, figures=True).read_text()
     inputs = re.findall(r"\\input\{(.*?)\}", document) + re.findall(r"\\includegraphics\[.*?\]\{(.*?)\}", document)
     assert any(name.startswith("tables/") for name in inputs) and any(name.endswith(".pdf") for name in inputs)
     assert all((tmp_path / name).is_file() for name in inputs)
@@ -137,10 +141,10 @@ def test_the_document_compiles(kind: str, tmp_path: Path) -> None:
     cells: testing.Errors = {"baseline": BASE, "se": shifted(0.02), "wide": [0.1, None, 0.1, 0.1, 0.1]}
     named = {EVIL if name == "se" else name: errors for name, errors in cells.items()}
     studies = {
-        "plain": lambda: testing.study(cells, description="Does it help?"),
-        "names": lambda: testing.study(named, dataset=EVIL, backbone="b_b&", study=EVIL, profile=EVIL),
-        "nothing": lambda: testing.study({}),
-        "many": lambda: testing.studies({(f"data{index}", "cnn"): cells for index in range(7)}),
+        "plain": lambda: testing.make_study(cells, description="Does it help?"),
+        "names": lambda: testing.make_study(named, dataset=EVIL, backbone="b_b&", study=EVIL, profile=EVIL),
+        "nothing": lambda: testing.make_study({}),
+        "many": lambda: testing.make_studies({(f"data{index}", "cnn"): cells for index in range(7)}),
     }
     document = written(studies[kind](), tmp_path, figures=kind in ("plain", "names"))
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", document.name]

@@ -13,7 +13,7 @@ D = np.array([0.010, 0.020, -0.005, 0.007, 0.013])
 
 
 def test_paired_t_by_hand() -> None:
-    result = paired.paired_t(D)
+    result = paired.run_paired_t(D)
     mean, error = D.mean(), D.std(ddof=1) / math.sqrt(5)
     assert result.p_value == pytest.approx(2 * stats.t.sf(mean / error, 4))
     assert result.low == pytest.approx(mean - 2.776445 * error, rel=1e-6)
@@ -57,33 +57,33 @@ def test_sign_flip_monte_carlo_agrees_with_the_exact_test(monkeypatch: pytest.Mo
 
 
 def test_holm_by_hand() -> None:
-    assert paired.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert paired.holm([]) == []
+    assert paired.adjust_holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert paired.adjust_holm([]) == []
 
 
 def test_equivalence_by_hand() -> None:
     error = D.std(ddof=1) / math.sqrt(5)
     upper = stats.t.cdf((D.mean() - 0.05) / error, 4)
     lower = stats.t.sf((D.mean() + 0.05) / error, 4)
-    assert paired.equivalence(D, 0.05) == pytest.approx(max(upper, lower))
+    assert paired.test_equivalence(D, 0.05) == pytest.approx(max(upper, lower))
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10, 40])
 @pytest.mark.parametrize("alpha", [0.05, 0.01, 0.001])
 def test_smallest_effect_has_power_080(seeds: int, alpha: float) -> None:
     differences = np.resize([1.0, -1.0, 0.5], seeds)
-    size = paired.smallest_effect(differences, alpha) / paired.spread(differences)
+    size = paired.smallest_effect(differences, alpha) / paired.compute_spread(differences)
     shift, threshold = size * math.sqrt(seeds), stats.t.isf(alpha / 2, seeds - 1)
     assert stats.nct.sf(threshold, seeds - 1, shift) == pytest.approx(0.8, abs=1e-4)
 
 
 def test_smallest_effect_agrees_with_statsmodels() -> None:
     known = TTestPower().solve_power(nobs=5, alpha=0.05, power=0.8)
-    assert paired.smallest_effect(D, 0.05) == pytest.approx(known * paired.spread(D), rel=1e-4)
+    assert paired.smallest_effect(D, 0.05) == pytest.approx(known * paired.compute_spread(D), rel=1e-4)
 
 
 def test_seeds_to_see() -> None:
-    spread = paired.spread(D)
+    spread = paired.compute_spread(D)
     known = math.ceil(TTestPower().solve_power(effect_size=0.5, alpha=0.05, power=0.8))
     assert paired.seeds_to_see(0.5 * spread, D, 0.05) == known == 34
     assert paired.seeds_to_see(1000 * spread, D, 0.05) == 3  # fewer give no verdict
@@ -113,17 +113,19 @@ def test_attainability() -> None:
     ],
 )
 def test_what_is_attainable(seeds: int, family: int, alpha: float, looks: int, expected: bool) -> None:
-    assert paired.attainable(seeds, family, alpha, looks) is expected
-    assert (paired.unattainable(seeds, family, alpha, looks) == "") is expected
+    assert paired.is_attainable(seeds, family, alpha, looks) is expected
+    assert (paired.describe_unattainable(seeds, family, alpha, looks) == "") is expected
 
 
 def test_the_sentence_of_what_is_not_attainable() -> None:
-    assert paired.unattainable(10, 26, 0.05) == (
+    assert paired.describe_unattainable(10, 26, 0.05) == (
         "10 seeds cannot reach HELPS or HURTS (the least p of the sign-flip test, corrected for 26 cells, is 0.051); "
         "11 seeds can"
     )
-    assert paired.unattainable(1, 1, 0.05).endswith("(there is no test below 3 seeds); 3 seeds can")
-    assert paired.unattainable(20, 6000, 0.05).endswith("no number of seeds can: judge fewer cells in one study")
+    assert paired.describe_unattainable(1, 1, 0.05).endswith("(there is no test below 3 seeds); 3 seeds can")
+    assert paired.describe_unattainable(20, 6000, 0.05).endswith(
+        "no number of seeds can: judge fewer cells in one study"
+    )
 
 
 def test_effect_in_sd_needs_two_seeds() -> None:
@@ -135,16 +137,16 @@ def test_effect_in_sd_needs_two_seeds() -> None:
 def test_mcnemar_agrees_with_the_binomial_test() -> None:
     baseline = np.array([True] * 90 + [False] * 10)
     variant = np.array([True] * 88 + [False] * 2 + [True] * 9 + [False])
-    found = paired.mcnemar(baseline, variant)
+    found = paired.run_mcnemar(baseline, variant)
     assert (found.only_baseline, found.only_variant) == (2, 9)
     assert found.p_value == pytest.approx(stats.binomtest(2, 11).pvalue)
-    assert paired.mcnemar(baseline, baseline).p_value == 1.0
+    assert paired.run_mcnemar(baseline, baseline).p_value == 1.0
     with pytest.raises(ValueError, match="same test images"):
-        paired.mcnemar(baseline, variant[:-1])
+        paired.run_mcnemar(baseline, variant[:-1])
 
 
 def test_iqm_is_the_mean_of_the_middle_half() -> None:
-    assert paired.iqm([9.0, 1, 2, 3, 4, 5, 6, 0]) == pytest.approx((2 + 3 + 4 + 5) / 4)
+    assert paired.compute_iqm([9.0, 1, 2, 3, 4, 5, 6, 0]) == pytest.approx((2 + 3 + 4 + 5) / 4)
 
 
 def test_iqm_interval_is_stratified_and_seeded() -> None:
@@ -154,25 +156,25 @@ def test_iqm_interval_is_stratified_and_seeded() -> None:
     generator = np.random.default_rng(4)
     errors = {name: generator.normal(0.2, 0.01, 10).tolist() for name in ("a", "b", "c")}
     low, high = paired.iqm_interval(errors, 0.05)
-    assert low < paired.iqm([error for own in errors.values() for error in own]) < high
+    assert low < paired.compute_iqm([error for own in errors.values() for error in own]) < high
     assert paired.iqm_interval(errors, 0.05) == (low, high)
     with pytest.raises(ValueError, match="same number of seeds"):
         paired.iqm_interval({"a": [0.1] * 3, "b": [0.1] * 4}, 0.05)
 
 
 def test_correlation() -> None:
-    assert paired.correlation(np.array([1.0, 2, 3]), np.array([2.0, 4, 6])) == pytest.approx(1)
-    assert paired.correlation(np.array([1.0, 2]), np.array([2.0, 4])) is None
-    assert paired.correlation(np.full(3, 0.1), D[:3]) is None
+    assert paired.compute_correlation(np.array([1.0, 2, 3]), np.array([2.0, 4, 6])) == pytest.approx(1)
+    assert paired.compute_correlation(np.array([1.0, 2]), np.array([2.0, 4])) is None
+    assert paired.compute_correlation(np.full(3, 0.1), D[:3]) is None
 
 
 def test_no_spread_is_refused_not_nan() -> None:
-    for call in (paired.paired_t, lambda d: paired.equivalence(d, 0.01)):
+    for call in (paired.run_paired_t, lambda d: paired.test_equivalence(d, 0.01)):
         with pytest.raises(ValueError, match="differences that differ"):
             call(np.full(5, 0.01))
     with pytest.raises(ValueError, match="at least ten"):
         paired.bootstrap_interval(D, 0.05)
-    assert paired.constant(np.array([0.1 - 0.09, 0.2 - 0.19, 0.01]))
+    assert paired.is_constant(np.array([0.1 - 0.09, 0.2 - 0.19, 0.01]))
     assert paired.all_zero(np.array([0.3 - 0.2 - 0.1, 0.0]))
 
 

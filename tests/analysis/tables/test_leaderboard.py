@@ -11,8 +11,8 @@ import pytest
 
 from analysis import testing
 from analysis.records.model import Records
-from analysis.tables.leaderboard import tables, to_json, to_markdown, to_text
-from analysis.verdicts.results import Findings
+from analysis.tables.leaderboard import build_tables, to_json, to_markdown, to_text
+from analysis.verdicts.results import StudyResults
 from tests.fixtures import Command
 
 BASE = [0.100, 0.110, 0.105, 0.095, 0.102]
@@ -24,16 +24,16 @@ CELLS = {
 }
 
 
-def study(errors: Any, *place: str, **changes: Any) -> Findings:
-    return Findings(testing.study(errors, *place, **changes))
+def study(errors: Any, *place: str, **changes: Any) -> StudyResults:
+    return StudyResults(testing.make_study(errors, *place, **changes))
 
 
 @pytest.fixture
-def findings() -> Findings:
+def findings() -> StudyResults:
     return study(CELLS)
 
 
-def test_order_and_bold(findings: Findings) -> None:
+def test_order_and_bold(findings: StudyResults) -> None:
     rows = to_json(findings)
     assert [(row["rank"], row["label"]) for row in rows] == [
         (1, "sire (lambda=0.1)"),
@@ -44,7 +44,7 @@ def test_order_and_bold(findings: Findings) -> None:
     assert [row["bold"] for row in rows] == [True, True, False, False]
 
 
-def test_numbers(findings: Findings) -> None:
+def test_numbers(findings: StudyResults) -> None:
     row = next(row for row in to_json(findings) if row["variant"] == "baseline")
     assert row["mean_error"] == pytest.approx(sum(BASE) / 5)
     deviation = (sum((error - sum(BASE) / 5) ** 2 for error in BASE) / 4) ** 0.5
@@ -53,12 +53,12 @@ def test_numbers(findings: Findings) -> None:
     assert row["verdict"] == "baseline"
 
 
-def test_unequal_sets_have_no_mean(findings: Findings) -> None:
+def test_unequal_sets_have_no_mean(findings: StudyResults) -> None:
     row = to_json(findings)[-1]
     assert (row["mean_error"], row["seeds"], row["verdict"]) == (None, 4, "NOT COMPARABLE")
 
 
-def test_rows_are_json(findings: Findings) -> None:
+def test_rows_are_json(findings: StudyResults) -> None:
     assert json.loads(json.dumps(to_json(findings), allow_nan=False)) == to_json(findings)
 
 
@@ -90,7 +90,7 @@ def test_markdown_escapes_names() -> None:
 def test_every_dataset_has_its_board() -> None:
     rows = testing.trial_rows(CELLS, "a") + testing.trial_rows(CELLS, "b")
     cells = [testing.cell_of(cell, name, "cnn") for name in ("a", "b") for cell in CELLS]
-    board = to_json(Findings(testing.records(rows, cells, seeds=5)))
+    board = to_json(StudyResults(testing.make_records(rows, cells, seeds=5)))
     assert [row["rank"] for row in board] == [1, 2, 3, None] * 2
 
 
@@ -105,8 +105,8 @@ def test_equal_means_share_a_rank() -> None:
     assert [(row["rank"], row["label"]) for row in rows] == [(1, "b"), (2, "baseline"), (2, "a")]
 
 
-def test_a_table_per_dataset_holds_fractions_intervals_and_runs(findings: Findings) -> None:
-    [table] = tables(findings)
+def test_a_table_per_dataset_holds_fractions_intervals_and_runs(findings: StudyResults) -> None:
+    [table] = build_tables(findings)
     keys = [column.key for column in table.columns]
     assert "decoders" not in keys, "no cell has any"
     best = dict(zip(keys, table.rows[0], strict=True))
@@ -125,18 +125,18 @@ def test_decimals_follow_the_intervals_of_the_board() -> None:
 
 
 def test_the_number_of_decoders_is_a_column() -> None:
-    records = testing.study({"baseline": BASE, "sire": BASE})
+    records = testing.make_study({"baseline": BASE, "sire": BASE})
     keys = records.trials.loc[records.trials["variant"] == "sire", "trial_key"]
     logged = [(key, epoch, f"reconstruction_mse_{i}", 0.1) for key in keys for epoch in (1, 2) for i in (1, 2, 3, 4)]
     extra = pd.DataFrame(logged, columns=records.epochs.columns)
     epochs = pd.concat([records.epochs, extra], ignore_index=True)
-    findings = Findings(Records(records.trials, epochs, records.study, records.superseded))
+    findings = StudyResults(Records(records.trials, epochs, records.study, records.superseded))
     assert {row["variant"]: row["decoders"] for row in to_json(findings)} == {"baseline": None, "sire": 4}
-    assert "decoders" in [column.key for column in tables(findings)[0].columns]
+    assert "decoders" in [column.key for column in build_tables(findings)[0].columns]
 
 
 def test_every_form_is_printed(tmp_path: Path, graftbench: Command) -> None:
-    records = testing.study(CELLS)
+    records = testing.make_study(CELLS)
     records.trials.to_parquet(tmp_path / "trials.parquet")
     records.epochs.to_parquet(tmp_path / "epochs.parquet")
     (tmp_path / "study.json").write_text(json.dumps(dict(records.study)))
@@ -151,7 +151,7 @@ def test_every_form_is_printed(tmp_path: Path, graftbench: Command) -> None:
     assert "\\toprule" in printed("latex") and '<table class="sortable">' in printed("html")
     assert len(json.loads(printed("json"))) == len(CELLS)
     rows = list(csv.DictReader(io.StringIO(printed("csv"))))
-    assert [row["variant"] for row in rows] == [row["label"] for row in to_json(Findings(records))]
+    assert [row["variant"] for row in rows] == [row["label"] for row in to_json(StudyResults(records))]
     assert float(rows[0]["error"]) == pytest.approx(0.0823, abs=1e-3), "a fraction"
 
 

@@ -13,9 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from analysis.formatting import NONE, count, decimals, hours, interval, p_value, percent, points
-from analysis.tables import EMPTY, Column, Table, Value, latex, slug, without_empty
-from analysis.tables.rendering import to_csv, to_html, to_json, to_markdown, write
+from analysis.formatting import (
+    NONE,
+    choose_decimals,
+    format_count,
+    format_hours,
+    format_interval,
+    format_percent,
+    format_points,
+    p_value,
+)
+from analysis.tables import EMPTY, Column, Table, Value, latex, make_slug, without_empty
+from analysis.tables.rendering import to_csv, to_html, to_json, to_markdown, write_tables
 
 NASTY = (
     "<script>alert('x')</script>",
@@ -191,7 +200,7 @@ def test_latex_has_booktabs_a_caption_and_numbers_to_the_right() -> None:
     ],
 )
 def test_latex_text(text: str, expected: str) -> None:
-    assert latex.escape(text) == expected
+    assert latex.escape_latex(text) == expected
 
 
 def test_a_long_table_is_a_longtable() -> None:
@@ -232,11 +241,11 @@ def test_columns_without_anything_may_go() -> None:
 
 
 def test_files_are_written_in_every_form(tmp_path: Path) -> None:
-    paths = write([made()], tmp_path / "tables")
+    paths = write_tables([made()], tmp_path / "tables")
     assert [path.name for path in paths] == ["made.md", "made.tex", "made.csv", "made.json"]
     assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == sorted(path.name for path in paths)
     with pytest.raises(ValueError, match="unknown format 'xls'; known: markdown, latex, csv, json"):
-        write([made()], tmp_path, ["xls"])
+        write_tables([made()], tmp_path, ["xls"])
 
 
 @pytest.mark.parametrize(
@@ -244,16 +253,16 @@ def test_files_are_written_in_every_form(tmp_path: Path) -> None:
     [("parquet(path=cifar10)", "parquet-path-cifar10"), ("../../etc", "etc"), ("λ", "unnamed"), ("A b", "a-b")],
 )
 def test_names_become_file_names(name: str, expected: str) -> None:
-    assert slug(name) == expected
+    assert make_slug(name) == expected
 
 
 # -- formats
 
 
 def test_what_rounds_to_zero_has_no_minus() -> None:
-    assert points(-0.00001) == points(0.0) == "+0.00"
-    assert percent(-0.0) == "0.00" and interval(-1e-6, 0.001) == "+0.00 .. +0.10"
-    assert points(-0.0312) == "-3.12"
+    assert format_points(-0.00001) == format_points(0.0) == "+0.00"
+    assert format_percent(-0.0) == "0.00" and format_interval(-1e-6, 0.001) == "+0.00 .. +0.10"
+    assert format_points(-0.0312) == "-3.12"
 
 
 @pytest.mark.parametrize(
@@ -264,7 +273,7 @@ def test_what_rounds_to_zero_has_no_minus() -> None:
     ],
 )  # fmt: skip
 def test_decimals_follow_the_uncertainty(halves: list[float | None], expected: int) -> None:
-    assert decimals(halves) == expected
+    assert choose_decimals(halves) == expected
 
 
 @pytest.mark.parametrize(
@@ -275,7 +284,7 @@ def test_decimals_follow_the_uncertainty(halves: list[float | None], expected: i
     ],
 )  # fmt: skip
 def test_counts(number: float | None, expected: str) -> None:
-    assert count(number) == expected
+    assert format_count(number) == expected
 
 
 def test_a_p_value_is_never_rounded_to_the_level() -> None:
@@ -289,6 +298,6 @@ def test_a_p_value_is_never_rounded_to_the_level() -> None:
 
 
 def test_hours() -> None:
-    assert [hours(number) for number in (None, 76.0, 3600 * 3.44, 3600 * 153.2, math.inf)] == [
+    assert [format_hours(number) for number in (None, 76.0, 3600 * 3.44, 3600 * 153.2, math.inf)] == [
         NONE, "0.021", "3.4", "153", NONE,
     ]  # fmt: skip

@@ -6,7 +6,7 @@ import pytest
 
 from analysis import testing
 from analysis.records import model
-from analysis.records.arrange import groups
+from analysis.records.arrange import group_cells
 from analysis.records.model import CellResults, Group
 from analysis.verdicts import audit
 
@@ -19,7 +19,7 @@ def rows_of(errors: dict[str, list[float]] | None = None) -> list[dict[str, Any]
 
 def group_of(rows: list[dict[str, Any]]) -> Group:
     cells = [testing.cell_of(name, "digits", "cnn") for name in dict.fromkeys(row["variant"] for row in rows)]
-    (group,) = groups(testing.records(rows, cells, seeds=3))
+    (group,) = group_cells(testing.make_records(rows, cells, seeds=3))
     return group
 
 
@@ -29,7 +29,7 @@ def changed(rows: list[dict[str, Any]], wanted: dict[str, Any], **new: Any) -> l
 
 def unequal(rows: list[dict[str, Any]], first_draws: int = 0) -> list[str]:
     cells: dict[str, CellResults] = {cell.variant: cell for cell in group_of(rows).cells}
-    return audit.unequal(cells["sire"], cells["baseline"], first_draws=first_draws)
+    return audit.find_unequal(cells["sire"], cells["baseline"], first_draws=first_draws)
 
 
 def test_equal_budgets() -> None:
@@ -83,15 +83,15 @@ def test_what_a_variant_sets_itself_is_no_draw() -> None:
 
 
 def test_planned_draws() -> None:
-    assert audit.planned_draws({"first_draws": 5, "search_trials": 3}) == 3
-    assert audit.planned_draws({"search_trials": 3}) == 0
+    assert audit.count_shared_draws({"first_draws": 5, "search_trials": 3}) == 3
+    assert audit.count_shared_draws({"search_trials": 3}) == 0
 
 
 def test_summary_of_an_equal_study() -> None:
     group = group_of(rows_of())
-    summary = audit.summarise([group], {"first_draws": 2, "search_trials": 4})
+    summary = audit.summarise_audit([group], {"first_draws": 2, "search_trials": 4})
     assert (summary.equal, summary.total, summary.unequal, summary.unknown) == (1, 1, (), ())
-    (text,) = summary.sentences()
+    (text,) = summary.list_sentences()
     assert text.startswith("1 of 1 cell had the budget of their baseline: ")
     for fact in ("first draws 2 alike", "search trials 4", "epochs 10", "confirm seeds 3", "batch 64"):
         assert fact in text
@@ -102,42 +102,42 @@ def test_summary_names_what_is_unequal_unknown_or_by_group() -> None:
     rows = changed(rows_of(errors), {"variant": "sire", "stage": "confirm"}, batch=128)
     rows = changed(changed(rows, {}, precision=""), {"variant": "se", "stage": "confirm", "seed": 1}, status="failed")
     other = [row | {"dataset": "mnist", "threads": 8, "batch": 64} for row in changed(rows_of(), {}, precision="")]
-    summary = audit.summarise([group_of(rows), *_renamed(other)])
+    summary = audit.summarise_audit([group_of(rows), *_renamed(other)])
     assert (summary.equal, summary.total) == (1, 3)
     assert dict(summary.unequal) == {
         "digits / cnn / sire": "batch 128, baseline 64",
         "digits / cnn / se": "2 of 3 seeds completed",
     }
     assert "precision" in summary.unknown and "threads" in summary.by_group
-    assert any(text.startswith("digits / cnn / sire is not comparable: batch 128") for text in summary.sentences())
+    assert any(text.startswith("digits / cnn / sire is not comparable: batch 128") for text in summary.list_sentences())
 
 
 def _renamed(rows: list[dict[str, Any]]) -> list[Group]:
     cells = [testing.cell_of(name, "mnist", "cnn") for name in ERRORS]
-    return groups(testing.records(rows, cells, seeds=3))
+    return group_cells(testing.make_records(rows, cells, seeds=3))
 
 
 def test_summary_of_results_from_elsewhere() -> None:
     """Neither a search nor any condition was recorded: unknown, and comparable all the same."""
     blank = dict.fromkeys(["recipe", "precision", "memory_format", "split", "device_kind"], "")
     rows = [row | blank | {"batch": None, "threads": None} for row in rows_of() if row["stage"] == "confirm"]
-    summary = audit.summarise([group_of(rows)])
+    summary = audit.summarise_audit([group_of(rows)])
     assert summary.equal == summary.total == 1
     assert {"recipe", "batch", "micro-batch", "threads", "precision"} <= set(summary.unknown)
 
 
 def test_summary_without_baseline_and_with_too_many_looks() -> None:
     group = group_of(rows_of({"sire": ERRORS["sire"]}))
-    summary = audit.summarise([group], {"looks": 1, "looks_taken": 2})
+    summary = audit.summarise_audit([group], {"looks": 1, "looks_taken": 2})
     assert summary.unequal[0][1] == "this group has no baseline"
-    late = summary.sentences()[-1]
+    late = summary.list_sentences()[-1]
     assert late.startswith(
         "It was looked at 2 times where 1 had been planned. Alpha is split over the planned ones alone"
     )
-    split = audit.summarise([group], {"looks": 2, "looks_taken": 2}).sentences()[-1]
+    split = audit.summarise_audit([group], {"looks": 2, "looks_taken": 2}).list_sentences()[-1]
     assert split == "The study planned 2 looks at its results and splits alpha over them."
 
 
 def test_stops_are_told_in_the_summary() -> None:
-    summary = audit.summarise([group_of(stopped([1, 3], [1]))])
+    summary = audit.summarise_audit([group_of(stopped([1, 3], [1]))])
     assert ("rungs", "after 1, 3 epochs") in summary.shared

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from analysis import testing
-from analysis.records.arrange import arrange, groups
+from analysis.records.arrange import arrange_records, group_cells
 from analysis.stats import paired
-from analysis.verdicts.cells import judge
+from analysis.verdicts.cells import judge_cells
 from analysis.verdicts.model import VariantVerdict, Verdict
-from analysis.verdicts.results import Findings
+from analysis.verdicts.results import StudyResults
 from analysis.verdicts.text import to_json, to_text
 from analysis.verdicts.variants import judge_variants
 
@@ -30,7 +30,7 @@ def shifted(seeds: int, gain: float, wave: float = 1.0) -> list[float]:
 
 def verdict(variant: list[float | None], base: list[float | None] | None = None, **changes: Any) -> Verdict:
     base = list(BASE[: len(variant)]) if base is None else base
-    (one,) = judge(testing.study({"baseline": base, "sire": variant}, **changes))
+    (one,) = judge_cells(testing.make_study({"baseline": base, "sire": variant}, **changes))
     return one
 
 
@@ -40,7 +40,7 @@ def changed(rows: list[dict[str, Any]], wanted: dict[str, Any], **new: Any) -> l
 
 def study_of(rows: list[dict[str, Any]], **changes: Any) -> list[Verdict]:
     cells = [testing.cell_of(name, "digits", "cnn") for name in ("baseline", "sire")]
-    return judge(testing.records(rows, cells, **{"seeds": 5, **changes}))
+    return judge_cells(testing.make_records(rows, cells, **{"seeds": 5, **changes}))
 
 
 ROWS = testing.trial_rows({"baseline": BASE[:5], "sire": shifted(5, 0.02)})
@@ -67,7 +67,7 @@ def test_helps_and_hurts(seeds: int, test: str) -> None:
 
 def test_paired_t_is_what_decides() -> None:
     one = verdict(shifted(5, 0.002))
-    expected = paired.paired_t(np.array([0.002 + wave for wave in WAVE[:5]]))
+    expected = paired.run_paired_t(np.array([0.002 + wave for wave in WAVE[:5]]))
     assert one.p_value == one.p_adjusted == pytest.approx(expected.p_value)
     assert (one.ci_low, one.ci_high) == (pytest.approx(expected.low), pytest.approx(expected.high))
 
@@ -144,7 +144,7 @@ def test_same_difference_in_every_seed() -> None:
         "; 3 seeds cannot decide by sign-flip; 3 more seeds could"
     )
     family = {"baseline": BASE[:8]} | {f"v{index}": shifted(8, 0.02, wave=0) for index in range(10)}
-    open_still = judge(testing.study(family))[0]
+    open_still = judge_cells(testing.make_study(family))[0]
     assert "8 seeds cannot decide by sign-flip (p = 0.0078); 1 more seed could" in open_still.reason
     assert open_still.p_value == pytest.approx(2 / 256) and open_still.test == "sign-flip"
     coarse = verdict(shifted(5, 0.02, wave=0), alpha=0.1)
@@ -166,7 +166,7 @@ def test_not_enough_evidence_says_what_would_be() -> None:
 def test_sign_flip_must_agree_from_six_seeds_on() -> None:
     """One seed against, large enough that 6 of 64 sign patterns reach the mean, while the t test is just below 0.05."""
     differences = [0.0100, 0.0102, 0.0104, 0.0106, 0.0108, -0.0008]
-    assert paired.paired_t(np.array(differences)).p_value < 0.05
+    assert paired.run_paired_t(np.array(differences)).p_value < 0.05
     flip = paired.sign_flip(np.array(differences))
     one = verdict([BASE[seed] - d for seed, d in enumerate(differences)])
     assert flip >= 0.05
@@ -176,7 +176,7 @@ def test_sign_flip_must_agree_from_six_seeds_on() -> None:
 
 def test_ten_seeds_over_a_large_family_cannot_decide() -> None:
     cells = {"baseline": BASE[:10]} | {f"v{index}": shifted(10, 0.02) for index in range(30)}
-    verdicts = judge(testing.study(cells))
+    verdicts = judge_cells(testing.make_study(cells))
     assert {one.verdict for one in verdicts} == {"NOT ENOUGH EVIDENCE"}
     assert all("p = 0.059 after Holm's correction for 30 cells" in one.reason for one in verdicts)
     why = "10 seeds cannot reach HELPS or HURTS (the least p of the sign-flip test, corrected for 30 cells, is 0.059)"
@@ -187,7 +187,7 @@ def test_ten_seeds_over_a_large_family_cannot_decide() -> None:
 def test_holm_runs_over_all_groups() -> None:
     rows = [row for name in ("a", "b", "c") for row in testing.trial_rows(_weak(), dataset=name)]
     cells = [testing.cell_of(cell, name, "cnn") for name in ("a", "b", "c") for cell in ("baseline", "sire")]
-    alone, together = judge(testing.study(_weak())), judge(testing.records(rows, cells, seeds=5))
+    alone, together = judge_cells(testing.make_study(_weak())), judge_cells(testing.make_records(rows, cells, seeds=5))
     assert alone[0].p_value is not None
     assert [one.p_adjusted for one in together] == pytest.approx([3 * alone[0].p_value] * 3)
 
@@ -197,13 +197,13 @@ def test_cells_that_diverge_make_no_other_more_significant() -> None:
     others = [f"v{index}" for index in range(4)]
     same: dict[str, list[float]] = dict.fromkeys(others, BASE[:5])
     lost = {name: [None, *BASE[1:5]] for name in others}
-    whole, broken = (judge(testing.study({**_weak(), **cells}))[0] for cells in (same, lost))
+    whole, broken = (judge_cells(testing.make_study({**_weak(), **cells}))[0] for cells in (same, lost))
     assert whole.p_value is not None
     assert whole.p_adjusted == broken.p_adjusted == pytest.approx(5 * whole.p_value)
     assert whole.smallest_effect == broken.smallest_effect and whole.seeds_needed == broken.seeds_needed
     cells = [testing.cell_of(name, "digits", "cnn") for name in _weak()]
     cells += [testing.cell_of(name, "digits", "cnn", "no stages") for name in others]
-    refused = judge(testing.records(testing.trial_rows(_weak()), cells, seeds=5))[0]
+    refused = judge_cells(testing.make_records(testing.trial_rows(_weak()), cells, seeds=5))[0]
     assert refused.p_adjusted == refused.p_value
 
 
@@ -282,9 +282,9 @@ def test_unequal_search() -> None:
 
 def test_refused_cell_and_missing_baseline() -> None:
     cells = [testing.cell_of("baseline", "digits", "cnn"), testing.cell_of("sire", "digits", "cnn", "no stages")]
-    (one,) = judge(testing.records(testing.trial_rows({"baseline": BASE[:5]}), cells, seeds=5))
+    (one,) = judge_cells(testing.make_records(testing.trial_rows({"baseline": BASE[:5]}), cells, seeds=5))
     assert (one.verdict, one.reason) == ("NOT COMPARABLE", "refused: no stages")
-    (one,) = judge(testing.study({"sire": BASE[:5]}))
+    (one,) = judge_cells(testing.make_study({"sire": BASE[:5]}))
     assert one.reason == "this group has no baseline"
 
 
@@ -299,9 +299,9 @@ def test_later_protocol_replaces_the_earlier_and_keeps_its_rows() -> None:
     old = changed(ROWS, {"variant": "sire", "stage": "confirm"}, test_top1_error=0.5, hyperparameters="lr=9", started=0)
     old = [row | {"trial_key": "old" + row["trial_key"]} for row in old if row["test_top1_error"] == 0.5]
     cells = [testing.cell_of(name, "digits", "cnn") for name in ("baseline", "sire")]
-    records = testing.records([*[row | {"started": 5} for row in ROWS], *old], cells, seeds=5)
+    records = testing.make_records([*[row | {"started": 5} for row in ROWS], *old], cells, seeds=5)
     assert len(records.superseded) == 5
-    (one,) = judge(records)
+    (one,) = judge_cells(records)
     assert one.mean_difference == pytest.approx(0.02, abs=1e-3)
 
 
@@ -310,10 +310,10 @@ def test_skipped_seeds_that_ran_after_all_are_no_losses() -> None:
     skipped = [row | {"trial_key": "s" + row["trial_key"], "hyperparameters": ""} for row in skipped]
     skipped = changed(skipped, {}, status="skipped", test_top1_error=None)
     cells = [testing.cell_of(name, "digits", "cnn") for name in ("baseline", "sire")]
-    records = testing.records([*skipped, *ROWS], cells, seeds=5)
+    records = testing.make_records([*skipped, *ROWS], cells, seeds=5)
     assert len(records.trials) == len(ROWS) and records.superseded.empty
     rows = [row for row in ROWS if not (row["variant"] == "sire" and row["stage"] == "confirm")]
-    assert len(testing.records([*skipped, *rows], cells, seeds=5).trials) == len(ROWS)
+    assert len(testing.make_records([*skipped, *rows], cells, seeds=5).trials) == len(ROWS)
 
 
 @pytest.fixture
@@ -330,14 +330,14 @@ def simulated(
     """The verdicts of studies whose trials have noise 0.5 pp; the first variant is better by `effect` everywhere."""
     generator, names = np.random.default_rng(seed), ["baseline", *(f"v{index}" for index in range(1, cells))]
     empty: dict[str, list[float]] = {name: [0.1] * seeds for name in names}
-    records = testing.studies({(f"d{index}", "cnn"): empty for index in range(datasets)}, **changes)
-    arranged = groups(records)
+    records = testing.make_studies({(f"d{index}", "cnn"): empty for index in range(datasets)}, **changes)
+    arranged = group_cells(records)
     for _ in range(studies):
         shared = generator.normal(0.1, NOISE, (datasets, 1, seeds))
         errors = shared + generator.normal(0, NOISE, (datasets, cells, seeds))
         errors[:, 1] -= effect
         redrawn = testing.with_errors(arranged, errors)
-        verdicts = judge(records, redrawn)
+        verdicts = judge_cells(records, redrawn)
         yield verdicts, judge_variants(records, redrawn, verdicts)
 
 
@@ -370,12 +370,14 @@ def test_aa_control_across_datasets(datasets: int, cells: int) -> None:
 @pytest.mark.usefixtures("frozen")
 def test_two_looks_keep_alpha_together() -> None:
     """5 seeds, then 10: with `looks: 2` a HELPS or HURTS at either look comes in at most 5 % of 200 studies."""
-    empty = {seeds: testing.study({"baseline": [0.1] * seeds, "v1": [0.1] * seeds}, looks=2) for seeds in (5, 10)}
-    arranged = {seeds: groups(records) for seeds, records in empty.items()}
+    empty = {seeds: testing.make_study({"baseline": [0.1] * seeds, "v1": [0.1] * seeds}, looks=2) for seeds in (5, 10)}
+    arranged = {seeds: group_cells(records) for seeds, records in empty.items()}
     generator, hits = np.random.default_rng(99), 0
     for _ in range(200):
         errors = generator.normal(0.1, NOISE, (1, 2, 10))
-        looks = (judge(empty[seeds], testing.with_errors(own, errors[:, :, :seeds])) for seeds, own in arranged.items())
+        looks = (
+            judge_cells(empty[seeds], testing.with_errors(own, errors[:, :, :seeds])) for seeds, own in arranged.items()
+        )
         hits += any(map(shown, looks))
     assert hits <= at_most(200, 0.05)
 
@@ -400,22 +402,22 @@ def test_planted_effect_is_found_across_datasets(datasets: int, power: int) -> N
 
 def test_simulated_studies_are_judged_as_those_from_tables() -> None:
     errors = np.array([[BASE[:5], shifted(5, 0.004, wave=3)]])
-    template = testing.study({"baseline": [0.1] * 5, "sire": [0.1] * 5})
-    (one,) = judge(template, testing.with_errors(groups(template), errors))
+    template = testing.make_study({"baseline": [0.1] * 5, "sire": [0.1] * 5})
+    (one,) = judge_cells(template, testing.with_errors(group_cells(template), errors))
     assert one == verdict(shifted(5, 0.004, wave=3))
 
 
 def test_an_unfinished_trial_sets_no_completed_one_aside() -> None:
     """Its row has no batch, threads or epochs yet, which must not look like the cell's latest protocol."""
-    rows = testing.study({"baseline": BASE[:3], "new": BASE[:3]}).trials.copy()
+    rows = testing.make_study({"baseline": BASE[:3], "new": BASE[:3]}).trials.copy()
     rows["started"] = range(len(rows))
     last = rows.index[(rows["variant"] == "new") & (rows["stage"] == "confirm")][-1]
     rows.loc[last, ["status", "started"]] = ["running", len(rows)]
     rows.loc[last, ["batch", "threads", "epochs_run"]] = None
-    whole = testing.study({"baseline": BASE[:3], "new": BASE[:3]})
-    found = arrange(rows, whole.epochs, whole.study)
+    whole = testing.make_study({"baseline": BASE[:3], "new": BASE[:3]})
+    found = arrange_records(rows, whole.epochs, whole.study)
     assert len(found.superseded) == 0
-    (verdict,) = judge(found)
+    (verdict,) = judge_cells(found)
     assert verdict.verdict == "NOT COMPARABLE"
     assert "1 of 3 seeds not finished (2)" in verdict.reason and "missing" not in verdict.reason
 
@@ -423,7 +425,7 @@ def test_an_unfinished_trial_sets_no_completed_one_aside() -> None:
 def test_looks_split_alpha_and_say_so() -> None:
     """p = 0.034: enough at one look, not at one of two."""
     differences = np.array([0.004, 0.0005, 0.005, 0.001, 0.004])
-    p = paired.paired_t(differences).p_value
+    p = paired.run_paired_t(differences).p_value
     assert 0.025 < p < 0.05, p
     variant = [error - d for error, d in zip(BASE, differences, strict=False)]
     one, two = verdict(variant), verdict(variant, looks=2)
@@ -500,15 +502,15 @@ def test_errors_that_are_none(error: float, text: str) -> None:
 def test_seeds_needed_count_in_all_and_can_decide() -> None:
     """Where the t test alone would plan 10 seeds over 30 cells, the sign-flip test that decides there takes 11."""
     cells = {"baseline": BASE[:5]} | {f"v{index}": shifted(5, 0.0, wave=3.4) for index in range(30)}
-    for one in judge(testing.study(cells)):
+    for one in judge_cells(testing.make_study(cells)):
         assert one.seeds_needed is not None and one.smallest_effect is not None
-        assert paired.attainable(one.seeds_needed, 30, 0.05)
+        assert paired.is_attainable(one.seeds_needed, 30, 0.05)
         assert f"{one.seeds_needed - 5} more seeds would see 0.5 pp" in one.reason
 
 
 def test_json_has_one_object_per_cell_without_nan() -> None:
     cells = {"baseline": BASE[:5], "sire:lambda=0.1": shifted(5, 0.02), "same": BASE[:5], "lost": [None, *BASE[1:5]]}
-    found = json.loads(json.dumps(to_json(Findings(testing.study(cells))), allow_nan=False))
+    found = json.loads(json.dumps(to_json(StudyResults(testing.make_study(cells))), allow_nan=False))
     assert [one["variant"] for one in found] == ["sire", "same", "lost"]
     wanted = "dataset backbone variant settings seeds mean_difference ci_low ci_high p_value p_adjusted test verdict"
     assert all(set(wanted.split()) | {"reason", "seeds_needed"} <= set(one) for one in found)
@@ -516,7 +518,7 @@ def test_json_has_one_object_per_cell_without_nan() -> None:
 
 
 def test_text_has_every_verdict_and_reason() -> None:
-    findings = Findings(testing.study({"baseline": BASE[:5], "sire": shifted(5, 0.02)}))
+    findings = StudyResults(testing.make_study({"baseline": BASE[:5], "sire": shifted(5, 0.02)}))
     text = to_text(findings)
     told = " ".join(text.split())
     assert "corrected for 1 cell (Holm)" in told and "a positive difference means that the variant is better" in told

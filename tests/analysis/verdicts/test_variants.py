@@ -16,14 +16,14 @@ from analysis.stats import across_datasets, paired
 from analysis.stats.complete_subset import without_gaps
 from analysis.tables import overall
 from analysis.verdicts.model import VariantVerdict
-from analysis.verdicts.results import Findings
+from analysis.verdicts.results import StudyResults
 
 BASE = [0.100, 0.110, 0.105, 0.095, 0.102]
 WAVE = [0.000, 0.001, -0.001, 0.0005, -0.0005]  # sums to 0
 Gains = Sequence[float | None]  # by dataset: how much better the variant is; None: a seed diverged
 
 
-def findings(variants: Mapping[str, Mapping[str, Gains]], seeds: int = 5, **changes: Any) -> Findings:
+def findings(variants: Mapping[str, Mapping[str, Gains]], seeds: int = 5, **changes: Any) -> StudyResults:
     """A study of `variants` (name -> backbone -> gain by dataset)."""
     places: dict[tuple[str, str], dict[str, list[float | None]]] = {}
     for name, by_backbone in variants.items():
@@ -32,7 +32,7 @@ def findings(variants: Mapping[str, Mapping[str, Gains]], seeds: int = 5, **chan
                 cells = places.setdefault((f"d{index}", backbone), {"baseline": list(BASE[:seeds])})
                 own = [error - (gain or 0.0) - wave for error, wave in zip(BASE[:seeds], WAVE, strict=False)]
                 cells[name] = [None, *own[1:]] if gain is None else list(own)
-    return Findings(testing.studies(places, **changes))
+    return StudyResults(testing.make_studies(places, **changes))
 
 
 def across(gains: Gains, seeds: int = 5, **changes: Any) -> VariantVerdict:
@@ -48,32 +48,32 @@ def demsar() -> NDArray[np.float64]:
 
 def test_the_worked_example_of_demsar() -> None:
     """Section 3.2: average ranks, Friedman 9.28, F 3.69, critical differences 1.25 and 1.12; p 0.016, 0.019, 0.607."""
-    ranks = across_datasets.friedman(1 - demsar(), 0.05)
+    ranks = across_datasets.run_friedman(1 - demsar(), 0.05)
     assert ranks.average == pytest.approx((3.143, 2.000, 2.893, 1.964), abs=5e-4)
     assert ranks.statistic == pytest.approx(9.28, abs=5e-3)
     assert ranks.iman_davenport == pytest.approx(3.69, abs=5e-3)
     assert ranks.critical_difference == pytest.approx(2.569 * math.sqrt(4 * 5 / (6 * 14)), abs=1e-3)
-    assert across_datasets.friedman(1 - demsar(), 0.10).critical_difference == pytest.approx(1.12, abs=5e-3)
+    assert across_datasets.run_friedman(1 - demsar(), 0.10).critical_difference == pytest.approx(1.12, abs=5e-3)
     assert ranks.against_control == pytest.approx((2 * 0.0236, 0.608, 3 * 0.0157), abs=1e-3)
 
 
 def test_friedman_agrees_with_scipy_where_there_are_no_ties() -> None:
     errors = np.random.default_rng(0).normal(0.1, 0.01, (9, 4))
-    ranks, known = across_datasets.friedman(errors, 0.05), stats.friedmanchisquare(*errors.T)
+    ranks, known = across_datasets.run_friedman(errors, 0.05), stats.friedmanchisquare(*errors.T)
     assert ranks.statistic == pytest.approx(known.statistic)
     f = 8 * known.statistic / (9 * 3 - known.statistic)
     assert ranks.iman_davenport == pytest.approx(f)
     assert ranks.p_value == pytest.approx(stats.f.sf(f, 3, 24))
     z = [abs(ranks.average[index] - ranks.average[0]) / math.sqrt(4 * 5 / (6 * 9)) for index in (1, 2, 3)]
-    assert ranks.against_control == pytest.approx(paired.holm([2 * stats.norm.sf(value) for value in z]))
+    assert ranks.against_control == pytest.approx(paired.adjust_holm([2 * stats.norm.sf(value) for value in z]))
 
 
 def test_friedman_where_all_datasets_agree() -> None:
-    ranks = across_datasets.friedman(np.tile([0.3, 0.2, 0.1], (6, 1)), 0.05)
+    ranks = across_datasets.run_friedman(np.tile([0.3, 0.2, 0.1], (6, 1)), 0.05)
     assert ranks.iman_davenport == math.inf
     assert ranks.p_value == pytest.approx(stats.chi2.sf(12, 2))
     with pytest.raises(ValueError, match="three methods"):
-        across_datasets.friedman(np.full((6, 3), math.nan), 0.05)
+        across_datasets.run_friedman(np.full((6, 3), math.nan), 0.05)
 
 
 def test_wilcoxon_agrees_with_scipy() -> None:
@@ -115,11 +115,11 @@ def test_one_value_in_every_seed_is_not_known_exactly() -> None:
 
 def test_bayes_is_seeded_and_in_the_right_order() -> None:
     better = np.array([0.01, 0.02, 0.015, 0.03, 0.02, 0.01, 0.02, 0.025])
-    worse, within, probably = across_datasets.bayes(better, 0.005)
+    worse, within, probably = across_datasets.compute_bayes(better, 0.005)
     assert probably > 0.95 > 0.05 > worse and worse + within + probably == pytest.approx(1)
-    assert across_datasets.bayes(better, 0.005) == (worse, within, probably)
-    assert across_datasets.bayes(-better, 0.005)[0] > 0.95
-    assert across_datasets.bayes(better / 20, 0.005)[1] > 0.95
+    assert across_datasets.compute_bayes(better, 0.005) == (worse, within, probably)
+    assert across_datasets.compute_bayes(-better, 0.005)[0] > 0.95
+    assert across_datasets.compute_bayes(better / 20, 0.005)[1] > 0.95
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -227,7 +227,7 @@ def test_from_six_datasets_on_equivalence_is_always_tested() -> None:
 
 def test_identical_on_every_dataset() -> None:
     errors = {(f"d{index}", "cnn"): {"baseline": BASE, "same": BASE} for index in range(3)}
-    (one,) = Findings(testing.studies(errors)).variants
+    (one,) = StudyResults(testing.make_studies(errors)).variants
     assert (one.verdict, one.mean_difference, one.p_like_these) == ("EQUIVALENT", 0.0, 1.0)
     assert "identical on every dataset (3)" in one.reason
 
@@ -241,7 +241,7 @@ def test_the_same_difference_on_every_dataset_has_no_t() -> None:
 def test_networks_that_learned_nothing_are_named_across_datasets() -> None:
     blank = [0.9, 0.899, 0.901]
     errors = {(f"d{index}", "cnn"): {"baseline": blank, "same": blank} for index in range(3)}
-    (one,) = Findings(testing.studies(errors)).variants
+    (one,) = StudyResults(testing.make_studies(errors)).variants
     assert one.warnings == ("networks learned nothing on d0 / cnn, d1 / cnn, d2 / cnn",)
     assert "says nothing of the variant" in one.reason
 
@@ -304,7 +304,7 @@ def test_ranking_takes_complete_datasets_and_names_the_rest() -> None:
     assert one.left_out == ("lost: not comparable on d0, d1", "d6: not comparable there: same")
 
 
-def ranked(*variants: Gains) -> Findings:
+def ranked(*variants: Gains) -> StudyResults:
     return findings({f"v{number}": {"cnn": gains} for number, gains in enumerate(variants)})
 
 
@@ -333,13 +333,13 @@ def test_no_ranking_is_left_and_that_is_said() -> None:
     gains = [0.010, 0.012, 0.011, 0.014, 0.02, 0.008]
     found = ranked([None, *gains[1:]], gains)
     assert found.rankings == []
-    (told,) = found.unranked
+    (told,) = found.unranked_sentences
     assert told.startswith("No ranking with Friedman's test on cnn: ") and "v0" in told
     assert "and it takes 6 with 2 (left out: " in told
-    (table,) = overall.overall(found)
+    (table,) = overall.build_overall(found)
     assert told in table.notes
-    assert ranked(gains[:5], gains[:5]).unranked == [], "none was planned"
-    assert ranked(gains).unranked == [] and ranked(gains, gains).unranked == []
+    assert ranked(gains[:5], gains[:5]).unranked_sentences == [], "none was planned"
+    assert ranked(gains).unranked_sentences == [] and ranked(gains, gains).unranked_sentences == []
 
 
 def test_what_is_left_is_complete_and_nothing_complete_is_left_out() -> None:

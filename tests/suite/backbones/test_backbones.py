@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from suite.backbones import base_cnn, gradient_cnn
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.layers.model import parameter_count
 
 
@@ -51,7 +51,7 @@ def test_base_cnn_width_scales_convolutions_and_dense_layers() -> None:
 
 
 def test_base_cnn_refuses_images_it_cannot_halve_four_times() -> None:
-    with pytest.raises(Refused, match="at least 16 x 16 pixels, not 8 x 32"):
+    with pytest.raises(UserError, match="at least 16 x 16 pixels, not 8 x 32"):
         base_cnn.build((1, 8, 32), 10)
 
 
@@ -60,7 +60,7 @@ def test_gradient_cnn_chooses_its_net_by_channels_or_as_told() -> None:
     assert gradient_cnn.build((3, 32, 32), 10).stages[0].out_channels == 16
     assert gradient_cnn.build((3, 32, 32), 10, net="mnist").stages[0].out_channels == 4
     assert gradient_cnn.build((4, 32, 32), 10, net="cifar")(torch.zeros(2, 4, 32, 32)).logits.shape == (2, 10)
-    with pytest.raises(Refused, match="1 or 3 channels, not 4"):
+    with pytest.raises(UserError, match="1 or 3 channels, not 4"):
         gradient_cnn.build((4, 32, 32), 10)
 
 

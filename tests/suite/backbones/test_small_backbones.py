@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from suite.backbones import cifar_cnn, preact_resnet18
-from suite.core.errors import Refused
-from suite.core.settings import resolve
+from suite.core.errors import UserError
+from suite.core.settings import resolve_settings
 from suite.layers.model import Backbone, Graft, PoolingConv2d, Residual, parameter_count
-from suite.models.cost import costs
+from suite.models.cost import count_network_costs
 
 META = torch.device("meta")
 CIFAR = (3, 32, 32)
@@ -47,7 +47,7 @@ def test_preact_resnet_costs_and_maps(strides: tuple[int, ...], sizes: list[int]
     model = on_meta(preact_resnet18, CIFAR, strides=strides)
     assert map_sizes(model, CIFAR) == sizes
     assert [stage.stride for stage in model.stages] == [stride for stride in strides if stride > 1]
-    cost = costs(Graft(model), CIFAR)
+    cost = count_network_costs(Graft(model), CIFAR)
     assert cost.parameters == 11_172_170
     assert round(cost.macs / 1e9, 2) == round(cost.inference_macs / 1e9, 2) == gmac
 
@@ -107,12 +107,12 @@ def test_preact_resnet_starts_he_normal() -> None:
 
 @pytest.mark.parametrize("given", [[1, 1, 2, 2], [1, 1, 2, 2, 0], [1, 1, 2, 2, 9], [1, 1, 2, 2, 2.0], 2, [True] * 5])
 def test_preact_resnet_refuses_other_strides(given: Any) -> None:
-    with pytest.raises(Refused, match=r"^preact_resnet18\.strides: must be five whole numbers within 1 \.\. 8"):
-        resolve(preact_resnet18.SETTINGS, {"strides": given}, "preact_resnet18")
+    with pytest.raises(UserError, match=r"^preact_resnet18\.strides: must be five whole numbers within 1 \.\. 8"):
+        resolve_settings(preact_resnet18.SETTINGS, {"strides": given}, "preact_resnet18")
 
 
 def test_preact_resnet_strides_are_canonical() -> None:
-    assert resolve(preact_resnet18.SETTINGS, {"strides": [1, 1, 2, 2, 3]}, "x")["strides"] == (1, 1, 2, 2, 3)
+    assert resolve_settings(preact_resnet18.SETTINGS, {"strides": [1, 1, 2, 2, 3]}, "x")["strides"] == (1, 1, 2, 2, 3)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_preact_resnet_smallest_image(strides: tuple[int, ...], least: int) -> N
         model = on_meta(preact_resnet18, shape, strides=strides)
         assert model.train()(torch.empty(2, *shape)).logits.shape == (2, 10)
         if least > 1:
-            with pytest.raises(Refused, match=f"^preact_resnet18: .* at least {least} x {least} pixels"):
+            with pytest.raises(UserError, match=f"^preact_resnet18: .* at least {least} x {least} pixels"):
                 preact_resnet18.build((1, least - 1, least), 10, strides=strides)
 
 
@@ -160,5 +160,5 @@ def test_cifar_cnn_other_sizes() -> None:
     for shape in ((1, 15, 15), (1, 28, 28), (3, 64, 48)):
         with META:
             assert cifar_cnn.build(shape, 10, width=0.1)(torch.empty(2, *shape)).logits.shape == (2, 10)
-    with pytest.raises(Refused, match=r"^cifar_cnn: .* at least 15 x 15 pixels, not 14 x 28"):
+    with pytest.raises(UserError, match=r"^cifar_cnn: .* at least 15 x 15 pixels, not 14 x 28"):
         on_meta(cifar_cnn, (1, 14, 28))

@@ -11,9 +11,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from suite.core.errors import Refused
-from suite.core.registry import load
-from suite.core.settings import resolve
+from suite.core.errors import UserError
+from suite.core.registry import load_component
+from suite.core.settings import resolve_settings
 from suite.layers.model import Auxiliary, Backbone, ConvUnit, Residual, parameter_count
 
 META = torch.device("meta")
@@ -43,7 +43,7 @@ SMALLEST: list[tuple[str, dict[str, Any], int, int]] = [
 
 def on_meta(name: str, shape: tuple[int, int, int], classes: int = 10, **settings: Any) -> Any:
     with META:
-        return load("backbone", name).build(shape, classes, **settings)
+        return load_component("backbone", name).build(shape, classes, **settings)
 
 
 def run_on_meta(model: Backbone, shape: tuple[int, int, int]) -> Any:
@@ -203,7 +203,7 @@ def test_auxiliary_weights_by_default() -> None:
 )
 def test_initial_weights_are_torchvisions(name: str, theirs: Callable[[], nn.Module], side: int) -> None:
     torch.manual_seed(0)
-    ours = load("backbone", name).build((3, side, side), 1000)
+    ours = load_component("backbone", name).build((3, side, side), 1000)
     other = theirs().state_dict()
     keys = sorted(other, key=in_our_order) if name == "googlenet" else list(other)
     for key, value in zip(keys, ours.state_dict().values(), strict=True):
@@ -215,12 +215,12 @@ def test_initial_weights_are_torchvisions(name: str, theirs: Callable[[], nn.Mod
 
 def test_vgg_and_inception_initial_weights() -> None:
     torch.manual_seed(0)
-    vgg = load("backbone", "vgg16").build((3, 32, 32), 10, width=0.25)
+    vgg = load_component("backbone", "vgg16").build((3, 32, 32), 10, width=0.25)
     deepest, dense = vgg.stages[4].body[2].conv, vgg.head[5]
     assert deepest.weight.detach().std() == pytest.approx(math.sqrt(2 / (9 * 128)), rel=0.02)
     assert dense.weight.detach().std() == pytest.approx(0.01, rel=0.02)
     assert deepest.bias.count_nonzero() == dense.bias.count_nonzero() == 0
-    inception = load("backbone", "inception_v3").build((3, 75, 75), 100)
+    inception = load_component("backbone", "inception_v3").build((3, 75, 75), 100)
     assert inception.head[-1].weight.detach().std() == pytest.approx(0.1, rel=0.02)
     auxiliary = next(layer for layer in inception.modules() if isinstance(layer, Auxiliary))
     assert auxiliary.head[-1].weight.detach().std() == pytest.approx(0.001, rel=0.02)  # type: ignore[index,operator]
@@ -234,14 +234,14 @@ def test_smallest_image(name: str, settings: dict[str, Any], least: int, steps: 
     assert run_on_meta(on_meta(name, (1, least, least + 1), **settings), (1, least, least + 1)).logits.shape == (2, 10)
     for shape in ((3, least - 1, least), (3, least, 4)):
         with pytest.raises(
-            Refused, match=f"^{name}: .* at least {least} x {least} pixels, not {shape[1]} x {shape[2]}"
+            UserError, match=f"^{name}: .* at least {least} x {least} pixels, not {shape[1]} x {shape[2]}"
         ):
             on_meta(name, shape, **settings)
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_every_network_refuses_4_x_4_pixels_and_names_its_minimum(name: str) -> None:
-    with pytest.raises(Refused, match=f"^{name}: .* at least [0-9]+ x [0-9]+ pixels, not 4 x 4.*; choose"):
+    with pytest.raises(UserError, match=f"^{name}: .* at least [0-9]+ x [0-9]+ pixels, not 4 x 4.*; choose"):
         on_meta(name, (3, 4, 4))
 
 
@@ -279,7 +279,7 @@ def test_small_vgg_feeds_the_fifth_pools_vector_to_the_dense_layers() -> None:
 
 
 def test_vgg_pads_with_zeros_around_small_images_only() -> None:
-    build = load("backbone", "vgg16").build
+    build = load_component("backbone", "vgg16").build
     padded = build((1, 28, 33), 10, width=1 / 64).prepare(torch.ones(2, 1, 28, 33))
     assert padded.shape == (2, 1, 32, 64) and padded.sum() == 2 * 28 * 33
     assert padded[0, 0, 2:30, 15:48].min() == 1 and padded[0, 0, :, 14].max() == 0
@@ -298,8 +298,8 @@ def test_width_scales_channels_and_hidden_layers(name: str) -> None:
     for width in (1 / 64, 1.3):
         model = on_meta(name, (3, 32, 32), width=width)
         assert run_on_meta(model, (3, 32, 32)).logits.shape == (2, 10)
-    with pytest.raises(Refused, match=r"within 0\.015625 \.\. 16"):
-        resolve(load("backbone", name).SETTINGS, {"width": 0.0}, name)
+    with pytest.raises(UserError, match=r"within 0\.015625 \.\. 16"):
+        resolve_settings(load_component("backbone", name).SETTINGS, {"width": 0.0}, name)
 
 
 @pytest.mark.parametrize("name", ["vgg16", "vgg19", "alexnet", "zfnet"])

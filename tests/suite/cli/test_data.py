@@ -32,7 +32,7 @@ import yaml
 from PIL import Image
 
 from suite.core import registry
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.specs import Component
 from suite.data import catalog, dataset, idx
 from suite.data.source import ImageFiles
@@ -150,7 +150,7 @@ def listed(data_command: Command) -> dict[str, dict[str, Any]]:
 
 def test_list_has_every_dataset_with_state_and_remedy(data_command: Command, root: Path, tiny: None) -> None:
     found = listed(data_command)
-    assert list(found) == registry.available("dataset"), "none twice, none left out, sorted"
+    assert list(found) == registry.list_components("dataset"), "none twice, none left out, sorted"
     assert found["digits"] == {
         "dataset": "digits", "title": "Digits", "classes": 10, "shape": [1, 16, 16], "train_examples": 1438,
         "validation": 288, "test_examples": 359, "licence": found["digits"]["licence"], "remedy": None, "decoded": [],
@@ -253,7 +253,7 @@ def test_a_broken_dataset_file_hides_no_other(
     vars(module)[name] = function
     monkeypatch.setitem(sys.modules, "suite.datasets.mnist", module)
     found = listed(data_command)
-    assert list(found) == registry.available("dataset") and found["digits"]["state"] == "found"
+    assert list(found) == registry.list_components("dataset") and found["digits"]["state"] == "found"
     assert found["mnist"]["state"] == "unusable"
     assert found["mnist"]["remedy"].startswith(f"{ROOT}/suite/datasets/mnist.py fails ({error}")
     assert f"unusable mnist: {found['mnist']['remedy']}\n" in data_command("list").out
@@ -261,8 +261,10 @@ def test_a_broken_dataset_file_hides_no_other(
 
 def test_a_dataset_file_that_cant_be_imported_hides_no_other(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = ROOT / "suite/datasets"  # as if absent.py were there
-    monkeypatch.setattr(registry, "_files", lambda kind: {name: folder / f"{name}.py" for name in ("absent", "digits")})
-    found = {one.dataset: one for one in catalog.listing(root)}
+    monkeypatch.setattr(
+        registry, "_find_files", lambda kind: {name: folder / f"{name}.py" for name in ("absent", "digits")}
+    )
+    found = {one.dataset: one for one in catalog.list_datasets(root)}
     absent = found["absent"]
     assert (absent.state, found["digits"].state) == ("unusable", "found")
     assert absent.remedy and "absent.py fails (ModuleNotFoundError: No module named" in absent.remedy
@@ -303,7 +305,7 @@ def test_a_datasets_own_folder_is_no_folder_of_any_images(root: Path, monkeypatc
     monkeypatch.setattr(caltech101, "FILES", replace(caltech101.FILES, classes=2, images=12, test=4))
     write_photos(root / "caltech101" / "101_ObjectCategories")
     write_photos(root / "caltech101" / "annotated")
-    names = {one.dataset: one.state for one in catalog.listing(root)}
+    names = {one.dataset: one.state for one in catalog.list_datasets(root)}
     assert names["caltech101"] == "found"
     assert [name for name in names if name.startswith("folder")] == ["folder(path=caltech101/annotated)"]
 
@@ -377,7 +379,7 @@ def test_fetch_brings_the_files_and_then_does_nothing(data_command: Command, roo
     assert (answer.code, answer.out) == (0, f"fetched {root / 'MNIST'}\n")
     assert [path.name for path in root.iterdir()] == ["MNIST"], "no staging, no lock"
     assert mnist.facts(root).missing is None
-    assert dataset.Dataset(Component("mnist"), root).decoded("train").labels.tolist() == [0, 1, 2]
+    assert dataset.Dataset(Component("mnist"), root).load_part("train").labels.tolist() == [0, 1, 2]
     before, asked = contents(root), len(mirror.asked)
     answer = data_command("fetch", "mnist")
     assert (answer.code, answer.out, answer.err) == (0, "mnist is there already: nothing to fetch\n", "")
@@ -684,15 +686,15 @@ def test_warm_twice(data_command: Command, root: Path, tiny: None) -> None:
     assert contents(root.parent / "cache") == before
     os.utime(folder / "train-images-idx3-ubyte.gz", (5, 5))
     assert "decoded in" in data_command("warm", "mnist").out
-    assert dataset.Dataset(Component("mnist"), root).decoded("train").labels.tolist() == [0, 1, 2]
+    assert dataset.Dataset(Component("mnist"), root).load_part("train").labels.tolist() == [0, 1, 2]
 
 
 def test_warm_says_which_changes_it_accepts(data_command: Command, root: Path) -> None:
     files = write_photos(root / "birds")
     data_command("warm", *BIRDS)
     files[0].write_bytes(files[0].read_bytes() + b"more")
-    with pytest.raises(Refused, match="has changed since"):
-        dataset.Dataset(Component("folder", (("path", "birds"), ("size", 8))), root).decoded("train")
+    with pytest.raises(UserError, match="has changed since"):
+        dataset.Dataset(Component("folder", (("path", "birds"), ("size", 8))), root).load_part("train")
     first, second = data_command("warm", *BIRDS).out.splitlines()
     assert first == f"accepted: {files[0]} has changed"
     assert second.startswith("folder(path=birds, size=8): 12 images, ") and "decoded in" in second
@@ -764,16 +766,18 @@ def test_a_listed_label_is_a_target(data_command: Command, root: Path, name: str
     assert label == f"folder(path={name})"
     component = Component("folder", (("path", name),))
     assert (
-        data_targets.targets(label, [], root) == data_targets.targets("folder", [f"path={name}"], root) == [component]
+        data_targets.find_targets(label, [], root)
+        == data_targets.find_targets("folder", [f"path={name}"], root)
+        == [component]
     )
 
 
 def test_a_label_with_settings(data_command: Command, root: Path) -> None:
     write_photos(root / "birds")
     wanted = Component("folder", (("path", "birds"), ("resize", "crop"), ("size", 8)))
-    assert data_targets.targets(wanted.label, [], root) == [wanted]
-    assert data_targets.targets("folder(path='birds', resize=crop)", ["size=8"], root) == [wanted]
-    assert data_targets.targets("digits()", [], root) == [Component("digits")]
+    assert data_targets.find_targets(wanted.label, [], root) == [wanted]
+    assert data_targets.find_targets("folder(path='birds', resize=crop)", ["size=8"], root) == [wanted]
+    assert data_targets.find_targets("digits()", [], root) == [Component("digits")]
     assert data_command("warm", "folder(path=birds, size=8)").out.startswith("folder(path=birds, size=8): 12 images, ")
 
 
@@ -831,8 +835,8 @@ def test_a_study_file_takes_no_settings_and_names_its_mistakes(data_command: Com
 
 def test_the_page_has_every_dataset(tmp_path: Path) -> None:
     table = {row[0]: row for row in ROWS if len(row) == 8}
-    assert table.keys() - {"name"} == set(registry.available("dataset")) | {"---"}
-    for listed in catalog.listing(tmp_path):
+    assert table.keys() - {"name"} == set(registry.list_components("dataset")) | {"---"}
+    for listed in catalog.list_datasets(tmp_path):
         _, below, classes, shape, training, test, *_ = table[listed.dataset]
         if listed.title:
             assert classes == str(listed.classes) and test == f"{listed.test_examples:,}", listed.dataset
@@ -843,11 +847,11 @@ def test_the_page_has_every_dataset(tmp_path: Path) -> None:
 
 
 def test_the_page_has_every_setting() -> None:
-    said = {(row[0], row[1]): row[2] for row in ROWS if len(row) == 4 and row[0] in registry.available("dataset")}
+    said = {(row[0], row[1]): row[2] for row in ROWS if len(row) == 4 and row[0] in registry.list_components("dataset")}
     declared = {
         (name, setting): str(spec.default)
-        for name in registry.available("dataset")
-        for setting, spec in registry.load("dataset", name).SETTINGS.items()
+        for name in registry.list_components("dataset")
+        for setting, spec in registry.load_component("dataset", name).SETTINGS.items()
     }
     assert said == declared
 
@@ -856,7 +860,7 @@ def test_the_pages_study_plans(tmp_path: Path) -> None:
     [study] = re.findall(r"^```yaml\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
     path = tmp_path / "study.yaml"
     path.write_text(study)
-    assert [target.label for target in data_targets.targets(str(path), [], tmp_path)] == [
+    assert [target.label for target in data_targets.find_targets(str(path), [], tmp_path)] == [
         "folder(path=birds, size=64)",
         "parquet(path=my-set)",
     ]
@@ -874,7 +878,7 @@ def test_the_pages_dataset_file_works(
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "suite.datasets.bloodmnist", module)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(registry, "_files", lambda kind: {"bloodmnist": ROOT / "suite/datasets/bloodmnist.py"})
+    monkeypatch.setattr(registry, "_find_files", lambda kind: {"bloodmnist": ROOT / "suite/datasets/bloodmnist.py"})
     assert sum(module.EXAMPLES.values()) == 17_092 == 11_959 + 1_712 + 3_421, "Yang et al. 2023, table 2"
     sizes = {"train": 5, "val": 2, "test": 3}
     arrays = {f"{part}_images": np.full((n, 28, 28, 3), n, np.uint8) for part, n in sizes.items()}
@@ -890,7 +894,7 @@ def test_the_pages_dataset_file_works(
     assert data_command("fetch", "bloodmnist").code == 0
     assert data_command("warm", "bloodmnist").code == 0
     assert data_command("verify", "bloodmnist").out.count(", whole; ") == 2
-    found = dataset.Dataset(Component("bloodmnist"), root).decoded("train")
+    found = dataset.Dataset(Component("bloodmnist"), root).load_part("train")
     assert found.labels.tolist() == [0, 1, 2, 3, 4, 0, 1] and found.images is not None
     assert found.images[:, 2, 27, 27].tolist() == [5] * 5 + [2] * 2
     (root / "bloodmnist.npz").write_bytes(archive.getvalue()[:-100])

@@ -22,11 +22,11 @@ import yaml
 
 from suite.cli import main as command_line
 from suite.core import records
-from suite.core.records import Record, identity
+from suite.core.records import Record, describe_trial
 from suite.core.specs import Trial
 from suite.study.config import parse_study
-from suite.study.plan import Conditions, make_plan
-from suite.sweep.storage import Ledger
+from suite.study.plan import ExecutionConfig, make_plan
+from suite.sweep.storage import StudyStorage
 from suite.tracking import mlflow_store
 from tests.fixtures import Answer, Command
 
@@ -274,10 +274,10 @@ def test_another_applications_database(graftbench: Command, study_file: StudyFil
     assert contents(work) == before
 
 
-def stored(**changes: Any) -> Ledger:
+def stored(**changes: Any) -> StudyStorage:
     """The storage of a study that an earlier run has opened."""
-    ledger = Ledger(parse_study({**STUDY, **changes}))
-    ledger.open()
+    ledger = StudyStorage(parse_study({**STUDY, **changes}))
+    ledger.create()
     return ledger
 
 
@@ -378,7 +378,7 @@ def test_another_studys_experiment(
     (work / "mlflow.db").touch()
     experiment = SimpleNamespace(name="small", lifecycle_stage=stage, tags={mlflow_store.IDENTITY_TAG: identity})
     client = SimpleNamespace(get_experiment_by_name={"small": experiment}.get)
-    monkeypatch.setattr(mlflow_store, "_client", lambda uri: client)
+    monkeypatch.setattr(mlflow_store, "_make_client", lambda uri: client)
     before = contents(work)
     assert_refused(graftbench(*RUN, study_file(tracking="sqlite:///mlflow.db")), part)
     assert contents(work) == before
@@ -410,28 +410,28 @@ finally:
 # -- status, trial, clean
 
 
-def started(ledger: Ledger, trial: Trial, status: str | None = None, **measured: Any) -> Path:
-    folder = ledger.directory(trial.key)
+def started(ledger: StudyStorage, trial: Trial, status: str | None = None, **measured: Any) -> Path:
+    folder = ledger.trial_directory(trial.key)
     folder.mkdir(parents=True)
     (folder / "trial.json").write_text(json.dumps(trial.to_dict()))
     (folder / "best.pt").write_bytes(b"weights")
     if status:
-        records.write(Record(**identity(trial), status=status, **measured), folder / "record.json")  # type: ignore[arg-type]
+        records.write_record(Record(**describe_trial(trial), status=status, **measured), folder / "record.json")  # type: ignore[arg-type]
     return folder
 
 
 @pytest.fixture
-def half_way(work: Path) -> tuple[Ledger, list[Trial]]:
+def half_way(work: Path) -> tuple[StudyStorage, list[Trial]]:
     """Two confirm trials of the first cell: one completed, one that a kill left open."""
     plan = make_plan(parse_study(STUDY))
-    trials = plan.confirm_trials(plan.cells[0].cell, (), Conditions())
+    trials = plan.confirm_trials(plan.cells[0].cell, (), ExecutionConfig())
     ledger = stored()
     started(ledger, trials[0], "completed", epochs_run=1, validation_top1_error=0.25, reason="looked at [64, 3]")
     started(ledger, trials[1])
     return ledger, trials
 
 
-def test_status(graftbench: Command, study_file: StudyFile, half_way: tuple[Ledger, list[Trial]]) -> None:
+def test_status(graftbench: Command, study_file: StudyFile, half_way: tuple[StudyStorage, list[Trial]]) -> None:
     answer = graftbench("status", "--json", study_file())
     found = json.loads(answer.out)
     assert (answer.code, found["study"], found["storage"], found["trials"]) == (0, "small", "runs/small", 15)
@@ -457,7 +457,7 @@ def test_status_of_nothing(graftbench: Command, study_file: StudyFile, work: Pat
     assert contents(work) == {}
 
 
-def test_trial(graftbench: Command, half_way: tuple[Ledger, list[Trial]]) -> None:
+def test_trial(graftbench: Command, half_way: tuple[StudyStorage, list[Trial]]) -> None:
     ledger, (first, second) = half_way
     answer = graftbench("trial", first.key[:8])
     assert answer.code == 0 and first.key in answer.out and first.cell.label in answer.out
@@ -477,13 +477,13 @@ def test_trial(graftbench: Command, half_way: tuple[Ledger, list[Trial]]) -> Non
         ("../../etc", "is no trial's key"),
     ],
 )
-def test_an_unknown_trial(graftbench: Command, half_way: tuple[Ledger, list[Trial]], key: str, part: str) -> None:
+def test_an_unknown_trial(graftbench: Command, half_way: tuple[StudyStorage, list[Trial]], key: str, part: str) -> None:
     assert_refused(graftbench("trial", key), part)
 
 
-def test_an_ambiguous_or_torn_trial(graftbench: Command, half_way: tuple[Ledger, list[Trial]]) -> None:
+def test_an_ambiguous_or_torn_trial(graftbench: Command, half_way: tuple[StudyStorage, list[Trial]]) -> None:
     ledger, (first, _) = half_way
-    twin = ledger.directory(first.key[:15] + ("0" if first.key[15] != "0" else "1"))
+    twin = ledger.trial_directory(first.key[:15] + ("0" if first.key[15] != "0" else "1"))
     twin.mkdir()
     (twin / "trial.json").write_text("{")
     assert_refused(graftbench("trial", first.key[:15]), "fits 2 trials", "give more digits")
@@ -494,15 +494,15 @@ def test_clean(
     graftbench: Command,
     study_file: StudyFile,
     work: Path,
-    half_way: tuple[Ledger, list[Trial]],
+    half_way: tuple[StudyStorage, list[Trial]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ledger, (first, second) = half_way
     answer = graftbench("clean", study_file())
     assert answer.code == 0 and "removed the checkpoints of 1 finished trials" in answer.out
-    assert not (ledger.directory(first.key) / "best.pt").exists()
-    assert (ledger.directory(first.key) / "record.json").exists()
-    assert (ledger.directory(second.key) / "best.pt").exists(), "an open trial needs its weights"
+    assert not (ledger.trial_directory(first.key) / "best.pt").exists()
+    assert (ledger.trial_directory(first.key) / "record.json").exists()
+    assert (ledger.trial_directory(second.key) / "best.pt").exists(), "an open trial needs its weights"
     monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
     assert graftbench("clean", "--all", study_file()).code == 0 and ledger.path.exists()
     answer = graftbench(*REMOVE, study_file())

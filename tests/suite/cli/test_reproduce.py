@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from analysis.published.tables import load_table, tables
+from analysis.published.tables import list_tables, load_table
 from suite.cli import reproduce
 from suite.study import config
 from tests.fixtures import Command
@@ -27,7 +27,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_a_table_all_are_listed_with_their_study(graftbench: Command) -> None:
     answer = graftbench("reproduce")
     assert answer.code == 0
-    for name in tables():
+    for name in list_tables():
         assert name in answer.out
     [line] = [line for line in answer.out.splitlines() if line.startswith("sire-table-4 ")]
     assert "Table 4" in line and "sire_table_4" in line
@@ -93,7 +93,7 @@ def test_counts_for_a_terminal(graftbench: Command) -> None:
     ],
 )
 def test_agreement(printed: str, ours: int, agreement: str) -> None:
-    assert reproduce._agreement(printed, ours) == agreement
+    assert reproduce._describe_agreement(printed, ours) == agreement
 
 
 def test_words_in_place_of_a_count_are_passed_over() -> None:

@@ -23,24 +23,24 @@ from rich.console import Console
 from statsmodels.stats.power import TTestPower
 
 from analysis import testing
-from analysis.records.load import load
+from analysis.records.load import load_records
 from analysis.stats import paired
 from analysis.verdicts import power
-from analysis.verdicts.model import Terms
-from analysis.verdicts.results import Findings
+from analysis.verdicts.model import TestSettings
+from analysis.verdicts.results import StudyResults
 from suite.cli import main as command_line
 from suite.cli import power as cli_power
 from suite.cli import topup
-from suite.cli.common import collected
+from suite.cli.common import collect_records
 from suite.core import records
-from suite.core.errors import Refused
-from suite.core.records import Record, identity
+from suite.core.errors import UserError
+from suite.core.records import Record, describe_trial
 from suite.core.specs import Trial
 from suite.study.config import parse_study
-from suite.study.plan import Conditions, Look, Plan, make_plan
-from suite.sweep.interim_looks import settled, unplanned, with_looks
-from suite.sweep.storage import Ledger
-from suite.tracking.mlflow_store import describe
+from suite.study.plan import ExecutionConfig, InterimLook, Plan, make_plan
+from suite.sweep.interim_looks import add_current_look, describe_unplanned_looks, with_looks
+from suite.sweep.storage import StudyStorage
+from suite.tracking.mlflow_store import describe_study
 from tests.fixtures import Answer, Command
 
 STUDY: dict[str, Any] = {
@@ -65,7 +65,7 @@ def plan(**changes: Any) -> Plan:
 
 
 def lines(of: Plan) -> list[str]:
-    return list(cli_power.power_lines(cli_power.power(of)))
+    return list(cli_power.power_lines(cli_power.compute_power(of)))
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_plan_says_what_its_seeds_can_see(work: Path) -> None:
-    found = cli_power.power(plan(seeds=5, backbones=["base_cnn", "gradient_cnn"]))
+    found = cli_power.compute_power(plan(seeds=5, backbones=["base_cnn", "gradient_cnn"]))
     assert (found["family"], found["alpha_per_look"], found["hardest_step"]) == (2, 0.025, 0.0125)
     [five] = found["planned"]
     own = TTestPower().solve_power(nobs=5, alpha=0.0125, power=0.8)
@@ -102,7 +102,7 @@ def test_a_plan_says_when_no_verdict_can_be_reached(work: Path) -> None:
 def test_finished_seeds_show_their_spread(work: Path) -> None:
     of = plan(variants=["baseline", "image_gradient", "squeeze_excite"])
     finish(of, {"baseline": [0.20, 0.21, 0.22], "image_gradient": [0.19, 0.20, 0.22], "squeeze_excite": [0.1] * 3})
-    found = cli_power.power(of)
+    found = cli_power.compute_power(of)
     sizes = {row["variant"]: row["sd"] for row in found["measured"]}
     assert sizes == pytest.approx({"image_gradient": np.std([1, 1, 0], ddof=1) / 100, "squeeze_excite": 0.01})
     row = next(row for row in found["measured"] if row["variant"] == "squeeze_excite")
@@ -127,8 +127,8 @@ CLEAR = [0.20, 0.201, 0.199, 0.2005]
 
 
 def needs(cells: dict[str, Sequence[float | None]], effect: float = 0.01, most: int = 100, **changes: Any) -> Any:
-    found = Findings(testing.study({"baseline": [0.30] * len(next(iter(cells.values()))), **cells}, **changes))
-    [group] = power.needs(found, effect, most)
+    found = StudyResults(testing.make_study({"baseline": [0.30] * len(next(iter(cells.values()))), **cells}, **changes))
+    [group] = power.list_needs(found, effect, most)
     return group
 
 
@@ -187,9 +187,9 @@ def test_a_group_where_nothing_can_be_compared_asks_for_nothing() -> None:
 
 def test_seeds_that_can_t_reach_a_verdict_are_never_enough() -> None:
     """Over 100 cells the sign-flip test takes 12 seeds, so 10 and 11 are no target and 9 are."""
-    terms = Terms(0.05, 0.005, 100)
+    terms = TestSettings(0.05, 0.005, 100)
     d = np.array([0.004, 0.012, 0.008, 0.006])
-    effect = 0.9 * paired.spread(d) * paired.effect_in_sd(9, 0.05 / 100)
+    effect = 0.9 * paired.compute_spread(d) * paired.effect_in_sd(9, 0.05 / 100)
     assert paired.seeds_to_see(effect, d, 0.05 / 100) == 10
     assert paired.seeds_needed(effect, d, terms.family, terms.alpha) == 12
     flat = paired.seeds_needed(effect, np.full(4, 0.01), terms.family, terms.alpha)
@@ -204,21 +204,21 @@ def test_seeds_that_can_t_reach_a_verdict_are_never_enough() -> None:
 
 def finish(of: Plan, errors: dict[str, Sequence[float]]) -> None:
     """Confirm trials of the plan's first group, as a run leaves them."""
-    ledger = Ledger(of.study)
-    ledger.open()
+    ledger = StudyStorage(of.study)
+    ledger.create()
     for planned in of.cells:
-        for trial in of.confirm_trials(planned.cell, (), Conditions()):
+        for trial in of.confirm_trials(planned.cell, (), ExecutionConfig()):
             values = errors.get(trial.cell.variant.name, ())
             if trial.cell.group == of.cells[0].cell.group and trial.seed < len(values):
                 store(ledger, trial, values[trial.seed])
 
 
-def store(ledger: Ledger, trial: Trial, error: float) -> None:
-    facts = identity(trial) | {"status": "completed", "test_top1_error": error, "test_reads": 1}
-    folder = ledger.directory(trial.key)
+def store(ledger: StudyStorage, trial: Trial, error: float) -> None:
+    facts = describe_trial(trial) | {"status": "completed", "test_top1_error": error, "test_reads": 1}
+    folder = ledger.trial_directory(trial.key)
     folder.mkdir(parents=True)
     (folder / "trial.json").write_text(json.dumps(trial.to_dict()))
-    records.write(Record(**facts), folder / "record.json")
+    records.write_record(Record(**facts), folder / "record.json")
 
 
 BOTH = {"baseline": [0.2, 0.3, 0.4, 0.3, 0.2], "image_gradient": [0.3, 0.3, 0.3, 0.3, 0.3]}
@@ -226,20 +226,22 @@ BOTH = {"baseline": [0.2, 0.3, 0.4, 0.3, 0.2], "image_gradient": [0.3, 0.3, 0.3,
 
 def seen(of: Plan, errors: dict[str, Sequence[float]]) -> Plan:
     """The plan after a run of it that left these errors."""
-    looked = settled(of, Ledger(of.study))
+    looked = add_current_look(of, StudyStorage(of.study))
     finish(looked, errors)
-    Ledger(of.study).write_looks(looked.looks)
+    StudyStorage(of.study).write_looks(looked.looks)
     return looked
 
 
 def test_seeds_raised_after_results_could_be_seen_are_a_look(work: Path) -> None:
     first = seen(plan(), BOTH)
-    assert first.looks == (Look({GROUP: 3}),) and unplanned(first) is None
+    assert first.looks == (InterimLook({GROUP: 3}),) and describe_unplanned_looks(first) is None
     again = with_looks(plan())
-    assert settled(again, Ledger(again.study)) == again == first, "the same seeds are the same look"
-    more = settled(with_looks(plan(seeds=5)), Ledger(first.study))
-    assert more.looks == (Look({GROUP: 3}), Look({GROUP: 5})) and unplanned(more) is None, "two were planned"
-    third = settled(replace(plan(seeds=8), looks=more.looks), Ledger(first.study))
+    assert add_current_look(again, StudyStorage(again.study)) == again == first, "the same seeds are the same look"
+    more = add_current_look(with_looks(plan(seeds=5)), StudyStorage(first.study))
+    assert (
+        more.looks == (InterimLook({GROUP: 3}), InterimLook({GROUP: 5})) and describe_unplanned_looks(more) is None
+    ), "two were planned"
+    third = add_current_look(replace(plan(seeds=8), looks=more.looks), StudyStorage(first.study))
     assert len(third.looks) == 2, "nothing of the second has been seen: it is still under way"
 
 
@@ -247,10 +249,10 @@ def test_a_look_too_many_is_noted(work: Path) -> None:
     of = plan(statistics={"looks": 1})
     seen(of, BOTH)
     more = with_looks(plan(seeds=5, statistics={"looks": 1}))
-    note = unplanned(settled(more, Ledger(more.study)))
+    note = describe_unplanned_looks(add_current_look(more, StudyStorage(more.study)))
     assert note and "seeds were raised from 3 to 5 after results could be seen: look 2 of 1 planned" in note
     assert note in lines(more)[-1]
-    assert describe(settled(more, Ledger(more.study)))["looks_taken"] == 2
+    assert describe_study(add_current_look(more, StudyStorage(more.study)))["looks_taken"] == 2
 
 
 @pytest.mark.parametrize(
@@ -267,48 +269,51 @@ def test_seeds_raised_before_anything_could_be_seen_are_no_look(
 ) -> None:
     seen(plan(seeds=seeds), errors)
     more = with_looks(plan(seeds=5))
-    assert settled(more, Ledger(more.study)).looks == (Look({GROUP: 5}),)
+    assert add_current_look(more, StudyStorage(more.study)).looks == (InterimLook({GROUP: 5}),)
 
 
 def test_a_new_group_is_no_look(work: Path) -> None:
     seen(plan(), BOTH)
     wider = with_looks(plan(backbones=[*STUDY["backbones"], "gradient_cnn"]))
     other = "digits / gradient_cnn"
-    assert settled(wider, Ledger(wider.study)).looks == (Look({GROUP: 3, other: 3}),)
+    assert add_current_look(wider, StudyStorage(wider.study)).looks == (InterimLook({GROUP: 3, other: 3}),)
 
 
 def test_a_topup_is_part_of_the_plan(work: Path) -> None:
     wide = plan(backbones=[*STUDY["backbones"], "gradient_cnn"])
-    raised = replace(wide, looks=(Look({GROUP: 3}), Look({GROUP: 5}, detect=0.5)))
+    raised = replace(wide, looks=(InterimLook({GROUP: 3}), InterimLook({GROUP: 5}, detect=0.5)))
     first, *_, last = (planned.cell for planned in raised.cells)
-    assert (raised.seeds_of(first), raised.seeds_of(last), raised.trials) == (5, 3, 2 * 5 + 2 * 3)
-    assert [trial.seed for trial in raised.confirm_trials(first, (), Conditions())] == [0, 1, 2, 3, 4]
-    kept = [trial.key for trial in wide.confirm_trials(first, (), Conditions())]
-    assert [trial.key for trial in raised.confirm_trials(first, (), Conditions())][:3] == kept
-    told = describe(raised)
+    assert (raised.count_seeds(first), raised.count_seeds(last), raised.trials) == (5, 3, 2 * 5 + 2 * 3)
+    assert [trial.seed for trial in raised.confirm_trials(first, (), ExecutionConfig())] == [0, 1, 2, 3, 4]
+    kept = [trial.key for trial in wide.confirm_trials(first, (), ExecutionConfig())]
+    assert [trial.key for trial in raised.confirm_trials(first, (), ExecutionConfig())][:3] == kept
+    told = describe_study(raised)
     assert [cell.get("seeds") for cell in told["cells"]] == [5, 5, None, None]
     assert (told["seeds"], told["looks"], told["looks_taken"]) == (3, 2, 2)
-    by_hand = replace(wide, looks=(Look({GROUP: 3}), Look({GROUP: 5})))
-    assert by_hand.seeds_of(first) == 3, "seeds of the study file are the study file's"
+    by_hand = replace(wide, looks=(InterimLook({GROUP: 3}), InterimLook({GROUP: 5})))
+    assert by_hand.count_seeds(first) == 3, "seeds of the study file are the study file's"
 
 
 def test_a_later_look_never_lowers_seeds() -> None:
-    raised = replace(plan(), looks=(Look({GROUP: 3}), Look({GROUP: 8}, detect=0.5), Look({GROUP: 0}, detect=0.3)))
-    assert raised.seeds_of(raised.cells[0].cell) == 8
+    raised = replace(
+        plan(),
+        looks=(InterimLook({GROUP: 3}), InterimLook({GROUP: 8}, detect=0.5), InterimLook({GROUP: 0}, detect=0.3)),
+    )
+    assert raised.count_seeds(raised.cells[0].cell) == 8
 
 
 def test_what_the_audit_compares_is_told() -> None:
     search = {"trials": 4, "epochs": 3, "first_draws": 2, "space": {"lr": {"low": 0.001, "high": 0.1}}, "asha": {}}
-    told = describe(plan(search=search, reproduces=["sire-table-4"]))
+    told = describe_study(plan(search=search, reproduces=["sire-table-4"]))
     names = ("search_trials", "search_epochs", "first_draws", "asha", "reproduces", "looks", "looks_taken")
     assert [told[name] for name in names] == [4, 3, 2, {"grace": 1, "reduction": 3}, ["sire-table-4"], 2, 0]
-    assert describe(plan())["asha"] is None
+    assert describe_study(plan())["asha"] is None
 
 
 def test_looks_that_can_t_be_read_are_not_forgotten(work: Path) -> None:
     seen(plan(), BOTH)
     (work / "runs" / "small" / "looks.json").write_text("[{]")
-    with pytest.raises(Refused, match=r"runs/small/looks\.json can't be read .* restore it from a copy"):
+    with pytest.raises(UserError, match=r"runs/small/looks\.json can't be read .* restore it from a copy"):
         with_looks(plan())
 
 
@@ -322,19 +327,21 @@ def test_looks_that_can_t_be_read_are_not_forgotten(work: Path) -> None:
     ],
 )
 def test_wrong_keys_are_refused(given: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         plan(statistics=given)
     assert str(refusal.value) == sentence
 
 
 def test_looks_are_fixed_before_the_run(work: Path) -> None:
-    assert "statistics" not in plan(statistics={"looks": 1}).study.identity(), "studies that stand keep their identity"
+    assert "statistics" not in plan(statistics={"looks": 1}).study.describe_identity(), (
+        "studies that stand keep their identity"
+    )
     for before, after in (({}, {"looks": 2}), ({"looks": 2}, {}), ({"looks": 2}, {"looks": 3})):
         shutil.rmtree(work / "runs", ignore_errors=True)
-        Ledger(plan(statistics=before).study).open()
-        Ledger(plan(statistics=before).study).check()
-        with pytest.raises(Refused, match="statistics: changed since runs/small was started"):
-            Ledger(plan(statistics=after).study).check()
+        StudyStorage(plan(statistics=before).study).create()
+        StudyStorage(plan(statistics=before).study).check_study()
+        with pytest.raises(UserError, match="statistics: changed since runs/small was started"):
+            StudyStorage(plan(statistics=after).study).check_study()
 
 
 # -- the verb
@@ -406,7 +413,7 @@ def test_a_topup_adds_exactly_the_seeds_needed(graftbench: Command, looked: Path
     after = stamps(looked)
     assert {key: after[key] for key in before} == before, "a trial of the first look was trained again"
     assert (looked / "runs/small/conditions.json").read_bytes() == conditions
-    found = Ledger(plan().study).records().values()
+    found = StudyStorage(plan().study).read_records().values()
     assert Counter((one.variant, one.seed) for one in found) == Counter(
         (variant, seed) for variant in ("baseline", "image_gradient") for seed in range(5)
     )
@@ -420,9 +427,9 @@ def assert_known_to_all(graftbench: Command, folder: Path) -> None:
     status = json.loads(graftbench("status", "--json").out)
     assert status["trials"] == 10 and [cell["confirm"] for cell in status["cells"]] == [{"completed": 5}] * 2
     assert json.loads(graftbench("plan", "--json").out)["trials"] == 10
-    found = load(collected(folder / "small.yaml", ""))
+    found = load_records(collect_records(folder / "small.yaml", ""))
     assert found.alpha == 0.025
-    [verdict] = Findings(found).verdicts
+    [verdict] = StudyResults(found).verdicts
     assert verdict.seeds == 5 and verdict.verdict == "NOT ENOUGH EVIDENCE"
     third = graftbench("topup", *DETECT, "--local")
     assert (third.code, len(looks(folder))) == (0, 2) and "nothing to add, and no look taken" in third.out
@@ -468,32 +475,34 @@ def test_what_can_t_be_topped_up_is_refused(
 
 
 def test_a_study_that_is_partly_failed_is_finished_first(graftbench: Command, looked: Path) -> None:
-    ledger = Ledger(plan().study)
-    key, record = next(iter(ledger.records().items()))
-    records.write(replace(record, status="failed", reason="disk full"), ledger.directory(key) / "record.json")
+    ledger = StudyStorage(plan().study)
+    key, record = next(iter(ledger.read_records().items()))
+    records.write_record(
+        replace(record, status="failed", reason="disk full"), ledger.trial_directory(key) / "record.json"
+    )
     answer = graftbench("topup", "--local")
     assert answer.code == 2 and "the study is not finished" in answer.err and len(looks(looked)) == 1
 
 
 def test_looks_used_up_are_refused() -> None:
-    one = replace(plan(statistics={}), looks=(Look({GROUP: 3}),))
-    with pytest.raises(Refused) as refusal:
+    one = replace(plan(statistics={}), looks=(InterimLook({GROUP: 3}),))
+    with pytest.raises(UserError) as refusal:
         topup._refuse_unplanned(one)
     assert str(refusal.value).startswith("statistics.looks: this study planned 1 look at its results, which is taken")
     assert "`looks: 2` in a study of a new name and another split_seed" in str(refusal.value)
-    two = replace(plan(), looks=(Look({GROUP: 3}),))
+    two = replace(plan(), looks=(InterimLook({GROUP: 3}),))
     topup._refuse_unplanned(two)
-    with pytest.raises(Refused, match="planned 2 looks at its results, all taken"):
-        topup._refuse_unplanned(replace(two, looks=(*two.looks, Look({GROUP: 5}, 0.5))))
+    with pytest.raises(UserError, match="planned 2 looks at its results, all taken"):
+        topup._refuse_unplanned(replace(two, looks=(*two.looks, InterimLook({GROUP: 5}, 0.5))))
 
 
 def test_seeds_that_came_from_elsewhere_were_a_look_too() -> None:
     """Another machine topped the study up, and its results came by MLflow: this storage knows nothing of that."""
     found = findings({"baseline": [0.3] * 5, "image_gradient": [0.30, 0.28, 0.31, 0.29, 0.3]})
-    of = replace(plan(), looks=(Look({GROUP: 3}),))
-    additions = topup._additions(of, found, 0.005)
-    assert topup._with_what_else_was_seen(of, additions).looks == (Look({GROUP: 3}), Look({GROUP: 5}))
-    same = replace(plan(), looks=(Look({GROUP: 5}),))
+    of = replace(plan(), looks=(InterimLook({GROUP: 3}),))
+    additions = topup._plan_additions(of, found, 0.005)
+    assert topup._with_what_else_was_seen(of, additions).looks == (InterimLook({GROUP: 3}), InterimLook({GROUP: 5}))
+    same = replace(plan(), looks=(InterimLook({GROUP: 5}),))
     assert topup._with_what_else_was_seen(same, additions) == same
 
 
@@ -503,13 +512,13 @@ OTHER = "digits / gradient_cnn"
 def half_lost() -> tuple[Plan, list[topup.Addition]]:
     """Two groups, topped up to 5 once before: in the first nothing can be compared, in the second more is needed."""
     wide = plan(backbones=[*STUDY["backbones"], "gradient_cnn"], statistics={"looks": 3, "most_seeds": 9})
-    wide = replace(wide, looks=(Look({GROUP: 3, OTHER: 3}), Look({GROUP: 5, OTHER: 5}, detect=0.6)))
+    wide = replace(wide, looks=(InterimLook({GROUP: 3, OTHER: 3}), InterimLook({GROUP: 5, OTHER: 5}, detect=0.6)))
     cells = {
         GROUP: {"baseline": [0.3, 0.3, None, 0.3, 0.3], "image_gradient": [0.30, 0.28, 0.31, 0.29, 0.3]},
         OTHER: {"baseline": [0.3] * 5, "image_gradient": [0.30, 0.28, 0.31, 0.29, 0.3]},
     }
     places = {(place[0], place[2]): own for name, own in cells.items() if (place := name.partition(" / "))}
-    return wide, topup._additions(wide, Findings(testing.studies(places)), 0.005)
+    return wide, topup._plan_additions(wide, StudyResults(testing.make_studies(places)), 0.005)
 
 
 def test_a_group_that_lost_its_baseline_stands_in_no_look() -> None:
@@ -517,24 +526,24 @@ def test_a_group_that_lost_its_baseline_stands_in_no_look() -> None:
     lost, other = additions
     assert (lost.trials, lost.need.target, other.need.target) == (0, 0, 9)
     assert topup._with_what_else_was_seen(of, additions) == of
-    look = topup._look(of, additions, 0.5)
-    assert look == Look({GROUP: 5, OTHER: 9}, 0.5), "what an earlier look raised stays"
+    look = topup._make_look(of, additions, 0.5)
+    assert look == InterimLook({GROUP: 5, OTHER: 9}, 0.5), "what an earlier look raised stays"
     after = replace(of, looks=(*of.looks, look))
-    assert [after.seeds_of(one.cell) for one in after.cells] == [5, 5, 9, 9]
+    assert [after.count_seeds(one.cell) for one in after.cells] == [5, 5, 9, 9]
     shown = Console(width=200, file=io.StringIO())
-    for line in topup._lines(after, additions, look):
+    for line in topup._format_lines(after, additions, look):
         shown.print(line)
     told = shown.file.getvalue()  # type: ignore[attr-defined]
     assert "nothing can be compared there yet" in told and "no cell is undecided" not in told
     fresh = replace(of, looks=())
-    assert topup._with_what_else_was_seen(fresh, additions).looks == (Look({OTHER: 5}),)
+    assert topup._with_what_else_was_seen(fresh, additions).looks == (InterimLook({OTHER: 5}),)
 
 
 def test_without_a_spread_there_is_no_plan() -> None:
-    with pytest.raises(Refused, match=r"^seeds: 2 seeds: no spread to plan with; set `seeds: 3` or more"):
-        topup._additions(plan(), findings({"baseline": [0.3, 0.2], "image_gradient": [0.1, 0.2]}), 0.005)
+    with pytest.raises(UserError, match=r"^seeds: 2 seeds: no spread to plan with; set `seeds: 3` or more"):
+        topup._plan_additions(plan(), findings({"baseline": [0.3, 0.2], "image_gradient": [0.1, 0.2]}), 0.005)
 
 
-def findings(errors: dict[str, Sequence[float | None]]) -> Findings:
+def findings(errors: dict[str, Sequence[float | None]]) -> StudyResults:
     dataset, _, backbone = GROUP.partition(" / ")
-    return Findings(testing.study(errors, dataset, backbone))
+    return StudyResults(testing.make_study(errors, dataset, backbone))

@@ -14,12 +14,12 @@ import torch
 from timm.layers import EcaModule
 
 from suite.core import registry
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.recipes import Recipe
 from suite.core.specs import BASELINE, Cell, Component, Streams
 from suite.layers import model, surgery
 from suite.models import grafting
-from suite.models.assembly import assemble
+from suite.models.assembly import assemble_network
 from suite.study.config import parse_study
 from suite.study.plan import make_plan
 from suite.sweep import ray_tune
@@ -69,7 +69,7 @@ def write(folder: Path, **files: str) -> Path:
 def eca(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The document's variant, loaded as a plug-in."""
     monkeypatch.setenv(registry.PLUGINS, str(write(tmp_path / "my_plugins", variants_eca=block("python"))))
-    return registry.load("variant", "eca")
+    return registry.load_component("variant", "eca")
 
 
 def plan(folder: Path, plugins: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -103,7 +103,7 @@ def test_the_documents_variant_trains_from_its_baselines_start(eca: Any, backbon
     def built(name: str) -> Any:
         narrow = Component(backbone, (("width", 0.125),))
         cell = Cell(Component("synthetic"), narrow, Component(grafting.canonical_name(name)))
-        return assemble(cell, SHAPE, 10, streams=Streams("search", 0))
+        return assemble_network(cell, SHAPE, 10, streams=Streams("search", 0))
 
     graft, baseline = built(variant), built(BASELINE).model.state_dict()
     started = {name.removeprefix("backbone."): value for name, value in graft.model.state_dict().items()}
@@ -140,8 +140,8 @@ def test_the_documents_words_on_places_hold(eca: Any) -> None:
     assert "3 for 64 channels, 5 for 256" in block("python")
     assert (eca.adaptive_kernel(64), eca.adaptive_kernel(256)) == (3, 5)
     cell = Cell(Component("synthetic"), Component("densenet121"), Component("eca"))
-    with pytest.raises(Refused, match=r"^eca: .*names none"):
-        assemble(cell, SHAPE, 10, streams=None)
+    with pytest.raises(UserError, match=r"^eca: .*names none"):
+        assemble_network(cell, SHAPE, 10, streams=None)
     for name in ("ConvUnit", "Residual", "Auxiliary", "PoolingConv2d"):
         assert hasattr(model, name) and f"`{name}`" in DOCUMENT
     for name in ("replace", "residuals", "features", "output_channels", "follow"):
@@ -152,7 +152,7 @@ def test_what_else_a_file_can_say_exists() -> None:
     rows = re.findall(r"^\| `(.+?)` \| .* \| `suite/variants/(\w+)\.py` \|$", DOCUMENT, flags=re.MULTILINE)
     assert len(rows) == 9
     for said, example in rows:
-        module = registry.load("variant", example)
+        module = registry.load_component("variant", example)
         text = Path(module.__file__).read_text()
         if said.startswith("Graft("):
             assert re.findall(r"(\w+)=", said)[0] in {*grafting.Graft._fields}
@@ -169,11 +169,11 @@ def test_plug_in_backbones_and_datasets_load(tmp_path: Path, monkeypatch: pytest
     first = write(tmp_path / "first", backbones_tiny=BACKBONE, variants__helper="raise ValueError")
     second = write(tmp_path / "second", datasets_small=DATASET)
     monkeypatch.setenv(registry.PLUGINS, f"{first}{os.pathsep}{second}")
-    assert "tiny" in registry.available("backbone") and "small" in registry.available("dataset")
-    assert "_helper" not in registry.available("variant")
+    assert "tiny" in registry.list_components("backbone") and "small" in registry.list_components("dataset")
+    assert "_helper" not in registry.list_components("variant")
     cell = Cell(Component("small"), Component("tiny"), Component("sire"))
-    assert registry.load("dataset", "small").facts(tmp_path).shape == (3, 8, 8)
-    assert assemble(cell, (3, 8, 8), 10, streams=None).model is not None
+    assert registry.load_component("dataset", "small").facts(tmp_path).shape == (3, 8, 8)
+    assert assemble_network(cell, (3, 8, 8), 10, streams=None).model is not None
     study = {"study": "s", "datasets": ["small"], "backbones": ["tiny"], "variants": ["baseline", "sire"]}
     assert len(make_plan(parse_study({**study, "recipe": "gradient", "seeds": 3})).cells) == 2
 
@@ -204,17 +204,19 @@ def test_a_plug_in_that_fails_to_import_says_why(tmp_path: Path, monkeypatch: py
     folder = write(tmp_path, variants_eca="import no_such_thing")
     monkeypatch.setenv(registry.PLUGINS, str(folder))
     for _ in range(2):  # half a module must not stay behind
-        with pytest.raises(Refused, match=r"variants/eca\.py: can't be imported: ModuleNotFoundError: .*no_such_thing"):
-            registry.load("variant", "eca")
+        with pytest.raises(
+            UserError, match=r"variants/eca\.py: can't be imported: ModuleNotFoundError: .*no_such_thing"
+        ):
+            registry.load_component("variant", "eca")
 
 
 def test_a_plug_in_without_its_parts_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write(tmp_path, variants_eca="def apply(backbone): ...", backbones_mine="SETTINGS = {}")
     monkeypatch.setenv(registry.PLUGINS, str(folder))
-    with pytest.raises(Refused, match=r"variants/eca\.py: defines no SETTINGS; docs/write-a-variant\.md shows"):
-        registry.load("variant", "eca")
-    with pytest.raises(Refused, match=r"backbones/mine\.py: defines no build;"):
-        registry.load("backbone", "mine")
+    with pytest.raises(UserError, match=r"variants/eca\.py: defines no SETTINGS; docs/write-a-variant\.md shows"):
+        registry.load_component("variant", "eca")
+    with pytest.raises(UserError, match=r"backbones/mine\.py: defines no build;"):
+        registry.load_component("backbone", "mine")
 
 
 @pytest.mark.parametrize(
@@ -230,15 +232,17 @@ def test_a_plug_in_whose_apply_is_wrong_is_refused(
 ) -> None:
     folder = write(tmp_path, variants_eca=f"SETTINGS = {{}}\n\ndef apply(backbone):\n    {body}\n")
     monkeypatch.setenv(registry.PLUGINS, str(folder))
-    with pytest.raises(Refused, match=rf"variants/eca\.py: {re.escape(said)}"):
-        assemble(Cell(Component("digits"), Component("base_cnn"), Component("eca")), (1, 16, 16), 10, streams=None)
+    with pytest.raises(UserError, match=rf"variants/eca\.py: {re.escape(said)}"):
+        assemble_network(
+            Cell(Component("digits"), Component("base_cnn"), Component("eca")), (1, 16, 16), 10, streams=None
+        )
 
 
 def test_a_plug_ins_settings_must_be_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write(tmp_path, variants_eca="SETTINGS = {'a': 3}\n\ndef apply(backbone, a): ...")
     monkeypatch.setenv(registry.PLUGINS, str(folder))
-    with pytest.raises(Refused, match=r"SETTINGS\['a'\] must be a suite\.core\.settings\.Setting, not 3"):
-        registry.load("variant", "eca")
+    with pytest.raises(UserError, match=r"SETTINGS\['a'\] must be a suite\.core\.settings\.Setting, not 3"):
+        registry.load_component("variant", "eca")
 
 
 # -- Ray
@@ -258,6 +262,6 @@ def test_workers_of_ray_get_absolute_folders(
     monkeypatch.setattr(ray_tune, "_QUIET", {})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(registry.PLUGINS, os.pathsep.join(["mine", "/elsewhere"]))
-    ray_tune.connect(address)
+    ray_tune.connect_ray(address)
     told = seen["runtime_env"]["env_vars"][registry.PLUGINS] if address else seen["inherited"]
     assert told.split(os.pathsep) == [str(tmp_path / "mine"), "/elsewhere"]

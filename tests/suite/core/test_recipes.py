@@ -12,14 +12,23 @@ import pytest
 import torch
 from torch import nn
 
-from suite.core.errors import Refused
-from suite.core.recipes import KNOBS, RECIPES, Recipe, Schedule, canonical, idle, learning_rate, resolve
-from suite.core.specs import Component, freeze
+from suite.core.errors import UserError
+from suite.core.recipes import (
+    KNOBS,
+    RECIPES,
+    Recipe,
+    Schedule,
+    canonicalize_recipe,
+    find_idle_knobs,
+    learning_rate,
+    resolve_recipe,
+)
+from suite.core.specs import Component, freeze_settings
 from suite.training.loop import build_optimizer
 
 
 def component(name: str, **settings: object) -> Component:
-    return Component(name, freeze(settings))
+    return Component(name, freeze_settings(settings))
 
 
 def test_sire_rates_drop_by_five_after_60_120_and_160_of_200_epochs() -> None:
@@ -88,11 +97,11 @@ def test_every_knob_is_a_field_and_every_default_is_legal() -> None:
     assert set(KNOBS) == set(Recipe.__dataclass_fields__)
     for recipe in RECIPES.values():
         for name, knob in KNOBS.items():
-            assert knob.value(getattr(recipe, name)) == getattr(recipe, name)
+            assert knob.parse_value(getattr(recipe, name)) == getattr(recipe, name)
 
 
 def test_overrides_and_hyperparameters() -> None:
-    recipe = resolve(component("sire", lr=1, epochs=3), freeze({"lr": 0.05, "sire.lambda": 0.1}))
+    recipe = resolve_recipe(component("sire", lr=1, epochs=3), freeze_settings({"lr": 0.05, "sire.lambda": 0.1}))
     assert (recipe.lr, recipe.epochs, recipe.batch) == (0.05, 3, 64)
 
 
@@ -119,15 +128,15 @@ def test_overrides_and_hyperparameters() -> None:
     ],
 )
 def test_refusals_are_sentences(given: Component, sentence: str) -> None:
-    with pytest.raises(Refused, match=sentence):
-        resolve(given)
+    with pytest.raises(UserError, match=sentence):
+        resolve_recipe(given)
 
 
 def test_a_searched_knob_that_does_nothing_is_refused() -> None:
-    with pytest.raises(Refused, match="does nothing with optimizer adam"):
-        resolve(component("gradient"), freeze({"momentum": 0.9}))
-    with pytest.raises(Refused, match="needs a momentum"):
-        resolve(component("sire"), freeze({"momentum": 0.0}))
+    with pytest.raises(UserError, match="does nothing with optimizer adam"):
+        resolve_recipe(component("gradient"), freeze_settings({"momentum": 0.9}))
+    with pytest.raises(UserError, match="needs a momentum"):
+        resolve_recipe(component("sire"), freeze_settings({"momentum": 0.0}))
 
 
 @pytest.mark.parametrize(
@@ -141,23 +150,27 @@ def test_a_searched_knob_that_does_nothing_is_refused() -> None:
 )
 def test_a_variant_may_take_away_what_the_study_sets(study: Component, changes: dict[str, object]) -> None:
     """Else `no_augmentation` would be refused in every study that says how it augments."""
-    recipe = resolve(study, freeze(changes))
+    recipe = resolve_recipe(study, freeze_settings(changes))
     assert {name: getattr(recipe, name) for name in changes} == changes
     knob, _ = study.settings[0]
-    assert knob in idle(recipe, changes) and not idle(recipe, ())
-    with pytest.raises(Refused, match="does nothing with"):
-        resolve(study, freeze({**changes, **dict(study.settings)}))  # what is chosen together must work together
+    assert knob in find_idle_knobs(recipe, changes) and not find_idle_knobs(recipe, ())
+    with pytest.raises(UserError, match="does nothing with"):
+        resolve_recipe(
+            study, freeze_settings({**changes, **dict(study.settings)})
+        )  # what is chosen together must work together
 
 
 def test_the_budget_cant_be_searched() -> None:
-    with pytest.raises(Refused, match="same budget"):
-        resolve(component("sire"), freeze({"epochs": 3}))
+    with pytest.raises(UserError, match="same budget"):
+        resolve_recipe(component("sire"), freeze_settings({"epochs": 3}))
 
 
 def test_canonical_leaves_out_what_the_recipe_says_anyway() -> None:
-    assert canonical(component("sire", lr=0.1, milestones=[0.3, 0.6, 0.8], batch=32)) == component("sire", batch=32)
-    assert canonical(component("gradient", flip=False)) == component("gradient")
-    assert canonical(component("sire_1280", train_limit=0)) == component("sire_1280", train_limit=0)
+    assert canonicalize_recipe(component("sire", lr=0.1, milestones=[0.3, 0.6, 0.8], batch=32)) == component(
+        "sire", batch=32
+    )
+    assert canonicalize_recipe(component("gradient", flip=False)) == component("gradient")
+    assert canonicalize_recipe(component("sire_1280", train_limit=0)) == component("sire_1280", train_limit=0)
 
 
 class Scale(nn.Module):

@@ -9,7 +9,18 @@ from typing import Any
 
 import pytest
 
-from suite.core.specs import Cell, Component, Space, Streams, Trial, first_draw, freeze, hashed, split_stream, trial_key
+from suite.core.specs import (
+    Cell,
+    Component,
+    Space,
+    Streams,
+    Trial,
+    first_draw,
+    freeze_settings,
+    hash_parts,
+    split_stream,
+    trial_key,
+)
 
 PLAIN = Trial(
     cell=Cell(Component("mnist"), Component("gradient_cnn"), Component("baseline")),
@@ -21,14 +32,14 @@ PLAIN = Trial(
 SEARCHED = Trial(
     cell=Cell(
         Component("digits"),
-        Component("base_cnn", freeze({"width": 0.25})),
-        Component("sire", freeze({"lambda": 0.1, "decoders": [1, 4]})),
+        Component("base_cnn", freeze_settings({"width": 0.25})),
+        Component("sire", freeze_settings({"lambda": 0.1, "decoders": [1, 4]})),
     ),
-    recipe=Component("gradient", freeze({"batch": 64})),
+    recipe=Component("gradient", freeze_settings({"batch": 64})),
     stage="search",
     seed=3,
     epochs=8,
-    hyperparameters=freeze({"sire.lambda": 0.3, "lr": 0.001}),
+    hyperparameters=freeze_settings({"sire.lambda": 0.3, "lr": 0.001}),
 )
 CONDITIONED = replace(SEARCHED, stage="confirm", precision="bf16", channels_last=True, micro_batch=16)
 RESPLIT = replace(PLAIN, split_seed=7, resplit=True)
@@ -88,13 +99,13 @@ def test_a_new_knob_at_its_default_changes_no_key(trial: Trial) -> None:
         {"seed": 1},
         {"stage": "search"},
         {"epochs": 31},
-        {"hyperparameters": freeze({"lr": 0.01})},
+        {"hyperparameters": freeze_settings({"lr": 0.01})},
         {"split_seed": 1},
         {"resplit": True},
         {"precision": "bf16"},
         {"channels_last": True},
         {"micro_batch": 8},
-        {"recipe": Component("gradient", freeze({"lr": 0.01}))},
+        {"recipe": Component("gradient", freeze_settings({"lr": 0.01}))},
         {"cell": replace(PLAIN.cell, variant=Component("sire"))},
         {"cell": replace(PLAIN.cell, dataset=Component("digits"))},
     ],
@@ -117,7 +128,7 @@ def test_labels() -> None:
 
 
 def test_freeze_sorts_and_hashes() -> None:
-    assert freeze({"b": [1, [2, 3]], "a": "x"}) == (("a", "x"), ("b", (1, (2, 3))))
+    assert freeze_settings({"b": [1, [2, 3]], "a": "x"}) == (("a", "x"), ("b", (1, (2, 3))))
 
 
 def test_streams_differ_by_stage_seed_name_and_epoch_and_by_nothing_else() -> None:
@@ -135,7 +146,7 @@ def test_streams_never_change() -> None:
     """Equal keys promise equal results, so the seeds behind a key are pinned too."""
     assert Streams("search", 0).seed_of("init") == 2357251790172514807
     assert Streams("confirm", 0).seed_of("order", 3) == 643515662076744955
-    assert hashed("a", 1) == hashed("a/1") != hashed("a", 2)
+    assert hash_parts("a", 1) == hash_parts("a/1") != hash_parts("a", 2)
 
 
 def test_one_split_per_study_or_one_per_seed() -> None:
@@ -168,29 +179,29 @@ def test_first_draws_are_uniform_and_named() -> None:
 )
 def test_a_space_spans_its_range(space: Space, values: list[Any]) -> None:
     last = 1 - 2**-52
-    found = [space.at(position) for position in (0.0, 0.5, last)]
+    found = [space.value_at(position) for position in (0.0, 0.5, last)]
     assert found == [pytest.approx(value) if isinstance(value, float) else value for value in values]
     assert [type(value) for value in found] == [type(value) for value in values]
 
 
 def test_no_draw_rounds_to_one_or_leaves_its_range(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("suite.core.specs.hashed", lambda *_: 2**63 - 1)
+    monkeypatch.setattr("suite.core.specs.hash_parts", lambda *_: 2**63 - 1)
     largest = first_draw("demo", 0, "lr")
     assert largest == 1 - 2**-53 < 1
     for position in (largest, 1.0):
-        assert Space(choices=(1, 2, 3)).at(position) == 3
+        assert Space(choices=(1, 2, 3)).value_at(position) == 3
         for log in (False, True):
             for low, high in ((1, 3), (1, 99), (3, 10**6)):
-                assert Space(low=low, high=high, log=log, integer=True).at(position) == high
+                assert Space(low=low, high=high, log=log, integer=True).value_at(position) == high
             for low, high in ((0.1, 0.3), (1e-5, 1e-1), (0.1, 0.7)):
-                assert Space(low=low, high=high, log=log).at(position) <= high
+                assert Space(low=low, high=high, log=log).value_at(position) <= high
 
 
 def test_whole_numbers_are_drawn_evenly() -> None:
-    drawn = [Space(low=2, high=4, integer=True).at(index / 300) for index in range(300)]
+    drawn = [Space(low=2, high=4, integer=True).value_at(index / 300) for index in range(300)]
     assert [drawn.count(value) for value in (2, 3, 4)] == [100, 100, 100]
 
 
 def test_an_empty_space_has_no_value() -> None:
     with pytest.raises(ValueError, match="low and high, or choices"):
-        Space(low=1.0).at(0.5)
+        Space(low=1.0).value_at(0.5)

@@ -22,10 +22,10 @@ import PIL
 import pytest
 from PIL import Image
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.data import cache, disk
 from suite.data import source as _pixels
-from suite.data.cache import decoded_part, entry_path
+from suite.data.cache import entry_path, load_decoded_part
 from suite.data.source import Arrays, ImageFiles
 
 SHAPE = (3, 8, 8)
@@ -49,7 +49,7 @@ def source(root: Path, shape: tuple[int, int, int] = SHAPE) -> Counted:
 
 
 def opened(root: Path, shape: tuple[int, int, int] = SHAPE, **options: Any) -> Any:
-    return decoded_part(source(root, shape), "tiny-train", CLASSES, **options)
+    return load_decoded_part(source(root, shape), "tiny-train", CLASSES, **options)
 
 
 def place(root: Path) -> Path:
@@ -112,7 +112,7 @@ def test_images_labels_and_moments_are_those_of_the_files(root: Path) -> None:
 @pytest.mark.parametrize("value", [0, 1, 77, 255])
 def test_a_constant_channel_has_deviation_one(value: int) -> None:
     images = np.full((7, 1, 3, 3), value, np.uint8)
-    part = decoded_part(Arrays("flat", (1, 3, 3), [], lambda: (images, np.zeros(7, np.int64))), "flat-train", 1)
+    part = load_decoded_part(Arrays("flat", (1, 3, 3), [], lambda: (images, np.zeros(7, np.int64))), "flat-train", 1)
     assert part.mean == (value / 255,) and part.std == (1.0,)
 
 
@@ -120,10 +120,10 @@ def test_the_digest_is_sha256_of_the_images_then_the_labels(directory: Path) -> 
     images = np.arange(8, dtype=np.uint8).reshape(2, 1, 2, 2)
     tiny = Arrays("made", (1, 2, 2), [], lambda: (images, np.array([0, 1])))  # no files: synthetic
     pinned = "23664e743d97dbeb"  # printf '\x00..\x07' and the labels, 8 bytes each, | sha256sum
-    assert decoded_part(tiny, "tiny-train", 2, keep_images=False).digest == pinned
-    assert decoded_part(tiny, "tiny-train", 2).digest == pinned
+    assert load_decoded_part(tiny, "tiny-train", 2, keep_images=False).digest == pinned
+    assert load_decoded_part(tiny, "tiny-train", 2).digest == pinned
     shutil.rmtree(directory)
-    assert decoded_part(tiny, "tiny-train", 2).digest == pinned
+    assert load_decoded_part(tiny, "tiny-train", 2).digest == pinned
 
 
 def test_a_warm_open_maps_and_decodes_nothing(root: Path, rows: list[int]) -> None:
@@ -237,7 +237,7 @@ def test_killed_while_replacing_leaves_the_old_the_new_or_none(
         assert outcome != "new" or np.array_equal(lying, new)
         outcomes.add(outcome)
         if outcome == "old":
-            with pytest.raises(Refused, match=r"0000\.png has changed"):
+            with pytest.raises(UserError, match=r"0000\.png has changed"):
                 opened(root)
         rows.clear()
         assert np.array_equal(opened(root, accept_changes=outcome == "old").images, new)
@@ -358,7 +358,7 @@ def pss(pid: int, file: Path) -> int:
 def test_ten_trials_share_the_pages_of_one(start: Any) -> None:
     images = np.random.default_rng(0).integers(0, 256, (1000, 3, 64, 64), np.uint8)
     noise = Arrays("noise", (3, 64, 64), [], lambda: (images, np.zeros(1000, np.int64)))
-    decoded_part(noise, "noise-train", 1)
+    load_decoded_part(noise, "noise-train", 1)
     entry = entry_path(noise, "noise-train")
     assert entry is not None
     file = entry / "images.npy"
@@ -445,15 +445,15 @@ def test_another_rule_or_pillow_decodes_again(
 
 
 def test_an_entry_replaced_while_it_is_opened_is_not_mixed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    old, mapped = opened(root).digest, cache.Entry._mapped
+    old, mapped = opened(root).digest, cache.Entry._map_images
 
     def replaced_first(self: Any, shape: Any) -> Any:
-        monkeypatch.setattr(cache.Entry, "_mapped", mapped)
+        monkeypatch.setattr(cache.Entry, "_map_images", mapped)
         paint(root / "1" / "0001.png", 77, side=12)
         opened(root, accept_changes=True)
         return mapped(self, shape)
 
-    monkeypatch.setattr(cache.Entry, "_mapped", replaced_first)
+    monkeypatch.setattr(cache.Entry, "_map_images", replaced_first)
     part = opened(root)
     found = hashlib.sha256(part.images.tobytes() + part.labels.tobytes()).hexdigest()[:16]
     assert part.digest == found != old
@@ -497,7 +497,7 @@ def test_changed_files_are_refused_by_name_until_accepted(root: Path, what: str,
     file, change = CHANGES[what]
     change(root / file)
     for keep in (True, False):  # also where images would have to be added
-        with pytest.raises(Refused) as refusal:
+        with pytest.raises(UserError) as refusal:
             opened(root, keep_images=keep)
         assert f"{root}/{what}" in str(refusal.value) and "`graftbench data warm STUDY`" in str(refusal.value)
     after = opened(root, keep_images=keep_images, accept_changes=True)
@@ -522,14 +522,14 @@ def test_touched_files_are_looked_at_again_and_taken_for_what_they_are(
 def test_a_file_that_vanished_since_the_listing_is_named(root: Path) -> None:
     listed = source(root)
     listed.files[3].unlink()
-    with pytest.raises(Refused, match=listed.files[3].name):
-        decoded_part(listed, "tiny-train", CLASSES)
+    with pytest.raises(UserError, match=listed.files[3].name):
+        load_decoded_part(listed, "tiny-train", CLASSES)
 
 
 def test_files_that_change_while_they_are_decoded_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = source(root).files[0]
     monkeypatch.setattr(Counted, "seen", staticmethod(lambda row: later(first) if row == COUNT - 1 else None))
-    with pytest.raises(Refused, match="changed while it was being decoded; run the command again"):
+    with pytest.raises(UserError, match="changed while it was being decoded; run the command again"):
         opened(root)
     assert in_cache() == [".lock"]
 
@@ -542,8 +542,8 @@ def test_files_that_change_while_they_are_read_as_an_array_are_refused(tmp_path:
         later(file)  # between the read and the decoding
         return np.zeros((2, 1, 2, 2), np.uint8), np.zeros(2, np.int64)
 
-    with pytest.raises(Refused, match="changed while"):
-        decoded_part(Arrays("array", (1, 2, 2), [file], read), "tiny-train", 1)
+    with pytest.raises(UserError, match="changed while"):
+        load_decoded_part(Arrays("array", (1, 2, 2), [file], read), "tiny-train", 1)
 
 
 def test_names_that_are_no_text_can_be_cached_and_named(root: Path) -> None:
@@ -551,9 +551,9 @@ def test_names_that_are_no_text_can_be_cached_and_named(root: Path) -> None:
     shutil.copy(root / "0" / "0000.png", odd)
     assert len(opened(root).labels) == COUNT + 1
     odd.write_bytes(b"broken")
-    with pytest.raises(Refused, match="has changed"):
+    with pytest.raises(UserError, match="has changed"):
         opened(root)
-    with pytest.raises(Refused, match="can't be decoded"):
+    with pytest.raises(UserError, match="can't be decoded"):
         opened(root, accept_changes=True)
 
 
@@ -564,7 +564,7 @@ def test_all_unreadable_images_are_listed(root: Path, directory: Path) -> None:
     broken = [source(root).files[row] for row in (2, 9)]
     broken[0].write_bytes(b"no image")
     os.truncate(broken[1], broken[1].stat().st_size // 2)
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         opened(root)
     (listed,) = directory.glob("*.txt")
     lines = listed.read_text().splitlines()
@@ -581,25 +581,27 @@ def test_all_unreadable_images_are_listed(root: Path, directory: Path) -> None:
 
 def test_labels_outside_the_classes_are_refused(root: Path) -> None:
     for classes in (2, 1):
-        with pytest.raises(Refused, match=rf"/{classes}/\d+.png has label {classes}, outside 0..{classes - 1}; repair"):
-            decoded_part(source(root), "tiny-train", classes)
+        with pytest.raises(
+            UserError, match=rf"/{classes}/\d+.png has label {classes}, outside 0..{classes - 1}; repair"
+        ):
+            load_decoded_part(source(root), "tiny-train", classes)
     assert in_cache() == [".lock"]
     opened(root)
-    with pytest.raises(Refused, match=r"has label 2, outside 0\.\.1"):
-        decoded_part(source(root), "tiny-train", 2)  # from the entry
+    with pytest.raises(UserError, match=r"has label 2, outside 0\.\.1"):
+        load_decoded_part(source(root), "tiny-train", 2)  # from the entry
 
 
 def test_a_part_without_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="has no images"):
+    with pytest.raises(UserError, match="has no images"):
         opened(tmp_path / "nothing")
 
 
 def test_what_a_source_refuses_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(row: int) -> None:
-        raise Refused("the archive is broken; fetch it again")
+        raise UserError("the archive is broken; fetch it again")
 
     monkeypatch.setattr(Counted, "seen", staticmethod(refuse))
-    with pytest.raises(Refused, match="the archive is broken"):
+    with pytest.raises(UserError, match="the archive is broken"):
         opened(root)
     assert in_cache() == [".lock"]
 
@@ -626,7 +628,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing(
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (allowed, limits[1]))  # EFBIG; Python ignores the signal
     try:
-        with pytest.raises(Refused) as refusal:
+        with pytest.raises(UserError) as refusal:
             opened(root, shape)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -682,13 +684,13 @@ def test_a_file_where_the_cache_should_be_is_named(root: Path, directory: Path, 
     directory.write_text("a file")
     for below in (directory, directory / "below"):
         monkeypatch.setenv("GRAFTBENCH_CACHE", str(below))
-        with pytest.raises(Refused, match=rf"^cache: {directory}.* can't be used .*set GRAFTBENCH_CACHE"):
+        with pytest.raises(UserError, match=rf"^cache: {directory}.* can't be used .*set GRAFTBENCH_CACHE"):
             opened(root)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ENOLCK])
 def test_what_the_disk_says_becomes_a_sentence(number: int) -> None:
-    with pytest.raises(Refused) as refusal, disk.disk_errors(Path("/cache/tiny"), 3 * 2**20):
+    with pytest.raises(UserError) as refusal, disk.disk_errors(Path("/cache/tiny"), 3 * 2**20):
         raise OSError(number, os.strerror(number))
     assert str(refusal.value) == (
         f"cache: /cache/tiny can't be used ({os.strerror(number)}); set GRAFTBENCH_CACHE to a directory on a writable "

@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from suite.core.errors import Refused
-from suite.core.registry import available, load
+from suite.core.errors import UserError
+from suite.core.registry import list_components, load_component
 from suite.data import idx
-from suite.data.source import Source
+from suite.data.source import ImageSource
 from suite.data.splits import allocate, digest, split
 from suite.datasets import cifar10, cifar100, digits, fashion_mnist, mnist, synthetic
 
 Real = Callable[..., Path]
 
 
-def arrays(source: Source) -> tuple[Any, Any]:
+def arrays(source: ImageSource) -> tuple[Any, Any]:
     """All images of a source, decoded, and its labels."""
     return np.stack([source.decode(row) for row in range(len(source.labels))]), source.labels
 
@@ -86,7 +86,7 @@ def test_digest_tells_the_parts_apart() -> None:
 
 def test_split_refuses_to_leave_nothing() -> None:
     for validation in (-1, 6, 7):
-        with pytest.raises(Refused, match="can't be held out"):
+        with pytest.raises(UserError, match="can't be held out"):
             split(np.zeros(6, dtype=np.int64), validation, seed=0)
 
 
@@ -195,7 +195,7 @@ def test_idx_missing_names_path_and_remedy(tmp_path: Path, monkeypatch: Any, mod
     missing = module.facts(tmp_path).missing
     assert str(raw / "t10k-labels-idx1-ubyte") in missing
     assert f"`graftbench data fetch {module.FILES.name}`" in missing
-    with pytest.raises(Refused, match="t10k-labels-idx1-ubyte"):
+    with pytest.raises(UserError, match="t10k-labels-idx1-ubyte"):
         module.source(tmp_path, "test")
 
 
@@ -214,7 +214,7 @@ def test_idx_refuses_broken_files(tmp_path: Path, monkeypatch: Any, file: str, c
     path = write_idx(tmp_path, monkeypatch) / f"train-{file}-ubyte"
     path.write_bytes(change(path.read_bytes()))
     source = mnist.source(tmp_path, "train")
-    with pytest.raises(Refused, match=sentence) as refusal:
+    with pytest.raises(UserError, match=sentence) as refusal:
         _ = source.labels
     assert str(path) in str(refusal.value)
 
@@ -222,7 +222,7 @@ def test_idx_refuses_broken_files(tmp_path: Path, monkeypatch: Any, file: str, c
 def test_idx_refuses_a_cut_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_idx(tmp_path, monkeypatch, compressed=True) / "train-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(Refused, match="can't be read"):
+    with pytest.raises(UserError, match="can't be read"):
         _ = mnist.source(tmp_path, "train").labels
 
 
@@ -249,7 +249,7 @@ def test_mnist_with_a_flipped_byte_is_refused(tmp_path: Path, monkeypatch: pytes
     whole = bytearray(path.read_bytes())
     whole[500] ^= 1
     path.write_bytes(bytes(whole))
-    with pytest.raises(Refused, match=f"{path} has another checksum"):
+    with pytest.raises(UserError, match=f"{path} has another checksum"):
         _ = mnist.source(tmp_path, "train").labels
 
 
@@ -310,14 +310,14 @@ def test_cifar_refuses_missing_and_broken_files(tmp_path: Path, monkeypatch: Any
     broken = folder / module.FILES.files["test"][0]
     whole = broken.read_bytes()
     broken.write_bytes(whole[:-100])
-    with pytest.raises(Refused, match=r"graftbench data fetch cifar") as refusal:
+    with pytest.raises(UserError, match=r"graftbench data fetch cifar") as refusal:
         _ = module.source(tmp_path, "test").labels
     assert str(broken) in str(refusal.value)
     broken.write_bytes(whole)
     assert len(module.source(tmp_path, "test").labels) == 4
     (folder / module.FILES.meta).unlink()
     assert str(folder / module.FILES.meta) in module.facts(tmp_path).missing
-    with pytest.raises(Refused, match=module.FILES.meta):
+    with pytest.raises(UserError, match=module.FILES.meta):
         module.source(tmp_path, "test")
 
 
@@ -371,7 +371,7 @@ def test_synthetic_parts_and_shapes() -> None:
     assert np.array_equal(longer[:30], train)
     other, _ = arrays(synthetic.source(Path(), "train", **settings, seed=1))
     assert not np.array_equal(other, train)
-    with pytest.raises(Refused, match=r"synthetic\.test: 2 images can't show 3 classes"):
+    with pytest.raises(UserError, match=r"synthetic\.test: 2 images can't show 3 classes"):
         synthetic.facts(Path(), classes=3, test=2)
 
 
@@ -391,7 +391,7 @@ def test_synthetic_origins_tell_settings_apart() -> None:
 
 # --- fetch -----------------------------------------------------------------------------------------------------
 
-FETCHED = [name for name in available("dataset") if hasattr(load("dataset", name), "fetch")]
+FETCHED = [name for name in list_components("dataset") if hasattr(load_component("dataset", name), "fetch")]
 
 
 def test_what_can_be_fetched() -> None:
@@ -410,7 +410,7 @@ def test_fetch_is_torchvisions_download(name: str, tmp_path: Path, monkeypatch: 
 
     classes = [known for known in datasets.__all__ if known.lower() == name.replace("_", "")]
     monkeypatch.setattr(datasets, classes[0], download)
-    load("dataset", name).fetch(tmp_path)
+    load_component("dataset", name).fetch(tmp_path)
     assert calls == [(str(tmp_path), True)]
     assert list(tmp_path.iterdir()) == [], "archives are left behind"
 
@@ -430,6 +430,6 @@ def test_fetch_failures_are_sentences(error: Exception, tmp_path: Path, monkeypa
         raise error
 
     monkeypatch.setattr(datasets, "MNIST", download)
-    with pytest.raises(Refused, match=r"mnist: torchvision\.datasets\.MNIST couldn't download it") as refusal:
+    with pytest.raises(UserError, match=r"mnist: torchvision\.datasets\.MNIST couldn't download it") as refusal:
         mnist.fetch(tmp_path)
     assert "\n" not in str(refusal.value) and str(error).split()[-1] in str(refusal.value)

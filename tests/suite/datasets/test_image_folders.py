@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from suite.core.errors import Refused
-from suite.core.settings import resolve
-from suite.data.cache import decoded_part
-from suite.data.class_folders import TEST_PERCENT, Tree, fixed_test
-from suite.data.images import Unreadable, decoded
+from suite.core.errors import UserError
+from suite.core.settings import resolve_settings
+from suite.data.cache import load_decoded_part
+from suite.data.class_folders import TEST_PERCENT, Tree, choose_test_rows
+from suite.data.images import Unreadable, decode_image
 from suite.datasets import caltech101, caltech256, folder, imagenet
 
 Real = Callable[..., Path]
@@ -60,21 +60,21 @@ def test_resizing_is_torchvisions_to_the_bit(tmp_path: Path, size: tuple[int, in
         squashed = functional.resize(image, [side, side])
         cropped = functional.center_crop(functional.resize(image, side), [side, side])
         for resize, wanted in (("squash", squashed), ("crop", cropped)):
-            found = decoded(tmp_path / f"image.{kind}", (3, side, side), resize)  # type: ignore[arg-type]
+            found = decode_image(tmp_path / f"image.{kind}", (3, side, side), resize)  # type: ignore[arg-type]
             assert np.array_equal(found, np.asarray(wanted).transpose(2, 0, 1)), resize
 
 
 def test_images_that_cannot_be_used(tmp_path: Path) -> None:
     whole = write_image(tmp_path / "whole.png", shape=(64, 64, 3)).read_bytes()
     with pytest.raises(Unreadable, match="can't be decoded"):
-        decoded(whole[: len(whole) // 2], (3, 64, 64), "squash")
+        decode_image(whole[: len(whole) // 2], (3, 64, 64), "squash")
     with pytest.raises(Unreadable, match="can't be decoded"):
-        decoded(tmp_path / "absent.png", (3, 64, 64), "squash")
+        decode_image(tmp_path / "absent.png", (3, 64, 64), "squash")
     with pytest.raises(Unreadable, match="is 64 pixels high and 64 wide, not 32 and 32"):
-        decoded(whole, (3, 32, 32), "none")
+        decode_image(whole, (3, 32, 32), "none")
     Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(Unreadable, match="more than 8 bits"):
-        decoded(tmp_path / "deep.png", (3, 4, 4), "none")
+        decode_image(tmp_path / "deep.png", (3, 4, 4), "none")
 
 
 # --- folder -----------------------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ def test_folder_without_parts_has_a_fixed_stratified_split(tmp_path: Path) -> No
     # Pinned: another split would change every result that shares a trial key.
     assert [int(file.stem) for file in test.files] == [3, 7, 10, 13, 15, 17, 2, 5, 10, 4, 5]
     assert folder.facts(tmp_path, path="set", test=50).test_examples == 19
-    with pytest.raises(Refused, match="too few images for a test part"):
+    with pytest.raises(UserError, match="too few images for a test part"):
         write_tree(tmp_path / "tiny", {"a": 1})
         folder.facts(tmp_path, path="tiny", test=1)
 
@@ -174,13 +174,13 @@ def test_folder_relative_root_is_the_same_source(tmp_path: Path, monkeypatch: py
 
 
 def test_folder_refuses_what_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=r"folder\.path: name the directory"):
+    with pytest.raises(UserError, match=r"folder\.path: name the directory"):
         folder.facts(tmp_path)
-    with pytest.raises(Refused, match=r"absent is missing; put the class folders there"):
+    with pytest.raises(UserError, match=r"absent is missing; put the class folders there"):
         folder.source(tmp_path, "train", path="absent")
     for path in ("../x", "/x"):
-        with pytest.raises(Refused, match="below the data directory"):
-            resolve(folder.SETTINGS, {"path": path}, "folder")
+        with pytest.raises(UserError, match="below the data directory"):
+            resolve_settings(folder.SETTINGS, {"path": path}, "folder")
 
 
 def empty_class(root: Path) -> Path:
@@ -220,18 +220,18 @@ def test_folder_refuses_stray_layouts(tmp_path: Path, spoil: Any, sentence: str)
     root = write_tree(tmp_path / "set", {"a": 5, "b": 5})
     spoilt = spoil(root)
     for look in (lambda: folder.facts(tmp_path, path="set"), lambda: folder.source(tmp_path, "train", path="set")):
-        with pytest.raises(Refused, match=sentence) as refusal:
+        with pytest.raises(UserError, match=sentence) as refusal:
             look()
         assert str(spoilt) in str(refusal.value)
 
 
 def test_folder_refuses_no_classes_and_unknown_ones(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
-    with pytest.raises(Refused, match="has no class folders"):
+    with pytest.raises(UserError, match="has no class folders"):
         folder.facts(tmp_path, path="set")
     write_tree(tmp_path / "set" / "train", {"a": 2, "b": 2})
     write_tree(tmp_path / "set" / "val", {"a": 2, "z": 2})
-    with pytest.raises(Refused, match=r"val/z is a class that .*train doesn't have"):
+    with pytest.raises(UserError, match=r"val/z is a class that .*train doesn't have"):
         folder.facts(tmp_path, path="set")
 
 
@@ -240,8 +240,8 @@ def test_folder_names_every_broken_image(tmp_path: Path) -> None:
     source = folder.source(tmp_path, "train", path="set", size=8)
     broken = source.files[3]
     broken.write_bytes(broken.read_bytes()[:40])
-    with pytest.raises(Refused, match="can't be decoded") as refusal:
-        decoded_part(source, "folder-train", classes=2)
+    with pytest.raises(UserError, match="can't be decoded") as refusal:
+        load_decoded_part(source, "folder-train", classes=2)
     assert str(broken) in str(refusal.value)
 
 
@@ -258,7 +258,7 @@ def test_caltech_facts_without_files(tmp_path: Path, module: ModuleType, path: s
     assert str(tmp_path / path) in facts.missing and f"`graftbench data fetch {module.FILES.name}`" in facts.missing
     assert facts.shape == (3, 224, 224) and module.facts(tmp_path, size=64).shape == (3, 64, 64)
     assert module.facts(tmp_path, validation=9).validation == 9
-    with pytest.raises(Refused, match=module.FILES.name):
+    with pytest.raises(UserError, match=module.FILES.name):
         module.source(tmp_path, "train")
 
 
@@ -300,7 +300,7 @@ def test_caltech_refuses_a_part_of_the_set(tmp_path: Path, monkeypatch: Any, mod
     write_tree(tmp_path / path, {"a": 4, "b": 3}, "{}.jpg")
     missing = module.facts(tmp_path).missing
     assert "holds 7 images in 2 classes, not 8 in 2" in missing and f"`{{name: folder, path: {path}}}`" in missing
-    with pytest.raises(Refused, match="holds 7 images"):
+    with pytest.raises(UserError, match="holds 7 images"):
         module.source(tmp_path, "test")
     write_image(tmp_path / path / "a" / "one more.jpg")
     assert module.facts(tmp_path).missing is None
@@ -350,13 +350,13 @@ def test_imagenet_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_imagenet_refuses_a_part_of_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_imagenet(tmp_path, monkeypatch)
     (root / "train" / "n01443537" / "n01_1.JPEG").unlink()
-    with pytest.raises(Refused, match=r"train holds 4 images, not 5; .*`\{name: folder, path: imagenet\}`"):
+    with pytest.raises(UserError, match=r"train holds 4 images, not 5; .*`\{name: folder, path: imagenet\}`"):
         imagenet.source(tmp_path, "train")
     (root / "val" / "n01443537").rename(root / "val" / "n09999999")
     assert "other class folders than train" in (imagenet.facts(tmp_path).missing or "")
     write_image(root / "train" / "n02" / "1.JPEG")
     assert "holds 3 class folders, not 2" in (imagenet.facts(tmp_path).missing or "")
-    with pytest.raises(Refused, match="holds 3 class folders"):
+    with pytest.raises(UserError, match="holds 3 class folders"):
         imagenet.source(tmp_path, "test")
     (root / "val" / "n09999999").rename(root / "val" / "n01443537")
     assert folder.facts(tmp_path, path="imagenet").classes == 3, "as the refusal says"
@@ -390,7 +390,7 @@ def test_thirty_percent_of_each_class_rounded_down_is_the_published_test_part(mo
     names = tuple(f"{number:03d}" for number in range(len(sizes)))
     files = tuple(Path(f"{name}/{number}") for name, size in zip(names, sizes, strict=True) for number in range(size))
     labels = np.repeat(np.arange(len(sizes)), sizes)
-    held = fixed_test(Tree(Path("anywhere"), names, files, labels), "caltech", TEST_PERCENT)
+    held = choose_test_rows(Tree(Path("anywhere"), names, files, labels), "caltech", TEST_PERCENT)
     assert np.count_nonzero(held) == module.FILES.test
     assert np.bincount(labels[held]).tolist() == [size * 3 // 10 for size in sizes]
     if module is caltech256:

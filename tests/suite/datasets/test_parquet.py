@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from suite.core.errors import Refused
-from suite.core.settings import resolve
+from suite.core.errors import UserError
+from suite.core.settings import resolve_settings
 from suite.data import parquet_rows
-from suite.data.cache import decoded_part
+from suite.data.cache import load_decoded_part
 from suite.data.images import Unreadable
-from suite.data.source import Source
+from suite.data.source import ImageSource
 from suite.datasets import cifar10, parquet
 
 Real = Callable[..., Path]
@@ -31,7 +31,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAFTBENCH_CACHE", str(tmp_path / "cache"))
 
 
-def arrays(source: Source) -> tuple[Any, Any]:
+def arrays(source: ImageSource) -> tuple[Any, Any]:
     """All images of a source, decoded, and its labels."""
     return np.stack([source.decode(row) for row in range(len(source.labels))]), source.labels
 
@@ -146,8 +146,8 @@ def test_parquet_finds_data_folder_and_validation_files(tmp_path: Path) -> None:
 def test_parquet_refuses_broken_rows(tmp_path: Path, train: dict[str, Any], sentence: str) -> None:
     file = write_set(tmp_path, **train)
     source = parquet.source(tmp_path, "train", path="set")
-    with pytest.raises(Refused, match=sentence) as refusal:
-        decoded_part(source, "parquet-train", classes=2)
+    with pytest.raises(UserError, match=sentence) as refusal:
+        load_decoded_part(source, "parquet-train", classes=2)
     assert str(file) in str(refusal.value)
 
 
@@ -156,10 +156,10 @@ def test_parquet_refuses_a_broken_first_row(tmp_path: Path) -> None:
     first = tmp_path / "set" / "train-0.parquet"
     for image, sentence in ((None, "no image bytes"), (b"not an image", "can't be decoded")):
         write_parquet(first, [image], [0])
-        with pytest.raises(Refused, match=rf"train-0\.parquet row 0 .*{sentence}"):
+        with pytest.raises(UserError, match=rf"train-0\.parquet row 0 .*{sentence}"):
             parquet.facts(tmp_path, path="set")
     write_parquet(first, [], [])
-    with pytest.raises(Refused, match="has no rows"):
+    with pytest.raises(UserError, match="has no rows"):
         parquet.facts(tmp_path, path="set")
 
 
@@ -167,8 +167,8 @@ def test_parquet_a_colour_image_among_grey_ones_is_refused(tmp_path: Path) -> No
     for part in ("train", "test"):
         images = [picture(7, (4, 4)), picture(7, (4, 4, 3))]
         write_parquet(tmp_path / "set" / f"{part}-0.parquet", images, [0, 1])
-    with pytest.raises(Refused, match=r"row 1 is a colour image \(RGB\) among grey ones"):
-        decoded_part(parquet.source(tmp_path, "train", path="set"), "parquet-train", classes=2)
+    with pytest.raises(UserError, match=r"row 1 is a colour image \(RGB\) among grey ones"):
+        load_decoded_part(parquet.source(tmp_path, "train", path="set"), "parquet-train", classes=2)
 
 
 def test_parquet_a_file_unlike_the_first_is_refused(tmp_path: Path) -> None:
@@ -176,12 +176,12 @@ def test_parquet_a_file_unlike_the_first_is_refused(tmp_path: Path) -> None:
     table = pq.read_table(file)
     pq.write_table(table.rename_columns(["img", "other"]), file)
     source = parquet.source(tmp_path, "train", path="set")
-    with pytest.raises(Refused, match=r"train-1\.parquet can't be read like its first"):
+    with pytest.raises(UserError, match=r"train-1\.parquet can't be read like its first"):
         _ = source.labels
     pq.write_table(table.rename_columns(["other", "label"]), file)
     source = parquet.source(tmp_path, "train", path="set")
     assert source.decode(2)[0, 0, 0] == 2
-    with pytest.raises(Refused, match=r"train-1\.parquet can't be read like its first"):
+    with pytest.raises(UserError, match=r"train-1\.parquet can't be read like its first"):
         source.decode(3)
 
 
@@ -223,8 +223,10 @@ def test_parquet_rows_from_many_threads(tmp_path: Path) -> None:
 def test_parquet_in_order_reads_a_row_group_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_groups(tmp_path, rows_per_group=4)
     reads = []
-    read = parquet_rows.ParquetRows._read
-    monkeypatch.setattr(parquet_rows.ParquetRows, "_read", lambda self, group: reads.append(group) or read(self, group))
+    read = parquet_rows.ParquetRows._read_group
+    monkeypatch.setattr(
+        parquet_rows.ParquetRows, "_read_group", lambda self, group: reads.append(group) or read(self, group)
+    )
     source = parquet.source(tmp_path, "train", path="set")
     assert reads == [], "opening reads no images"
     arrays(source)
@@ -254,7 +256,7 @@ def test_parquet_crop_needs_a_size(tmp_path: Path) -> None:
         lambda: parquet.facts(tmp_path, path="set", resize="crop"),
         lambda: parquet.source(tmp_path, "train", path="set", resize="crop"),
     ):
-        with pytest.raises(Refused, match=r"parquet\.resize: crop needs a size"):
+        with pytest.raises(UserError, match=r"parquet\.resize: crop needs a size"):
             look()
 
 
@@ -268,15 +270,15 @@ def test_parquet_origin_tells_what_changes_pixels(tmp_path: Path) -> None:
 
 
 def test_parquet_refuses_what_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="name the directory"):
+    with pytest.raises(UserError, match="name the directory"):
         parquet.facts(tmp_path)
-    with pytest.raises(Refused, match="absent is missing"):
+    with pytest.raises(UserError, match="absent is missing"):
         parquet.facts(tmp_path, path="absent")
     (tmp_path / "absent").mkdir()
-    with pytest.raises(Refused, match=r"no train-\*\.parquet"):
+    with pytest.raises(UserError, match=r"no train-\*\.parquet"):
         parquet.facts(tmp_path, path="absent")
     write_set(tmp_path).write_bytes(b"PAR1 but not really")
-    with pytest.raises(Refused, match=r"train-1\.parquet is not a readable"):
+    with pytest.raises(UserError, match=r"train-1\.parquet is not a readable"):
         parquet.facts(tmp_path, path="set")
 
 
@@ -286,17 +288,17 @@ def test_parquet_label_column_must_be_unambiguous(tmp_path: Path) -> None:
         file = tmp_path / "set" / f"{name}.parquet"
         table = pq.read_table(file).rename_columns(["img", "fine"]).replace_schema_metadata(None)
         pq.write_table(table.append_column("coarse", pa.array([0] * len(table))), file)
-    with pytest.raises(Refused, match="fine, coarse"):
+    with pytest.raises(UserError, match="fine, coarse"):
         parquet.facts(tmp_path, path="set")
     assert parquet.facts(tmp_path, path="set", label="fine").classes == 2
-    with pytest.raises(Refused, match="no whole-number column 'fin'"):
+    with pytest.raises(UserError, match="no whole-number column 'fin'"):
         parquet.facts(tmp_path, path="set", label="fin")
 
 
 @pytest.mark.parametrize("path", ["/etc", "../elsewhere", "a/../../b", 3])
 def test_parquet_stays_below_the_data_directory(path: Any) -> None:
-    with pytest.raises(Refused, match="below the data directory"):
-        resolve(parquet.SETTINGS, {"path": path}, "parquet")
+    with pytest.raises(UserError, match="below the data directory"):
+        resolve_settings(parquet.SETTINGS, {"path": path}, "parquet")
 
 
 def test_cifar10_parquet(real: Real) -> None:
@@ -305,7 +307,7 @@ def test_cifar10_parquet(real: Real) -> None:
     assert (facts.classes, facts.shape, facts.class_names[6]) == (10, (3, 32, 32), "frog")
     assert facts.class_names == cifar10.NAMES
     assert (facts.train_examples, facts.test_examples, facts.validation) == (50_000, 10_000, 10_000)
-    found = decoded_part(parquet.source(root, "test", path="cifar10-parquet"), "parquet-test", 10)
+    found = load_decoded_part(parquet.source(root, "test", path="cifar10-parquet"), "parquet-test", 10)
     assert found.images is not None and found.images.shape == (10_000, 3, 32, 32)
     assert np.bincount(found.labels).tolist() == [1000] * 10
     # The published CIFAR-10 test means are 0.4942, 0.4851, 0.4504; JPEG moves the fourth digit.
@@ -314,7 +316,9 @@ def test_cifar10_parquet(real: Real) -> None:
 
 def test_cifar10_constants_from_parquet(real: Real) -> None:
     """The published mean and standard deviation are those of the 50,000 images, but for what JPEG moved."""
-    found = decoded_part(parquet.source(real("cifar10-parquet"), "train", path="cifar10-parquet"), "parquet-train", 10)
+    found = load_decoded_part(
+        parquet.source(real("cifar10-parquet"), "train", path="cifar10-parquet"), "parquet-train", 10
+    )
     facts = cifar10.facts(Path())
     assert facts.mean is not None and facts.std is not None
     assert np.abs(np.subtract(found.mean, facts.mean)).max() < 0.001
@@ -328,7 +332,7 @@ def test_parquet_shards_that_are_missing_are_named(tmp_path: Path) -> None:
         (folder / f"train-{number}.parquet").rename(folder / f"train-{number:05d}-of-00002.parquet")
     assert parquet.facts(tmp_path, path="set").train_examples == 5
     (folder / "train-00000-of-00002.parquet").unlink()
-    with pytest.raises(Refused, match=r"train-00000-of-00002\.parquet is missing beside train-00001-of-00002"):
+    with pytest.raises(UserError, match=r"train-00000-of-00002\.parquet is missing beside train-00001-of-00002"):
         parquet.facts(tmp_path, path="set")
 
 

@@ -10,20 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from suite.backbones import resnet18
-from suite.core.errors import Refused
-from suite.core.settings import canonical
-from suite.core.specs import Cell, Component, Streams, Trial, freeze
+from suite.core.errors import UserError
+from suite.core.settings import canonicalize_component
+from suite.core.specs import Cell, Component, Streams, Trial, freeze_settings
 from suite.layers.model import Backbone, Graft, ModelOutput, Stage
 from suite.models import grafting
-from suite.models.assembly import assemble
+from suite.models.assembly import assemble_network
 
 SHAPE, CLASSES = (1, 16, 16), 10
 
 
 def graft(variant: str, stage: Any = "confirm", chosen: dict[str, Any] | None = None, **settings: Any) -> Graft:
-    backbone = Component("base_cnn", freeze({"width": 0.125}))
-    cell = Cell(Component("digits"), backbone, Component(variant, freeze(settings)))
-    return assemble(cell, SHAPE, CLASSES, streams=Streams(stage, 1), hyperparameters=freeze(chosen or {}))
+    backbone = Component("base_cnn", freeze_settings({"width": 0.125}))
+    cell = Cell(Component("digits"), backbone, Component(variant, freeze_settings(settings)))
+    return assemble_network(
+        cell, SHAPE, CLASSES, streams=Streams(stage, 1), hyperparameters=freeze_settings(chosen or {})
+    )
 
 
 def state(variant: str, **settings: Any) -> dict[str, Tensor]:
@@ -52,9 +54,9 @@ def test_a_composition_has_one_name(written: str, name: str) -> None:
 
 def test_any_order_is_one_cell_with_one_key() -> None:
     def key(variant: str) -> str:
-        settings = freeze({"sire.lambda": 0.3, "squeeze_excite.reduction": 8})
+        settings = freeze_settings({"sire.lambda": 0.3, "squeeze_excite.reduction": 8})
         component = Component(grafting.canonical_name(variant), settings)
-        found = canonical(grafting.declared(component.name), component, "variants[0]")
+        found = canonicalize_component(grafting.find_settings(component.name), component, "variants[0]")
         cell = Cell(Component("digits"), Component("base_cnn"), found)
         return Trial(cell=cell, recipe=Component("sire"), stage="confirm", seed=0, epochs=1).key
 
@@ -75,21 +77,21 @@ def test_any_order_is_one_cell_with_one_key() -> None:
     ],
 )
 def test_nonsense_is_refused_with_a_sentence(variant: str, sentence: str) -> None:
-    with pytest.raises(Refused, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         grafting.canonical_name(variant)
 
 
 def test_compositions_restart_when_a_part_does() -> None:
-    assert grafting.restarts("tanh+lsuv") and grafting.restarts("wide")
-    assert not grafting.restarts("squeeze_excite+sire")
+    assert grafting.restarts_parameters("tanh+lsuv") and grafting.restarts_parameters("wide")
+    assert not grafting.restarts_parameters("squeeze_excite+sire")
 
 
 # -- settings
 
 
 def test_settings_of_a_composition_are_named_by_part() -> None:
-    own = {f"{part}.{name}" for part in ("sire", "squeeze_excite") for name in grafting.declared(part)}
-    assert set(grafting.declared("squeeze_excite+sire")) == own
+    own = {f"{part}.{name}" for part in ("sire", "squeeze_excite") for name in grafting.find_settings(part)}
+    assert set(grafting.find_settings("squeeze_excite+sire")) == own
     assert "sire.lambda" in own and "lambda" not in own
 
 
@@ -103,7 +105,7 @@ def test_settings_of_a_composition_are_named_by_part() -> None:
     ],
 )
 def test_a_wrong_setting_of_a_part_is_named_with_it(settings: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(Refused, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         graft("squeeze_excite+sire", **settings)
 
 
@@ -122,7 +124,7 @@ def test_a_search_sets_a_parts_setting() -> None:
 
 
 def test_a_hyperparameter_of_another_variant_is_refused() -> None:
-    with pytest.raises(Refused, match=r"wide\.factor: the cell's variant is squeeze_excite\+sire, so this"):
+    with pytest.raises(UserError, match=r"wide\.factor: the cell's variant is squeeze_excite\+sire, so this"):
         graft("squeeze_excite+sire", chosen={"wide.factor": 2.0})
 
 
@@ -141,9 +143,9 @@ def test_recipe_changes(variant: str, settings: dict[str, Any], changes: dict[st
 
 
 def test_two_parts_that_change_one_knob_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = grafting.registry.load("variant", "tanh")
+    module = grafting.registry.load_component("variant", "tanh")
     monkeypatch.setattr(module, "recipe", lambda: {"lr": 1.0}, raising=False)
-    with pytest.raises(Refused, match=r"^tanh\+training: two of its parts change recipe\.lr; keep one of them$"):
+    with pytest.raises(UserError, match=r"^tanh\+training: two of its parts change recipe\.lr; keep one of them$"):
         grafting.recipe_changes("tanh+training", {"training.lr": 0.5})
 
 
@@ -188,14 +190,14 @@ def test_what_parts_bring_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
         return type(name, (), {"SETTINGS": {}, "apply": staticmethod(apply)})
 
     modules = {"a": part("a", 2.0), "b": part("b", 5.0), "c": type("c", (), {"SETTINGS": {}, "apply": Graft})}
-    monkeypatch.setattr(grafting.registry, "load", lambda kind, name: modules[name])
+    monkeypatch.setattr(grafting.registry, "load_component", lambda kind, name: modules[name])
     streams: list[str] = []
 
     def stream(name: str) -> Any:
         streams.append(name)
         return torch.random.fork_rng(devices=[])
 
-    whole = grafting.apply(tiny(), "c+b+a", {}, stream)
+    whole = grafting.graft_variant(tiny(), "c+b+a", {}, stream)
     assert streams == ["a", "b", "c"]
     assert whole.cross_entropy_scale == 10.0
     assert whole.extra_loss and whole.initialise and whole.after_step
@@ -207,5 +209,5 @@ def test_what_parts_bring_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_part_that_finds_nothing_left_says_what_came_first() -> None:
     backbone = resnet18.build((3, 32, 32), 10, width=0.125)
-    with pytest.raises(Refused, match=r"names none .* \(in stochastic_depth\+no_skip, where no_skip came first\)"):
-        grafting.apply(backbone, "stochastic_depth+no_skip", {})
+    with pytest.raises(UserError, match=r"names none .* \(in stochastic_depth\+no_skip, where no_skip came first\)"):
+        grafting.graft_variant(backbone, "stochastic_depth+no_skip", {})

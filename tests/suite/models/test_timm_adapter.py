@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from suite.core.errors import Refused
-from suite.core.registry import load
-from suite.core.settings import canonical
-from suite.core.specs import Component, freeze
+from suite.core.errors import UserError
+from suite.core.registry import load_component
+from suite.core.settings import canonicalize_component
+from suite.core.specs import Component, freeze_settings
 from suite.layers.model import Backbone, ConvUnit, parameter_count
 from suite.layers.surgery import residuals
 from suite.models import timm_adapter
@@ -50,7 +50,7 @@ def step(model: nn.Module, size: int, *, train: bool) -> Tensor:
 def assert_equal_to_the_bit(model: nn.Module, size: int = 64) -> Backbone:
     """The cut copy of a model gives its logits, gradients and batch statistics."""
     parts = copy.deepcopy(model)
-    backbone = timm_adapter.cut(parts, (3, size, size), 10, owner="test")
+    backbone = timm_adapter.cut_classifier(parts, (3, size, size), 10, owner="test")
     for train in (False, True):
         assert torch.equal(step(model, size, train=train), step(backbone, size, train=train))
     ours, theirs = dict(parts.named_parameters()), dict(model.named_parameters())
@@ -79,7 +79,7 @@ def test_dropout_and_stochastic_depth_draw_what_timms_model_draws() -> None:
 
 def test_build_draws_its_weights_as_timm_does() -> None:
     torch.manual_seed(3)
-    backbone = load("backbone", "timm:resnet18").build((1, 64, 64), 10)
+    backbone = load_component("backbone", "timm:resnet18").build((1, 64, 64), 10)
     after = torch.rand(1)
     torch.manual_seed(3)
     model = timm.create_model("resnet18", num_classes=10, in_chans=1).eval()
@@ -156,7 +156,7 @@ def test_runs_in_channels_last_and_bfloat16() -> None:
 @pytest.mark.parametrize("variant", ["sire", "stochastic_depth", "image_gradient"])
 def test_variants_attach(variant: str) -> None:
     torch.manual_seed(0)
-    graft = load("variant", variant).apply(timm_adapter.build((3, 32, 32), 10, model="test_resnet"))
+    graft = load_component("variant", variant).apply(timm_adapter.build((3, 32, 32), 10, model="test_resnet"))
     output = graft.model.train()(images(32))
     loss = functional.cross_entropy(output.logits, torch.tensor([1, 2]))
     (loss + graft.extra_loss(output) if graft.extra_loss else loss).backward()
@@ -176,7 +176,7 @@ def test_variants_attach(variant: str) -> None:
     ],
 )
 def test_refuses_what_it_cannot_cut(name: str, shape: tuple[int, int, int], reason: str) -> None:
-    with torch.device("meta"), pytest.raises(Refused, match=f"^timm:{name}: .*{reason}"):
+    with torch.device("meta"), pytest.raises(UserError, match=f"^timm:{name}: .*{reason}"):
         timm_adapter.build(shape, 10, model=name)
 
 
@@ -190,21 +190,23 @@ def test_refuses_a_model_without_downsampling_or_with_a_mode_of_its_own() -> Non
             return (self.conv(x) if self.training else -self.conv(x)).mean((2, 3))
 
     plain = nn.Sequential(nn.Conv2d(3, 10, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    with pytest.raises(Refused, match=r"^mine: .* no step of its own makes the feature map smaller"):
-        timm_adapter.cut(plain, (3, 32, 32), 10, owner="mine")
-    with pytest.raises(Refused, match=r"^mine: .* differs between training and evaluation"):
-        timm_adapter.cut(Moody(), (3, 32, 32), 10, owner="mine")
+    with pytest.raises(UserError, match=r"^mine: .* no step of its own makes the feature map smaller"):
+        timm_adapter.cut_classifier(plain, (3, 32, 32), 10, owner="mine")
+    with pytest.raises(UserError, match=r"^mine: .* differs between training and evaluation"):
+        timm_adapter.cut_classifier(Moody(), (3, 32, 32), 10, owner="mine")
 
 
 def test_unknown_models_and_rates_are_refused() -> None:
-    with pytest.raises(Refused, match="has no model 'resnet81'; did you mean 'resnet"):
-        load("backbone", "timm:resnet81")
-    with pytest.raises(Refused, match=r"has no model 'qqqq'; timm.list_models\(\)") as refusal:
-        load("backbone", "timm:qqqq")
+    with pytest.raises(UserError, match="has no model 'resnet81'; did you mean 'resnet"):
+        load_component("backbone", "timm:resnet81")
+    with pytest.raises(UserError, match=r"has no model 'qqqq'; timm.list_models\(\)") as refusal:
+        load_component("backbone", "timm:qqqq")
     assert len(str(refusal.value)) < 200
-    with pytest.raises(Refused, match=r"drop_rate: must be null .* not 1$"):
-        canonical(timm_adapter.SETTINGS, Component("timm:resnet18", freeze({"drop_rate": 1})), "timm:resnet18")
-    with pytest.raises(Refused, match=r"^timm:densenet121: timm can't make it with 3 channels, drop_path_rate 0.1"):
+    with pytest.raises(UserError, match=r"drop_rate: must be null .* not 1$"):
+        canonicalize_component(
+            timm_adapter.SETTINGS, Component("timm:resnet18", freeze_settings({"drop_rate": 1})), "timm:resnet18"
+        )
+    with pytest.raises(UserError, match=r"^timm:densenet121: timm can't make it with 3 channels, drop_path_rate 0.1"):
         timm_adapter.build((3, 32, 32), 10, model="densenet121", drop_path_rate=0.1)
 
 
@@ -217,7 +219,7 @@ def test_unknown_models_and_rates_are_refused() -> None:
     ],
 )
 def test_named_networks(name: str, parameters: int, sums: int, dropout: list[float]) -> None:
-    module = load("backbone", name)
+    module = load_component("backbone", name)
     with torch.device("meta"):
         backbone = module.build((3, 224, 224), 1000)
         assert parameter_count(backbone) == parameters
@@ -228,9 +230,9 @@ def test_named_networks(name: str, parameters: int, sums: int, dropout: list[flo
 def test_inception_resnet_v2_needs_75_pixels() -> None:
     with (
         torch.device("meta"),
-        pytest.raises(Refused, match=r"^inception_resnet_v2: .* at least 75 x 75 pixels, not 74"),
+        pytest.raises(UserError, match=r"^inception_resnet_v2: .* at least 75 x 75 pixels, not 74"),
     ):
-        load("backbone", "inception_resnet_v2").build((3, 74, 74), 10)
+        load_component("backbone", "inception_resnet_v2").build((3, 74, 74), 10)
 
 
 def test_preact_resnet200_by_arithmetic() -> None:

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from suite.core.errors import Refused
-from suite.core.recipes import resolve
+from suite.core.errors import UserError
+from suite.core.recipes import resolve_recipe
 from suite.core.settings import Setting
 from suite.core.specs import Space, Trial
-from suite.study.check import _checked_space, check
+from suite.study.check import _check_space, check_plan
 from suite.study.config import parse_study
-from suite.study.plan import Conditions, Plan, PlannedCell, make_plan
-from suite.sweep.scheduler import Conductor
+from suite.study.plan import ExecutionConfig, Plan, PlannedCell, make_plan
+from suite.sweep.scheduler import TrialScheduler
 from suite.sweep.search import CellSearch
 from suite.training.outcome import partial_record
 from suite.variants import sire
@@ -33,7 +33,7 @@ TOO_DEEP = {"name": "sire", "decoders": 4}  # gradient_cnn has one downsampling 
 
 
 def checked(*, strict: bool = False, data: Path = NOWHERE, **changes: Any) -> Plan:
-    return check(make_plan(parse_study({**STUDY, **changes})), data, strict=strict)
+    return check_plan(make_plan(parse_study({**STUDY, **changes})), data, strict=strict)
 
 
 def search(space: Any, name: str = "lr", **changes: Any) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def search(space: Any, name: str = "lr", **changes: Any) -> dict[str, Any]:
 
 
 def keys(plan: Plan) -> list[str]:
-    return [trial.key for cell in plan.cells for trial in plan.confirm_trials(cell.cell, (), Conditions())]
+    return [trial.key for cell in plan.cells for trial in plan.confirm_trials(cell.cell, (), ExecutionConfig())]
 
 
 def test_a_default_that_is_written_out_changes_nothing() -> None:
@@ -65,7 +65,7 @@ def test_values_are_canonical() -> None:
 
 
 def test_entries_that_mean_the_same_are_repeats() -> None:
-    with pytest.raises(Refused, match=r"^variants\[2\]: sire stands twice"):
+    with pytest.raises(UserError, match=r"^variants\[2\]: sire stands twice"):
         checked(variants=["baseline", "sire", {"name": "sire", "lambda": 0.2}])
 
 
@@ -96,7 +96,7 @@ def test_a_refused_pair_leaves_the_rest() -> None:
     ids=["an empty rest", "a refused baseline", "strict"],
 )
 def test_a_hopeless_study_is_refused(changes: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         checked(**changes)
     assert str(refusal.value).startswith(sentence)
 
@@ -153,7 +153,7 @@ def test_a_study_of_baselines_alone_is_legal() -> None:
     ],
 )
 def test_an_illegal_value_is_named_by_its_path(changes: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         checked(**changes)
     assert str(refusal.value).startswith(sentence)
 
@@ -171,10 +171,10 @@ def test_spaces_take_the_type_of_their_hyperparameter() -> None:
 
 def test_whole_numbers_are_searched_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sire.SETTINGS, "ce_scale", Setting(2, "", low=1))
-    space = _checked_space("sire.ce_scale", Space(low=8, high=64))
+    space = _check_space("sire.ce_scale", Space(low=8, high=64))
     assert space.integer
-    with pytest.raises(Refused, match=r"^search.space.sire.ce_scale: must be a whole number, not 1.5"):
-        _checked_space("sire.ce_scale", Space(low=1.5, high=8))
+    with pytest.raises(UserError, match=r"^search.space.sire.ce_scale: must be a whole number, not 1.5"):
+        _check_space("sire.ce_scale", Space(low=1.5, high=8))
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_whole_numbers_are_searched_as_such(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_a_space_that_training_would_refuse_is_refused(changes: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         checked(**changes)
     assert str(refusal.value).startswith(sentence)
 
@@ -239,7 +239,7 @@ def test_a_cell_that_cant_serve_a_space_which_another_serves_is_a_refused_pair(l
     assert [bool(planned.refused) for planned in plan.cells] == [False, False, True]
     assert "sire.lambda: weighs decoders, but components has no I" in str(plan.cells[2].refused)
     assert plan.cells[2].parameters is None
-    with pytest.raises(Refused, match="weighs decoders"):
+    with pytest.raises(UserError, match="weighs decoders"):
         checked(variants=variants, strict=True, **found)
 
 
@@ -296,13 +296,15 @@ def test_a_crop_decides_what_the_network_sees() -> None:
     ],
 )
 def test_augmentation_that_the_images_cant_serve_is_refused(knobs: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         checked(datasets=["mnist"], recipe={"name": "gradient", **knobs})
     assert sentence in str(refusal.value)
 
 
 def test_a_space_that_the_images_cant_serve_is_refused() -> None:
-    with pytest.raises(Refused, match=r"search\.space\.cutout: with cutout=40: recipe\.cutout: 40 pixels are too many"):
+    with pytest.raises(
+        UserError, match=r"search\.space\.cutout: with cutout=40: recipe\.cutout: 40 pixels are too many"
+    ):
         checked(datasets=["mnist"], **search({"low": 8, "high": 40}, "cutout"))
     assert checked(datasets=["mnist"], **search({"low": 8, "high": 28}, "cutout")).runnable
 
@@ -316,8 +318,8 @@ def trials_of(plan: Plan, label: str) -> list[Trial]:
     """The first search trial and the confirm trials of a cell."""
     planned = by_label(plan)[f"digits / gradient_cnn / {label}"]
     chosen = plan.first_draws(planned, 0)
-    first = plan.search_trial(planned.cell, 0, chosen, Conditions())
-    return [first, *plan.confirm_trials(planned.cell, first.hyperparameters, Conditions())]
+    first = plan.search_trial(planned.cell, 0, chosen, ExecutionConfig())
+    return [first, *plan.confirm_trials(planned.cell, first.hyperparameters, ExecutionConfig())]
 
 
 def test_a_changed_recipe_is_in_every_trial_of_its_cell_alone() -> None:
@@ -329,7 +331,7 @@ def test_a_changed_recipe_is_in_every_trial_of_its_cell_alone() -> None:
     changed = trials_of(found, "training(lr=0.5, milestones=0.5, schedule=step)")
     for trial in changed:
         assert {"lr": 0.5, "schedule": "step", "milestones": (0.5,)}.items() <= dict(trial.hyperparameters).items()
-        assert trial.recipe == plain.recipe and resolve(trial.recipe, trial.hyperparameters).lr == 0.5
+        assert trial.recipe == plain.recipe and resolve_recipe(trial.recipe, trial.hyperparameters).lr == 0.5
         record = partial_record(trial, "failed", "made up")
         assert "lr=0.5" in record.hyperparameters and "schedule=step" in record.hyperparameters
     assert [trial.epochs for trial in changed] == [3, 30, 30]
@@ -355,8 +357,8 @@ def test_a_searched_knob_that_a_cell_sets_is_searched_in_the_others_only() -> No
 
 def test_a_search_with_nothing_left_to_choose_still_gets_its_trials() -> None:
     found = checked(variants=["baseline", {"name": "training", "lr": 0.5}], search={"trials": 3, "space": {"lr": LOG}})
-    search = CellSearch(found, found.cells[1], Conditions())
-    trials = [search.trial(index) for index in range(3)]
+    search = CellSearch(found, found.cells[1], ExecutionConfig())
+    trials = [search.search_trial(index) for index in range(3)]
     assert [dict(trial.hyperparameters) for trial in trials] == [{"lr": 0.5}] * 3
     assert len({trial.key for trial in trials}) == 3
 
@@ -365,29 +367,29 @@ def test_a_resumed_search_knows_trials_with_fixed_knobs() -> None:
     search = {"trials": 4, "first_draws": 1, "space": {"lr": LOG, "weight_decay": {"low": 0.0, "high": 0.1}}}
     found = checked(variants=["baseline", {"name": "training", "lr": 0.5, "epochs": 2}], search=search)
     planned = found.cells[1]
-    straight = CellSearch(found, planned, Conditions())
-    first = straight.trial(0)
-    second = straight.trial(1)
+    straight = CellSearch(found, planned, ExecutionConfig())
+    first = straight.search_trial(0)
+    second = straight.search_trial(1)
     record = partial_record(first, "completed", "", (), validation_top1_error=0.25)
-    straight.finish(0, record)
-    resumed = CellSearch(found, planned, Conditions())
-    resumed.replay(record, first)
-    resumed.adopt(second)
-    assert resumed.best() == first.hyperparameters == straight.best()
-    assert found.search_trial(planned.cell, 1, second.hyperparameters, Conditions()) == second
-    confirmed = found.confirm_trials(planned.cell, first.hyperparameters, Conditions())
+    straight.finish_trial(0, record)
+    resumed = CellSearch(found, planned, ExecutionConfig())
+    resumed.replay_record(record, first)
+    resumed.import_trial(second)
+    assert resumed.best_hyperparameters() == first.hyperparameters == straight.best_hyperparameters()
+    assert found.search_trial(planned.cell, 1, second.hyperparameters, ExecutionConfig()) == second
+    confirmed = found.confirm_trials(planned.cell, first.hyperparameters, ExecutionConfig())
     assert {trial.epochs for trial in confirmed} == {2} and first.epochs == found.search_epochs
     assert partial_record(confirmed[0], "failed", "made up").epochs == 2, "what the audit compares"
-    group = {planned.cell.group: Conditions()}
-    conductor = Conductor(found, group, {first.key: replace(record, trial=first.to_dict())}, [second])
-    handed = [conductor.next() for _ in range(2)]
+    group = {planned.cell.group: ExecutionConfig()}
+    conductor = TrialScheduler(found, group, {first.key: replace(record, trial=first.to_dict())}, [second])
+    handed = [conductor.next_trial() for _ in range(2)]
     assert second in handed and first not in handed
 
 
 def test_a_budget_that_equals_the_studys_is_no_change() -> None:
     plan = checked(variants=["baseline", {"name": "training", "epochs": 30, "lr": 0.5}])
-    assert plan.fixed(plan.cells[1].cell) == (("lr", 0.5),)
-    assert {trial.epochs for trial in plan.confirm_trials(plan.cells[1].cell, (), Conditions())} == {30}
+    assert plan.fixed_knobs(plan.cells[1].cell) == (("lr", 0.5),)
+    assert {trial.epochs for trial in plan.confirm_trials(plan.cells[1].cell, (), ExecutionConfig())} == {30}
 
 
 @pytest.mark.parametrize(
@@ -413,13 +415,13 @@ def test_a_knob_that_a_cell_names_is_never_searched_there() -> None:
     training = {"name": "training", "lr": 0.001, "weight_decay": 0.1}
     plan = checked(variants=["baseline", training], search={"trials": 1, "space": {"lr": LOG}})
     assert [[name for name, _ in planned.space] for planned in plan.cells] == [["lr"], []]
-    assert dict(plan.fixed(plan.cells[1].cell)) == {"lr": 0.001, "weight_decay": 0.1}
+    assert dict(plan.fixed_knobs(plan.cells[1].cell)) == {"lr": 0.001, "weight_decay": 0.1}
 
 
 def test_no_augmentation_goes_with_a_recipe_that_says_how_it_augments() -> None:
     plan = checked(variants=["baseline", "no_augmentation"], recipe={"name": "gradient", "flip": True, "pad": 2})
     assert [planned.refused for planned in plan.cells] == [None, None]
-    assert plan.fixed(plan.cells[1].cell) == (("augment", False),)
+    assert plan.fixed_knobs(plan.cells[1].cell) == (("augment", False),)
 
 
 def test_compositions_are_one_cell_in_any_order() -> None:
@@ -427,7 +429,7 @@ def test_compositions_are_one_cell_in_any_order() -> None:
     other = checked(variants=["baseline", {"name": "squeeze_excite+sire", "sire.lambda": 0.3, "sire.decoders": "all"}])
     assert keys(one) == keys(other)
     assert one.cells[1].cell.variant.name == "squeeze_excite+sire"
-    with pytest.raises(Refused, match=r"^variants\[2\]: squeeze_excite\+sire stands twice"):
+    with pytest.raises(UserError, match=r"^variants\[2\]: squeeze_excite\+sire stands twice"):
         checked(variants=["baseline", "sire+squeeze_excite", "squeeze_excite+sire"])
     alone = checked(variants=["baseline", "sire", "squeeze_excite", "sire+squeeze_excite"]).cells
     assert alone[3].parameters == alone[1].parameters + alone[2].parameters - alone[0].parameters  # type: ignore[operator]
@@ -445,7 +447,7 @@ def test_compositions_are_one_cell_in_any_order() -> None:
     ],
 )
 def test_wrong_compositions_are_refused_by_their_path(variant: Any, sentence: str) -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         checked(variants=["baseline", variant])
     assert str(refusal.value).startswith(sentence)
 
@@ -481,5 +483,5 @@ def test_a_knob_that_a_variant_leaves_without_effect_is_not_searched_there() -> 
         ["mixup"],
     ]
     for planned in found.cells:
-        trial = found.search_trial(planned.cell, 0, found.first_draws(planned, 0), Conditions())
-        assert resolve(trial.recipe, trial.hyperparameters)
+        trial = found.search_trial(planned.cell, 0, found.first_draws(planned, 0), ExecutionConfig())
+        assert resolve_recipe(trial.recipe, trial.hyperparameters)

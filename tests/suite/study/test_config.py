@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from suite.core.errors import Refused
-from suite.study.config import Entry, Study, grid, load_study, parse_study
+from suite.core.errors import UserError
+from suite.study.config import Entry, Study, expand_grid, load_study, parse_study
 from suite.study.plan import make_plan
 
 STUDY: dict[str, Any] = {
@@ -117,7 +117,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("changes", "sentence"), WRONG, ids=[sentence[:50] for _, sentence in WRONG])
 def test_a_mistake_is_one_sentence_with_its_path(changes: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         make_plan(study(**changes))
     assert str(refusal.value).startswith(sentence)
     assert "\n" not in str(refusal.value) and "pydantic" not in str(refusal.value)
@@ -125,18 +125,18 @@ def test_a_mistake_is_one_sentence_with_its_path(changes: dict[str, Any], senten
 
 @pytest.mark.parametrize("key", STUDY)
 def test_what_every_study_says(key: str) -> None:
-    with pytest.raises(Refused, match=f"^{key}: missing"):
+    with pytest.raises(UserError, match=f"^{key}: missing"):
         parse_study({name: value for name, value in STUDY.items() if name != key})
 
 
 def test_a_misspelt_key_is_named_before_the_missing_one() -> None:
-    with pytest.raises(Refused, match=r"^reciep: unknown key; did you mean 'recipe'"):
+    with pytest.raises(UserError, match=r"^reciep: unknown key; did you mean 'recipe'"):
         parse_study({("reciep" if name == "recipe" else name): value for name, value in STUDY.items()})
 
 
 @pytest.mark.parametrize("data", [None, [], "study", 3])
 def test_a_study_is_a_mapping(data: Any) -> None:
-    with pytest.raises(Refused, match="a study is a mapping of keys"):
+    with pytest.raises(UserError, match="a study is a mapping of keys"):
         parse_study(data)
 
 
@@ -155,7 +155,7 @@ def test_a_study_is_a_mapping(data: Any) -> None:
 def test_broken_yaml_names_the_line(tmp_path: Path, text: str, sentence: str) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(text)
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         load_study(path)
     assert str(refusal.value).startswith(f"{path}: not valid YAML: ") and str(refusal.value).endswith(sentence)
     assert "\n" not in str(refusal.value)
@@ -165,21 +165,21 @@ def test_broken_yaml_names_the_line(tmp_path: Path, text: str, sentence: str) ->
 def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "study.yaml"
     path.write_bytes(content)
-    with pytest.raises(Refused, match="not a text file"):
+    with pytest.raises(UserError, match="not a text file"):
         load_study(path)
 
 
 def test_a_missing_file_says_where_studies_are(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="no such study file; known: "):
+    with pytest.raises(UserError, match="no such study file; known: "):
         load_study(tmp_path / "none.yaml")
-    with pytest.raises(Refused, match="is a folder, not a study file; a folder of records is read with --records"):
+    with pytest.raises(UserError, match="is a folder, not a study file; a folder of records is read with --records"):
         load_study(tmp_path)
 
 
 def test_a_file_and_its_path_in_every_refusal(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump({**STUDY, "seeds": 0}))
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         load_study(path)
     assert str(refusal.value) == f"{path}: seeds: must be 1 or more, not 0"
 
@@ -236,7 +236,7 @@ def test_the_projects_own_studies_load() -> None:
     ],
 )
 def test_lists_expand_to_a_grid(settings: dict[str, Any], expanded: list[dict[str, Any]]) -> None:
-    assert list(grid(Entry.model_validate({"name": "sire", **settings}))) == expanded
+    assert list(expand_grid(Entry.model_validate({"name": "sire", **settings}))) == expanded
 
 
 def test_identity_is_what_results_depend_on() -> None:
@@ -248,7 +248,7 @@ def test_identity_is_what_results_depend_on() -> None:
         {"variants": ["baseline"]},
         {"keep": "none"},
     ):
-        assert study(**changes).identity() == first.identity(), changes
+        assert study(**changes).describe_identity() == first.describe_identity(), changes
     for changes in (
         {"recipe": "sire"},
         {"split_seed": 1},
@@ -257,5 +257,5 @@ def test_identity_is_what_results_depend_on() -> None:
         {"statistics": {"rope": 1}},
         search({"low": 0.1, "high": 1}),
     ):
-        assert study(**changes).identity() != first.identity(), changes
+        assert study(**changes).describe_identity() != first.describe_identity(), changes
     assert str(first.storage_path) == "runs/small"

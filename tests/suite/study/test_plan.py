@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from suite.core.errors import Refused
-from suite.core.specs import Component, freeze
+from suite.core.errors import UserError
+from suite.core.specs import Component, freeze_settings
 from suite.study.config import parse_study
-from suite.study.plan import Conditions, Plan, make_plan, with_cells
+from suite.study.plan import ExecutionConfig, Plan, make_plan, with_cells
 
 GRID: dict[str, Any] = {
     "study": "grid",
@@ -60,7 +60,7 @@ def test_the_same_study_gives_the_same_plan() -> None:
 
 def test_the_recipe_keeps_only_what_differs() -> None:
     found = plan(recipe={"name": "gradient", "epochs": 8, "lr": 1e-3, "optimizer": "adam"})
-    assert found.recipe == Component("gradient", freeze({"epochs": 8}))
+    assert found.recipe == Component("gradient", freeze_settings({"epochs": 8}))
     assert (found.epochs, found.search_epochs, found.batch) == (8, 4, 128)
     assert plan(search={}).search_epochs == 8
 
@@ -79,7 +79,7 @@ def test_a_cell_searches_its_own_variant_and_nothing_that_it_sets() -> None:
 
 def test_budgets_are_equal_and_first_draws_shared() -> None:
     """The comparison is fair only when every cell of a group gets the same trials on the same first points."""
-    found, conditions = plan(), Conditions("bf16", channels_last=True, micro_batch=16)
+    found, conditions = plan(), ExecutionConfig("bf16", channels_last=True, micro_batch=16)
     for index in range(5):
         draws = [dict(found.first_draws(planned, index)) for planned in found.cells]
         for name in ("lr", "weight_decay", "sire.components"):
@@ -88,22 +88,22 @@ def test_budgets_are_equal_and_first_draws_shared() -> None:
     trials = [found.search_trial(planned.cell, 1, (), conditions) for planned in found.cells]
     assert {(trial.stage, trial.seed, trial.epochs) for trial in trials} == {("search", 1, 4)}
     for planned in found.cells:
-        confirm = found.confirm_trials(planned.cell, freeze({"lr": 0.1}), conditions)
+        confirm = found.confirm_trials(planned.cell, freeze_settings({"lr": 0.1}), conditions)
         assert [(trial.stage, trial.seed, trial.epochs) for trial in confirm] == [("confirm", n, 8) for n in range(3)]
         assert all(trial.precision == "bf16" and trial.channels_last and trial.micro_batch == 16 for trial in confirm)
 
 
 def test_split_options_reach_every_trial() -> None:
     found = plan(split_seed=7, resplit=True)
-    trial = found.confirm_trials(found.cells[0].cell, (), Conditions())[0]
+    trial = found.confirm_trials(found.cells[0].cell, (), ExecutionConfig())[0]
     assert (trial.split_seed, trial.resplit) == (7, True)
 
 
 def test_more_seeds_keep_the_keys_of_the_first() -> None:
     few, many = plan(seeds=2), plan(seeds=4)
     for planned in few.cells:
-        keys = [trial.key for trial in few.confirm_trials(planned.cell, (), Conditions())]
-        assert keys == [trial.key for trial in many.confirm_trials(planned.cell, (), Conditions())][:2]
+        keys = [trial.key for trial in few.confirm_trials(planned.cell, (), ExecutionConfig())]
+        assert keys == [trial.key for trial in many.confirm_trials(planned.cell, (), ExecutionConfig())][:2]
 
 
 def test_a_variant_can_be_for_some_backbones_only() -> None:
@@ -149,7 +149,7 @@ def test_a_variant_can_be_for_some_backbones_only() -> None:
     ],
 )
 def test_wrong_restrictions_are_refused(changes: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         plan(**changes)
     assert sentence in str(refusal.value)
 
@@ -170,12 +170,12 @@ def test_what_a_variant_sets_is_in_all_its_trials_and_in_no_others() -> None:
     """As the check leaves the plan: `fixed` by cell."""
     search = {"trials": 1, "space": {"lr": LR, "weight_decay": LR}}
     plain = plan(variants=["baseline", "training"], search=search)
-    fixed = freeze({"lr": 0.5, "epochs": 3})
+    fixed = freeze_settings({"lr": 0.5, "epochs": 3})
     cells = [replace(one, fixed=() if one.cell.is_baseline else fixed) for one in plain.cells]
-    found, conditions = with_cells(plain, cells), Conditions()
+    found, conditions = with_cells(plain, cells), ExecutionConfig()
     baseline, training = (one.cell for one in cells[:2])
-    trials = [found.search_trial(training, 0, freeze({"weight_decay": 0.0}), conditions)]
-    trials += found.confirm_trials(training, freeze({"weight_decay": 0.0}), conditions)
+    trials = [found.search_trial(training, 0, freeze_settings({"weight_decay": 0.0}), conditions)]
+    trials += found.confirm_trials(training, freeze_settings({"weight_decay": 0.0}), conditions)
     assert all(dict(trial.hyperparameters) == {"lr": 0.5, "weight_decay": 0.0} for trial in trials)
     assert [trial.epochs for trial in trials] == [8, 3, 3, 3], "its own budget where it is tested; searches stay equal"
     untouched = found.confirm_trials(baseline, (), conditions)
@@ -224,7 +224,7 @@ LR = {"low": 0.1, "high": 1}
     ],
 )
 def test_refusals(changes: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         plan(**changes)
     assert str(refusal.value).startswith(sentence)
 
@@ -236,7 +236,7 @@ import suite.study.config, suite.study.plan, suite.core.specs, suite.core.record
 import suite.core.settings, sys
 suite.study.plan.make_plan(suite.study.config.parse_study({GRID!r}))
 for kind in ("dataset", "backbone", "variant"):
-    assert suite.core.registry.available(kind)
+    assert suite.core.registry.list_components(kind)
 heavy = {{"torch", "torchvision", "timm", "ray", "optuna", "mlflow", "numpy", "pandas", "sklearn"}} & set(sys.modules)
 assert not heavy, heavy
 """

@@ -9,14 +9,14 @@ import pytest
 import yaml
 
 from analysis.published.tables import load_table
-from suite.core.errors import Refused
-from suite.core.specs import BASELINE, Component, freeze
+from suite.core.errors import UserError
+from suite.core.specs import BASELINE, Component, freeze_settings
 from suite.data.dataset import Dataset
-from suite.study.config import Study, grid, load_study, parse_study
+from suite.study.config import Study, expand_grid, load_study, parse_study
 from suite.study.plan import make_plan
 from suite.study.profiles import apply_profile
 from suite.study.substitutes import with_stand_ins
-from suite.sweep.storage import Ledger
+from suite.sweep.storage import StudyStorage
 
 CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
 EVERY = [
@@ -52,7 +52,7 @@ def test_a_profile_says_what_differs() -> None:
 
 def test_no_profile_is_the_study_itself() -> None:
     assert parse_study(quick({"seeds": 1})) == parse_study(STUDY)
-    assert parse_study(quick({"seeds": 1}), "quick").identity() != parse_study(STUDY).identity()
+    assert parse_study(quick({"seeds": 1}), "quick").describe_identity() != parse_study(STUDY).describe_identity()
 
 
 def test_a_bare_name_and_its_mapping_are_one() -> None:
@@ -82,8 +82,8 @@ def test_records_of_a_profile_never_mix_with_the_studys(tmp_path: Path, monkeypa
     data = quick({"seeds": 1}, storage="kept/here")
     named, own = parse_study(data), parse_study(data, "quick")
     assert named.storage_path != own.storage_path
-    Ledger(named).open()
-    Ledger(own).check()  # a folder of its own
+    StudyStorage(named).create()
+    StudyStorage(own).check_study()  # a folder of its own
     assert parse_study(quick({"storage": "other"}, storage="kept/here"), "quick").storage == "other"
 
 
@@ -112,7 +112,7 @@ def test_records_of_a_profile_never_mix_with_the_studys(tmp_path: Path, monkeypa
     ],
 )
 def test_refusals(data: dict[str, Any], profile: str, sentence: str) -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         parse_study(data, profile)
     assert str(refusal.value).startswith(sentence)
 
@@ -135,8 +135,8 @@ def test_every_stand_in_of_every_study_file_is_legal(path: Path, profile: str) -
     study = load_study(path, profile)
     for stand_ins in study.stand_ins.values():
         for entry in stand_ins:
-            for settings in grid(entry):
-                Dataset(Component(entry.name, freeze(settings)), Path("nowhere"))._resolved  # noqa: B018
+            for settings in expand_grid(entry):
+                Dataset(Component(entry.name, freeze_settings(settings)), Path("nowhere"))._resolve_component  # noqa: B018
 
 
 def test_every_table_is_redrawn_by_one_study_at_most() -> None:
@@ -216,11 +216,11 @@ def test_a_stand_in_plans_again(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_stand_ins_are_refused_by_the_plan(stand_ins: Any, sentence: str) -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         make_plan(parse_study(quick({"stand_ins": stand_ins}), "quick"))
     assert str(refusal.value).startswith(sentence)
 
 
 def test_a_wrong_setting_of_a_stand_in_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=r"^stand_ins\.mnist\[0\]\.sise: unknown setting; did you mean 'size'\?"):
+    with pytest.raises(UserError, match=r"^stand_ins\.mnist\[0\]\.sise: unknown setting; did you mean 'size'\?"):
         standing({"mnist": [{"name": "digits", "sise": 16}]}, tmp_path)

@@ -135,7 +135,7 @@ def test_a_study_runs_on_a_ray_that_is_there(tmp_path: Path, address: str) -> No
     done = run(tmp_path, address)
     assert done.returncode == 0, done
     assert "4 completed" in done.stdout
-    found = [records.read(path) for path in (tmp_path / "work/runs/joined/trials").glob("*/record.json")]
+    found = [records.read_record(path) for path in (tmp_path / "work/runs/joined/trials").glob("*/record.json")]
     assert [record.status for record in found] == ["completed"] * 4
     assert {(record.variant, record.seed) for record in found} == {
         (variant, seed) for variant in ("baseline", "image_gradient") for seed in (0, 1)

@@ -10,17 +10,19 @@ import pytest
 from rich.console import Console
 
 from suite.study.config import parse_study
-from suite.study.plan import Conditions, make_plan
-from suite.sweep.execution_settings import decide
+from suite.study.plan import ExecutionConfig, make_plan
+from suite.sweep.execution_settings import choose_execution
 
 STUDY = {"study": "s", "datasets": ["digits"], "backbones": ["gradient_cnn"], "variants": ["baseline"], "seeds": 1}
 GROUP = "digits / gradient_cnn"
 
 
-def decided(known: dict[str, Conditions], **asked: Any) -> tuple[dict[str, Conditions], str]:
+def decided(known: dict[str, ExecutionConfig], **asked: Any) -> tuple[dict[str, ExecutionConfig], str]:
     plan = make_plan(parse_study({**STUDY, "recipe": "gradient", **asked}))
     console = Console(file=io.StringIO())
-    found = decide(plan, Path("data"), "cpu", plan.study.resources, known=known, on_ray=False, console=console)
+    found = choose_execution(
+        plan, Path("data"), "cpu", plan.study.resources, known=known, on_ray=False, console=console
+    )
     return found, console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -40,12 +42,12 @@ def test_the_studys_choice_goes_before_the_rules(
 ) -> None:
     monkeypatch.setattr("suite.training.execution._cpu_flags", lambda: frozenset({flags}))
     by_rule = "bf16" if flags == "avx512_bf16" else "float32"
-    wanted = Conditions(by_rule if precision == "auto" else precision, channels_last)  # type: ignore[arg-type]
+    wanted = ExecutionConfig(by_rule if precision == "auto" else precision, channels_last)  # type: ignore[arg-type]
     found, told = decided({}, **asked)
     assert found == {GROUP: wanted}
     assert told == f"{GROUP}: {wanted.precision}, {'channels_last' if channels_last else 'contiguous'}\n"
 
 
 def test_what_an_earlier_run_decided_stays() -> None:
-    known = {GROUP: Conditions("bf16", False, 8)}
+    known = {GROUP: ExecutionConfig("bf16", False, 8)}
     assert decided(known, precision="float32") == (known, "")

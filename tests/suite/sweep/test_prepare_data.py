@@ -11,15 +11,15 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.records import Record
-from suite.data.catalog import warm
-from suite.study.check import check
+from suite.data.catalog import warm_dataset
+from suite.study.check import check_plan
 from suite.study.config import parse_study
-from suite.study.plan import Conditions, Plan, make_plan
-from suite.sweep.prepare_data import prepare
+from suite.study.plan import ExecutionConfig, Plan, make_plan
+from suite.sweep.prepare_data import prepare_data
 from suite.sweep.run import Options, run_study
-from suite.trial import Place, run_trial
+from suite.trial import RunContext, run_trial
 
 PHOTOS = {"name": "folder", "path": "photos", "size": 16, "resize": "crop", "test": 25}
 CELLS = ("crow", "wren")
@@ -58,23 +58,23 @@ def planned(*datasets: Any, data: str = "data", **changes: Any) -> Plan:
         "tracking": "sqlite:///mlflow.db",
         **changes,
     }
-    return check(make_plan(parse_study(study)), Path(data))
+    return check_plan(make_plan(parse_study(study)), Path(data))
 
 
 def prepared(plan: Plan, finished: list[Record] | None = None, data: str = "data") -> None:
-    prepare(plan, Path(data), finished or [], Console(quiet=True))
+    prepare_data(plan, Path(data), finished or [], Console(quiet=True))
 
 
 def trained(plan: Plan, tmp_path: Path, **place: Any) -> Record:
     [cell] = plan.cells
-    [trial] = plan.confirm_trials(cell.cell, (), Conditions())
-    record = run_trial(trial, place=Place(tmp_path / "data", device="cpu", threads=1, **place))
+    [trial] = plan.confirm_trials(cell.cell, (), ExecutionConfig())
+    record = run_trial(trial, place=RunContext(tmp_path / "data", device="cpu", threads=1, **place))
     assert record.status == "completed", record.reason
     return record
 
 
 def refusal(action: Callable[[], object]) -> str:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(UserError) as refused:
         action()
     return str(refused.value)
 
@@ -84,8 +84,8 @@ def test_photographs_train_wherever_they_live_to_the_same_bits(photos: Path, tmp
     found = {residency: trained(plan, tmp_path, residency=residency) for residency in ("auto", "host", "stream")}
     assert [record.residency for record in found.values()] == ["device", "host", "stream"]
     for record in found.values():
-        timeless = [{**epoch.values(), "train_seconds": 0.0} for epoch in record.history]
-        assert timeless == [{**epoch.values(), "train_seconds": 0.0} for epoch in found["auto"].history]
+        timeless = [{**epoch.list_values(), "train_seconds": 0.0} for epoch in record.history]
+        assert timeless == [{**epoch.list_values(), "train_seconds": 0.0} for epoch in found["auto"].history]
         assert (record.test_loss, record.data) == (found["auto"].test_loss, found["auto"].data)
         assert record.test_data and record.data != record.test_data
 
@@ -137,7 +137,7 @@ def test_trials_on_other_images_than_the_finished_ones_are_refused(photos: Path,
     prepared(plan, [record])
     Image.new("RGB", (20, 20)).save(sorted(photos.rglob("*.jpg"))[5])
     dataset = plan.cells[0].cell.dataset
-    warm(dataset, tmp_path / "data", rebuild=False, accepted=print, progress=lambda done, of: None)
+    warm_dataset(dataset, tmp_path / "data", rebuild=False, accepted=print, progress=lambda done, of: None)
     sentence = refusal(lambda: prepared(plan, [record]))
     assert sentence.startswith(f"{dataset.label}: its ") and record.data in sentence
     assert "graftbench clean STUDY --all" in sentence
@@ -179,7 +179,7 @@ def test_real_images_train(
     recipe = {"name": "gradient", "epochs": 1, "batch": 16, "train_limit": 2000, "flip": True, "pad": 2}
     plan = planned(dataset, data=str(root), recipe=recipe)
     prepared(plan, data=str(root))
-    [trial] = plan.confirm_trials(plan.cells[0].cell, (), Conditions())
-    record = run_trial(trial, place=Place(root, device="cpu", threads=1))
+    [trial] = plan.confirm_trials(plan.cells[0].cell, (), ExecutionConfig())
+    record = run_trial(trial, place=RunContext(root, device="cpu", threads=1))
     assert record.status == "completed", record.reason
     assert record.test_top1_error is not None and record.test_top1_error < 0.9 * (1 - 1 / classes)

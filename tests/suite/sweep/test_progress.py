@@ -14,9 +14,9 @@ from rich.console import Console
 from suite.core.records import Epoch, Record, Status
 from suite.core.specs import Trial
 from suite.study.config import parse_study
-from suite.study.plan import Conditions, Plan, make_plan, with_cells
+from suite.study.plan import ExecutionConfig, Plan, make_plan, with_cells
 from suite.sweep import progress
-from suite.sweep.progress import Progress
+from suite.sweep.progress import ProgressDisplay
 from suite.training.outcome import partial_record
 
 STUDY: dict[str, Any] = {
@@ -56,8 +56,8 @@ def plan() -> Plan:
 def trial(of: Plan, cell: int = 0, stage: str = "search", seed: int = 0) -> Trial:
     chosen = of.cells[cell].cell
     if stage == "search":
-        return of.search_trial(chosen, seed, (), Conditions())
-    return of.confirm_trials(chosen, (), Conditions())[seed]
+        return of.search_trial(chosen, seed, (), ExecutionConfig())
+    return of.confirm_trials(chosen, (), ExecutionConfig())[seed]
 
 
 def epoch(number: int, seconds: float = 10.0, error: float = 0.25) -> Epoch:
@@ -87,81 +87,81 @@ def terminal() -> Console:
 
 def test_time_left_by_hand(clock: Clock) -> None:
     of = plan()
-    shown = Progress(of, quiet())
+    shown = ProgressDisplay(of, quiet())
     assert shown.seconds_left() is None
     first = trial(of)
-    shown.started(first)
+    shown.on_start(first)
     assert shown.seconds_left() is None, "nothing is known before the first epoch"
     clock.now += 16.0
-    shown.epoch(first, epoch(1))
+    shown.on_epoch(first, epoch(1))
     # 10 s of training took 16 s; left are 23 epochs of 10 s, and 24 of the second cell at three times the cost.
     assert shown.seconds_left() == pytest.approx((23 * 10 + 24 * 30) * 16 / 10)
     second = trial(of, cell=1)
-    shown.started(second)
+    shown.on_start(second)
     clock.now += 20.0
-    shown.epoch(second, epoch(1, seconds=20.0))  # measured now: 20 s, not the 30 guessed
+    shown.on_epoch(second, epoch(1, seconds=20.0))  # measured now: 20 s, not the 30 guessed
     assert shown.seconds_left() == pytest.approx((23 * 10 + 23 * 20) * 36 / 30)
-    shown.finished(record(first, "stopped"))  # its other 3 epochs need no more training
+    shown.on_finish(record(first, "stopped"))  # its other 3 epochs need no more training
     assert shown.seconds_left() == pytest.approx((20 * 10 + 23 * 20) * 36 / 30)
 
 
 def test_two_slots_halve_the_time_left(clock: Clock) -> None:
     of = plan()
-    shown = Progress(of, quiet())
+    shown = ProgressDisplay(of, quiet())
     pair = [trial(of, seed=seed) for seed in (0, 1)]
     for each in pair:
-        shown.started(each)
+        shown.on_start(each)
     clock.now += 10.0
     for each in pair:
-        shown.epoch(each, epoch(1))
+        shown.on_epoch(each, epoch(1))
     assert shown.seconds_left() == pytest.approx((22 * 10 + 24 * 30) / 2)
 
 
 def test_restored_epochs_are_no_sign_of_speed(clock: Clock) -> None:
     """A resumed trial tells the epochs of its earlier life within a moment."""
     of = plan()
-    shown = Progress(of, quiet())
+    shown = ProgressDisplay(of, quiet())
     first = trial(of)
-    shown.started(first)
+    shown.on_start(first)
     clock.now += 2.0
     for number in (1, 2, 3):
-        shown.epoch(first, epoch(number))
+        shown.on_epoch(first, epoch(number))
     assert shown.seconds_left() is None
     clock.now += 10.0
-    shown.epoch(first, epoch(4))
+    shown.on_epoch(first, epoch(4))
     assert shown.seconds_left() == pytest.approx((20 * 10 + 24 * 30) * 12 / 10)
 
 
 def test_what_is_known_or_skipped_is_not_waited_for(clock: Clock) -> None:
     of = plan()
-    shown = Progress(of, quiet())
+    shown = ProgressDisplay(of, quiet())
     for seed in range(3):
-        shown.known(record(trial(of, 1, seed=seed), "diverged"), of.cells[1].cell)
+        shown.count_known(record(trial(of, 1, seed=seed), "diverged"), of.cells[1].cell)
     for cell in (1, 2):
         for seed in range(2):
-            shown.finished(record(trial(of, cell, "confirm", seed), "skipped", "no search trial completed"))
+            shown.on_finish(record(trial(of, cell, "confirm", seed), "skipped", "no search trial completed"))
     first = trial(of)
-    shown.started(first)
+    shown.on_start(first)
     clock.now += 10.0
-    shown.epoch(first, epoch(1))
+    shown.on_epoch(first, epoch(1))
     assert shown.seconds_left() == pytest.approx(23 * 10)
-    assert shown._line().startswith("5 of 10 trials done, 1 running")
+    assert shown._format_line().startswith("5 of 10 trials done, 1 running")
 
 
 def test_a_log_gets_a_line_now_and_then(clock: Clock) -> None:
     of, console = plan(), quiet()
-    with Progress(of, console) as shown:
+    with ProgressDisplay(of, console) as shown:
         first = trial(of)
-        shown.started(first)
+        shown.on_start(first)
         clock.now += 10.0
-        shown.epoch(first, epoch(1))
+        shown.on_epoch(first, epoch(1))
         assert console.export_text(clear=False) == ""
         clock.now += 10.0
-        shown.epoch(first, epoch(2))
+        shown.on_epoch(first, epoch(2))
         clock.now += 1.0
-        shown.finished(record(first, "stopped"))
+        shown.on_finish(record(first, "stopped"))
         clock.now += 20.0
-        shown.started(trial(of, seed=1))
+        shown.on_start(trial(of, seed=1))
     # 22 x 10 + 24 x 30 = 940 s at full speed; then 20 x 10 + 24 x 30 = 920 s at 20 s of training in 41 s.
     assert console.export_text().splitlines() == [
         "0 of 10 trials done, 1 running, time left not known yet",  # one epoch says too little
@@ -171,10 +171,10 @@ def test_a_log_gets_a_line_now_and_then(clock: Clock) -> None:
 
 def test_a_failure_is_said_at_once_whatever_its_text(clock: Clock) -> None:
     of, console = plan(), quiet()
-    shown = Progress(of, console)
+    shown = ProgressDisplay(of, console)
     failed = trial(of, cell=1, seed=2)
-    shown.started(failed)
-    shown.finished(record(failed, "failed", "KeyError: [/red] in x[3]"))
+    shown.on_start(failed)
+    shown.on_finish(record(failed, "failed", "KeyError: [/red] in x[3]"))
     assert console.export_text().splitlines() == [
         "failed: digits / gradient_cnn / image_gradient, search 2: KeyError: [/red] in x[3]"
     ]
@@ -182,16 +182,16 @@ def test_a_failure_is_said_at_once_whatever_its_text(clock: Clock) -> None:
 
 def test_the_table_has_a_row_per_cell(clock: Clock) -> None:
     of = plan()
-    shown = Progress(of, quiet())
+    shown = ProgressDisplay(of, quiet())
     for seed, status in enumerate(("completed", "stopped", "diverged")):
-        shown.known(record(trial(of, seed=seed), status), of.cells[0].cell)  # type: ignore[arg-type]
-    shown.finished(record(trial(of, 0, "confirm", 0)))
+        shown.count_known(record(trial(of, seed=seed), status), of.cells[0].cell)  # type: ignore[arg-type]
+    shown.on_finish(record(trial(of, 0, "confirm", 0)))
     running = trial(of, 0, "confirm", 1)
-    shown.started(running)
+    shown.on_start(running)
     clock.now += 10.0
-    shown.epoch(running, epoch(1, error=0.125))
+    shown.on_epoch(running, epoch(1, error=0.125))
     console = quiet()
-    console.print(shown._table())
+    console.print(shown._build_table())
     title, _, header, _, *rows, _ = console.export_text().splitlines()
     assert title.strip() == "shown: 4 of 10 trials done, 1 running, about 13 min left"
     cells = [[part.strip() for part in row.strip("│┃").split("┃" if "┃" in row else "│")] for row in (header, *rows)]
@@ -205,10 +205,10 @@ def test_the_table_has_a_row_per_cell(clock: Clock) -> None:
 
 def test_a_terminal_shows_the_table_live(clock: Clock) -> None:
     of, console = plan(), terminal()
-    with Progress(of, console) as shown:
-        shown.started(trial(of))
+    with ProgressDisplay(of, console) as shown:
+        shown.on_start(trial(of))
         clock.now += 1.0
-        shown.started(trial(of, cell=1))
+        shown.on_start(trial(of, cell=1))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "2 running, time left not known yet" in text and "latest val. error" in text
 
@@ -217,7 +217,7 @@ def test_a_terminal_shows_the_table_live(clock: Clock) -> None:
     ("seconds", "text"), [(0, "0 s"), (89, "89 s"), (90, "2 min"), (5399, "90 min"), (5400, "1.5 h"), (86400, "24.0 h")]
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert progress.duration(seconds) == text
+    assert progress.format_duration(seconds) == text
 
 
 def test_a_tiny_cell_says_nothing_of_a_large_one(clock: Clock) -> None:
@@ -225,10 +225,10 @@ def test_a_tiny_cell_says_nothing_of_a_large_one(clock: Clock) -> None:
     found = make_plan(parse_study(STUDY))
     macs = (1000, 1_000_000, 2_000_000)
     of = with_cells(found, tuple(replace(cell, macs=own) for cell, own in zip(found.cells, macs, strict=True)))
-    shown = Progress(of, quiet())
+    shown = ProgressDisplay(of, quiet())
     for cell in (0, 1):
         told = trial(of, cell)
-        shown.started(told)
+        shown.on_start(told)
         clock.now += 10.0 * (cell + 1)
-        shown.epoch(told, epoch(1, seconds=10.0 * (cell + 1)))
+        shown.on_epoch(told, epoch(1, seconds=10.0 * (cell + 1)))
     assert shown.seconds_left() == pytest.approx(23 * 10 + 23 * 20 + 24 * 40)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.study.config import Resources
 from suite.sweep import ray_tune
 
@@ -24,7 +24,7 @@ def test_a_trial_takes_a_gpu_where_there_is_one_and_the_study_allows(
     monkeypatch: pytest.MonkeyPatch, gpus_there: int, asked: float | None, device: str, gpus: float, on: str
 ) -> None:
     monkeypatch.setattr(ray_tune.ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": float(gpus_there)})
-    resources, place = ray_tune.settled(Resources(cpus=2, gpus=asked), device)
+    resources, place = ray_tune.settle_resources(Resources(cpus=2, gpus=asked), device)
     assert (resources.cpus, resources.gpus, place) == (2, gpus, on)
 
 
@@ -32,9 +32,9 @@ def test_slots_are_what_fits_by_the_scarcest_resource(monkeypatch: pytest.Monkey
     node = {"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}}
     monkeypatch.setattr(ray_tune.ray, "nodes", lambda: [node, node, {**node, "Alive": False}])
     monkeypatch.setattr(ray_tune.ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 2.0})
-    assert ray_tune.slots(Resources(cpus=1, gpus=0)) == 8
-    assert ray_tune.slots(Resources(cpus=1, gpus=0.5)) == 4
-    assert ray_tune.slots(Resources(cpus=3, gpus=1)) == 2
-    assert ray_tune.slots(Resources(cpus=5, gpus=0)) == 0, "a trial never spans two nodes"
-    with pytest.raises(Refused, match=r"needs 1 CPUs and 4 GPUs, but Ray has 8 and 2"):
+    assert ray_tune.count_slots(Resources(cpus=1, gpus=0)) == 8
+    assert ray_tune.count_slots(Resources(cpus=1, gpus=0.5)) == 4
+    assert ray_tune.count_slots(Resources(cpus=3, gpus=1)) == 2
+    assert ray_tune.count_slots(Resources(cpus=5, gpus=0)) == 0, "a trial never spans two nodes"
+    with pytest.raises(UserError, match=r"needs 1 CPUs and 4 GPUs, but Ray has 8 and 2"):
         ray_tune.refuse_too_large(Resources(cpus=1, gpus=4))

@@ -62,7 +62,7 @@ def run(folder: Path, *options: str, **changes: Any) -> str:
 
 def found(folder: Path) -> dict[str, Record]:
     paths = folder.glob("runs/sweep/trials/*/record.json")
-    return {path.parent.name: records.read(path) for path in paths}
+    return {path.parent.name: records.read_record(path) for path in paths}
 
 
 def figures(record: Record) -> Any:
@@ -76,8 +76,8 @@ def figures(record: Record) -> Any:
         "git_commit",
         "dirty",
     }
-    row = {name: value for name, value in record.row().items() if name not in vague}
-    return row, [{k: v for k, v in epoch.values().items() if k != "train_seconds"} for epoch in record.history]
+    row = {name: value for name, value in record.to_row().items() if name not in vague}
+    return row, [{k: v for k, v in epoch.list_values().items() if k != "train_seconds"} for epoch in record.history]
 
 
 def assert_equal(folder: Path, reference: Path) -> None:

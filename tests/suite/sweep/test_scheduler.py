@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from suite.core.records import FINISHED, Epoch, Record, Status
-from suite.core.specs import Cell, Trial, freeze, hashed
+from suite.core.specs import Cell, Trial, freeze_settings, hash_parts
 from suite.study.config import parse_study
-from suite.study.plan import Conditions, Plan, make_plan, with_cells
-from suite.sweep.scheduler import Conductor
+from suite.study.plan import ExecutionConfig, Plan, make_plan, with_cells
+from suite.sweep.scheduler import TrialScheduler
 from suite.training.outcome import partial_record
 
 STUDY: dict[str, Any] = {
@@ -36,7 +36,7 @@ STUDY: dict[str, Any] = {
         },
     },
 }
-CONDITIONS = Conditions("bf16", channels_last=True, micro_batch=8)
+CONDITIONS = ExecutionConfig("bf16", channels_last=True, micro_batch=8)
 
 
 def plan(search: dict[str, Any] | None = None, **changes: Any) -> Plan:
@@ -51,9 +51,9 @@ def alone(search: dict[str, Any] | None = None, **changes: Any) -> Plan:
 
 def conductor(
     of: Plan, finished: Iterable[Record] = (), interrupted: Iterable[Trial] = (), *audience: Any
-) -> Conductor:
+) -> TrialScheduler:
     known = {record.trial_key: record for record in finished}
-    return Conductor(of, {cell.cell.group: CONDITIONS for cell in of.cells}, known, interrupted, audience)
+    return TrialScheduler(of, {cell.cell.group: CONDITIONS for cell in of.cells}, known, interrupted, audience)
 
 
 def epoch(number: int, error: float = 0.5, loss: float = 1.0) -> Epoch:
@@ -77,8 +77,8 @@ def ended(trial: Trial, status: Status = "completed", error: float = 0.5, loss: 
     return partial_record(trial, status, "as told", history(trial, error, loss))
 
 
-def handed(conductor: Conductor) -> Trial:
-    trial = conductor.next()
+def handed(conductor: TrialScheduler) -> Trial:
+    trial = conductor.next_trial()
     assert isinstance(trial, Trial), trial
     return trial
 
@@ -89,13 +89,13 @@ class Notes:
     def __init__(self) -> None:
         self.heard: list[tuple[Any, ...]] = []
 
-    def started(self, trial: Trial) -> None:
+    def on_start(self, trial: Trial) -> None:
         self.heard.append(("started", trial.key))
 
-    def epoch(self, trial: Trial, epoch: Epoch) -> None:
+    def on_epoch(self, trial: Trial, epoch: Epoch) -> None:
         self.heard.append(("epoch", trial.key, epoch.epoch))
 
-    def finished(self, record: Record) -> None:
+    def on_finish(self, record: Record) -> None:
         self.heard.append(("finished", record.trial_key, record.status))
 
 
@@ -104,31 +104,31 @@ Fate = Callable[[Trial], Record]
 
 def made_up(trial: Trial) -> Record:
     """Every trial has an error of its own, hard datasets a higher one; some diverge."""
-    if trial.stage == "search" and hashed("diverges", trial.key) % 7 == 0:
+    if trial.stage == "search" and hash_parts("diverges", trial.key) % 7 == 0:
         return partial_record(trial, "diverged", "nan", ())
     hard = 0.5 if trial.cell.dataset.name == "mnist" else 0.0
-    return ended(trial, error=hard + hashed("error", trial.key) % 1000 / 2500)
+    return ended(trial, error=hard + hash_parts("error", trial.key) % 1000 / 2500)
 
 
-def drive(conductor: Conductor, fate: Fate = made_up, slots: int = 1, results: int = 10**6) -> list[Trial]:
+def drive(conductor: TrialScheduler, fate: Fate = made_up, slots: int = 1, results: int = 10**6) -> list[Trial]:
     """Run `slots` trials at once, an epoch each in turn, until done or `results` ended. Returns what was handed out."""
     out: list[Trial] = []
     running: list[tuple[Trial, Record, list[Epoch]]] = []
     while results > 0:
-        while len(running) < slots and isinstance(trial := conductor.next(), Trial):
+        while len(running) < slots and isinstance(trial := conductor.next_trial(), Trial):
             out.append(trial)
             record = fate(trial)
             running.append((trial, record, list(record.history)))
         if not running:
-            assert conductor.next() == "done" and conductor.idle
+            assert conductor.next_trial() == "done" and conductor.idle
             break
         for trial, record, epochs in list(running):
             if epochs:
-                if conductor.epoch(trial.key, epochs.pop(0)):
+                if conductor.on_epoch(trial.key, epochs.pop(0)):
                     continue
-                conductor.end(trial.key, "stopped", "stopped by ASHA")
+                conductor.finish_early(trial.key, "stopped", "stopped by ASHA")
             else:
-                conductor.finish(record)
+                conductor.finish_trial(record)
             running = [each for each in running if each[0] != trial]
             results -= 1
     return out
@@ -170,7 +170,7 @@ def test_the_search_goes_index_by_index_across_the_cells() -> None:
     cells = [planned.cell for planned in wanted.cells]
     assert [(trial.seed, trial.cell) for trial in out] == [(index, cell) for index in range(7) for cell in cells]
     assert {(trial.stage, trial.epochs) for trial in out} == {("search", 4)}
-    assert found.next() == "wait" and not found.idle
+    assert found.next_trial() == "wait" and not found.idle
 
 
 def test_a_cell_confirms_as_soon_as_its_own_search_is_over() -> None:
@@ -179,13 +179,13 @@ def test_a_cell_confirms_as_soon_as_its_own_search_is_over() -> None:
     out = [handed(found) for _ in range(3 * 7)]
     second = [trial for trial in out if trial.cell == wanted.cells[1].cell]
     for trial in second:
-        assert found.next() == "wait"
-        found.finish(ended(trial))
+        assert found.next_trial() == "wait"
+        found.finish_trial(ended(trial))
     confirm = [handed(found), handed(found)]
     assert [(trial.stage, trial.seed, trial.epochs) for trial in confirm] == [("confirm", 0, 6), ("confirm", 1, 6)]
     assert {trial.cell for trial in confirm} == {second[0].cell}
     assert {(trial.precision, trial.channels_last, trial.micro_batch) for trial in confirm} == {("bf16", True, 8)}
-    assert found.next() == "wait"
+    assert found.next_trial() == "wait"
 
 
 def test_confirm_trials_go_before_more_search() -> None:
@@ -237,7 +237,9 @@ def test_a_list_as_a_choice_is_searched_and_taken_back() -> None:
     wanted = alone({"space": {"milestones": {"choices": [(0.3, 0.6), (0.5,)]}}}, recipe={"name": "sire", "epochs": 6})
     found = conductor(wanted)
     out = drive(found)
-    assert {trial.hyperparameters for trial in out} <= {freeze({"milestones": m}) for m in ((0.3, 0.6), (0.5,))}
+    assert {trial.hyperparameters for trial in out} <= {
+        freeze_settings({"milestones": m}) for m in ((0.3, 0.6), (0.5,))
+    }
     assert conductor(wanted, found.records.values()).idle
 
 
@@ -264,7 +266,7 @@ def test_ties_go_to_the_lowest_index_whatever_ended_first() -> None:
     found = conductor(alone())
     search = [handed(found) for _ in range(7)]
     for trial in reversed(search):
-        found.finish(ended(trial, error=0.2 if trial.seed in (3, 5) else 0.5))
+        found.finish_trial(ended(trial, error=0.2 if trial.seed in (3, 5) else 0.5))
     assert handed(found).hyperparameters == search[3].hyperparameters
 
 
@@ -290,7 +292,7 @@ def test_a_cell_without_a_completed_search_trial_is_skipped_with_its_sentence() 
     assert [(record.status, record.seed) for record in skipped] == [("skipped", 0), ("skipped", 1)]
     assert {record.reason for record in skipped} == {"no search trial of the cell completed (7 diverged)"}
     assert all(("finished", record.trial_key, "skipped") in notes.heard for record in skipped)
-    assert found.counts()[bad] == {"diverged": 7, "skipped": 2}
+    assert found.count_trials()[bad] == {"diverged": 7, "skipped": 2}
 
 
 def test_a_refused_cell_is_skipped_with_its_sentence_and_the_rest_runs() -> None:
@@ -343,50 +345,52 @@ def test_a_loss_that_is_no_number_is_not_reported_to_the_bracket() -> None:
     found = conductor(wanted)
     first, second, third = handed(found), handed(found), handed(found)
     for value in (float("nan"), float("inf")):
-        assert found.epoch(first.key, epoch(1 + (value > 0), loss=value)), "the training core ends it, not ASHA"
-    assert found.epoch(second.key, epoch(1, loss=0.9)), "the first value at its rung"
-    assert not found.epoch(third.key, epoch(1, loss=0.95))
-    found.finish(partial_record(first, "diverged", "nan", ()))
+        assert found.on_epoch(first.key, epoch(1 + (value > 0), loss=value)), "the training core ends it, not ASHA"
+    assert found.on_epoch(second.key, epoch(1, loss=0.9)), "the first value at its rung"
+    assert not found.on_epoch(third.key, epoch(1, loss=0.95))
+    found.finish_trial(partial_record(first, "diverged", "nan", ()))
 
 
 def test_a_repeated_epoch_is_heard_once() -> None:
     notes = Notes()
     found = conductor(alone(ASHA), (), (), notes)
     first = handed(found)
-    assert found.epoch(first.key, epoch(1, 0.5)) and found.epoch(first.key, epoch(2, 0.5))
-    assert found.epoch(first.key, epoch(1, 0.5)) and found.epoch(first.key, epoch(2, 0.5))  # a retried worker
-    assert found.epoch(first.key, epoch(3, 0.5))
+    assert found.on_epoch(first.key, epoch(1, 0.5)) and found.on_epoch(first.key, epoch(2, 0.5))
+    assert found.on_epoch(first.key, epoch(1, 0.5)) and found.on_epoch(first.key, epoch(2, 0.5))  # a retried worker
+    assert found.on_epoch(first.key, epoch(3, 0.5))
     assert notes.heard == [("started", first.key), *(("epoch", first.key, number) for number in (1, 2, 3))]
-    assert found.end(first.key, "failed", "its worker was lost").history == tuple(epoch(n, 0.5) for n in (1, 2, 3))
+    assert found.finish_early(first.key, "failed", "its worker was lost").history == tuple(
+        epoch(n, 0.5) for n in (1, 2, 3)
+    )
 
 
 def test_a_lost_trial_is_handed_out_again_before_anything_else() -> None:
     notes = Notes()
     found = conductor(alone(ASHA), (), (), notes)
     first, second = handed(found), handed(found)
-    assert found.epoch(first.key, epoch(1, 0.5))
+    assert found.on_epoch(first.key, epoch(1, 0.5))
     for _ in range(2):
-        assert found.again(first.key, at_most=2) and found.running == [second]
+        assert found.requeue(first.key, at_most=2) and found.running == [second]
         assert handed(found) == first
-        assert found.epoch(first.key, epoch(1, 0.5)), "told again by the next worker"
-    assert not found.again(first.key, at_most=2) and set(found.running) == {first, second}
-    record = found.end(first.key, "failed", "its worker was lost")
+        assert found.on_epoch(first.key, epoch(1, 0.5)), "told again by the next worker"
+    assert not found.requeue(first.key, at_most=2) and set(found.running) == {first, second}
+    record = found.finish_early(first.key, "failed", "its worker was lost")
     assert [known.epoch for known in record.history] == [1]
     assert notes.heard.count(("epoch", first.key, 1)) == 1
-    assert found.again(second.key, at_most=2), "counted by trial"
+    assert found.requeue(second.key, at_most=2), "counted by trial"
 
 
 def test_a_final_record_tells_the_search_what_was_not_heard() -> None:
     found = conductor(alone(ASHA))
     first, second = handed(found), handed(found)
-    found.finish(ended(first, error=0.1))
-    assert not found.epoch(second.key, epoch(1, 0.2)), "worse than the first, of which no epoch was heard by itself"
+    found.finish_trial(ended(first, error=0.1))
+    assert not found.on_epoch(second.key, epoch(1, 0.2)), "worse than the first, of which no epoch was heard by itself"
 
 
 # -- resumed
 
 
-def left(conductor: Conductor) -> tuple[list[Record], list[Trial]]:
+def left(conductor: TrialScheduler) -> tuple[list[Record], list[Trial]]:
     """What a killed driver leaves: finished records in any order, and the trials that were under way or failed."""
     records = list(conductor.records.values())
     random.Random(0).shuffle(records)
@@ -439,7 +443,7 @@ def test_a_resumed_bracket_knows_its_rungs() -> None:
     killed = conductor(wanted)
     drive(killed, lambda trial: ended(trial, error=0.3), results=1)
     resumed = conductor(wanted, *left(killed))
-    assert not resumed.epoch(handed(resumed).key, epoch(1, 0.4))
+    assert not resumed.on_epoch(handed(resumed).key, epoch(1, 0.4))
 
 
 def test_failed_trials_are_handed_out_again() -> None:
@@ -482,7 +486,7 @@ def test_what_the_plan_does_not_ask_for_counts_for_nothing() -> None:
     found = conductor(plan(), larger.records.values(), [handed(conductor(plan({"trials": 9})))])
     assert sum(record.stage == "search" for record in found.records.values()) == 3 * 7
     known = {record.trial_key: record for record in larger.records.values()}
-    elsewhere = Conductor(plan(), {cell.cell.group: Conditions() for cell in plan().cells}, known, [])
+    elsewhere = TrialScheduler(plan(), {cell.cell.group: ExecutionConfig() for cell in plan().cells}, known, [])
     assert not elsewhere.records
 
 
@@ -493,10 +497,12 @@ def test_counts_and_idle_say_where_it_stands() -> None:
     wanted = alone({"trials": 2})
     cell = wanted.cells[0].cell
     found = conductor(wanted)
-    assert found.counts() == {cell: {}} and not found.idle and not found.running
+    assert found.count_trials() == {cell: {}} and not found.idle and not found.running
     first, second = handed(found), handed(found)
-    assert found.counts() == {cell: {"running": 2}} and found.running == [first, second] and not found.idle
-    found.finish(ended(first))
-    found.end(second.key, "failed", "lost")
+    assert found.count_trials() == {cell: {"running": 2}} and found.running == [first, second] and not found.idle
+    found.finish_trial(ended(first))
+    found.finish_early(second.key, "failed", "lost")
     assert found.trained == 2 and found.idle
-    assert found.counts() == {cell: {"completed": 1, "failed": 1}} and found.next() == "done", "no choice is made yet"
+    assert found.count_trials() == {cell: {"completed": 1, "failed": 1}} and found.next_trial() == "done", (
+        "no choice is made yet"
+    )

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from analysis.records.collect import _study_of, collect
-from suite.core.errors import Refused
+from analysis.records.collect import _study_of, collect_study
+from suite.core.errors import UserError
 from suite.core.records import COLUMNS, Epoch, Record, Status, from_dict
-from suite.core.specs import Trial, freeze
+from suite.core.specs import Trial, freeze_settings
 from suite.study.config import parse_study
-from suite.study.plan import Conditions, Plan, make_plan, with_cells
+from suite.study.plan import ExecutionConfig, Plan, make_plan, with_cells
 from suite.tracking import mlflow_store, mlflow_writer
-from suite.tracking.mlflow_store import IDENTITY_TAG, STUDY_TAG, check_experiment, describe, open_experiment
+from suite.tracking.mlflow_store import IDENTITY_TAG, STUDY_TAG, check_experiment, describe_study, open_experiment
 from suite.tracking.mlflow_writer import MlflowWriter
 from suite.training.outcome import partial_record
 
@@ -44,7 +44,7 @@ def plan(**changes: Any) -> Plan:
 
 
 def trial(of: Plan, cell: int = 0, seed: int = 0) -> Trial:
-    return of.confirm_trials(of.cells[cell].cell, freeze({"lr": 0.05}), Conditions())[seed]
+    return of.confirm_trials(of.cells[cell].cell, freeze_settings({"lr": 0.05}), ExecutionConfig())[seed]
 
 
 def epoch(number: int, error: float = 0.5) -> Epoch:
@@ -61,7 +61,7 @@ def epoch(number: int, error: float = 0.5) -> Epoch:
     )
 
 
-NAMES = set(epoch(1).values())
+NAMES = set(epoch(1).list_values())
 
 
 def history(epochs: int = 4) -> tuple[Epoch, ...]:
@@ -109,10 +109,10 @@ def run_trial(record: Record) -> Callable[[MlflowWriter], None]:
     trial = Trial.from_dict(record.trial)
 
     def tell(listening: MlflowWriter) -> None:
-        listening.started(trial)
+        listening.on_start(trial)
         for epoch in record.history:
-            listening.epoch(trial, epoch)
-        listening.finished(record)
+            listening.on_epoch(trial, epoch)
+        listening.on_finish(record)
 
     return tell
 
@@ -147,14 +147,14 @@ def steps(uri: str, run_id: str) -> Counter[tuple[str, int]]:
 def assert_whole(uri: str, of: Plan, record: Record) -> None:
     """One run of the record's key, with everything that belongs to it, once."""
     (run,) = [run for run in runs(uri, of) if run.data.tags["trial_key"] == record.trial_key]
-    row = record.row()
+    row = record.to_row()
     for name, kind in COLUMNS.items():
         if kind is str:
             assert run.data.tags[name] == str(row[name]), name
         else:
             assert run.data.metrics.get(name) == row[name], name
     numbers = {name for name, kind in COLUMNS.items() if kind is not str and row[name] is not None}
-    wanted = {(f"epoch/{name}", epoch.epoch) for epoch in record.history for name in epoch.values()}
+    wanted = {(f"epoch/{name}", epoch.epoch) for epoch in record.history for name in epoch.list_values()}
     found = steps(uri, run.info.run_id)
     assert set(found) == wanted | {(name, 0) for name in numbers}
     assert set(found.values()) == {1}, {step: count for step, count in found.items() if count > 1}
@@ -208,9 +208,9 @@ def test_the_analysis_reads_back_what_was_written(uri: str, folder: Path, tmp_pa
     of = plan()
     final = record(trial(of), test_top1_error=0.125)
     write(uri, of, folder, run_trial(final))
-    out = collect(uri, of.study.study, tmp_path / "out")
+    out = collect_study(uri, of.study.study, tmp_path / "out")
     (row,) = pq.read_table(out / "trials.parquet").to_pylist()
-    assert {name: row[name] for name in COLUMNS} == final.row()
+    assert {name: row[name] for name in COLUMNS} == final.to_row()
     assert pq.read_table(out / "epochs").num_rows == 4 * len(NAMES)
 
 
@@ -222,10 +222,10 @@ def test_open_epochs_of_several_trials_are_flushed(uri: str, folder: Path, monke
 
     def tell(listening: MlflowWriter) -> None:
         for each in pair:
-            listening.started(each)
+            listening.on_start(each)
         for number in (1, 2):
             for each in pair:
-                listening.epoch(each, epoch(number))
+                listening.on_epoch(each, epoch(number))
 
     assert write(uri, of, folder, tell) is None
     for run in runs(uri, of):
@@ -288,11 +288,11 @@ def attempt(
     listening._client = broken = Failing(client, fails, heard=heard)  # type: ignore[assignment]
     with closing(listening):
         trial = Trial.from_dict(final.trial)
-        listening.started(trial)
+        listening.on_start(trial)
         for epoch in final.history[:-1]:
-            listening.epoch(trial, epoch)
-            listening._jobs.put(listening._flush)
-        listening.finished(final)
+            listening.on_epoch(trial, epoch)
+            listening._jobs.put(listening._flush_epochs)
+        listening.on_finish(final)
     return listening, broken.calls
 
 
@@ -342,7 +342,7 @@ def test_mlflow_gone_for_good_is_trouble_and_no_exception(uri: str, folder: Path
     finals = [record(trial(of, seed=seed)) for seed in range(2)]
     listening, calls = attempt(uri, of, folder, finals[0], lambda call: call > 3)
     assert listening.trouble == "ConnectionError: MLflow does not answer" and calls == 4, "not asked again"
-    listening.started(trial(of, seed=1))  # told after its end: nothing happens
+    listening.on_start(trial(of, seed=1))  # told after its end: nothing happens
     known = {final.trial_key: final for final in finals}
     assert write(uri, of, folder, lambda listening: listening.catch_up(known)) is None
     for final in finals:
@@ -375,7 +375,7 @@ def test_a_failed_trial_run_again_goes_into_its_run(uri: str, folder: Path) -> N
     write(uri, of, folder, run_trial(failed))
     assert_whole(uri, of, failed)
     run_id = only(uri, of).info.run_id
-    write(uri, of, folder, lambda listening: listening.started(wanted))
+    write(uri, of, folder, lambda listening: listening.on_start(wanted))
     again = only(uri, of)
     assert again.info.run_id == run_id and again.info.status == "RUNNING" and "status" not in again.data.tags
     final = record(wanted)
@@ -384,7 +384,7 @@ def test_a_failed_trial_run_again_goes_into_its_run(uri: str, folder: Path) -> N
     write(uri, of, folder, run_trial(final))
     run = only(uri, of)
     assert (run.info.run_id, run.info.status, run.data.tags["status"]) == (run_id, "FINISHED", "completed")
-    row = final.row()
+    row = final.to_row()
     for name in ("validation_top1_error", "validation_loss", "epochs_run", "train_seconds"):
         assert run.data.metrics[name] == row[name], name
     found = steps(uri, run_id)
@@ -412,14 +412,17 @@ def test_records_that_the_ledger_lost_come_back(uri: str, folder: Path) -> None:
     write(uri, of, folder, run_trials(finals))
     back: list[Record] = []
     write(
-        uri, of, folder, lambda listening: back.extend(listening.finished_elsewhere({finals[0].trial_key: finals[0]}))
+        uri,
+        of,
+        folder,
+        lambda listening: back.extend(listening.read_finished_elsewhere({finals[0].trial_key: finals[0]})),
     )
     assert back == [finals[1]], "what failed is run again, what was skipped has nothing to give"
     stale = partial_record(trial(of), "failed", "here, before another machine finished it", ())
     back.clear()
 
     def tell(listening: MlflowWriter) -> None:
-        back.extend(listening.finished_elsewhere({stale.trial_key: stale}))
+        back.extend(listening.read_finished_elsewhere({stale.trial_key: stale}))
         listening.catch_up({stale.trial_key: stale})
 
     write(uri, of, folder, tell)
@@ -434,7 +437,7 @@ def test_a_record_that_cannot_be_read_back_is_missing(uri: str, folder: Path, tm
     run = only(uri, of)
     (Path(run.info.artifact_uri.removeprefix("file://")) / "record.json").unlink()
     back: list[Record] = [final]
-    write(uri, of, folder, lambda listening: back.__setitem__(slice(None), listening.finished_elsewhere({})))
+    write(uri, of, folder, lambda listening: back.__setitem__(slice(None), listening.read_finished_elsewhere({})))
     assert back == []
 
 
@@ -449,7 +452,10 @@ def test_the_experiment_says_what_the_study_is(uri: str) -> None:
     of = plan(description="Does it help?")
     open_experiment(of, uri)
     found = tags(uri, of)
-    assert json.loads(found[STUDY_TAG]) == describe(of) and json.loads(found[IDENTITY_TAG]) == of.study.identity()
+    assert (
+        json.loads(found[STUDY_TAG]) == describe_study(of)
+        and json.loads(found[IDENTITY_TAG]) == of.study.describe_identity()
+    )
     assert found["mlflow.note.content"] == "Does it help?"
     name = of.study.study
     check_experiment(of.study, uri)
@@ -457,7 +463,7 @@ def test_the_experiment_says_what_the_study_is(uri: str) -> None:
     open_experiment(more, uri)
     assert json.loads(tags(uri, more)[STUDY_TAG])["seeds"] == 5
     other = make_plan(parse_study({**STUDY, "study": name, "split_seed": 1}))
-    with pytest.raises(Refused, match="holds a study with another recipe, search, split or statistics"):
+    with pytest.raises(UserError, match="holds a study with another recipe, search, split or statistics"):
         check_experiment(other.study, uri)
 
 
@@ -471,9 +477,9 @@ def test_a_study_too_long_for_a_tag_goes_on_in_the_next(uri: str) -> None:
         of = with_cells(of, [dataclasses.replace(cell, refused="sire needs two stages") for cell in of.cells])
         open_experiment(of, uri)
         found = tags(uri, of)
-        assert _study_of(found, name, uri) == describe(of) and len(describe(of)["cells"]) == count + 1
+        assert _study_of(found, name, uri) == describe_study(of) and len(describe_study(of)["cells"]) == count + 1
         assert all(len(value) <= mlflow_store._MAX_TAG for value in found.values())
-    assert len(json.dumps(describe(of))) < 20_000 < 400 * 150
+    assert len(json.dumps(describe_study(of))) < 20_000 < 400 * 150
 
 
 def test_a_record_that_can_t_be_written_does_not_keep_the_others_out(
@@ -485,15 +491,15 @@ def test_a_record_that_can_t_be_written_does_not_keep_the_others_out(
     whole = record(trial(of, seed=1))
 
     def tell(listening: MlflowWriter) -> None:
-        listening.finished(broken)
-        listening.started(trial(of, seed=1))
-        listening.finished(whole)
+        listening.on_finish(broken)
+        listening.on_start(trial(of, seed=1))
+        listening.on_finish(whole)
 
     assert write(uri, of, folder, tell) is None
     assert_whole(uri, of, whole)
 
 
 def test_the_study_tells_strangers_what_its_extensions_are() -> None:
-    about = describe(plan(variants=["baseline", "sire+squeeze_excite", "sire"]))["about"]
+    about = describe_study(plan(variants=["baseline", "sire+squeeze_excite", "sire"]))["about"]
     assert list(about) == ["sire", "squeeze_excite"]
     assert about["sire"].startswith("SIRe: long Skips") and not any("(" in sentence for sentence in about.values())

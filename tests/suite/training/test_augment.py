@@ -49,7 +49,7 @@ def drawn(
     streams: Streams = STREAMS,
     epoch: int = 1,
 ) -> list[Draws]:
-    return augmentation.draws(streams, epoch, count=count, batch=batch or count, size=size, device=CPU)
+    return augmentation.make_draws(streams, epoch, count=count, batch=batch or count, size=size, device=CPU)
 
 
 def column(draws: list[Draws], name: str) -> Tensor:
@@ -115,8 +115,8 @@ def test_batches_are_slices_of_the_epoch_and_the_last_is_smaller(augmentation: A
             assert [len(getattr(some, name)) for some in batches] == [16, 16, 16, 2]
             assert torch.equal(column(batches, name), getattr(epoch[0], name))
     images = pictures(50, 3, 32, 32)
-    whole = augmentation.images(images, epoch[0])
-    parts = [augmentation.images(i, d) for i, d in zip(images.split(16), batches, strict=True)]
+    whole = augmentation.augment_images(images, epoch[0])
+    parts = [augmentation.augment_images(i, d) for i, d in zip(images.split(16), batches, strict=True)]
     assert torch.equal(torch.cat(parts), whole)
 
 
@@ -124,8 +124,8 @@ def test_nothing_is_on_by_default() -> None:
     (nothing,) = drawn(Augmentation(), count=5)
     assert nothing == Draws()
     images, inputs = pictures(5, 1, 8, 8), torch.randn(5, 1, 8, 8)
-    assert Augmentation().images(images, nothing) is images
-    assert Augmentation().inputs(inputs, nothing) is inputs
+    assert Augmentation().augment_images(images, nothing) is images
+    assert Augmentation().augment_inputs(inputs, nothing) is inputs
 
 
 @pytest.mark.parametrize(
@@ -154,10 +154,10 @@ def test_a_recipe_names_its_augmentation() -> None:
 def test_no_step_waits_for_a_value(augmentation: Augmentation) -> None:
     """Tensors on `meta` have no values: whatever would make a GPU wait for one fails there."""
     device = torch.device("meta")
-    draws = augmentation.draws(STREAMS, 1, count=5, batch=5, size=(32, 32), device=device)[0]
-    images = augmentation.images(torch.empty(5, 3, 32, 32, dtype=torch.uint8, device=device), draws)
+    draws = augmentation.make_draws(STREAMS, 1, count=5, batch=5, size=(32, 32), device=device)[0]
+    images = augmentation.augment_images(torch.empty(5, 3, 32, 32, dtype=torch.uint8, device=device), draws)
     mean, std = torch.empty(2, 3, 1, 1, device=device)
-    inputs = augmentation.inputs(augment.normalised(images, mean, std, torch.channels_last), draws)
+    inputs = augmentation.augment_inputs(augment.normalise_images(images, mean, std, torch.channels_last), draws)
     assert inputs.shape == (5, 3, *augmentation.output_size((32, 32)))
     with pytest.raises((RuntimeError, NotImplementedError)):
         inputs[0, 0, 0, 0].item()
@@ -174,7 +174,7 @@ def test_flip_equals_torchvisions(shape: tuple[int, ...]) -> None:
     before = images.clone()
     chosen = torch.tensor([True, False, True, False, False, True])
     expected = [reference.horizontal_flip(i) if c else i for i, c in zip(images, chosen, strict=True)]
-    assert torch.equal(augment.mirrored(images, chosen), torch.stack(expected))
+    assert torch.equal(augment.mirror_images(images, chosen), torch.stack(expected))
     assert torch.equal(images, before)
 
 
@@ -184,7 +184,7 @@ def test_crop_and_flip_equal_torchvisions_pixel_by_pixel(shape: tuple[int, ...],
     """All offsets, the extremes at the last image included."""
     offsets = torch.cartesian_prod(torch.arange(2 * pad + 1), torch.arange(2 * pad + 1))
     images, flips = pictures(len(offsets), *shape), torch.arange(len(offsets)) % 2 == 0
-    cropped = Augmentation(flip=True, pad=pad).images(images, Draws(flips=flips, offsets=offsets))
+    cropped = Augmentation(flip=True, pad=pad).augment_images(images, Draws(flips=flips, offsets=offsets))
     assert cropped.is_contiguous()
     for image, flip, (top, left), found in zip(images, flips, offsets.tolist(), cropped, strict=True):
         expected = reference.crop(reference.pad(image, [pad]), top, left, *shape[1:])
@@ -248,7 +248,7 @@ def test_resized_crops_equal_torchvisions(channels: int, size: tuple[int, int], 
     boxes += [(height - 7, 0, 7, 11), (3, 2, 13, 1), (height - 8, width - 8, 8, 8), (0, 0, 16, 16)]
     boxes += augment.crop_boxes(30, size, torch.Generator().manual_seed(1)).tolist()
     images = pictures(len(boxes), channels, *size)
-    found = Augmentation(random_resized_crop=side).images(images, Draws(boxes=torch.tensor(boxes)))
+    found = Augmentation(random_resized_crop=side).augment_images(images, Draws(boxes=torch.tensor(boxes)))
     assert found.dtype == torch.uint8 and found.is_contiguous() and found.shape[1:] == (channels, side, side)
     rounded_once = 0
     for image, box, ours in zip(images, boxes, found, strict=True):
@@ -263,9 +263,9 @@ def test_resized_crops_equal_torchvisions(channels: int, size: tuple[int, int], 
 
 def test_resizing_in_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     images, boxes = pictures(10, 3, 20, 20), augment.crop_boxes(10, (20, 20), torch.Generator().manual_seed(1))
-    whole = augment.resized_crops(images, boxes, 12)
+    whole = augment.crop_resized(images, boxes, 12)
     monkeypatch.setattr(augment, "_CACHE", 3 * 4 * images[0].numel())
-    assert torch.equal(augment.resized_crops(images, boxes, 12), whole)
+    assert torch.equal(augment.crop_resized(images, boxes, 12), whole)
 
 
 @pytest.mark.parametrize("size", [(9, 9), (8, 9), (9, 12), (7, 7)])
@@ -292,7 +292,7 @@ def test_cutout_blanks_what_a_plain_loop_blanks(side: int, size: tuple[int, int]
             for x in range(column - side // 2, column - side // 2 + side):
                 if 0 <= y < size[0] and 0 <= x < size[1]:
                     image[:, y, x] = 0
-    assert torch.equal(Augmentation(cutout=side).inputs(inputs, Draws(centres=centres)), expected)
+    assert torch.equal(Augmentation(cutout=side).augment_inputs(inputs, Draws(centres=centres)), expected)
 
 
 def test_cutout_covers_as_much_as_the_papers() -> None:
@@ -303,7 +303,7 @@ def test_cutout_covers_as_much_as_the_papers() -> None:
     assert draws.centres is not None
     places = torch.bincount(draws.centres[:, 0] * width + draws.centres[:, 1], minlength=height * width)
     assert stats.chisquare(places.numpy()).pvalue > UNLIKELY
-    blank = settings.inputs(torch.ones(count, 1, height, width), draws) == 0
+    blank = settings.augment_inputs(torch.ones(count, 1, height, width), draws) == 0
     covered = blank.flatten(1).sum(1).numpy()
     rng = np.random.default_rng(0)
     y, x = rng.integers(height, size=count), rng.integers(width, size=count)
@@ -325,7 +325,7 @@ def test_mixup_equals_torchvisions(share: float, layout: torch.memory_format) ->
     labels = torch.tensor([0, 2, 2, 1, 0])
     transform, params = v2.MixUp(num_classes=3), {"lam": share, "labels": labels, "batch_size": 5}
     before = inputs.clone()
-    found = Augmentation(mixup=1.0).inputs(inputs, Draws(share=share))
+    found = Augmentation(mixup=1.0).augment_inputs(inputs, Draws(share=share))
     torch.testing.assert_close(found, transform.transform(before, params), rtol=1e-6, atol=1e-6)
     assert found.is_contiguous(memory_format=layout)
     one_hot = torch.nn.functional.one_hot
@@ -348,7 +348,7 @@ def test_inputs_are_blanked_before_they_are_mixed() -> None:
     """As torchvision would: MixUp comes after the images' own transforms, in the collate function."""
     settings = Augmentation(cutout=2, mixup=1.0)
     draws = Draws(centres=torch.tensor([[1, 1], [3, 3]]), share=0.75)
-    found = settings.inputs(torch.ones(2, 1, 4, 4), draws)
+    found = settings.augment_inputs(torch.ones(2, 1, 4, 4), draws)
     assert found[0, 0, 0, 0] == 0.25 and found[0, 0, 3, 3] == 0.75 and found[0, 0, 0, 3] == 1
 
 
@@ -366,10 +366,10 @@ def test_normalised_has_the_bits_and_layout_of_the_plain_way(
     mean, std = torch.rand(2, shape[1], 1, 1, generator=torch.Generator().manual_seed(0)) + 0.1
     expected = images.contiguous(memory_format=layout).to(torch.float32).div(255).sub(mean).div(std)
     for stored in (images, images.to(memory_format=torch.channels_last)):
-        found = augment.normalised(stored, mean, std, layout)
+        found = augment.normalise_images(stored, mean, std, layout)
         assert torch.equal(found, expected)
         assert found.is_contiguous(memory_format=layout)
-    assert augment.normalised(images, mean, std, layout).stride() == expected.stride()
+    assert augment.normalise_images(images, mean, std, layout).stride() == expected.stride()
     torchvisions = reference.normalize(reference.to_dtype(images, scale=True), mean.flatten(), std.flatten())
     torch.testing.assert_close(found, torchvisions)
 
@@ -385,9 +385,9 @@ def test_without_augmentation_training_images_are_cropped_as_the_others(size: tu
     [draws] = drawn(plain, count=6, size=size)
     assert all(getattr(draws, name) is None for name in (*COLUMNS, "share"))
     images = pictures(6, 3, *size)
-    assert torch.equal(plain.images(images, draws), augment.centre_crop(images, 16))
+    assert torch.equal(plain.augment_images(images, draws), augment.centre_crop(images, 16))
     inputs = images.float()
-    assert plain.inputs(inputs, draws) is inputs
+    assert plain.augment_inputs(inputs, draws) is inputs
     assert plain.output_size(size) == Augmentation.of(Recipe(random_resized_crop=16)).output_size(size) == (16, 16)
 
 
@@ -395,4 +395,4 @@ def test_without_augmentation_and_crop_images_are_as_they_are() -> None:
     plain = Augmentation.of(Recipe(augment=False, flip=True, pad=4))
     images = pictures(6, 3, 8, 8)
     [draws] = drawn(plain, count=6, size=(8, 8))
-    assert plain.images(images, draws) is images
+    assert plain.augment_images(images, draws) is images

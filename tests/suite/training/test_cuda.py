@@ -11,7 +11,7 @@ from torch import Tensor
 from suite.core.specs import Streams
 from suite.training.augment import Augmentation
 from suite.training.data import Batch, Examples, Scaling, TrainingData, training_batches
-from suite.training.feeds import RESIDENCIES, Residency, choose, feed
+from suite.training.feeds import RESIDENCIES, Residency, choose_residency, make_feed
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 
@@ -23,7 +23,7 @@ LABELS = torch.arange(500) % 10
 def epoch_of(residency: Residency, device: torch.device, **on: float) -> list[Batch]:
     pictures = (lambda row: PIXELS[row].numpy()) if residency == "stream" else PIXELS
     whole = Examples.in_memory(PIXELS, LABELS)
-    part = dataclasses.replace(whole, feed=feed(pictures, residency, device), labels=LABELS.to(device))
+    part = dataclasses.replace(whole, feed=make_feed(pictures, residency, device), labels=LABELS.to(device))
     data = TrainingData(part, part, Scaling.of((0.5, 0.4, 0.3), (0.2, 0.3, 0.25), device))
     augmentation = Augmentation(**on)  # type: ignore[arg-type]
     return list(training_batches(data, augmentation, batch=64, streams=Streams("search", 0), epoch=1))
@@ -59,8 +59,8 @@ def test_prefetched_batches_survive_slow_consumers() -> None:
     """A batch's memory may not be handed to the copying stream before the computing one has read it."""
     busy = torch.randn(4096, 4096, device=CUDA)
     found = []
-    part = feed(PIXELS, "host", CUDA)
-    for images in part.batches(torch.arange(500), 64):
+    part = make_feed(PIXELS, "host", CUDA)
+    for images in part.iterate_batches(torch.arange(500), 64):
         busy = busy @ busy / 64  # keeps the GPU busy while the next copies come in
         found.append(images.clone())
         del images
@@ -69,5 +69,5 @@ def test_prefetched_batches_survive_slow_consumers() -> None:
 
 def test_images_stay_on_the_gpu_where_they_fit() -> None:
     total = torch.cuda.get_device_properties(CUDA).total_memory
-    assert choose("auto", total // 8, CUDA, 0.25) == "device"
-    assert choose("auto", total // 2, CUDA, 0.25) == "host"
+    assert choose_residency("auto", total // 8, CUDA, 0.25) == "device"
+    assert choose_residency("auto", total // 2, CUDA, 0.25) == "host"

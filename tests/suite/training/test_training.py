@@ -14,19 +14,19 @@ from torch import Tensor, nn
 from torchvision.transforms import functional as transforms
 
 from suite.core import registry
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.recipes import RECIPES, Recipe
-from suite.core.specs import Cell, Component, Streams, freeze
+from suite.core.specs import Cell, Component, Streams, freeze_settings
 from suite.layers.model import Graft, ModelOutput
 from suite.models import cost
-from suite.models.assembly import assemble
-from suite.models.cost import Costs, costs
+from suite.models.assembly import assemble_network
+from suite.models.cost import Costs, count_network_costs
 from suite.training import checkpoint
 from suite.training.augment import Augmentation
-from suite.training.data import Batch, Examples, Scaling, TrainingData, trained_images, training_batches
-from suite.training.execution import Execution, choose_precision, resolve_device, seeded
-from suite.training.feeds import AHEAD, RESIDENCIES, Prefetched, Residency, choose, feed
-from suite.training.loop import Diverged, TrainingFigures, build_optimizer, evaluate, train_epoch
+from suite.training.data import Batch, Examples, Scaling, TrainingData, count_trained_images, training_batches
+from suite.training.execution import Execution, choose_precision, resolve_device, seed_torch
+from suite.training.feeds import AHEAD, RESIDENCIES, Prefetched, Residency, choose_residency, make_feed
+from suite.training.loop import Diverged, TrainingFigures, build_optimizer, evaluate_model, train_epoch
 from suite.training.micro_batch import find_micro_batch
 
 CPU = torch.device("cpu")
@@ -64,7 +64,7 @@ class Net(nn.Module):
 
 
 def net(**options: float) -> Net:
-    with seeded(1):
+    with seed_torch(1):
         return Net(**options)  # type: ignore[arg-type]
 
 
@@ -100,7 +100,7 @@ def epoch_of(part: Examples, *, batch: int, epoch: int = 1, streams: Streams = S
 
 def test_scaling_equals_torchvisions() -> None:
     images = pixels(5)
-    scaled = Scaling.of((0.4, 0.5), (0.2, 0.3), CPU).inputs(images, torch.channels_last)
+    scaled = Scaling.of((0.4, 0.5), (0.2, 0.3), CPU).normalise_images(images, torch.channels_last)
     expected = transforms.normalize(images.float() / 255, [0.4, 0.5], [0.2, 0.3])
     assert torch.equal(scaled, expected)
     assert scaled.is_contiguous(memory_format=torch.channels_last)
@@ -115,7 +115,7 @@ def test_an_epoch_shows_every_image_once_in_an_order_of_its_own() -> None:
         orders.append(torch.cat(labels).tolist())
     assert orders[0] == orders[1] != orders[2]
     assert len(set(orders[0])) == 15 and set(orders[0]) <= set(range(3, 19))
-    assert trained_images(16, 5) == 15 and trained_images(17, 5) == 17
+    assert count_trained_images(16, 5) == 15 and count_trained_images(17, 5) == 17
 
 
 def test_images_and_labels_stay_together() -> None:
@@ -194,7 +194,7 @@ def test_search_and_confirm_seeds_share_no_order() -> None:
 def test_every_residency_gives_the_same_bits(residency: Residency) -> None:
     images = pixels(30)
     pictures = (lambda row: images[row].numpy()) if residency == "stream" else images
-    part = dataclasses.replace(Examples.in_memory(images, torch.arange(30)), feed=feed(pictures, residency, CPU))
+    part = dataclasses.replace(Examples.in_memory(images, torch.arange(30)), feed=make_feed(pictures, residency, CPU))
     wanted = epoch_of(Examples.in_memory(images, torch.arange(30)), batch=4, flip=True, pad=1)
     found = epoch_of(part, batch=4, flip=True, pad=1)
     assert len(found) == len(wanted) == 8
@@ -206,21 +206,21 @@ def test_a_prefetching_feed_gathers_ahead_stops_when_unwanted_and_passes_errors_
 
     def gather(rows: Tensor) -> Tensor:
         if 17 in rows:
-            raise Refused("row 17 is broken")
+            raise UserError("row 17 is broken")
         gathered.append(rows.tolist())
         return rows
 
-    batches = Prefetched(gather, CPU).batches(torch.arange(20), 2)
+    batches = Prefetched(gather, CPU).iterate_batches(torch.arange(20), 2)
     next(batches)
     batches.close()  # type: ignore[attr-defined]
     assert 1 <= len(gathered) <= AHEAD + 1 and gathered[0] == [0, 1]
-    with pytest.raises(Refused, match="row 17"):
-        list(Prefetched(gather, CPU).batches(torch.arange(20), 2))
+    with pytest.raises(UserError, match="row 17"):
+        list(Prefetched(gather, CPU).iterate_batches(torch.arange(20), 2))
 
 
 def test_images_live_where_they_are_wanted() -> None:
     wanted = ("auto", "device", "host", "stream")  # an array can't be streamed
-    assert [choose(one, 10, CPU, 0.5) for one in wanted] == ["device", "device", "host", "host"]
+    assert [choose_residency(one, 10, CPU, 0.5) for one in wanted] == ["device", "device", "host", "host"]
 
 
 # -- loop
@@ -248,7 +248,7 @@ def test_the_loss_is_the_sum_of_its_terms_and_the_scalars_are_means() -> None:
     graft = Graft(net(decode=True), extra_loss=lambda output: output.logits.square().mean(), cross_entropy_scale=0.5)
     figures = train(graft, training, Execution(CPU), learning_rate=0.0, flip=False)
     with torch.no_grad():
-        inputs = training.scaling.inputs(pixels(8), torch.contiguous_format)
+        inputs = training.scaling.normalise_images(pixels(8), torch.contiguous_format)
         output = net(decode=True).train()(inputs)
         labels = training.train.labels
         loss = nn.functional.cross_entropy(output.logits, labels) * 0.5
@@ -295,7 +295,7 @@ def test_a_loss_that_is_not_finite_is_divergence(value: float) -> None:
     model = net()
     nn.init.constant_(model.head.weight, math.nan)
     with pytest.raises(Diverged, match="evaluation loss nan"):
-        evaluate(model, examples(4), data(8).scaling, Execution(CPU), Augmentation(), batch=4, seed=0)
+        evaluate_model(model, examples(4), data(8).scaling, Execution(CPU), Augmentation(), batch=4, seed=0)
 
 
 def test_bf16_and_channels_last_train_nearly_the_same() -> None:
@@ -309,9 +309,9 @@ def test_bf16_and_channels_last_train_nearly_the_same() -> None:
 def test_evaluation_counts_by_hand() -> None:
     part, model = examples(23), net()
     scaling = data(8).scaling
-    result = evaluate(model, part, scaling, Execution(CPU), Augmentation(), batch=5, seed=0)
+    result = evaluate_model(model, part, scaling, Execution(CPU), Augmentation(), batch=5, seed=0)
     with torch.no_grad():
-        logits = model.eval()(scaling.inputs(pixels(23), torch.contiguous_format)).logits
+        logits = model.eval()(scaling.normalise_images(pixels(23), torch.contiguous_format)).logits
     order = logits.argsort(1, descending=True)
     top1 = float((order[:, 0] != part.labels).double().mean())
     top5 = float((order[:, :5] != part.labels[:, None]).all(1).double().mean())
@@ -328,10 +328,10 @@ def test_costs_count_the_decoder_in_training_only() -> None:
     graft = Graft(net(decode=True))
     conv, head, decoder = 2 * 4 * 9 * 36, 4 * 36 * CLASSES, 4 * 2 * 9 * 36
     expected = Costs(parameters=72 + head + 72, macs=conv + head + decoder, inference_macs=conv + head)
-    assert costs(graft, SHAPE) == expected
+    assert count_network_costs(graft, SHAPE) == expected
     assert graft.model.training and not graft.model.conv.weight.is_meta  # type: ignore[union-attr]
     with torch.device("meta"):
-        assert costs(Graft(Net(decode=True)), SHAPE) == expected
+        assert count_network_costs(Graft(Net(decode=True)), SHAPE) == expected
 
 
 @pytest.mark.parametrize(
@@ -352,13 +352,13 @@ def test_costs_count_the_decoder_in_training_only() -> None:
 def test_skipping_layers_that_keep_their_shape_changes_no_count(
     backbone: str, variant: str, shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = registry.load("backbone", backbone)
-    narrow = freeze({"width": 0.25} if "width" in module.SETTINGS else {})
-    settings = freeze({"batch_norm": True, "dropout": 0.2} if backbone == "cifar_cnn" else {})
+    module = registry.load_component("backbone", backbone)
+    narrow = freeze_settings({"width": 0.25} if "width" in module.SETTINGS else {})
+    settings = freeze_settings({"batch_norm": True, "dropout": 0.2} if backbone == "cifar_cnn" else {})
     named = Cell(Component("digits"), Component(backbone, narrow + settings), Component(variant))
-    quick = costs(assemble(named, shape, 10, streams=None), shape)
+    quick = count_network_costs(assemble_network(named, shape, 10, streams=None), shape)
     monkeypatch.setattr(cost, "for_shapes", lambda model: model)
-    assert quick == costs(assemble(named, shape, 10, streams=None), shape)
+    assert quick == count_network_costs(assemble_network(named, shape, 10, streams=None), shape)
     assert quick.macs >= quick.inference_macs > 0
 
 
@@ -367,7 +367,7 @@ def test_costs_leave_the_model_as_it_was() -> None:
     graft = Graft(Wrapped(model))
     inputs = torch.randn(3, *SHAPE)
     before = model(inputs)
-    costs(graft, SHAPE)
+    count_network_costs(graft, SHAPE)
     assert not any("forward" in vars(layer) for layer in model.modules())
     assert torch.equal(model(inputs), before) and not before.is_meta
 
@@ -383,22 +383,22 @@ class Wrapped(nn.Module):
 
 def test_checkpoints_are_whole_or_absent(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
-    assert checkpoint.load(path, "k", CPU) == {}
-    checkpoint.save({"key": "k", "model": {"w": torch.arange(3)}}, path)
+    assert checkpoint.load_state(path, "k", CPU) == {}
+    checkpoint.save_state({"key": "k", "model": {"w": torch.arange(3)}}, path)
     assert list(tmp_path.iterdir()) == [path]
-    assert torch.equal(checkpoint.load(path, "k", CPU)["model"]["w"], torch.arange(3))
-    assert checkpoint.load(path, "another", CPU) == {}
+    assert torch.equal(checkpoint.load_state(path, "k", CPU)["model"]["w"], torch.arange(3))
+    assert checkpoint.load_state(path, "another", CPU) == {}
     whole = path.read_bytes()
     for torn in (b"", b"not a checkpoint", whole[:100], whole[: len(whole) // 2], whole[:-1]):
         path.write_bytes(torn)
-        assert checkpoint.load(path, "k", CPU) == {}
+        assert checkpoint.load_state(path, "k", CPU) == {}
 
 
 def test_devices_by_name() -> None:
     assert resolve_device("cpu") == CPU
     assert resolve_device("auto").type in {"cpu", "cuda"}
     for name in ("gpu", "cuda:99", "cuda:x"):
-        with pytest.raises(Refused, match="device: "):
+        with pytest.raises(UserError, match="device: "):
             resolve_device(name)
 
 

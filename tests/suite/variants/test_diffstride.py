@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from suite.backbones import base_cnn, gradient_cnn
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.core.recipes import Recipe
-from suite.core.specs import Component, freeze
+from suite.core.specs import Component, freeze_settings
 from suite.layers.model import Backbone, Graft, PoolingConv2d, Stage, parameter_count
-from suite.layers.shrinking import SPECTRAL, places
+from suite.layers.shrinking import SPECTRAL, find_places
 from suite.layers.spectral import DiffStride, FixedSpectralPool, HartleyPool
 from suite.models import grafting
 from suite.models.assembly import build_backbone
-from suite.models.cost import costs
+from suite.models.cost import count_network_costs
 from suite.training.loop import build_optimizer
 from suite.variants import diffstride, hybrid, spectral
 
@@ -39,7 +39,7 @@ BRANCH, SHORTCUT = "stages.0.downsample.branch.2", "stages.0.downsample.shortcut
 
 def preact(strides: tuple[int, ...] = TUPLE, classes: int = 10, width: float = 1.0, size: int = 32) -> Backbone:
     torch.manual_seed(0)
-    settings = freeze({"strides": strides, "width": width})
+    settings = freeze_settings({"strides": strides, "width": width})
     return build_backbone(Component("preact_resnet18", settings), (3, size, size), classes)
 
 
@@ -100,8 +100,8 @@ class TestPublishedNetwork:
             learned, fixed = diffstride.apply(preact(strides)), spectral.apply(preact(strides))
         assert map_sizes(learned.model) == [(side, side) for side in sides]
         assert map_sizes(fixed.model) == fixed_sizes
-        assert round(costs(learned, (3, 32, 32)).macs / 1e9, 2) == gmac
-        assert round(costs(fixed, (3, 32, 32)).macs / 1e9, 2) == fixed_gmac
+        assert round(count_network_costs(learned, (3, 32, 32)).macs / 1e9, 2) == gmac
+        assert round(count_network_costs(fixed, (3, 32, 32)).macs / 1e9, 2) == fixed_gmac
 
     @pytest.mark.parametrize(("classes", "count"), [(10, 11_172_178), (100, 11_218_348)])
     def test_parameters(self, classes: int, count: int) -> None:
@@ -118,14 +118,14 @@ class TestPublishedNetwork:
 
 class TestPlaces:
     def test_branches_of_a_block_share_a_place(self) -> None:
-        found = places(small((1, 1, 2, 3, 1)), "test")
+        found = find_places(small((1, 1, 2, 3, 1)), "test")
         assert [place.strides for place in found] == [(1, 1), (2, 2), (3, 3), (1, 1)]
         assert found[0].operations == (STEM,)
         assert set(found[1].operations) == {BRANCH, SHORTCUT}
 
     def test_one_after_another_does_not(self) -> None:
         same_size = plain(nn.Conv2d(3, 4, 3, padding=1), PoolingConv2d(4, 4, 1), PoolingConv2d(4, 4, 1))
-        assert [place.operations for place in places(same_size, "test")] == [
+        assert [place.operations for place in find_places(same_size, "test")] == [
             ("stages.0.downsample.1",),
             ("stages.0.downsample.2",),
         ]
@@ -142,7 +142,7 @@ class TestPlaces:
                 return torch.cat([self.conv(self.before(x)), self.pool(x)], 1)
 
         backbone = plain(Reduction())
-        assert [len(place.operations) for place in places(backbone, "test")] == [2]
+        assert [len(place.operations) for place in find_places(backbone, "test")] == [2]
         block = diffstride.apply(backbone).model.get_submodule("stages.0.downsample.0")
         assert block.pool is block.conv.pool and map_sizes(backbone) == [(16, 16)]
 
@@ -152,14 +152,14 @@ class TestPlaces:
     )
     def test_backbones_in_forward_order(self, name: str, size: int, counts: list[int]) -> None:
         with torch.device("meta"):
-            found = places(build_backbone(Component(name), (3, size, size), 10), "test")
+            found = find_places(build_backbone(Component(name), (3, size, size), 10), "test")
         assert [len(place.operations) for place in found] == counts
         stages = [int(place.operations[0].split(".")[1]) for place in found]
         assert stages == sorted(stages)
 
     def test_what_shrinks_nothing_is_no_place(self) -> None:
         steps = [nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(3, 1, 1), nn.AvgPool2d((2, 1)), nn.MaxPool2d(2)]
-        found = places(plain(*steps), "test")
+        found = find_places(plain(*steps), "test")
         assert [(place.operations, place.strides) for place in found] == [
             (("stages.0.downsample.2",), (2, 1)),
             (("stages.0.downsample.3",), (2, 2)),
@@ -169,7 +169,7 @@ class TestPlaces:
         backbone = small()
         backbone.input_shape = None
         with pytest.raises(ValueError, match="input_shape is not set"):
-            places(backbone, "test")
+            find_places(backbone, "test")
 
 
 class TestReplacing:
@@ -234,14 +234,14 @@ class TestReplacing:
         assert reported["stride_1_height"] == 3.0 and model.report[0]()["stride_1_height"] != 3.0
 
     def test_inside_sire(self) -> None:
-        graft = grafting.apply(base(), "sire+diffstride", {})
+        graft = grafting.graft_variant(base(), "sire+diffstride", {})
         train_step(graft)
         output = graft.model(images())
         assert len(output.reconstructions) == 4 and "stride_4_width" in output.scalars
         assert all(image.shape == images().shape for image in output.reconstructions)
 
     def test_pre_activation_inside_sire(self) -> None:
-        output = grafting.apply(small(), "hybrid+sire", {}).model.train()(images())
+        output = grafting.graft_variant(small(), "hybrid+sire", {}).model.train()(images())
         assert [image.shape for image in output.reconstructions] == [images().shape] * 3
 
 
@@ -331,10 +331,10 @@ class TestEnd:
         model = spectral.apply(small(), where="end").model
         assert len(pools(model, HartleyPool)) == 1 and not pools(model, FixedSpectralPool, DiffStride)
         assert model.features(images()).shape[-2:] == (2, 2)
-        assert places(model, "test") == places(small(), "test")
+        assert find_places(model, "test") == find_places(small(), "test")
 
     def test_composed_it_is_the_hybrid(self) -> None:
-        composed = grafting.apply(small(), "diffstride+spectral", {"spectral.where": "end"}).model.eval()
+        composed = grafting.graft_variant(small(), "diffstride+spectral", {"spectral.where": "end"}).model.eval()
         assert torch.equal(composed(images()).logits, hybrid.apply(small()).model.eval()(images()).logits)
 
     @pytest.mark.filterwarnings("ignore:hybrid.position")
@@ -375,7 +375,7 @@ class TestRefusals:
     )
     def test_sentences(self, variant: Any, settings: dict[str, Any], backbone: Any, sentence: str) -> None:
         for device in ("cpu", "meta"):
-            with torch.device(device), pytest.raises(Refused, match=sentence) as refusal:
+            with torch.device(device), pytest.raises(UserError, match=sentence) as refusal:
                 variant.apply(backbone(), **settings)
             assert "\n" not in str(refusal.value)
 
@@ -390,11 +390,11 @@ class TestRefusals:
                 return torch.cat([self.conv(x), self.other(functional.max_pool2d(x, 2))], 1)
 
         with pytest.raises(
-            Refused, match=r"after stages.0.downsample.0.conv.pool the maps of parallel branches differ"
+            UserError, match=r"after stages.0.downsample.0.conv.pool the maps of parallel branches differ"
         ):
             diffstride.apply(plain(Reduction()))
         assert map_sizes(spectral.apply(plain(Reduction())).model) == [(8, 8)]
 
     def test_twice(self) -> None:
-        with pytest.raises(Refused, match=r"spectral: no layer of this backbone shrinks its map \(any more\)"):
-            grafting.apply(small(), "diffstride+spectral", {})
+        with pytest.raises(UserError, match=r"spectral: no layer of this backbone shrinks its map \(any more\)"):
+            grafting.graft_variant(small(), "diffstride+spectral", {})

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from suite.backbones import base_cnn, gradient_cnn
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.layers import gradients
 from suite.layers.model import Auxiliary, Backbone, Stage, parameter_count
 from suite.variants import image_gradient
@@ -156,7 +156,7 @@ def test_concat_draws_its_half_from_the_global_generator() -> None:
 @pytest.mark.parametrize("head", [nn.Sequential(nn.Conv2d(3, 10, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()), nn.Linear])
 def test_concat_needs_a_dense_layer_in_sequence(head: Any) -> None:
     backbone = Backbone([], nn.Linear(4, 10) if head is nn.Linear else head)
-    with pytest.raises(Refused, match=r"image_gradient.fusion: concat widens .*; use add or score"):
+    with pytest.raises(UserError, match=r"image_gradient.fusion: concat widens .*; use add or score"):
         image_gradient.apply(backbone, fusion="concat")
 
 

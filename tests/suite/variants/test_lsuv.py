@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from suite.backbones import base_cnn
-from suite.core.errors import Refused
-from suite.core.specs import Cell, Component, Streams, freeze
+from suite.core.errors import UserError
+from suite.core.specs import Cell, Component, Streams, freeze_settings
 from suite.layers.model import Auxiliary, Backbone, ConvUnit, Residual, Stage
 from suite.models import grafting
-from suite.models.assembly import assemble
+from suite.models.assembly import assemble_network
 from suite.variants import lsuv
 
 
@@ -139,7 +139,7 @@ def test_full_precision_inside_autocast() -> None:
 def test_composes_with_what_wraps_the_forward_pass_and_scales_the_backbone_alone() -> None:
     torch.manual_seed(0)
     backbone = base_cnn.build((3, 16, 16), 10, width=1 / 16)
-    graft = grafting.apply(backbone, "lsuv+no_batch_norm+sire", {"lsuv.tolerance": 0.01})
+    graft = grafting.graft_variant(backbone, "lsuv+no_batch_norm+sire", {"lsuv.tolerance": 0.01})
     decoders = copy.deepcopy(graft.model.decoders.state_dict())
     assert graft.initialise is not None
     graft.initialise(images())
@@ -150,7 +150,7 @@ def test_composes_with_what_wraps_the_forward_pass_and_scales_the_backbone_alone
 def test_plans_on_the_meta_device_and_refuses_a_backbone_without_layers() -> None:
     with torch.device("meta"):
         lsuv.apply(network())
-    with pytest.raises(Refused, match="lsuv: initialises convolutions and dense layers"):
+    with pytest.raises(UserError, match="lsuv: initialises convolutions and dense layers"):
         lsuv.apply(Backbone([], nn.Flatten()))
 
 
@@ -166,8 +166,10 @@ def test_a_layer_that_runs_twice_is_scaled_where_it_runs_first() -> None:
 
 @pytest.mark.parametrize("variant", ["diffstride+lsuv", "lsuv+spectral"])
 def test_a_spectral_pool_behind_a_layer_stays_behind_it(variant: str) -> None:
-    cell = Cell(Component("cifar10"), Component("preact_resnet18", freeze({"width": 0.125})), Component(variant))
-    graft = assemble(cell, (3, 32, 32), 10, streams=Streams("search", 0))
+    cell = Cell(
+        Component("cifar10"), Component("preact_resnet18", freeze_settings({"width": 0.125})), Component(variant)
+    )
+    graft = assemble_network(cell, (3, 32, 32), 10, streams=Streams("search", 0))
     batch = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     assert graft.initialise is not None
     graft.initialise(batch)

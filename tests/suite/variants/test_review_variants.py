@@ -15,12 +15,12 @@ from torchvision.models.inception import InceptionB
 
 from suite.backbones import base_cnn, gradient_cnn
 from suite.core import recipes, settings
-from suite.core.errors import Refused
-from suite.core.registry import load
+from suite.core.errors import UserError
+from suite.core.registry import load_component
 from suite.layers.model import Auxiliary, Backbone, ConvUnit, Residual, Stage, parameter_count
 from suite.layers.surgery import replace
 from suite.models import grafting
-from suite.models.cost import costs
+from suite.models.cost import count_network_costs
 
 SWITCHES = (
     "squeeze_excite",
@@ -80,7 +80,7 @@ def kept(before: Backbone, after: nn.Module) -> set[str]:
 
 
 def apply(variant: str, backbone: Backbone, **chosen: Any) -> Any:
-    return load("variant", variant).apply(backbone, **chosen)
+    return load_component("variant", variant).apply(backbone, **chosen)
 
 
 def squeezed(gate: Any, x: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ def test_squeeze_excite_scales_a_residual_branch_before_the_sum() -> None:
 
 def test_squeeze_excite_adds_what_se_resnet_50_adds() -> None:
     with torch.device("meta"):
-        backbone = load("backbone", "resnet50").build((3, 32, 32), 10)
+        backbone = load_component("backbone", "resnet50").build((3, 32, 32), 10)
         before = parameter_count(backbone)
         after = parameter_count(apply("squeeze_excite", backbone).model)
     assert after - before == 28_088_024 - 25_557_032  # timm's seresnet50 and resnet50
@@ -140,18 +140,18 @@ def test_squeeze_excite_on_a_plain_backbone_follows_every_activation_and_compose
     )
     old, new = plain.stages[0].body[0], model.stages[0].body[0]
     assert torch.allclose(new(IMAGES), squeezed(new.activation[1], old(IMAGES)), atol=1e-6)
-    composed = grafting.apply(build(), "squeeze_excite+sire", {"squeeze_excite.reduction": 2})
+    composed = grafting.graft_variant(build(), "squeeze_excite+sire", {"squeeze_excite.reduction": 2})
     output = composed.model(IMAGES)
     assert len(output.reconstructions) == 4
     assert composed.extra_loss is not None and composed.extra_loss(output).isfinite()
 
 
 def test_squeeze_excite_goes_in_once() -> None:
-    with pytest.raises(Refused, match="has squeeze-and-excitation blocks already"):
+    with pytest.raises(UserError, match="has squeeze-and-excitation blocks already"):
         apply("squeeze_excite", apply("squeeze_excite", residual_net()).model)
     with torch.device("meta"):
-        backbone = load("backbone", "senet154").build((3, 32, 32), 10)
-    with pytest.raises(Refused, match="has squeeze-and-excitation blocks already"):
+        backbone = load_component("backbone", "senet154").build((3, 32, 32), 10)
+    with pytest.raises(UserError, match="has squeeze-and-excitation blocks already"):
         apply("squeeze_excite", backbone)
 
 
@@ -174,8 +174,10 @@ def test_stochastic_depth_decays_linearly_and_keeps_the_expectation() -> None:
 
 @pytest.mark.parametrize("survival", [0, -0.1, 1.5, True, "half"])
 def test_stochastic_depth_survives_with_a_probability(survival: Any) -> None:
-    with pytest.raises(Refused, match=r"stochastic_depth.survival: must be a probability above 0"):
-        settings.resolve(load("variant", "stochastic_depth").SETTINGS, {"survival": survival}, "stochastic_depth")
+    with pytest.raises(UserError, match=r"stochastic_depth.survival: must be a probability above 0"):
+        settings.resolve_settings(
+            load_component("variant", "stochastic_depth").SETTINGS, {"survival": survival}, "stochastic_depth"
+        )
 
 
 def test_no_batch_norm_keeps_a_shift_where_the_convolution_has_none() -> None:
@@ -237,7 +239,7 @@ def test_no_lrn_and_no_dropout_take_their_layers_out() -> None:
 
 
 def test_no_dropout_has_nothing_to_do_at_probability_0() -> None:
-    with pytest.raises(Refused, match="no_dropout: this backbone drops nothing"):
+    with pytest.raises(UserError, match="no_dropout: this backbone drops nothing"):
         apply("no_dropout", base_cnn.build((3, 16, 16), 10, width=1 / 16, dropout=0.0))
 
 
@@ -280,7 +282,7 @@ def test_non_overlapping_pooling_spares_pools_that_shrink_nothing() -> None:
     model = apply("non_overlapping_pooling", inception_net()).model
     assert type(model.stages[0].downsample) is not nn.MaxPool2d
     assert type(model.tail[0].branch4[0]) is nn.MaxPool2d
-    with pytest.raises(Refused, match="no downsampling max pool"):
+    with pytest.raises(UserError, match="no downsampling max pool"):
         apply("non_overlapping_pooling", model)
 
 
@@ -292,18 +294,18 @@ def test_plans_on_the_meta_device(variant: str, build: Callable[[], Backbone]) -
         before = parameter_count(backbone)
         try:
             graft = apply(variant, backbone)
-        except Refused:
+        except UserError:
             assert parameter_count(backbone) == before, "what is refused is left as it was"
             return
     assert all(parameter.is_meta for parameter in graft.model.parameters())
-    counted = costs(graft, (3, 16, 16))
+    counted = count_network_costs(graft, (3, 16, 16))
     assert counted.parameters == parameter_count(graft.model) and counted.macs > 0
 
 
 @pytest.mark.parametrize("variant", SWITCHES)
 def test_a_variant_that_would_change_nothing_is_refused(variant: str) -> None:
     bare = Backbone([], nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 10)))
-    with pytest.raises(Refused, match=f"^{variant}: .*(choose|leave)"):
+    with pytest.raises(UserError, match=f"^{variant}: .*(choose|leave)"):
         apply(variant, bare)
 
 
@@ -316,23 +318,25 @@ def test_replacing_counts_changes_and_makes_shared_modules_once() -> None:
 
 
 def test_training_changes_named_knobs_alone() -> None:
-    training = load("variant", "training")
-    chosen = settings.resolve(training.SETTINGS, {"lr": 1, "milestones": [0.5], "schedule": "step"}, "training")
+    training = load_component("variant", "training")
+    chosen = settings.resolve_settings(
+        training.SETTINGS, {"lr": 1, "milestones": [0.5], "schedule": "step"}, "training"
+    )
     assert training.recipe(**chosen) == {"lr": 1.0, "milestones": (0.5,), "schedule": "step"}
     assert set(training.SETTINGS) <= set(recipes.KNOBS)
     backbone = residual_net()
     assert training.apply(backbone, **chosen).model is backbone
-    with pytest.raises(Refused, match="training: changes nothing; name at least one knob of optimizer, lr"):
-        training.apply(backbone, **settings.resolve(training.SETTINGS, {}, "training"))
+    with pytest.raises(UserError, match="training: changes nothing; name at least one knob of optimizer, lr"):
+        training.apply(backbone, **settings.resolve_settings(training.SETTINGS, {}, "training"))
 
 
 @pytest.mark.parametrize(("knob", "given"), [("lr", -1), ("optimizer", "sgdd"), ("milestones", [2]), ("flip", 1)])
 def test_training_checks_values_as_the_recipe_does(knob: str, given: Any) -> None:
-    with pytest.raises(Refused, match=rf"^training.{knob}: must "):
-        settings.resolve(load("variant", "training").SETTINGS, {knob: given}, "training")
+    with pytest.raises(UserError, match=rf"^training.{knob}: must "):
+        settings.resolve_settings(load_component("variant", "training").SETTINGS, {knob: given}, "training")
 
 
 def test_no_augmentation_changes_the_recipe_alone() -> None:
-    variant, backbone = load("variant", "no_augmentation"), residual_net()
+    variant, backbone = load_component("variant", "no_augmentation"), residual_net()
     assert variant.recipe() == {"augment": False} and variant.apply(backbone).model is backbone
     assert set(variant.recipe()) <= set(recipes.KNOBS)

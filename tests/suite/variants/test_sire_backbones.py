@@ -9,18 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from suite.backbones import googlenet, resnet18
-from suite.core.specs import Cell, Component, Streams, freeze
+from suite.core.specs import Cell, Component, Streams, freeze_settings
 from suite.layers.decoders import trace_stage
 from suite.layers.mirrors import InceptionMirror, ResidualMirror, trace_layer
 from suite.layers.model import Residual
-from suite.models.assembly import assemble, cell_costs
+from suite.models.assembly import assemble_network, cell_costs
 from suite.variants import sire
 
 IMAGENET = (3, 224, 224)
 
 
 def cell(backbone: str, variant: str = "sire", **settings: Any) -> Cell:
-    return Cell(Component("imagenet"), Component(backbone, freeze(settings)), Component(variant))
+    return Cell(Component("imagenet"), Component(backbone, freeze_settings(settings)), Component(variant))
 
 
 def parameters(backbone: str, variant: str) -> int:
@@ -47,7 +47,7 @@ def test_parameters_of_the_imagenet_networks(backbone: str, alone: int, added: i
 )
 def test_a_decoder_per_downsampling_step(backbone: str, imagenet: int, small: int) -> None:
     for stem, decoders in (("imagenet", imagenet), ("small", small)):
-        model: Any = assemble(cell(backbone, stem=stem), (3, 64, 64), 10, streams=None).model
+        model: Any = assemble_network(cell(backbone, stem=stem), (3, 64, 64), 10, streams=None).model
         assert len(model.decoders) == decoders
 
 
@@ -121,7 +121,7 @@ def test_skips_stand_with_the_bodys_mirrors_and_not_with_the_downsamplings() -> 
 @pytest.mark.parametrize("backbone", ["resnet18", "googlenet", "vgg16"])
 def test_the_image_is_drawn_by_a_linear_convolution(backbone: str) -> None:
     torch.manual_seed(0)
-    graft = assemble(cell(backbone, width=1 / 16), (3, 32, 32), 10, streams=Streams("search", 0))
+    graft = assemble_network(cell(backbone, width=1 / 16), (3, 32, 32), 10, streams=Streams("search", 0))
     output = graft.model.train()(torch.randn(4, 3, 32, 32))
     for picture in output.reconstructions:
         assert picture.shape == (4, 3, 32, 32) and picture.min() < 0 < picture.max()

@@ -9,8 +9,8 @@ import pytest
 from torch import nn
 
 from suite.backbones import base_cnn, gradient_cnn
-from suite.core.errors import Refused
-from suite.core.settings import canonical
+from suite.core.errors import UserError
+from suite.core.settings import canonicalize_component
 from suite.core.specs import Component
 from suite.layers.model import Backbone
 from suite.variants import sire
@@ -53,25 +53,25 @@ def test_every_subset_of_table_1_is_legal(components: str) -> None:
     ],
 )
 def test_refusals(settings: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(Refused, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         sire.apply(small(), **settings)
 
 
 def test_re_alone_is_refused_where_nothing_takes_it() -> None:
     backbone = gradient_cnn.build((3, 32, 32), 10)
-    with pytest.raises(Refused, match="spans two convolution units"):
+    with pytest.raises(UserError, match="spans two convolution units"):
         sire.apply(backbone, components="Re")
     sire.apply(backbone, components="IRe")  # elsewhere it is left out where it has nothing to span
 
 
 def test_i_is_refused_without_downsampling() -> None:
-    with pytest.raises(Refused, match="names none"):
+    with pytest.raises(UserError, match="names none"):
         sire.apply(Backbone([], nn.Flatten()))
 
 
 def test_settings_become_canonical() -> None:
     def canon(**settings: Any) -> Component:
-        return canonical(sire.SETTINGS, Component("sire", tuple(settings.items())), "sire")
+        return canonicalize_component(sire.SETTINGS, Component("sire", tuple(settings.items())), "sire")
 
     assert canon(decoders=[4, 1, 4]) == canon(decoders=(1, 4))
     assert canon(decoders=2) == canon(decoders=[2])

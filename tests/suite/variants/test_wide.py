@@ -11,7 +11,7 @@ import torch
 
 from suite.backbones import base_cnn
 from suite.core import settings
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 from suite.layers.model import Backbone, parameter_count
 from suite.models import grafting
 from suite.variants import wide
@@ -34,7 +34,7 @@ def test_reaches_the_parameters_of_the_variant(match: str) -> None:
     backbone = rebuildable(small)
     own = parameter_count(backbone)
     model = wide.apply(backbone, match=match).model
-    target = parameter_count(grafting.apply(small(), match, {}).model)
+    target = parameter_count(grafting.graft_variant(small(), match, {}).model)
     assert own < target and parameter_count(model) == pytest.approx(target, rel=0.01)
     assert model(torch.randn(2, 3, 32, 32)).logits.shape == (2, 10)
     assert parameter_count(backbone) == own, "the given backbone stays as it was"
@@ -64,11 +64,11 @@ def test_draws_from_the_global_generator_and_can_be_rebuilt() -> None:
 
 
 def test_says_why_it_cannot_match() -> None:
-    with pytest.raises(Refused, match="wide: widens a backbone by its setting `width`"):
+    with pytest.raises(UserError, match="wide: widens a backbone by its setting `width`"):
         wide.apply(small())
-    with pytest.raises(Refused, match="no_dropout adds no parameters to this backbone, or less than 1 %, so the"):
+    with pytest.raises(UserError, match="no_dropout adds no parameters to this backbone, or less than 1 %, so the"):
         wide.apply(rebuildable(small), match="no_dropout")
-    with pytest.raises(Refused, match=r"wide.match: no_lrn can't be served here: no_lrn: "):
+    with pytest.raises(UserError, match=r"wide.match: no_lrn can't be served here: no_lrn: "):
         wide.apply(rebuildable(small), match="no_lrn")
 
 
@@ -77,16 +77,18 @@ def test_refuses_a_width_that_moves_in_large_steps() -> None:
         return base_cnn.build((3, 32, 32), 10, width=max(1, round(width)) / 8)
 
     with pytest.raises(
-        Refused, match=r"no width has the [\d,]+ parameters of sire within 1 %; the nearest, [\d.]+, has"
+        UserError, match=r"no width has the [\d,]+ parameters of sire within 1 %; the nearest, [\d.]+, has"
     ):
         wide.apply(rebuildable(coarse))
 
 
 @pytest.mark.parametrize("given", ["baseline", "wide", "sire+wide", "sier", "sire+sire", "", 3, None])
 def test_matches_another_variant_by_name(given: Any) -> None:
-    with pytest.raises(Refused, match=r"^wide.match: (must be another variant|names no variant)"):
-        settings.resolve(wide.SETTINGS, {"match": given}, "wide")
+    with pytest.raises(UserError, match=r"^wide.match: (must be another variant|names no variant)"):
+        settings.resolve_settings(wide.SETTINGS, {"match": given}, "wide")
 
 
 def test_a_composition_has_one_spelling() -> None:
-    assert wide.SETTINGS["match"].value("sire+squeeze_excite") == wide.SETTINGS["match"].value("squeeze_excite+sire")
+    assert wide.SETTINGS["match"].parse_value("sire+squeeze_excite") == wide.SETTINGS["match"].parse_value(
+        "squeeze_excite+sire"
+    )
