@@ -50,10 +50,10 @@ def main() -> None:
         began = time.time()
         outcome = run_study(plan, Options(Path("data")), Console(quiet=True))
         ended = time.time()
-        ledger = StudyStorage(plan.study)
-        starts = [path.stat().st_mtime for path in ledger.path.glob("trials/*/trial.json")]
-        ends = [path.stat().st_mtime for path in ledger.path.glob("trials/*/record.json")]
-        found = [records.read_record(path) for path in ledger.path.glob("trials/*/record.json")]
+        storage = StudyStorage(plan.study)
+        starts = [path.stat().st_mtime for path in storage.path.glob("trials/*/trial.json")]
+        ends = [path.stat().st_mtime for path in storage.path.glob("trials/*/record.json")]
+        found = [records.read_record(path) for path in storage.path.glob("trials/*/record.json")]
     if len(found) != trials or outcome.failed or outcome.tracking_trouble:
         raise SystemExit(f"only {len(found)} of {trials} trials, or failures: {outcome.tracking_trouble}")
     slots = int((os.cpu_count() or 1) / plan.study.resources.cpus)

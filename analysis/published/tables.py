@@ -185,7 +185,7 @@ class _UniqueKeys(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key, (where, _) in zip(keys, node.value, strict=True):
             if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", where.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", where.start_mark)
         return super().construct_mapping(node, deep)
 
 

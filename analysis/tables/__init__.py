@@ -51,7 +51,7 @@ class Table:
     """`id` is its file name; every row has one value per column; `notes` stand below, a sentence each.
 
     Raises:
-        ValueError: a row has more or fewer values than there are columns, or a key stands twice.
+        ValueError: a row has more or fewer values than there are columns, or there is a duplicate key.
     """
 
     id: str

@@ -163,11 +163,11 @@ def _make_values(
 def _write_caption(findings: StudyResults, hours: str) -> str:
     return (
         f"Test {metric_name(findings.records)} error (mean ± half the "
-        f"{formatting.format_level(findings.records.alpha)} interval) against what it costs. MACs: of one image's forward "
-        "pass as trained and at inference. train s: mean of a confirm trial, training steps only. "
-        f"{hours}: the cell's confirm trials together, and with its search trials, each on one device; JSON and CSV hold "
-        "seconds. Bold: on the Pareto front of error against that cost: "
-        "no cell here has a lower error at no higher cost. By the means; no test says so."
+        f"{formatting.format_level(findings.records.alpha)} interval) against what it costs. MACs: of one image's "
+        "forward pass as trained and at inference. train s: mean of a confirm trial, training steps only. "
+        f"{hours}: the cell's confirm trials together, and with its search trials, each on one device; JSON and CSV "
+        "hold seconds. Bold: on the Pareto front of error against that cost: no cell here has a lower error at no "
+        "higher cost. By the means; no test says so."
     )
 
 

@@ -23,7 +23,7 @@ _COLUMNS = (
     Column("bootstrap", "bootstrap interval, pp", numeric=True),
     Column("probability_better", "P(variant better)", numeric=True),
     Column("equivalence_p", "p of TOST", numeric=True),
-    Column("smallest_effect", "sees, pp", numeric=True),
+    Column("smallest_effect", "MDE, pp", numeric=True),
     Column("seeds_needed", "seeds needed", numeric=True),
     Column("seed_correlation", "seed correlation", numeric=True),
     Column("reason", "why"),
@@ -49,8 +49,8 @@ def build_verdicts(findings: StudyResults) -> list[Table]:
             f"{formatting.format_level(records.alpha)} interval; positive is better. p: of the test that "
             "decides at this number "
             "of seeds; Holm-adjusted over every non-baseline cell of the study. Bootstrap: the mean difference's BCa "
-            "interval, from 10 seeds on; it decides nothing. Sees: the smallest mean difference "
-            f"that so many seeds see with power 0.8; seeds needed: to see {formatting.format_size(records.rope)} pp. "
+            "interval, from 10 seeds on; it decides nothing. MDE: minimum detectable effect, the "
+            f"smallest mean difference that so many seeds detect with power 0.8; seeds needed: to see {formatting.format_size(records.rope)} pp. "
             "Seed correlation: of baseline's and variant's errors over the seeds."
         ),
         columns=columns,

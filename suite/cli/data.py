@@ -167,7 +167,7 @@ def _build_copy_table(decoded: list[Copy]) -> Table:
     table.add_column("folder", overflow="fold")
     for one in decoded:
         shape = " x ".join(map(str, one.shape or ()))
-        table.add_row(escape(one.origin or "torn"), shape, _format_mib(one.size), escape(Path(one.folder).name))
+        table.add_row(escape(one.origin or "incomplete"), shape, _format_mib(one.size), escape(Path(one.folder).name))
     return table
 
 

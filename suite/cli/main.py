@@ -85,15 +85,15 @@ def plan(
     from suite.cli.render import plan_as_dict, plan_tables
     from suite.study.check import find_missing_data
 
-    lacking, sees = find_missing_data(checked, data), compute_power(checked)
+    missing, mde = find_missing_data(checked, data), compute_power(checked)
     if as_json:
-        write_json({**plan_as_dict(checked), "power": sees, "missing": lacking})
+        write_json({**plan_as_dict(checked), "power": mde, "missing": missing})
         return
-    warnings = [f"[yellow]missing[/] {escape(label)}: {escape(what)}" for label, what in lacking.items()]
+    warnings = [f"[yellow]missing[/] {escape(label)}: {escape(what)}" for label, what in missing.items()]
     print_parts(
         [
             *plan_tables(checked),
-            *power_lines(sees),
+            *power_lines(mde),
             *warnings,
             f"run it: graftbench run {format_study_argument(study, profile)}",
         ]

@@ -57,14 +57,14 @@ def _so_far(plan: Plan, terms: TestSettings) -> tuple[list[dict[str, Any]], str 
     from suite.sweep.interim_looks import add_current_look, describe_unplanned_looks
     from suite.sweep.storage import StudyStorage
 
-    ledger = StudyStorage(plan.study)
+    storage = StudyStorage(plan.study)
     try:
-        ledger.check_study()
-        note = describe_unplanned_looks(add_current_look(plan, ledger))
+        storage.check_study()
+        note = describe_unplanned_looks(add_current_look(plan, storage))
     except UserError as refusal:
         return [], f"finished trials are left out here: {refusal}"
     planned, rows = {group_label(one.cell): plan.count_seeds(one.cell) for one in plan.runnable}, []
-    for one in _measure_spreads(plan, ledger):
+    for one in _measure_spreads(plan, storage):
         group = f"{one.cell.dataset} / {one.cell.backbone}"
         if group in planned:
             seen = compute_mde(planned[group], terms).smallest_effect_in_sd
@@ -75,8 +75,8 @@ def _so_far(plan: Plan, terms: TestSettings) -> tuple[list[dict[str, Any]], str 
     return rows, note
 
 
-def _measure_spreads(plan: Plan, ledger: StudyStorage) -> list[Spread]:
-    rows = [record.to_row() for record in ledger.read_records().values()]
+def _measure_spreads(plan: Plan, storage: StudyStorage) -> list[Spread]:
+    rows = [record.to_row() for record in storage.read_records().values()]
     if not rows:
         return []
     import pandas as pd

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from analysis.verdicts import text
 from suite.cli.common import collect_records, read_findings
 from suite.cli.console import Json, Profile, print_parts, write_json
 from suite.core.errors import UserError, one_of
@@ -49,6 +48,7 @@ def _print_notes(found: StudyResults) -> None:
 
 def verdicts(study: Study = None, records: RecordsFolder = None, profile: Profile = "", as_json: Json = False) -> None:
     """Say of every cell and every variant what the results allow to say, and why."""
+    from analysis.verdicts import text
 
     found = read_findings(_find_records(study, records, profile))
     if as_json:

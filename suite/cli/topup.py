@@ -126,11 +126,11 @@ def _plan_next_look(
     from suite.sweep.run import needs_training
     from suite.sweep.storage import StudyStorage
 
-    ledger = StudyStorage(plan.study)
-    ledger.check_study()
+    storage = StudyStorage(plan.study)
+    storage.check_study()
     plan = with_looks(plan)
-    if needs_training(plan, ledger):
-        under_way = add_current_look(plan, ledger).looks[
+    if needs_training(plan, storage):
+        under_way = add_current_look(plan, storage).looks[
             -1
         ]  # what is missing may be seeds that the study file added since
         if under_way.detect is None:

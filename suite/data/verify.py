@@ -95,9 +95,9 @@ def _of_entry(entry: Entry, target: str, fresh: str | None) -> Iterator[str]:
     kept = (entry.path / "images.npy").exists()
     touched = opened is None and entry.is_touched()  # trials will see for themselves whether images have changed
     if not touched and (opened is None or (opened.images is None and kept)):
-        yield f"the decoded copy {entry.path} is torn, or another version of Pillow made it; {remedy}"
+        yield f"the decoded copy {entry.path} is incomplete, or another version of Pillow made it; {remedy}"
     elif opened and opened.images is not None and _digest(opened) != opened.digest:
-        yield f"the decoded copy {entry.path} is rotten, its bytes aren't those that were written; {remedy}"
+        yield f"the decoded copy {entry.path} has a checksum mismatch, its bytes aren't those that were written; {remedy}"
     elif fresh not in {None, opened.digest if opened else entry.read_digest()}:
         yield f"the decoded copy {entry.path} holds other images than the files do now; {remedy}"
 

@@ -260,7 +260,7 @@ def parse_study(data: Any, profile: str = "") -> Study:
 
 
 _PHRASES = {  # pydantic's error types
-    "missing": "missing: every study says it",
+    "missing": "required key is missing",
     "invalid_key": "a key must be text",
     "model_type": "must be a mapping of keys",
     "dict_type": "must be a mapping of keys",
@@ -339,9 +339,10 @@ class _StrictLoader(yaml.SafeLoader):
             if key_node.tag == "tag:yaml.org,2002:merge":  # `<<: *anchor`; what stands beside it wins
                 continue
             key = self.construct_object(key_node, deep=True)
-            problem = "stands twice" if isinstance(key, str) and key in seen else "is not text"
-            if not isinstance(key, str) or key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} {problem}", key_node.start_mark)
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not text", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 

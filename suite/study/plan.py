@@ -230,7 +230,9 @@ def refuse_repeats(axes: list[Axis]) -> list[Axis]:
     seen: set[Component] = set()
     for axis in axes:
         if axis.component in seen:
-            raise UserError(f"{axis.where}: {axis.component.label} stands twice; remove the repeated entry or value")
+            raise UserError(
+                f"{axis.where}: {axis.component.label} is a duplicate entry; remove the repeated entry or value"
+            )
         seen.add(axis.component)
     return axes
 

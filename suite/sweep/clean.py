@@ -19,18 +19,18 @@ def remove_checkpoints(study: Study) -> str:
     Raises:
         UserError: the storage is another study's, or a run is using it.
     """
-    ledger = StudyStorage(study)
-    ledger.check_study()
-    if not ledger.path.is_dir():
-        return f"nothing to remove: {ledger.path} does not exist"
+    storage = StudyStorage(study)
+    storage.check_study()
+    if not storage.path.is_dir():
+        return f"nothing to remove: {storage.path} does not exist"
     freed, trials = 0, 0
-    with ledger.locked():
-        for key, record in ledger.read_records().items():
-            weights = list(ledger.trial_directory(key).glob("*.pt")) if record.status in FINISHED else []
+    with storage.locked():
+        for key, record in storage.read_records().items():
+            weights = list(storage.trial_directory(key).glob("*.pt")) if record.status in FINISHED else []
             freed += sum(path.stat().st_size for path in weights)
             trials += bool(weights)
-            drop_checkpoints(ledger.trial_directory(key))
-    return f"removed the checkpoints of {trials} finished trials ({freed / 2**20:.1f} MiB) under {ledger.path}"
+            drop_checkpoints(storage.trial_directory(key))
+    return f"removed the checkpoints of {trials} finished trials ({freed / 2**20:.1f} MiB) under {storage.path}"
 
 
 def remove_study(study: Study) -> str:
@@ -39,15 +39,15 @@ def remove_study(study: Study) -> str:
     Raises:
         UserError: the storage is another study's, a run is using it, or the tracking store does not answer.
     """
-    ledger, uri = StudyStorage(study), tracking_uri(study)
-    ledger.check_owner()
+    storage, uri = StudyStorage(study), tracking_uri(study)
+    storage.check_owner()
     check_store(uri)
-    found = ledger.path.is_dir()
-    with ledger.locked() if found else contextlib.nullcontext():
+    found = storage.path.is_dir()
+    with storage.locked() if found else contextlib.nullcontext():
         retired = forget_experiment(uri, study.study, f"{study.study} (removed {time.strftime('%Y-%m-%d %H:%M:%S')})")
         if found:
-            shutil.rmtree(ledger.path)
+            shutil.rmtree(storage.path)
     if not found and not retired:
-        return f"nothing to remove: {ledger.path} does not exist, and MLflow holds no experiment {study.study!r}"
+        return f"nothing to remove: {storage.path} does not exist, and MLflow holds no experiment {study.study!r}"
     kept = f"; MLflow keeps its runs as the deleted experiment {retired!r} until `mlflow gc`" if retired else ""
-    return f"removed {ledger.path}{kept}"
+    return f"removed {storage.path}{kept}"

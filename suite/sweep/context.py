@@ -13,7 +13,7 @@ from suite.trial import RunContext
 
 @dataclass(frozen=True)
 class SweepContext:
-    """What all places of a study's trials share; picklable, so that workers can make their own.
+    """What all context of a study's trials share; picklable, so that workers can make their own.
 
     Attributes:
         data: the data directory.

@@ -11,14 +11,16 @@ from suite.trial import trial_events
 STOPPED_BY_ASHA = "stopped by ASHA"
 
 
-def run_local(conductor: TrialScheduler, ledger: StudyStorage, places: SweepContext) -> None:
-    """Run every trial that the conductor hands out."""
-    while not isinstance(trial := conductor.next_trial(), str):
-        for event in trial_events(trial, places.run_context(trial)):
+def run_local(scheduler: TrialScheduler, storage: StudyStorage, context: SweepContext) -> None:
+    """Run every trial that the scheduler hands out."""
+    while not isinstance(trial := scheduler.next_trial(), str):
+        for event in trial_events(trial, context.run_context(trial)):
             if isinstance(event, Record):
-                conductor.finish_trial(event)
-            elif not conductor.on_epoch(trial.key, event):
-                ledger.write_record(
-                    conductor.finish_early(trial.key, "stopped", STOPPED_BY_ASHA, **ledger.read_measurements(trial.key))
+                scheduler.finish_trial(event)
+            elif not scheduler.on_epoch(trial.key, event):
+                storage.write_record(
+                    scheduler.finish_early(
+                        trial.key, "stopped", STOPPED_BY_ASHA, **storage.read_measurements(trial.key)
+                    )
                 )
                 break

@@ -26,7 +26,7 @@ def with_looks(plan: Plan) -> Plan:
     return plan if plan.looks else replace(plan, looks=StudyStorage(plan.study).read_looks())
 
 
-def add_current_look(plan: Plan, ledger: StudyStorage) -> Plan:
+def add_current_look(plan: Plan, storage: StudyStorage) -> Plan:
     """The plan with the look that its results will be.
 
     Seeds that were added before anything could be seen belong to the look that is under way; else they are a look more.
@@ -39,15 +39,15 @@ def add_current_look(plan: Plan, ledger: StudyStorage) -> Plan:
     if not raised:
         return plan
     now = InterimLook({**last.seeds, **{group: asked[group] for group in raised}})
-    if _was_judged({group: last.seeds.get(group, 0) for group in raised}, ledger):
+    if _was_judged({group: last.seeds.get(group, 0) for group in raised}, storage):
         return replace(plan, looks=(*plan.looks, now))
     return replace(plan, looks=(*plan.looks[:-1], replace(now, detect=last.detect)))
 
 
-def _was_judged(seeds: Mapping[str, int], ledger: StudyStorage) -> bool:
+def _was_judged(seeds: Mapping[str, int], storage: StudyStorage) -> bool:
     """Whether a cell of these groups can have got a verdict on so many seeds: it and its baseline have them all."""
     done: dict[str, dict[str, set[int]]] = {group: {} for group, number in seeds.items() if number >= _TESTED}
-    for record in ledger.read_records().values() if done else ():
+    for record in storage.read_records().values() if done else ():
         if record.stage == "confirm" and record.status == "completed":
             cell = Trial.from_dict(record.trial).cell
             if group_label(cell) in done:

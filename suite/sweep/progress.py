@@ -47,7 +47,7 @@ class _CellProgress:
 
 
 class ProgressDisplay:
-    """An audience of the conductor; use as a context manager."""
+    """An listeners of the scheduler; use as a context manager."""
 
     def __init__(self, plan: Plan, console: Console) -> None:
         self._plan, self._console = plan, console
@@ -68,7 +68,7 @@ class ProgressDisplay:
         if self._live:
             self._live.stop()
 
-    # -- audience
+    # -- listeners
 
     def count_known(self, record: Record, cell: Cell) -> None:
         """Count a trial that an earlier run finished."""

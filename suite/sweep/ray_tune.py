@@ -1,6 +1,6 @@
-"""The sweep on Ray: one Tuner per study, driven by the conductor.
+"""The sweep on Ray: one Tuner per study, driven by the scheduler.
 
-Tune only places trials on machines. What runs next comes from the conductor through a `Searcher`, what stops early
+Tune only context trials on machines. What runs next comes from the scheduler through a `Searcher`, what stops early
 through a `TrialScheduler`. A trial whose worker was lost is handed out again, and resumes from its own checkpoint;
 nothing depends on Tune's retries or snapshots.
 """
@@ -50,7 +50,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: Mapping[str, Any]) -> None:
         trial = Trial.from_dict(config["trial"])
-        self._events: Iterator[Epoch | Record] = trial_events(trial, config["places"].of(trial))
+        self._events: Iterator[Epoch | Record] = trial_events(trial, config["context"].of(trial))
 
     def step(self) -> dict[str, Any]:
         event = next(self._events)
@@ -70,35 +70,35 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
 class _Link:
     """What the searcher and the scheduler share: which Tune trial runs which of ours."""
 
-    conductor: TrialScheduler
-    ledger: StudyStorage
-    places: SweepContext
+    scheduler: TrialScheduler
+    storage: StudyStorage
+    context: SweepContext
 
     def __post_init__(self) -> None:
         self.trials: dict[str, Trial] = {}  # by the id of the tune_trial
 
     def on_epoch(self, tune_trial_id: str, epoch: Epoch) -> bool:
-        return self.conductor.on_epoch(self.trials[tune_trial_id].key, epoch)
+        return self.scheduler.on_epoch(self.trials[tune_trial_id].key, epoch)
 
     def stop_trial(self, tune_trial_id: str) -> None:
         key = self.trials.pop(tune_trial_id).key
-        self.ledger.write_record(
-            self.conductor.finish_early(key, "stopped", STOPPED_BY_ASHA, **self.ledger.read_measurements(key))
+        self.storage.write_record(
+            self.scheduler.finish_early(key, "stopped", STOPPED_BY_ASHA, **self.storage.read_measurements(key))
         )
 
     def complete_trial(self, tune_trial_id: str, lost: bool) -> None:
         trial = self.trials.pop(tune_trial_id, None)
         if trial is None:
             return  # stopped by ASHA: already heard
-        record = self.ledger.read_record(trial.key)
+        record = self.storage.read_record(trial.key)
         if record is not None and (record.status in FINISHED or not lost):
-            self.conductor.finish_trial(record)
-        elif not self.conductor.requeue(trial.key, at_most=LOST_WORKER_RETRIES):
+            self.scheduler.finish_trial(record)
+        elif not self.scheduler.requeue(trial.key, at_most=LOST_WORKER_RETRIES):
             reason = (
                 f"its worker left no record {LOST_WORKER_RETRIES + 1} times (killed, out of memory, or no shared disk)"
             )
-            self.ledger.write_record(
-                self.conductor.finish_early(trial.key, "failed", reason, **self.ledger.read_measurements(trial.key))
+            self.storage.write_record(
+                self.scheduler.finish_early(trial.key, "failed", reason, **self.storage.read_measurements(trial.key))
             )
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
@@ -110,7 +110,7 @@ class _Nothing:
 
 
 class SchedulerSearcher(Searcher):  # type: ignore[misc]
-    """Tune's view of the conductor: which trial comes next."""
+    """Tune's view of the scheduler: which trial comes next."""
 
     def __init__(self, link: _Link) -> None:
         super().__init__()
@@ -120,26 +120,26 @@ class SchedulerSearcher(Searcher):  # type: ignore[misc]
         return True
 
     def suggest(self, trial_id: str) -> Any:
-        trial = self._link.conductor.next_trial()
+        trial = self._link.scheduler.next_trial()
         if trial == "wait":
             return None
         if trial == "done":
             return Searcher.FINISHED
         self._link.trials[trial_id] = trial
-        return {"trial": trial.to_dict(), "places": self._link.places}
+        return {"trial": trial.to_dict(), "context": self._link.context}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._link.complete_trial(trial_id, lost=error)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the ledger is what a resumed run reads."""
+        """Nothing: the storage is what a resumed run reads."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, likewise."""
 
 
-class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
-    """Tune's view of the conductor: which trial goes on."""
+class TuneTrialScheduler(FIFOScheduler):  # type: ignore[misc]
+    """Tune's view of the scheduler: which trial goes on."""
 
     def __init__(self, link: _Link) -> None:
         super().__init__()
@@ -219,23 +219,23 @@ def _count_fitting(node: Mapping[str, float], resources: Resources) -> int:
     return min(by_cpu, int(node.get("GPU", 0) / resources.gpus)) if resources.gpus else by_cpu
 
 
-def run_on_ray(conductor: TrialScheduler, ledger: StudyStorage, places: SweepContext, resources: Resources) -> None:
-    """Run every trial that the conductor hands out on the connected Ray."""
-    link = _Link(conductor, ledger, places)
+def run_on_ray(scheduler: TrialScheduler, storage: StudyStorage, context: SweepContext, resources: Resources) -> None:
+    """Run every trial that the scheduler hands out on the connected Ray."""
+    link = _Link(scheduler, storage, context)
     tuner = tune.Tuner(
         tune.with_resources(TrialActor, {"cpu": resources.cpus, "gpu": resources.gpus or 0}),
         tune_config=tune.TuneConfig(
             search_alg=SchedulerSearcher(link),
-            scheduler=ConductorScheduler(link),
+            scheduler=TuneTrialScheduler(link),
             num_samples=-1,
             max_concurrent_trials=count_slots(resources),
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(ledger.path.absolute()),
+            storage_path=str(storage.path.absolute()),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=0),  # the conductor hands a lost trial out again
+            failure_config=tune.FailureConfig(max_failures=0),  # the scheduler hands a lost trial out again
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
     )

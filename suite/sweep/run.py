@@ -69,30 +69,30 @@ def run_study(plan: Plan, options: Options, console: Console) -> Outcome:
         UserError: storage, tracking store, images or cluster can't be used; nothing has been started or written.
         KeyboardInterrupt: interrupted; finished trials are kept and the rest resumes with the same command.
     """
-    ledger, uri = StudyStorage(plan.study), tracking_uri(plan.study)
-    ledger.check_study()
+    storage, uri = StudyStorage(plan.study), tracking_uri(plan.study)
+    storage.check_study()
     plan = with_looks(plan)
     check_store(uri)
     check_experiment(plan.study, uri)
     found = (
-        prepare_data(plan, options.data, ledger.read_records().values(), console)
-        if needs_training(plan, ledger)
+        prepare_data(plan, options.data, storage.read_records().values(), console)
+        if needs_training(plan, storage)
         else []
     )
-    with _connected_ray(plan, ledger, options) as (resources, device):
+    with _connected_ray(plan, storage, options) as (resources, device):
         placed = replace(options, device=device)
-        ledger.create()
-        with ledger.locked(), _interruptible():
+        storage.create()
+        with storage.locked(), _interruptible():
             for line in found:
                 console.print(escape(line))
-            return _run_sweep(_note_look(plan, ledger, console), ledger, uri, placed, resources, console)
+            return _run_sweep(_note_look(plan, storage, console), storage, uri, placed, resources, console)
 
 
-def _note_look(plan: Plan, ledger: StudyStorage, console: Console) -> Plan:
+def _note_look(plan: Plan, storage: StudyStorage, console: Console) -> Plan:
     """The plan with the look that its results will be, noted before the first trial that belongs to it."""
-    plan = add_current_look(plan, ledger)
-    if plan.looks != ledger.read_looks():
-        ledger.write_looks(plan.looks)
+    plan = add_current_look(plan, storage)
+    if plan.looks != storage.read_looks():
+        storage.write_looks(plan.looks)
     warning = describe_unplanned_looks(plan)
     if warning:
         console.print(f"[yellow]note[/] {escape(warning)}")
@@ -100,36 +100,38 @@ def _note_look(plan: Plan, ledger: StudyStorage, console: Console) -> Plan:
 
 
 def _run_sweep(
-    plan: Plan, ledger: StudyStorage, uri: str, options: Options, resources: Resources, console: Console
+    plan: Plan, storage: StudyStorage, uri: str, options: Options, resources: Resources, console: Console
 ) -> Outcome:
     from suite.tracking.mlflow_writer import MlflowWriter  # MLflow takes seconds to import
 
     client, experiment = open_experiment(plan, uri)
-    with contextlib.closing(MlflowWriter(client, experiment, plan, ledger.path / "trials")) as writer:
-        known = ledger.read_records()
+    with contextlib.closing(MlflowWriter(client, experiment, plan, storage.path / "trials")) as writer:
+        known = storage.read_records()
         for record in writer.read_finished_elsewhere(known):
-            ledger.import_record(record)
+            storage.import_record(record)
             known[record.trial_key] = record
-        conditions = _decide_execution(plan, ledger, options, resources, console)
+        conditions = _decide_execution(plan, storage, options, resources, console)
         with ProgressDisplay(plan, console) as progress:
-            conductor = TrialScheduler(plan, conditions, known, ledger.list_interrupted(), audience=(writer, progress))
-            for record in conductor.records.values():
+            scheduler = TrialScheduler(
+                plan, conditions, known, storage.list_interrupted(), listeners=(writer, progress)
+            )
+            for record in scheduler.records.values():
                 if record.trial_key in known:
                     progress.count_known(record, Trial.from_dict(record.trial).cell)
-            writer.catch_up({key: record for key, record in known.items() if key in conductor.records})
-            if not conductor.idle:
-                _train_trials(conductor, ledger, plan, options, resources)
-    return Outcome(conductor.trained, conductor.records, writer.trouble)
+            writer.catch_up({key: record for key, record in known.items() if key in scheduler.records})
+            if not scheduler.idle:
+                _train_trials(scheduler, storage, plan, options, resources)
+    return Outcome(scheduler.trained, scheduler.records, writer.trouble)
 
 
 def _train_trials(
-    conductor: TrialScheduler, ledger: StudyStorage, plan: Plan, options: Options, resources: Resources
+    scheduler: TrialScheduler, storage: StudyStorage, plan: Plan, options: Options, resources: Resources
 ) -> None:
     threads = max(1, int(resources.cpus))
     wanted = plan.study.resources
-    places = SweepContext(
+    context = SweepContext(
         options.data.absolute(),
-        (ledger.path / "trials").absolute(),
+        (storage.path / "trials").absolute(),
         options.device,
         threads,
         plan.study.keep,
@@ -137,22 +139,22 @@ def _train_trials(
         wanted.device_memory,
     )
     if options.local:
-        run_local(conductor, ledger, places)
+        run_local(scheduler, storage, context)
         return
     from suite.sweep.ray_tune import run_on_ray  # Ray takes seconds to import
 
-    run_on_ray(conductor, ledger, places, resources)
+    run_on_ray(scheduler, storage, context, resources)
 
 
 def _decide_execution(
-    plan: Plan, ledger: StudyStorage, options: Options, resources: Resources, console: Console
+    plan: Plan, storage: StudyStorage, options: Options, resources: Resources, console: Console
 ) -> Groups:
     """Per group, as an earlier run decided, else by rule now; written before the group's first trial."""
-    decided = ledger.read_execution()
+    decided = storage.read_execution()
     place = (options.data, options.device, resources)
     fresh = choose_execution(plan, *place, known=decided, on_ray=not options.local, console=console)
     if fresh != decided:
-        ledger.write_execution(fresh)
+        storage.write_execution(fresh)
     return by_group(plan, fresh)
 
 
@@ -162,22 +164,22 @@ def by_group(plan: Plan, decided: Mapping[str, ExecutionConfig]) -> Groups:
     return {cell.group: decided[group_label(cell)] for cell in cells if group_label(cell) in decided}
 
 
-def needs_training(plan: Plan, ledger: StudyStorage) -> bool:
-    """Whether the ledger alone can't show that everything is finished."""
-    groups = by_group(plan, ledger.read_execution())
+def needs_training(plan: Plan, storage: StudyStorage) -> bool:
+    """Whether the storage alone can't show that everything is finished."""
+    groups = by_group(plan, storage.read_execution())
     if any(planned.cell.group not in groups for planned in plan.runnable):
         return True
-    return not TrialScheduler(plan, groups, ledger.read_records(), ledger.list_interrupted()).idle
+    return not TrialScheduler(plan, groups, storage.read_records(), storage.list_interrupted()).idle
 
 
 @contextlib.contextmanager
-def _connected_ray(plan: Plan, ledger: StudyStorage, options: Options) -> Iterator[tuple[Resources, str]]:
+def _connected_ray(plan: Plan, storage: StudyStorage, options: Options) -> Iterator[tuple[Resources, str]]:
     """A connected Ray that can hold at least one trial, where the run needs one; what a trial occupies, and its device.
 
     Raises:
         UserError: no Ray can be joined or started, or a trial is larger than it.
     """
-    if options.local or not needs_training(plan, ledger):
+    if options.local or not needs_training(plan, storage):
         yield plan.study.resources, options.device
         return
     if options.address is not None:

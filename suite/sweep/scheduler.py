@@ -1,4 +1,4 @@
-"""Which trial runs next, and whether a running one goes on: the sweep's one brain, with or without Ray."""
+"""Which trial runs next, and whether a running one goes on, with or without Ray."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ class TrialScheduler:
         conditions: Mapping[tuple[Component, Component], ExecutionConfig],
         finished: Mapping[str, Record],
         interrupted: Iterable[Trial],
-        audience: Iterable[TrialListener] = (),
+        listeners: Iterable[TrialListener] = (),
     ) -> None:
         self._plan = plan
-        self._audience = tuple(audience)
+        self._listeners = tuple(listeners)
         self._done = {key: record for key, record in finished.items() if record.status in FINISHED}
         self._running: dict[str, tuple[CellState, Trial]] = {}
         self._histories: dict[str, list[Epoch]] = {}
@@ -117,7 +117,7 @@ class TrialScheduler:
         trial = state.queue.pop(0)
         self._running[trial.key] = (state, trial)
         self._histories.setdefault(trial.key, [])  # a trial handed out again has one
-        for listener in self._audience:
+        for listener in self._listeners:
             listener.on_start(trial)
         return trial
 
@@ -138,7 +138,7 @@ class TrialScheduler:
         if any(known.epoch == epoch.epoch for known in self._histories[key]):
             return True
         self._histories[key].append(epoch)
-        for listener in self._audience:
+        for listener in self._listeners:
             listener.on_epoch(trial, epoch)
         return trial.stage == "confirm" or state.search.on_epoch(trial.seed, epoch)
 
@@ -180,7 +180,7 @@ class TrialScheduler:
 
     def _announce_record(self, record: Record, cell: Cell) -> None:
         self._keep_record(record, cell)
-        for listener in self._audience:
+        for listener in self._listeners:
             listener.on_finish(record)
 
     def _confirm_if_due(self, state: CellState) -> None:

@@ -20,11 +20,11 @@ def study_status(plan: Plan) -> dict[str, Any]:
 
     Trials that the plan no longer asks for (a removed cell, fewer seeds) are not counted.
     """
-    ledger = StudyStorage(plan.study)
-    ledger.check_study()
+    storage = StudyStorage(plan.study)
+    storage.check_study()
     plan = with_looks(plan)
     counts: dict[Cell, Counter[str]] = {planned.cell: Counter() for planned in plan.cells}
-    for trial, status in ledger.iterate_states():
+    for trial, status in storage.iterate_states():
         wanted = plan.count_seeds(trial.cell) if trial.stage == "confirm" else plan.study.search.trials
         if trial.cell in counts and trial.seed < wanted:
             counts[trial.cell][f"{trial.stage} {status}"] += 1
@@ -42,7 +42,7 @@ def study_status(plan: Plan) -> dict[str, Any]:
                 **{stage: _by_status(found, stage) for stage in ("search", "confirm")},
             }
         )
-    return {"study": plan.study.study, "storage": str(ledger.path), "trials": plan.trials, "cells": cells}
+    return {"study": plan.study.study, "storage": str(storage.path), "trials": plan.trials, "cells": cells}
 
 
 def _by_status(found: Counter[str], stage: str) -> dict[str, int]:

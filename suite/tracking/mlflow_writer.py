@@ -1,8 +1,8 @@
 """The MLflow writer: one background thread on the driver, in batches. Workers need no MLflow and no credentials.
 
 A trial has one run, found again by its `trial_key`; steps that stand in it are not written twice. An epoch goes into
-one call, which MLflow takes whole or not at all. What MLflow does not take is not lost: the ledger has it, and the next
-`graftbench run` writes it.
+one call, which MLflow takes whole or not at all. What MLflow does not take is not lost: the storage has it, and the
+next `graftbench run` writes it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class _Run:
 
 
 class MlflowWriter:
-    """An audience of the conductor. Calls return at once; `close` waits until everything is written."""
+    """An listeners of the scheduler. Calls return at once; `close` waits until everything is written."""
 
     def __init__(self, client: MlflowClient, experiment_id: str, plan: Plan, trials_folder: Path) -> None:
         self._client = client
@@ -76,7 +76,7 @@ class MlflowWriter:
         self._thread = threading.Thread(target=self._work_through_jobs, name="mlflow-writer", daemon=True)
         self._thread.start()
 
-    # -- audience
+    # -- listeners
 
     def on_start(self, trial: Trial) -> None:
         self._jobs.put(lambda: self._start_run(trial))
@@ -94,7 +94,7 @@ class MlflowWriter:
                 self.on_finish(record)
 
     def read_finished_elsewhere(self, known: Mapping[str, Record]) -> list[Record]:
-        """Finished records that MLflow has and the ledger does not (another machine's, or a lost folder).
+        """Finished records that MLflow has and the storage does not (another machine's, or a lost folder).
 
         Raises:
             UserError: one of them can't be read by this version, so that its trial would be trained again.

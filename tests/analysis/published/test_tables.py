@@ -411,7 +411,7 @@ def test_ids_and_keys_stand_once() -> None:
     twice["tables"] *= 2
     with pytest.raises(ValueError, match="some: the id 'some-table-1' stands 2 times"):
         parse_tables(yaml.safe_dump(twice), "some")
-    with pytest.raises(ValueError, match="key 'model' stands twice"):
+    with pytest.raises(ValueError, match="duplicate key 'model'"):
         parse_tables("paper: {}\ntables: [{rows: [{model: a, model: b}]}]", "some")
     with pytest.raises(ValueError, match="some: must be a mapping, not None"):
         parse_tables("", "some")

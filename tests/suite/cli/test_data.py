@@ -220,7 +220,7 @@ def test_list_has_decoded_copies_of_any_settings(data_command: Command, root: Pa
     (entry / "manifest.json").write_text('{"torn')
     out = data_command("list").out
     assert re.search("\ndecoded copies +shape +MiB +folder *\n", out)
-    assert re.search(f"\ntorn +0.0 +{entry.name} *\n", out)
+    assert re.search(f"\nincomplete +0.0 +{entry.name} *\n", out)
     assert re.search(f" 3 x 8 x 8 +0.0 +{Path(copies[2]['folder']).name} *\n", out)
 
 
@@ -577,7 +577,7 @@ def test_verify_finds_what_rotted_in_the_cache(data_command: Command, root: Path
     assert_refused(answer, "folder: 1 of the parts looked at is not whole, see above")
     assert "train: 10 images, whole; decoded copy in" in answer.out and answer.out.count(", whole; ") == 1
     assert (
-        f"the decoded copy {images.parent} is rotten" in answer.out
+        f"the decoded copy {images.parent} has a checksum mismatch" in answer.out
         and "`graftbench data warm 'folder(path=birds, size=8)' --rebuild` decodes anew" in answer.out
     )
     assert "decoded already" in data_command("warm", *BIRDS).out, "nothing but verify looks at every byte"
@@ -593,7 +593,7 @@ def test_verify_finds_a_torn_copy(data_command: Command, root: Path, file: str) 
     torn.write_bytes(torn.read_bytes()[:-3])
     answer = data_command("verify", *BIRDS)
     assert_refused(answer, "1 of the parts")
-    assert f"the decoded copy {torn.parent} is torn" in answer.out
+    assert f"the decoded copy {torn.parent} is incomplete" in answer.out
     assert "decoded in" in data_command("warm", *BIRDS).out and data_command("verify", *BIRDS).code == 0
 
 
@@ -617,10 +617,10 @@ def test_verify_of_files_with_other_times(data_command: Command, root: Path) -> 
     files[1].write_bytes(files[2].read_bytes())
     answer = data_command("verify", *BIRDS)
     assert_refused(answer, "1 of the parts")
-    assert "holds other images than the files do now" in answer.out and "torn" not in answer.out
+    assert "holds other images than the files do now" in answer.out and "incomplete" not in answer.out
     [labels] = (root.parent / "cache").glob("folder-test-*/manifest.json")
     labels.write_bytes(b"")
-    assert "is torn" in data_command("verify", *BIRDS).out
+    assert "is incomplete" in data_command("verify", *BIRDS).out
 
 
 def test_verify_finds_other_pixels_behind_the_same_size_and_time(data_command: Command, root: Path) -> None:

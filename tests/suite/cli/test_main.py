@@ -276,9 +276,9 @@ def test_another_applications_database(graftbench: Command, study_file: StudyFil
 
 def stored(**changes: Any) -> StudyStorage:
     """The storage of a study that an earlier run has opened."""
-    ledger = StudyStorage(parse_study({**STUDY, **changes}))
-    ledger.create()
-    return ledger
+    storage = StudyStorage(parse_study({**STUDY, **changes}))
+    storage.create()
+    return storage
 
 
 RUN, REMOVE = ("run", "--local"), ("clean", "--all", "--yes")
@@ -351,8 +351,8 @@ def test_a_changed_study_in_its_old_storage(
 
 @pytest.mark.parametrize("verb", [RUN, ("clean",), REMOVE])
 def test_a_storage_in_use(graftbench: Command, study_file: StudyFile, work: Path, verb: tuple[str, ...]) -> None:
-    ledger = stored()
-    with ledger.locked():
+    storage = stored()
+    with storage.locked():
         before = contents(work)
         assert_refused(graftbench(*verb, study_file()), "another run of 'small' is using runs/small: wait for it")
         assert contents(work) == before
@@ -410,8 +410,8 @@ finally:
 # -- status, trial, clean
 
 
-def started(ledger: StudyStorage, trial: Trial, status: str | None = None, **measured: Any) -> Path:
-    folder = ledger.trial_directory(trial.key)
+def started(storage: StudyStorage, trial: Trial, status: str | None = None, **measured: Any) -> Path:
+    folder = storage.trial_directory(trial.key)
     folder.mkdir(parents=True)
     (folder / "trial.json").write_text(json.dumps(trial.to_dict()))
     (folder / "best.pt").write_bytes(b"weights")
@@ -425,10 +425,10 @@ def half_way(work: Path) -> tuple[StudyStorage, list[Trial]]:
     """Two confirm trials of the first cell: one completed, one that a kill left open."""
     plan = make_plan(parse_study(STUDY))
     trials = plan.confirm_trials(plan.cells[0].cell, (), ExecutionConfig())
-    ledger = stored()
-    started(ledger, trials[0], "completed", epochs_run=1, validation_top1_error=0.25, reason="looked at [64, 3]")
-    started(ledger, trials[1])
-    return ledger, trials
+    storage = stored()
+    started(storage, trials[0], "completed", epochs_run=1, validation_top1_error=0.25, reason="looked at [64, 3]")
+    started(storage, trials[1])
+    return storage, trials
 
 
 def test_status(graftbench: Command, study_file: StudyFile, half_way: tuple[StudyStorage, list[Trial]]) -> None:
@@ -458,12 +458,12 @@ def test_status_of_nothing(graftbench: Command, study_file: StudyFile, work: Pat
 
 
 def test_trial(graftbench: Command, half_way: tuple[StudyStorage, list[Trial]]) -> None:
-    ledger, (first, second) = half_way
+    storage, (first, second) = half_way
     answer = graftbench("trial", first.key[:8])
     assert answer.code == 0 and first.key in answer.out and first.cell.label in answer.out
     assert "completed: looked at [64, 3], 1 of 1 epochs" in answer.out
     assert "validation top1 error: 25.00 %" in answer.out
-    assert f"-m suite.trial {ledger.path}/trials/{first.key}/trial.json\n" in answer.out
+    assert f"-m suite.trial {storage.path}/trials/{first.key}/trial.json\n" in answer.out
     assert "no record yet" in graftbench("trial", second.key).out
     assert Trial.from_dict(json.loads(graftbench("trial", "--json", first.key).out)) == first
 
@@ -482,8 +482,8 @@ def test_an_unknown_trial(graftbench: Command, half_way: tuple[StudyStorage, lis
 
 
 def test_an_ambiguous_or_torn_trial(graftbench: Command, half_way: tuple[StudyStorage, list[Trial]]) -> None:
-    ledger, (first, _) = half_way
-    twin = ledger.trial_directory(first.key[:15] + ("0" if first.key[15] != "0" else "1"))
+    storage, (first, _) = half_way
+    twin = storage.trial_directory(first.key[:15] + ("0" if first.key[15] != "0" else "1"))
     twin.mkdir()
     (twin / "trial.json").write_text("{")
     assert_refused(graftbench("trial", first.key[:15]), "fits 2 trials", "give more digits")
@@ -497,16 +497,16 @@ def test_clean(
     half_way: tuple[StudyStorage, list[Trial]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ledger, (first, second) = half_way
+    storage, (first, second) = half_way
     answer = graftbench("clean", study_file())
     assert answer.code == 0 and "removed the checkpoints of 1 finished trials" in answer.out
-    assert not (ledger.trial_directory(first.key) / "best.pt").exists()
-    assert (ledger.trial_directory(first.key) / "record.json").exists()
-    assert (ledger.trial_directory(second.key) / "best.pt").exists(), "an open trial needs its weights"
+    assert not (storage.trial_directory(first.key) / "best.pt").exists()
+    assert (storage.trial_directory(first.key) / "record.json").exists()
+    assert (storage.trial_directory(second.key) / "best.pt").exists(), "an open trial needs its weights"
     monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
-    assert graftbench("clean", "--all", study_file()).code == 0 and ledger.path.exists()
+    assert graftbench("clean", "--all", study_file()).code == 0 and storage.path.exists()
     answer = graftbench(*REMOVE, study_file())
-    assert (answer.code, answer.out) == (0, "removed runs/small\n") and not ledger.path.exists()
+    assert (answer.code, answer.out) == (0, "removed runs/small\n") and not storage.path.exists()
 
 
 def test_clean_on_nothing(graftbench: Command, study_file: StudyFile, work: Path) -> None:

@@ -204,18 +204,18 @@ def test_seeds_that_can_t_reach_a_verdict_are_never_enough() -> None:
 
 def finish(of: Plan, errors: dict[str, Sequence[float]]) -> None:
     """Confirm trials of the plan's first group, as a run leaves them."""
-    ledger = StudyStorage(of.study)
-    ledger.create()
+    storage = StudyStorage(of.study)
+    storage.create()
     for planned in of.cells:
         for trial in of.confirm_trials(planned.cell, (), ExecutionConfig()):
             values = errors.get(trial.cell.variant.name, ())
             if trial.cell.group == of.cells[0].cell.group and trial.seed < len(values):
-                store(ledger, trial, values[trial.seed])
+                store(storage, trial, values[trial.seed])
 
 
-def store(ledger: StudyStorage, trial: Trial, error: float) -> None:
+def store(storage: StudyStorage, trial: Trial, error: float) -> None:
     facts = describe_trial(trial) | {"status": "completed", "test_top1_error": error, "test_reads": 1}
-    folder = ledger.trial_directory(trial.key)
+    folder = storage.trial_directory(trial.key)
     folder.mkdir(parents=True)
     (folder / "trial.json").write_text(json.dumps(trial.to_dict()))
     records.write_record(Record(**facts), folder / "record.json")
@@ -475,10 +475,10 @@ def test_what_can_t_be_topped_up_is_refused(
 
 
 def test_a_study_that_is_partly_failed_is_finished_first(graftbench: Command, looked: Path) -> None:
-    ledger = StudyStorage(plan().study)
-    key, record = next(iter(ledger.read_records().items()))
+    storage = StudyStorage(plan().study)
+    key, record = next(iter(storage.read_records().items()))
     records.write_record(
-        replace(record, status="failed", reason="disk full"), ledger.trial_directory(key) / "record.json"
+        replace(record, status="failed", reason="disk full"), storage.trial_directory(key) / "record.json"
     )
     answer = graftbench("topup", "--local")
     assert answer.code == 2 and "the study is not finished" in answer.err and len(looks(looked)) == 1

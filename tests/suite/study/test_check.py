@@ -65,7 +65,7 @@ def test_values_are_canonical() -> None:
 
 
 def test_entries_that_mean_the_same_are_repeats() -> None:
-    with pytest.raises(UserError, match=r"^variants\[2\]: sire stands twice"):
+    with pytest.raises(UserError, match=r"^variants\[2\]: sire is a duplicate entry"):
         checked(variants=["baseline", "sire", {"name": "sire", "lambda": 0.2}])
 
 
@@ -381,8 +381,8 @@ def test_a_resumed_search_knows_trials_with_fixed_knobs() -> None:
     assert {trial.epochs for trial in confirmed} == {2} and first.epochs == found.search_epochs
     assert partial_record(confirmed[0], "failed", "made up").epochs == 2, "what the audit compares"
     group = {planned.cell.group: ExecutionConfig()}
-    conductor = TrialScheduler(found, group, {first.key: replace(record, trial=first.to_dict())}, [second])
-    handed = [conductor.next_trial() for _ in range(2)]
+    scheduler = TrialScheduler(found, group, {first.key: replace(record, trial=first.to_dict())}, [second])
+    handed = [scheduler.next_trial() for _ in range(2)]
     assert second in handed and first not in handed
 
 
@@ -429,7 +429,7 @@ def test_compositions_are_one_cell_in_any_order() -> None:
     other = checked(variants=["baseline", {"name": "squeeze_excite+sire", "sire.lambda": 0.3, "sire.decoders": "all"}])
     assert keys(one) == keys(other)
     assert one.cells[1].cell.variant.name == "squeeze_excite+sire"
-    with pytest.raises(UserError, match=r"^variants\[2\]: squeeze_excite\+sire stands twice"):
+    with pytest.raises(UserError, match=r"^variants\[2\]: squeeze_excite\+sire is a duplicate entry"):
         checked(variants=["baseline", "sire+squeeze_excite", "squeeze_excite+sire"])
     alone = checked(variants=["baseline", "sire", "squeeze_excite", "sire+squeeze_excite"]).cells
     assert alone[3].parameters == alone[1].parameters + alone[2].parameters - alone[0].parameters  # type: ignore[operator]

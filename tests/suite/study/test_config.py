@@ -143,8 +143,8 @@ def test_a_study_is_a_mapping(data: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("study: a\nstudy: b\n", "key 'study' stands twice (line 2)"),
-        ("study: a\nrecipe:\n  name: sire\n  lr: 1\n  lr: 2\n", "key 'lr' stands twice (line 5)"),
+        ("study: a\nstudy: b\n", "duplicate key 'study' (line 2)"),
+        ("study: a\nrecipe:\n  name: sire\n  lr: 1\n  lr: 2\n", "duplicate key 'lr' (line 5)"),
         ("3: a\n", "key 3 is not text (line 1)"),
         ("? [a]\n: 1\n", "key ['a'] is not text (line 1)"),
         ("study: [a\n", "(line 2)"),

@@ -189,11 +189,11 @@ LR = {"low": 0.1, "high": 1}
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"variants": ["baseline", "sire", "sire"]}, "variants[2]: sire stands twice; remove the repeated"),
-        ({"datasets": ["digits", "digits"]}, "datasets[1]: digits stands twice"),
+        ({"variants": ["baseline", "sire", "sire"]}, "variants[2]: sire is a duplicate entry; remove the repeated"),
+        ({"datasets": ["digits", "digits"]}, "datasets[1]: digits is a duplicate entry"),
         (
             {"variants": ["baseline", {"name": "sire", "lambda": [0.1, 0.1]}]},
-            "variants[1]: sire(lambda=0.1) stands twice",
+            "variants[1]: sire(lambda=0.1) is a duplicate entry",
         ),
         (
             {"search": {"trials": 1, "space": {"epochs": {"low": 1, "high": 3}}}},

@@ -107,7 +107,7 @@ def test_records_of_a_profile_never_mix_with_the_studys(tmp_path: Path, monkeypa
         (
             {**{k: v for k, v in STUDY.items() if k != "study"}, "profiles": {"quick": {}}},
             "quick",
-            "study: missing: every study says it",
+            "study: required key is missing",
         ),
     ],
 )

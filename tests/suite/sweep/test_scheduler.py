@@ -49,11 +49,11 @@ def alone(search: dict[str, Any] | None = None, **changes: Any) -> Plan:
     return plan({"space": space, **(search or {})}, variants=["baseline"], **changes)
 
 
-def conductor(
-    of: Plan, finished: Iterable[Record] = (), interrupted: Iterable[Trial] = (), *audience: Any
+def scheduler(
+    of: Plan, finished: Iterable[Record] = (), interrupted: Iterable[Trial] = (), *listeners: Any
 ) -> TrialScheduler:
     known = {record.trial_key: record for record in finished}
-    return TrialScheduler(of, {cell.cell.group: CONDITIONS for cell in of.cells}, known, interrupted, audience)
+    return TrialScheduler(of, {cell.cell.group: CONDITIONS for cell in of.cells}, known, interrupted, listeners)
 
 
 def epoch(number: int, error: float = 0.5, loss: float = 1.0) -> Epoch:
@@ -77,14 +77,14 @@ def ended(trial: Trial, status: Status = "completed", error: float = 0.5, loss: 
     return partial_record(trial, status, "as told", history(trial, error, loss))
 
 
-def handed(conductor: TrialScheduler) -> Trial:
-    trial = conductor.next_trial()
+def handed(scheduler: TrialScheduler) -> Trial:
+    trial = scheduler.next_trial()
     assert isinstance(trial, Trial), trial
     return trial
 
 
 class Notes:
-    """An audience that writes down what it hears."""
+    """An listeners that writes down what it hears."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[Any, ...]] = []
@@ -110,25 +110,25 @@ def made_up(trial: Trial) -> Record:
     return ended(trial, error=hard + hash_parts("error", trial.key) % 1000 / 2500)
 
 
-def drive(conductor: TrialScheduler, fate: Fate = made_up, slots: int = 1, results: int = 10**6) -> list[Trial]:
+def drive(scheduler: TrialScheduler, fate: Fate = made_up, slots: int = 1, results: int = 10**6) -> list[Trial]:
     """Run `slots` trials at once, an epoch each in turn, until done or `results` ended. Returns what was handed out."""
     out: list[Trial] = []
     running: list[tuple[Trial, Record, list[Epoch]]] = []
     while results > 0:
-        while len(running) < slots and isinstance(trial := conductor.next_trial(), Trial):
+        while len(running) < slots and isinstance(trial := scheduler.next_trial(), Trial):
             out.append(trial)
             record = fate(trial)
             running.append((trial, record, list(record.history)))
         if not running:
-            assert conductor.next_trial() == "done" and conductor.idle
+            assert scheduler.next_trial() == "done" and scheduler.idle
             break
         for trial, record, epochs in list(running):
             if epochs:
-                if conductor.on_epoch(trial.key, epochs.pop(0)):
+                if scheduler.on_epoch(trial.key, epochs.pop(0)):
                     continue
-                conductor.finish_early(trial.key, "stopped", "stopped by ASHA")
+                scheduler.finish_early(trial.key, "stopped", "stopped by ASHA")
             else:
-                conductor.finish_trial(record)
+                scheduler.finish_trial(record)
             running = [each for each in running if each[0] != trial]
             results -= 1
     return out
@@ -152,7 +152,7 @@ ASHA = {"asha": {"grace": 1, "reduction": 2}}
 @pytest.mark.parametrize("slots", [1, 4])
 def test_every_cell_gets_the_same_budget_whatever_asha_does(sampler: str, asha: dict[str, Any], slots: int) -> None:
     wanted = plan({"sampler": sampler, **asha}, datasets=["digits", "mnist"])
-    found = conductor(wanted)
+    found = scheduler(wanted)
     out = drive(found, slots=slots)
     assert len(out) == len({trial.key for trial in out}) == wanted.trials == 6 * (7 + 2)
     for planned in wanted.cells:
@@ -165,7 +165,7 @@ def test_every_cell_gets_the_same_budget_whatever_asha_does(sampler: str, asha: 
 
 def test_the_search_goes_index_by_index_across_the_cells() -> None:
     wanted = plan()
-    found = conductor(wanted)
+    found = scheduler(wanted)
     out = [handed(found) for _ in range(3 * 7)]
     cells = [planned.cell for planned in wanted.cells]
     assert [(trial.seed, trial.cell) for trial in out] == [(index, cell) for index in range(7) for cell in cells]
@@ -175,7 +175,7 @@ def test_the_search_goes_index_by_index_across_the_cells() -> None:
 
 def test_a_cell_confirms_as_soon_as_its_own_search_is_over() -> None:
     wanted = plan()
-    found = conductor(wanted)
+    found = scheduler(wanted)
     out = [handed(found) for _ in range(3 * 7)]
     second = [trial for trial in out if trial.cell == wanted.cells[1].cell]
     for trial in second:
@@ -189,7 +189,7 @@ def test_a_cell_confirms_as_soon_as_its_own_search_is_over() -> None:
 
 
 def test_confirm_trials_go_before_more_search() -> None:
-    out = drive(conductor(plan()))
+    out = drive(scheduler(plan()))
     first = out[0].cell
     last = next(place for place, trial in enumerate(out) if trial.cell == first and trial.seed == 6)
     assert [(trial.cell, trial.stage) for trial in out[last + 1 : last + 3]] == [(first, "confirm")] * 2
@@ -198,7 +198,7 @@ def test_confirm_trials_go_before_more_search() -> None:
 
 def test_without_a_search_every_cell_confirms_at_once() -> None:
     wanted = plan({"trials": 0, "space": {}})
-    out = drive(conductor(wanted))
+    out = drive(scheduler(wanted))
     assert [(trial.stage, trial.seed, trial.hyperparameters) for trial in out] == [
         ("confirm", 0, ()),
         ("confirm", 1, ()),
@@ -211,7 +211,7 @@ def test_without_a_search_every_cell_confirms_at_once() -> None:
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_first_draws_are_the_plans_and_the_same_in_every_cell(sampler: str) -> None:
     wanted = plan({"sampler": sampler})
-    out = [trial for trial in drive(conductor(wanted)) if trial.stage == "search"]
+    out = [trial for trial in drive(scheduler(wanted)) if trial.stage == "search"]
     chosen = {(trial.cell.variant.name, trial.seed): dict(trial.hyperparameters) for trial in out}
     for planned in wanted.cells:
         for index in range(3):
@@ -230,17 +230,17 @@ def test_first_draws_are_the_plans_and_the_same_in_every_cell(sampler: str) -> N
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_one_slot_draws_the_same_search_every_time(sampler: str) -> None:
-    assert drive(conductor(plan({"sampler": sampler}))) == drive(conductor(plan({"sampler": sampler})))
+    assert drive(scheduler(plan({"sampler": sampler}))) == drive(scheduler(plan({"sampler": sampler})))
 
 
 def test_a_list_as_a_choice_is_searched_and_taken_back() -> None:
     wanted = alone({"space": {"milestones": {"choices": [(0.3, 0.6), (0.5,)]}}}, recipe={"name": "sire", "epochs": 6})
-    found = conductor(wanted)
+    found = scheduler(wanted)
     out = drive(found)
     assert {trial.hyperparameters for trial in out} <= {
         freeze_settings({"milestones": m}) for m in ((0.3, 0.6), (0.5,))
     }
-    assert conductor(wanted, found.records.values()).idle
+    assert scheduler(wanted, found.records.values()).idle
 
 
 # -- which hyperparameters are confirmed
@@ -248,7 +248,7 @@ def test_a_list_as_a_choice_is_searched_and_taken_back() -> None:
 
 def chosen_seed(wanted: Plan, fates: Mapping[int, dict[str, Any]]) -> int:
     """The search index whose hyperparameters the confirm trials have; fates by index, the rest completes at 0.5."""
-    out = drive(conductor(wanted), lambda trial: ended(trial, **fates.get(trial.seed, {})))
+    out = drive(scheduler(wanted), lambda trial: ended(trial, **fates.get(trial.seed, {})))
     confirm = {trial.hyperparameters for trial in out if trial.stage == "confirm"}
     (seed,) = [trial.seed for trial in out if trial.stage == "search" and {trial.hyperparameters} == confirm]
     return seed
@@ -263,7 +263,7 @@ def test_confirm_takes_the_lowest_validation_error_of_the_completed() -> None:
 
 def test_ties_go_to_the_lowest_index_whatever_ended_first() -> None:
     assert chosen_seed(alone(), {2: {"error": 0.2}, 3: {"error": 0.2}}) == 2
-    found = conductor(alone())
+    found = scheduler(alone())
     search = [handed(found) for _ in range(7)]
     for trial in reversed(search):
         found.finish_trial(ended(trial, error=0.2 if trial.seed in (3, 5) else 0.5))
@@ -286,7 +286,7 @@ def test_a_cell_without_a_completed_search_trial_is_skipped_with_its_sentence() 
         return partial_record(trial, "diverged", "", ())
 
     notes = Notes()
-    found = conductor(wanted, (), (), notes)
+    found = scheduler(wanted, (), (), notes)
     drive(found, fate)
     skipped = of_cell(found.records, bad, "confirm")
     assert [(record.status, record.seed) for record in skipped] == [("skipped", 0), ("skipped", 1)]
@@ -300,7 +300,7 @@ def test_a_refused_cell_is_skipped_with_its_sentence_and_the_rest_runs() -> None
     refused = replace(wanted.cells[2], refused="sire needs two stages")
     wanted = with_cells(wanted, (*wanted.cells[:2], refused))
     notes = Notes()
-    found = conductor(wanted, (), (), notes)
+    found = scheduler(wanted, (), (), notes)
     skipped = of_cell(found.records, refused.cell, "confirm")
     assert [(record.status, record.reason) for record in skipped] == [("skipped", "sire needs two stages")] * 2
     assert [event[0] for event in notes.heard] == ["finished", "finished"]
@@ -329,7 +329,7 @@ def test_asha_stops_the_worse_ones_at_its_rungs_in_every_cell_alike(rungs: tuple
         hard = trial.cell.dataset.name == "mnist"
         return ended(trial, error=ERRORS[trial.seed] + 0.35 * hard if trial.stage == "search" else 0.99)
 
-    found = conductor(wanted)
+    found = scheduler(wanted)
     drive(found, fate, slots=2)
     for planned in wanted.cells:
         search = of_cell(found.records, planned.cell, "search")
@@ -342,7 +342,7 @@ def test_asha_stops_the_worse_ones_at_its_rungs_in_every_cell_alike(rungs: tuple
 
 def test_a_loss_that_is_no_number_is_not_reported_to_the_bracket() -> None:
     wanted = alone(ASHA, recipe={"name": "gradient", "epochs": 6, "selection": "validation_loss"})
-    found = conductor(wanted)
+    found = scheduler(wanted)
     first, second, third = handed(found), handed(found), handed(found)
     for value in (float("nan"), float("inf")):
         assert found.on_epoch(first.key, epoch(1 + (value > 0), loss=value)), "the training core ends it, not ASHA"
@@ -353,7 +353,7 @@ def test_a_loss_that_is_no_number_is_not_reported_to_the_bracket() -> None:
 
 def test_a_repeated_epoch_is_heard_once() -> None:
     notes = Notes()
-    found = conductor(alone(ASHA), (), (), notes)
+    found = scheduler(alone(ASHA), (), (), notes)
     first = handed(found)
     assert found.on_epoch(first.key, epoch(1, 0.5)) and found.on_epoch(first.key, epoch(2, 0.5))
     assert found.on_epoch(first.key, epoch(1, 0.5)) and found.on_epoch(first.key, epoch(2, 0.5))  # a retried worker
@@ -366,7 +366,7 @@ def test_a_repeated_epoch_is_heard_once() -> None:
 
 def test_a_lost_trial_is_handed_out_again_before_anything_else() -> None:
     notes = Notes()
-    found = conductor(alone(ASHA), (), (), notes)
+    found = scheduler(alone(ASHA), (), (), notes)
     first, second = handed(found), handed(found)
     assert found.on_epoch(first.key, epoch(1, 0.5))
     for _ in range(2):
@@ -381,7 +381,7 @@ def test_a_lost_trial_is_handed_out_again_before_anything_else() -> None:
 
 
 def test_a_final_record_tells_the_search_what_was_not_heard() -> None:
-    found = conductor(alone(ASHA))
+    found = scheduler(alone(ASHA))
     first, second = handed(found), handed(found)
     found.finish_trial(ended(first, error=0.1))
     assert not found.on_epoch(second.key, epoch(1, 0.2)), "worse than the first, of which no epoch was heard by itself"
@@ -390,13 +390,13 @@ def test_a_final_record_tells_the_search_what_was_not_heard() -> None:
 # -- resumed
 
 
-def left(conductor: TrialScheduler) -> tuple[list[Record], list[Trial]]:
+def left(scheduler: TrialScheduler) -> tuple[list[Record], list[Trial]]:
     """What a killed driver leaves: finished records in any order, and the trials that were under way or failed."""
-    records = list(conductor.records.values())
+    records = list(scheduler.records.values())
     random.Random(0).shuffle(records)
     finished = [record for record in records if record.status in FINISHED]
     failed = [Trial.from_dict(record.trial) for record in records if record.status == "failed"]
-    under_way = [*conductor.running, *failed]
+    under_way = [*scheduler.running, *failed]
     return finished, sorted(under_way, key=lambda trial: (trial.seed, trial.key))
 
 
@@ -406,10 +406,10 @@ def test_killed_after_any_result_and_resumed_ends_with_the_planned_counts(
     sampler: str, asha: dict[str, Any], results: int
 ) -> None:
     wanted = plan({"sampler": sampler, **asha}, variants=["baseline", "sire"])
-    killed = conductor(wanted)
+    killed = scheduler(wanted)
     drive(killed, slots=3, results=results)
     finished, interrupted = left(killed)
-    resumed = conductor(wanted, finished, interrupted)
+    resumed = scheduler(wanted, finished, interrupted)
     out = drive(resumed, slots=3)
     assert not {trial.key for trial in out} & {record.trial_key for record in finished}
     searching = [trial for trial in interrupted if trial.stage == "search"]
@@ -421,18 +421,18 @@ def test_killed_after_any_result_and_resumed_ends_with_the_planned_counts(
         assert [record.seed for record in search] == list(range(7))
         assert [record.seed for record in of_cell(resumed.records, planned.cell, "confirm")] == [0, 1]
     assert len(resumed.records) == wanted.trials and resumed.idle
-    assert conductor(wanted, resumed.records.values()).idle, "nothing is left for a third run"
+    assert scheduler(wanted, resumed.records.values()).idle, "nothing is left for a third run"
     if sampler == "random":
-        straight = conductor(wanted)
+        straight = scheduler(wanted)
         drive(straight)
         assert set(resumed.records) == set(straight.records), "the draws of a resumed search are those of a whole one"
 
 
 def test_a_resumed_search_draws_no_point_twice() -> None:
     wanted = alone({"first_draws": 1})
-    killed = conductor(wanted)
+    killed = scheduler(wanted)
     drive(killed, results=4)
-    resumed = conductor(wanted, *left(killed))
+    resumed = scheduler(wanted, *left(killed))
     drive(resumed)
     draws = {dict(Trial.from_dict(r.trial).hyperparameters)["lr"] for r in resumed.records.values()}
     assert len(draws) == 7
@@ -440,9 +440,9 @@ def test_a_resumed_search_draws_no_point_twice() -> None:
 
 def test_a_resumed_bracket_knows_its_rungs() -> None:
     wanted = alone(ASHA)
-    killed = conductor(wanted)
+    killed = scheduler(wanted)
     drive(killed, lambda trial: ended(trial, error=0.3), results=1)
-    resumed = conductor(wanted, *left(killed))
+    resumed = scheduler(wanted, *left(killed))
     assert not resumed.on_epoch(handed(resumed).key, epoch(1, 0.4))
 
 
@@ -452,13 +452,13 @@ def test_failed_trials_are_handed_out_again() -> None:
     def fails(trial: Trial) -> Record:
         return ended(trial, "failed" if (trial.stage, trial.seed) in {("search", 2), ("confirm", 1)} else "completed")
 
-    first = conductor(wanted)
+    first = scheduler(wanted)
     drive(first, fails)
-    again = conductor(wanted, *left(first))
+    again = scheduler(wanted, *left(first))
     assert not again.idle and len(again.records) == 6, "confirm waits until the search is whole again"
     assert not [record for record in first.records.values() if record.stage == "confirm"]
     drive(again, fails)
-    last = conductor(wanted, *left(again))
+    last = scheduler(wanted, *left(again))
     out = drive(last, ended)
     assert [(trial.stage, trial.seed) for trial in out][:1] == [("search", 2)]
     again = last
@@ -466,10 +466,10 @@ def test_failed_trials_are_handed_out_again() -> None:
 
 
 def test_more_seeds_train_only_the_new_ones() -> None:
-    few = conductor(plan())
+    few = scheduler(plan())
     drive(few)
     many = plan(seeds=4)
-    out = drive(conductor(many, few.records.values()))
+    out = drive(scheduler(many, few.records.values()))
     assert Counter((trial.stage, trial.seed) for trial in out) == {("confirm", 2): 3, ("confirm", 3): 3}
     chosen = {trial.cell: trial.hyperparameters for trial in out}
     assert all(
@@ -481,9 +481,9 @@ def test_more_seeds_train_only_the_new_ones() -> None:
 
 def test_what_the_plan_does_not_ask_for_counts_for_nothing() -> None:
     """Trials of other conditions, of a larger search and of a removed cell."""
-    larger = conductor(plan({"trials": 9}, datasets=["digits", "mnist"]))
+    larger = scheduler(plan({"trials": 9}, datasets=["digits", "mnist"]))
     drive(larger)
-    found = conductor(plan(), larger.records.values(), [handed(conductor(plan({"trials": 9})))])
+    found = scheduler(plan(), larger.records.values(), [handed(scheduler(plan({"trials": 9})))])
     assert sum(record.stage == "search" for record in found.records.values()) == 3 * 7
     known = {record.trial_key: record for record in larger.records.values()}
     elsewhere = TrialScheduler(plan(), {cell.cell.group: ExecutionConfig() for cell in plan().cells}, known, [])
@@ -496,7 +496,7 @@ def test_what_the_plan_does_not_ask_for_counts_for_nothing() -> None:
 def test_counts_and_idle_say_where_it_stands() -> None:
     wanted = alone({"trials": 2})
     cell = wanted.cells[0].cell
-    found = conductor(wanted)
+    found = scheduler(wanted)
     assert found.count_trials() == {cell: {}} and not found.idle and not found.running
     first, second = handed(found), handed(found)
     assert found.count_trials() == {cell: {"running": 2}} and found.running == [first, second] and not found.idle

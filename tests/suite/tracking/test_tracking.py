@@ -105,7 +105,7 @@ def write(uri: str, of: Plan, folder: Path, tell: Callable[[MlflowWriter], None]
 
 
 def run_trial(record: Record) -> Callable[[MlflowWriter], None]:
-    """A trial from its start to its record, as the conductor tells it."""
+    """A trial from its start to its record, as the scheduler tells it."""
     trial = Trial.from_dict(record.trial)
 
     def tell(listening: MlflowWriter) -> None:
