@@ -97,7 +97,7 @@ def _of_entry(entry: Entry, target: str, fresh: str | None) -> Iterator[str]:
     if not touched and (opened is None or (opened.images is None and kept)):
         yield f"the decoded copy {entry.path} is incomplete, or another version of Pillow made it; {remedy}"
     elif opened and opened.images is not None and _digest(opened) != opened.digest:
-        yield f"the decoded copy {entry.path} has a checksum mismatch, its bytes aren't those that were written; {remedy}"
+        yield f"the decoded copy {entry.path} has a checksum mismatch: its bytes aren't those written; {remedy}"
     elif fresh not in {None, opened.digest if opened else entry.read_digest()}:
         yield f"the decoded copy {entry.path} holds other images than the files do now; {remedy}"
 
