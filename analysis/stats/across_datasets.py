@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from analysis.stats.paired import LEAST, Differences, all_zero, is_constant, sign_flip
 
@@ -26,6 +26,8 @@ def wilcoxon(differences: Differences) -> float:
     that take it 3 s for 14 datasets.
     """
     rounded = np.round(differences, _DECIMALS)
+    from scipy import stats
+
     return sign_flip(np.sign(rounded) * stats.rankdata(np.abs(rounded)))
 
 
@@ -56,7 +58,7 @@ def on_these(strata: Sequence[tuple[float, Differences]]) -> float | None:
     ]
     variance = sum(part for part, _ in parts)
     freedom = variance**2 / sum(part**2 / free for part, free in parts)
-    return float(2 * stats.t.sf(abs(mean) / math.sqrt(variance), freedom))
+    return float(2 * special.stdtr(freedom, -abs(mean) / math.sqrt(variance)))
 
 
 def compute_bayes(differences: Differences, rope: float) -> tuple[float, float, float]:
@@ -102,6 +104,7 @@ def run_friedman(errors: NDArray[np.float64], alpha: float) -> Ranks:
     if methods < 3 or count < 2 or not np.isfinite(errors).all():
         raise ValueError("Friedman's test takes three methods or more, each with a value on every dataset")
     from scikit_posthocs import posthoc_demsar  # seconds to import
+    from scipy import stats
 
     rounded = np.round(errors, _DECIMALS)
     average = stats.rankdata(rounded, axis=1).mean(axis=0)

@@ -13,11 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
-from statsmodels.stats.contingency_tables import mcnemar as exact_mcnemar
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
-from statsmodels.stats.weightstats import ttost_paired
+from scipy import special  # scipy.stats and statsmodels take a second to import: where they are needed alone
 
 Differences = NDArray[np.float64]
 
@@ -59,16 +55,17 @@ def compute_spread(differences: Differences) -> float:
 
 
 def run_paired_t(differences: Differences, alpha: float = 0.05) -> PairedT:
-    """Paired t test and its 1 - alpha interval (scipy `ttest_rel`).
+    """Paired t test and its 1 - alpha interval, as scipy's `ttest_rel` has them.
 
     Raises:
         ValueError: fewer than 2 differences, or no spread among them (see `constant`).
     """
     if len(differences) < 2 or is_constant(differences):
         raise ValueError("a t test needs at least two differences that differ")
-    result = stats.ttest_rel(differences, np.zeros_like(differences))
-    interval = result.confidence_interval(1 - alpha)
-    return PairedT(float(result.pvalue), float(interval.low), float(interval.high))
+    freedom, mean = len(differences) - 1, float(differences.mean())
+    error = compute_spread(differences) / len(differences) ** 0.5
+    half = float(special.stdtrit(freedom, 1 - alpha / 2)) * error
+    return PairedT(2 * float(special.stdtr(freedom, -abs(mean / error))), mean - half, mean + half)
 
 
 def sign_flip(differences: Differences, seed: int = 0) -> float:
@@ -99,9 +96,14 @@ def _draw_flips(count: int, seed: int) -> list[NDArray[np.int8]]:
     return np.array_split(signs, 10)
 
 
-def adjust_holm(p_values: Sequence[float], alpha: float = 0.05) -> list[float]:
-    """Holm-adjusted p values of one family (statsmodels), in the order given."""
-    return [float(p) for p in multipletests(p_values, alpha=alpha, method="holm")[1]] if len(p_values) else []
+def adjust_holm(p_values: Sequence[float]) -> list[float]:
+    """Holm-adjusted p values of one family, in the order given; equal to statsmodels' `multipletests`."""
+    adjusted = [0.0] * len(p_values)
+    least = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
+        least = max(least, (len(p_values) - rank) * float(p_values[index]))
+        adjusted[index] = min(least, 1.0)
+    return adjusted
 
 
 def test_equivalence(differences: Differences, rope: float) -> float:
@@ -112,6 +114,8 @@ def test_equivalence(differences: Differences, rope: float) -> float:
     """
     if len(differences) < 2 or is_constant(differences):
         raise ValueError("a t test needs at least two differences that differ")
+    from statsmodels.stats.weightstats import ttost_paired
+
     return float(ttost_paired(differences, np.zeros_like(differences), -rope, rope)[0])
 
 
@@ -127,12 +131,12 @@ def equivalence_from(differences: Differences, rope: float, always: int = BY_SIG
 def _detects(size: float, seeds: int, alpha: float) -> bool:
     """Whether a two-sided paired t test sees an effect of `size` standard deviations with power 0.8.
 
-    By the tail on the effect's side alone: scipy's noncentral t gives NaN in the other one for large effects, and now
-    and then in this one when the power is 1 to six digits. For the same reason nothing here calls `solve_power`,
-    whose search stops at 5.5 sd for 3 seeds and alpha 0.001 (power 0.13).
+    By the tail on the effect's side alone, as statsmodels' `TTestPower` has it for one side. Nothing here calls its
+    `solve_power`, whose search stops at 5.5 sd for 3 seeds and alpha 0.001 (power 0.13).
     """
-    power = TTestPower().power(size, seeds, alpha / 2, alternative="larger")
-    return not power < POWER
+    critical = special.stdtrit(seeds - 1, 1 - alpha / 2)
+    missed = special.nctdtr(seeds - 1, size * seeds**0.5, critical)
+    return not 1 - missed < POWER
 
 
 @functools.lru_cache(maxsize=4096)
@@ -246,6 +250,8 @@ def bootstrap_interval(differences: Differences, alpha: float, seed: int = 0) ->
     """
     if len(differences) < 10 or is_constant(differences):
         raise ValueError("a bootstrap interval needs at least ten differences that differ")
+    from scipy import stats
+
     result = stats.bootstrap(
         (differences,), np.mean, confidence_level=1 - alpha, n_resamples=BOOTSTRAPS, rng=np.random.default_rng(seed)
     )
@@ -272,6 +278,8 @@ def compute_correlation(own: Differences, other: Differences) -> float | None:
 
 def compute_iqm(values: Sequence[float]) -> float:
     """Interquartile mean: the mean of the middle half (scipy `trim_mean`); Agarwal et al. 2021."""
+    from scipy import stats
+
     return float(stats.trim_mean(np.asarray(values, dtype=float), 0.25))
 
 
@@ -287,6 +295,8 @@ def iqm_interval(errors_by_dataset: Mapping[str, Sequence[float]], alpha: float,
     counts = {len(values) for values in errors_by_dataset.values()}
     if len(counts) != 1 or min(counts) < LEAST:
         raise ValueError(f"an interval of the IQM needs the same number of seeds, {LEAST} or more, on every dataset")
+    from scipy import stats
+
     errors = np.array([list(values) for values in errors_by_dataset.values()], dtype=float)  # datasets x seeds
     generator = np.random.default_rng(seed)
     draws = generator.integers(0, errors.shape[1], (BOOTSTRAPS, *errors.shape))
@@ -317,5 +327,7 @@ def run_mcnemar(baseline_correct: NDArray[np.bool_], variant_correct: NDArray[np
         raise ValueError("McNemar's test needs the predictions of both networks for the same test images")
     only_baseline = int((baseline_correct & ~variant_correct).sum())
     only_variant = int((~baseline_correct & variant_correct).sum())
+    from statsmodels.stats.contingency_tables import mcnemar as exact_mcnemar
+
     result = exact_mcnemar([[0, only_baseline], [only_variant, 0]], exact=True)
     return McNemar(only_baseline, only_variant, float(result.pvalue))

@@ -49,9 +49,10 @@ def build_verdicts(findings: StudyResults) -> list[Table]:
             f"{formatting.format_level(records.alpha)} interval; positive is better. p: of the test that "
             "decides at this number "
             "of seeds; Holm-adjusted over every non-baseline cell of the study. Bootstrap: the mean difference's BCa "
-            "interval, from 10 seeds on; it decides nothing. MDE: minimum detectable effect, the smallest mean difference "
-            "that so many seeds detect with power 0.8; seeds needed: to detect "
-            f"{formatting.format_size(records.rope)} pp. Seed correlation: of baseline's and variant's errors over the seeds."
+            "interval, from 10 seeds on; it decides nothing. MDE: minimum detectable effect, the smallest mean "
+            "difference that so many seeds detect with power 0.8; seeds needed: to detect "
+            f"{formatting.format_size(records.rope)} pp. Seed correlation: of baseline's and variant's errors over "
+            "the seeds."
         ),
         columns=columns,
         rows=shown,

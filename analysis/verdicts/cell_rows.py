@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from analysis.records.model import CellResults, Records
 from analysis.stats import paired as statistics
@@ -58,7 +58,8 @@ def build_cell_rows(findings: StudyResults) -> list[Row]:
 
 def rank_errors(errors: Sequence[float], ties: str = "average") -> list[float]:
     """1 for the lowest error; ties share a rank: their average, or with `min` the best of them (scipy `rankdata`)."""
-    return [float(rank) for rank in stats.rankdata(np.round(errors, _ROUNDING), method=ties)]
+    ranks: list[float] = pd.Series(np.round(errors, _ROUNDING)).rank(method=ties).tolist()
+    return ranks
 
 
 def row_cell(row: Mapping[str, Any]) -> CellName:
@@ -142,7 +143,7 @@ def half_width(errors: Sequence[float], alpha: float) -> float | None:
 
 @lru_cache
 def _t_quantile(alpha: float, seeds: int) -> float:
-    return float(stats.t.ppf(1 - alpha / 2, seeds - 1))
+    return float(special.stdtrit(seeds - 1, 1 - alpha / 2))
 
 
 def _read_count(cell: CellResults, field: str) -> int | None:
@@ -178,5 +179,5 @@ def _mark_best(board: list[tuple[Row, CellResults]], records: Records) -> None:
         paired.append(row)
         p_values.append(flip if flat else statistics.run_paired_t(differences).p_value)
     board[0][0]["bold"] = True
-    for row, p in zip(paired, statistics.adjust_holm(p_values, records.alpha), strict=True):
+    for row, p in zip(paired, statistics.adjust_holm(p_values), strict=True):
         row["bold"] = p >= records.alpha

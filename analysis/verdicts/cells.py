@@ -33,7 +33,7 @@ def judge_cells(records: Records, arranged: Sequence[Group] | None = None) -> li
     compared = pair_cells(records, group_cells(records) if arranged is None else arranged)
     p_values = {index: _raw_p(one.differences) for index, one in enumerate(compared) if len(one.seeds) >= LEAST}
     family = [index for index, one in enumerate(compared) if one.cell.in_family]
-    corrected = paired.adjust_holm([p_values.get(index, 1.0) for index in family], records.alpha)
+    corrected = paired.adjust_holm([p_values.get(index, 1.0) for index in family])
     adjusted = dict(zip(family, corrected, strict=True))
     terms = TestSettings.of(records, len(family))
     return [

@@ -117,7 +117,7 @@ def _collect_comparison(
 def _judge_family(records: Records, compared: Sequence[_Compared]) -> list[VariantVerdict]:
     p_values = [_like_these(one.differences) for one in compared]
     family = [index for index, one in enumerate(compared) if one.in_family and any(p is not None for p in p_values)]
-    corrected = paired.adjust_holm([1.0 if (p := p_values[index]) is None else p for index in family], records.alpha)
+    corrected = paired.adjust_holm([1.0 if (p := p_values[index]) is None else p for index in family])
     adjusted = dict(zip(family, corrected, strict=True))
     terms = TestSettings.of(records, max(1, len(family)))
     return [
