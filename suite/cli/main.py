@@ -83,7 +83,7 @@ def plan(
     """Show what a study amounts to: its cells, parameters, MACs, refusals and number of trials. Trains nothing."""
     checked = build_checked_plan(study, data, profile, strict)
     from suite.cli.render import plan_as_dict, plan_tables
-    from suite.study.check import find_missing_data
+    from suite.study.checked_plans import find_missing_data
 
     missing, mde = find_missing_data(checked, data), compute_power(checked)
     if as_json:

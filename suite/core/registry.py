@@ -41,7 +41,7 @@ def list_components(kind: Kind) -> list[str]:
 
 def _find_files(kind: Kind) -> Mapping[str, Path]:
     """Every component's file, by name."""
-    folders = [folder / f"{kind}s" for folder in (Path(__file__).parents[1], *_plugin_folders())]
+    folders = [folder / f"{kind}s" for folder in (Path(__file__).parents[1], *list_plugin_folders())]
     return _list_folder(kind, tuple((folder, folder.stat().st_mtime_ns) for folder in folders if folder.is_dir()))
 
 
@@ -58,7 +58,12 @@ def _list_folder(kind: Kind, folders: tuple[tuple[Path, int], ...]) -> Mapping[s
     return found
 
 
-def _plugin_folders() -> list[Path]:
+def list_plugin_folders() -> list[Path]:
+    """The folders that `GRAFTBENCH_PLUGINS` names.
+
+    Raises:
+        UserError: one is not there.
+    """
     folders = [Path(part) for part in os.environ.get(PLUGINS, "").split(os.pathsep) if part]
     for folder in folders:
         if not folder.is_dir():

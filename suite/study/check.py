@@ -55,12 +55,6 @@ def check_plan(plan: Plan, data: Path, *, strict: bool = False) -> Plan:
     return checked
 
 
-def find_missing_data(plan: Plan, data: Path) -> dict[str, str]:
-    """What the plan's datasets lack before it can run, by label, each with its remedy. Planning needs no files."""
-    found = {planned.cell.dataset: Dataset(planned.cell.dataset, data).info.missing for planned in plan.runnable}
-    return {dataset.label: sentence for dataset, sentence in found.items() if sentence}
-
-
 def _canonicalize_axis(kind: registry.Kind, axis: Axis) -> Axis:
     component = axis.component
     try:
