@@ -84,11 +84,10 @@ def test_a_change_asks_again(asked: list[str], tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_refusal_is_not_remembered(asked: list[str], cache: Path) -> None:
+    wrong = plan_of(variants=["baseline", {"name": "sire", "decoders": "x"}, "image_gradient"])
     for _ in range(2):
         with pytest.raises(UserError, match=r"variants\[1\]\.decoders"):
-            checked_plans.check_plan_once(
-                plan_of(variants=["baseline", {"name": "sire", "decoders": "x"}]), Path("data")
-            )
+            checked_plans.check_plan_once(wrong, Path("data"))
     assert len(asked) == 2 and not cache.exists()
     with pytest.raises(UserError, match="gradient_cnn"):
         checked_plans.check_plan_once(plan_of(), Path("data"), strict=True)
