@@ -34,6 +34,7 @@ test-wheels: $(READY)  ## both wheels, each in an environment of its own (6 GB) 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/typos --format brief
 
 types: $(READY)
 	$(BIN)/mypy

@@ -264,3 +264,9 @@ def test_studies_name_documents_that_exist() -> None:
     for path in (ROOT / "configs").glob("*.yaml"):
         for name in re.findall(r"docs/[\w./-]+\.md", path.read_text()):
             assert (ROOT / name).is_file(), f"{path.name}: {name}"
+
+
+def test_the_words_are_few() -> None:
+    rows = [line for line in page("words.md").splitlines() if line.startswith("| ")][1:]
+    assert 15 <= len(rows) <= 25
+    assert all(row.count(". ") == 0 and row.endswith(". |") for row in rows), "one sentence each"
