@@ -36,7 +36,7 @@ class CifarSet:
         return None
 
     def open_part(self, root: Path, part: Part) -> Arrays:
-        """Images in the batches' order. Raises Refused when a file is missing."""
+        """Images in the batches' order. Raises UserError when a file is missing."""
         if missing := self.find_missing(root):
             raise UserError(f"{self.name}: {missing}")
         directory = self._find_directory(root)

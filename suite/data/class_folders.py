@@ -167,7 +167,7 @@ class CaltechSet:
         )
 
     def open_part(self, root: Path, part: Part, size: int, resize: Resize) -> ImageFiles:
-        """The part's photographs, class by class. Raises Refused when they aren't those that were published."""
+        """The part's photographs, class by class. Raises UserError when they aren't those that were published."""
         tree = self._scan_folders(root)
         files, labels = tree.choose_rows(choose_test_rows(tree, self.name, TEST_PERCENT) == (part == "test"))
         return ImageFiles(f"{self.name} {part} in {tree.directory}", (3, size, size), files, labels, resize, tree.files)

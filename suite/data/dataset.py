@@ -48,7 +48,7 @@ class Dataset:
         return self.info.train_examples if part == "train" else self.info.test_examples
 
     def open_source(self, part: Part) -> ImageSource:
-        """The images of a part, not yet decoded. Raises Refused where files are missing or broken."""
+        """The images of a part, not yet decoded. Raises UserError where files are missing or broken."""
         if part in self._open_sources:
             return self._open_sources[part]
         if self.info.missing:

@@ -47,7 +47,7 @@ class IdxSet:
         return None
 
     def open_part(self, root: Path, part: Part) -> Arrays:
-        """Images (1, 28, 28) in the files' order. Raises Refused when a file is missing."""
+        """Images (1, 28, 28) in the files' order. Raises UserError when a file is missing."""
         found = [self._find_file(root, part, kind) for kind in KINDS]
         files = [file for file in found if file is not None]
         if len(files) < len(KINDS):

@@ -104,7 +104,7 @@ class ParquetRows(ImageSource):
 
 
 def read_metadata(file: Path) -> Any:
-    """A file's own description. Raises Refused when it has none."""
+    """A file's own description. Raises UserError when it has none."""
     try:
         return pyarrow.parquet.read_metadata(file)
     except (pyarrow.ArrowException, OSError) as error:

@@ -76,11 +76,11 @@ class ImageSource(ABC):
     @property
     @abstractmethod
     def labels(self) -> Labels:
-        """int64 (N,). Raises Refused, naming path and remedy, when the files are missing or broken."""
+        """int64 (N,). Raises UserError, naming path and remedy, when the files are missing or broken."""
 
     @abstractmethod
     def decode(self, row: int) -> Images:
-        """uint8 of `shape`; from several threads at once. Raises Unreadable, or Refused for a broken file."""
+        """uint8 of `shape`; from several threads at once. Raises Unreadable, or UserError for a broken file."""
 
     @abstractmethod
     def name(self, row: int) -> str:

@@ -64,7 +64,7 @@ def source(
     validation: int = 0,
     test: int = 30,
 ) -> ImageSource:
-    """The part's images, class by class. Raises Refused as `facts` does."""
+    """The part's images, class by class. Raises UserError as `facts` does."""
     tree, files, labels = _part(root, part, path, test)
     split = "" if _test_directory(root, path) else f" {test} %"
     return ImageFiles(f"folder {part}{split} in {tree.directory}", (3, size, size), files, labels, resize, tree.files)

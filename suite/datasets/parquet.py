@@ -77,7 +77,7 @@ def source(
     resize: Resize = "squash",
     channels: int = 0,
 ) -> ImageSource:
-    """The part's images in the order of files and rows. Raises Refused as `facts` does."""
+    """The part's images in the order of files and rows. Raises UserError as `facts` does."""
     files, first = _list_files(root, path, part), _list_files(root, path, "train")[0]
     columns = find_columns(first, label)
     how = _choose_resize(size, resize)

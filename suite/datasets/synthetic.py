@@ -40,7 +40,7 @@ def facts(
     signal: float = 0.07,
     seed: int = 0,
 ) -> DatasetInfo:
-    """Raises Refused when a part is too small to show every class."""
+    """Raises UserError when a part is too small to show every class."""
     for name, count in (("train", train), ("test", test)):
         if count < classes:
             raise UserError(f"synthetic.{name}: {count} images can't show {classes} classes; make at least {classes}")

@@ -51,7 +51,7 @@ def prepare_data(plan: Plan, data: Path, finished: Iterable[Record], console: Co
 def _apply_to_all(
     action: Callable[[Dataset, Part], Result], datasets: Iterable[Dataset]
 ) -> dict[tuple[Dataset, Part], Result]:
-    """Raises Refused with the sentences of all that are refused."""
+    """Raises UserError with the sentences of all that are refused."""
     results, refusals = {}, dict[str, None]()
     for dataset in datasets:
         for part in PARTS:

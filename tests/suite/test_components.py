@@ -100,7 +100,7 @@ def test_settings_are_canonicalisable(kind: Kind, name: str) -> None:
     for setting, spec in declared.items():
         assert spec.doc
         for choice in spec.choices:
-            assert spec.value(choice) == choice
+            assert spec.parse_value(choice) == choice
         with pytest.raises(UserError, match="unknown setting"):
             canonicalize_component(declared, Component(name, ((f"{setting}_x", 1),)), name)
 

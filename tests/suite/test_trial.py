@@ -394,7 +394,7 @@ def test_a_failure_late_resumes(tmp_path: Path) -> None:
 def test_what_cant_be_served_is_a_failure_with_its_sentence() -> None:
     wrong = dataclasses.replace(trial(), hyperparameters=freeze_settings({"sire.lambda": 1.0}))
     record = run_trial(wrong, place=place())
-    assert record.status == "failed" and record.reason.startswith("Refused: sire.lambda: the cell's variant is plain")
+    assert record.status == "failed" and record.reason.startswith("UserError: sire.lambda: the cell's variant is plain")
 
 
 # -- what a variant hooks in

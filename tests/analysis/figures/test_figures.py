@@ -172,8 +172,8 @@ def test_a_slim_svg_changes_no_text() -> None:
 def test_nothing_global_is_changed() -> None:
     code = (
         "import sys, matplotlib as mpl; before = dict(mpl.rcParams); import tests_study as t;"
-        "from analysis.figures import draw_all, svg; from analysis.verdicts.results import Findings;"
-        "n = [len(svg(d.figure)) for d in draw_all(Findings(t.study(variants=['wide'], searches=10)))];"
+        "from analysis.figures import draw_all, render_svg; from analysis.verdicts.results import StudyResults;"
+        "n = [len(render_svg(d.figure)) for d in draw_all(StudyResults(t.study(variants=['wide'], searches=10)))];"
         "print(len(n) > 3, dict(mpl.rcParams) == before, 'torch' in sys.modules)"
     )
     code = code.replace("import tests_study as t", f"import runpy; t = runpy.run_path({__file__!r})").replace(

@@ -431,5 +431,5 @@ def test_files_hold_one_row_a_line() -> None:
 
 
 def test_loader_needs_no_torch() -> None:
-    code = "import sys; from analysis.published.tables import *; tables(); assert 'torch' not in sys.modules"
+    code = "import sys; from analysis.published.tables import *; list_tables(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -335,9 +335,9 @@ def test_twenty_that_start_together_decode_once(root: Path, tmp_path: Path, star
 READER = """
 import sys
 import numpy as np
-from suite.data.cache import decoded_part
+from suite.data.cache import load_decoded_part
 from suite.data.source import Arrays
-part = decoded_part(Arrays("noise", (3, 64, 64), [], lambda: sys.exit("decodes")), "noise-train", 1)
+part = load_decoded_part(Arrays("noise", (3, 64, 64), [], lambda: sys.exit("decodes")), "noise-train", 1)
 print(part.images.sum(), flush=True)
 sys.stdin.read()
 """
@@ -642,13 +642,13 @@ TINY_DISK = """
 import sys
 from pathlib import Path
 from test_cache import Counted, in_cache, opened
-from suite.core.errors import Refused
+from suite.core.errors import UserError
 import subprocess
 root, disk = map(Path, sys.argv[1:])
 def refused(*shape):
     try:
         opened(root, shape)
-    except Refused as refusal:
+    except UserError as refusal:
         return str(refusal)
     sys.exit("not refused")
 print(refused(3, 64, 64))
