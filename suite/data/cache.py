@@ -122,7 +122,7 @@ class Entry:
         self.unreadable = Path(f"{path}-unreadable.txt")
 
     def open_decoded(self, keep_images: bool, accept_changes: bool) -> Decoded | None:
-        """None: missing, torn, of another rule, or just being replaced. Raises UserError when the source has changed."""
+        """None: missing, incomplete, of another rule, or being replaced. Raises UserError when the source changed."""
         manifest = self._read_manifest()
         if manifest is None:
             return None

@@ -315,7 +315,8 @@ def test_nothing_here_needs_torch(root: Path) -> None:
     code = (
         "import sys, pathlib; from suite.cli import main; from suite.data import catalog, fetch, dataset\n"
         f"assert len(catalog.list_datasets(pathlib.Path({str(root)!r}))) > 9\n"
-        "catalog.warm_dataset(dataset.Component('digits'), pathlib.Path('.'), rebuild=False, progress=print, accepted=print)\n"
+        "digits, here = dataset.Component('digits'), pathlib.Path('.')\n"
+        "catalog.warm_dataset(digits, here, rebuild=False, progress=print, accepted=print)\n"
         "assert not {'torch', 'torchvision', 'ray', 'mlflow'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
