@@ -9,7 +9,7 @@ from suite.core.errors import UserError
 from suite.core.settings import Setting
 from suite.layers.model import Backbone, Stage
 
-SMALL_BELOW = 64  # pixels of the smaller image side (methods.md, section 1)
+SMALL_BELOW = 64  # pixels of the smaller image side (docs/papers.md, section 1)
 
 STEM = Setting(
     "auto",

@@ -1,4 +1,4 @@
-"""The base CNN that the SIRe paper extends: four blocks of two convolutions, three dense layers (sire.md, Fig. 1)."""
+"""The base CNN that the SIRe paper extends: four blocks of two convolutions and three dense layers (Fig. 1)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MULTIPLE = 2 ** len(WIDTHS)  # every pool halves a map of even size
 
 
 def build(shape: tuple[int, int, int], classes: int, *, width: float = 1.0, dropout: float = 0.5) -> PaddedBackbone:
-    """7,939,492 parameters at width 1 with 3 channels and 100 classes (sire.md, Table 3: 7.9M).
+    """7,939,492 parameters at width 1 with 3 channels and 100 classes (Avola et al. 2022, Table 3: 7.9M).
 
     Images are zero-padded to the next multiple of 16, so that all four pools halve exactly (28 px -> 32 px).
 
@@ -40,7 +40,7 @@ def build(shape: tuple[int, int, int], classes: int, *, width: float = 1.0, drop
 
 
 def _make_head(channels: int, hidden: int, classes: int, dropout: float) -> nn.Sequential:
-    # The 2 x 2 pool gives one parameter count at every image size, as the paper reports it (methods.md, section 1).
+    # The 2 x 2 pool gives one parameter count at every image size, as the paper reports it (docs/papers.md, section 1).
     return nn.Sequential(
         nn.AdaptiveAvgPool2d(2),
         nn.Flatten(),

@@ -1,4 +1,4 @@
-"""The small CNN for CIFAR-10 (cifar10-cnn-project.md; methods.md, section 4)."""
+"""The small CNN for CIFAR-10 (Murgolo's report; docs/papers.md, section 4)."""
 
 from __future__ import annotations
 

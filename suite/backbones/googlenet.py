@@ -80,7 +80,7 @@ def build(
 
 
 def _imagenet_stem(channels: int, out: int) -> Stage:
-    """The first max-pool's stage; the paper counts pools as its downsampling steps, four in all (methods.md)."""
+    """The first max-pool's stage; the paper counts pools as its downsampling steps, four in all (docs/papers.md)."""
     downsample = nn.Sequential(make_unit(channels, out, kernel_size=7, stride=2, padding=3), _make_pool(3))
     return Stage(nn.Sequential(), downsample, in_channels=channels, out_channels=out, stride=4)
 

@@ -1,4 +1,4 @@
-"""The pre-activation ResNet-18 for 32 px of DiffStride (Riad et al. 2022) and its hybrid (methods.md, section 3)."""
+"""The pre-activation ResNet-18 for 32 px of DiffStride (Riad et al. 2022) and hybrid (docs/papers.md, section 3)."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ KNOBS: dict[str, Setting] = {
     "validation": Setting(0, "training images held out; 0: as many as the dataset declares", low=0),
 }
 
-# papers/sire.md, section 4: rate divided by 5 at epochs 60, 120 and 160 of 200.
+# Avola et al. 2022, section 4: rate divided by 5 at epochs 60, 120 and 160 of 200.
 _SIRE = Recipe(
     optimizer="sgd",
     lr=0.1,
@@ -131,14 +131,14 @@ RECIPES: dict[str, Recipe] = {
     "sire": _SIRE,
     # MNIST and Fashion-MNIST in the same paper; no milestone is reached in 5 epochs.
     "sire_1280": dataclasses.replace(_SIRE, epochs=5, train_limit=1280, schedule="constant", milestones=()),
-    # Ours: papers/image-gradients.md names no optimiser, rate, batch or epochs.
+    # Ours: Pandey and Jha 2020 names no optimiser, rate, batch or epochs.
     "gradient": Recipe(optimizer="adam", lr=1e-3, epochs=30, batch=128),
-    # papers/diffstride-spectral-hybrid.md, section 4: the four rates and 200 epochs; equal quarters, momentum and
+    # Rafif et al. 2024, section 4: the four rates and 200 epochs; equal quarters, momentum and
     # batch are ours.
     "hybrid": Recipe(
         lr=0.1, momentum=0.9, schedule="step", milestones=(0.25, 0.5, 0.75), factor=0.1, epochs=200, batch=128
     ),
-    # papers/cifar10-cnn-project.md, section 3: the base network, and the improved one.
+    # Murgolo's report, section 3: the base network, and the improved one.
     "cnn_base": Recipe(lr=1e-3, momentum=0.9, epochs=10, batch=128, selection="last"),
     "cnn_improved": Recipe(
         lr=2e-4,
@@ -152,7 +152,7 @@ RECIPES: dict[str, Recipe] = {
         batch=128,
         selection="validation_loss",
     ),
-    # Ours (methods.md, section 5): 0.1 per 256 images, cosine after 5 epochs of warm-up.
+    # Ours (docs/papers.md, section 5): 0.1 per 256 images, cosine after 5 epochs of warm-up.
     "imagenet": Recipe(
         lr=0.1,
         momentum=0.9,

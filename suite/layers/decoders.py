@@ -1,6 +1,6 @@
 """SIRe's interlaced auto-encoders: a decoder per downsampling step, and the encoder pass that feeds them.
 
-One rule serves every backbone (methods.md, section 1): each stage is run backwards, layer by layer where the layers'
+One rule serves every backbone (docs/papers.md, section 1): each stage is run backwards, layer by layer where layers'
 own mirrors are known (`suite.layers.mirrors`), else by one transposed convolution per k x k convolution. For the
 paper's base CNN that is the paper's own mirror.
 """

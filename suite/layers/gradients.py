@@ -1,4 +1,4 @@
-"""Second inputs made of an image: its gradient in several forms, and two controls (methods.md, section 2).
+"""Second inputs made of an image: its gradient in several forms, and two controls (docs/papers.md, section 2).
 
 All take and return (batch, channels, height, width); channels and images do not mix, borders repeat their last pixel.
 """
@@ -24,7 +24,7 @@ def forward_differences(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def difference_sum(images: Tensor) -> Tensor:
-    """dx + dy of the forward differences (image-gradients.md, section 5)."""
+    """dx + dy of the forward differences (Pandey and Jha 2020, section 5)."""
     dx, dy = forward_differences(images)
     return dx + dy
 

@@ -1,4 +1,4 @@
-"""SIRe's mirrors: a network's layers backwards, with transposed convolutions (methods.md, section 1).
+"""SIRe's mirrors: a network's layers backwards, with transposed convolutions (docs/papers.md, section 1).
 
 A layer of a known class is mirrored as it is built: its input and output change places, branch by branch. What else
 there may be gets the generic rule of `suite.layers.decoders`.

@@ -31,7 +31,7 @@ POSITION = Setting(
     "paper draws it, where it changes nothing",
     choices=("pre_norm", "pre_gap"),
 )
-END_STRIDE = 2.0  # of a pool at the end; the paper gives none (methods.md, section 3)
+END_STRIDE = 2.0  # of a pool at the end; the paper gives none (docs/papers.md, section 3)
 SPECTRAL = (DiffStride, FixedSpectralPool, HartleyPool)
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
 _POOL, _END = "pool", "end"  # children of a convolution and of the tail

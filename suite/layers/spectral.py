@@ -1,6 +1,6 @@
 """Pooling in the frequency domain: DiffStride with learned strides, fixed spectral pooling, Hartley pooling.
 
-Definitions: reference/diffstride.md, measured against the original implementation (google-research/diffstride) and
+Definitions: docs/papers.md, section 3, measured against the original implementation (google-research/diffstride) and
 pinned by the golden vectors in tests/golden. All layers take and return (batch, channels, height, width) in the
 input's own dtype and memory format; the transforms run in float32, in float64 for float64 input. Gradients are
 first-order: a second derivative raises.
@@ -19,7 +19,7 @@ Pair = tuple[float, float]
 
 
 class DiffStride(nn.Module):
-    """Spectral pooling whose strides are learned (Riad et al., ICLR 2022; reference/diffstride.md, section 1).
+    """Spectral pooling whose strides are learned (Riad et al., ICLR 2022; docs/papers.md, section 3).
 
     Height and width shrink to about size / stride + 2 * smoothness (32 px at stride 2: 24), the width always to an
     even number. There is no rescaling: a constant c becomes c * H * W / (h * w). Reading the strides makes a GPU wait
@@ -148,7 +148,7 @@ def project_strides(model: nn.Module) -> None:
 
 
 class FixedSpectralPool(nn.Module):
-    """Fourier cropping (Rippel et al. 2015; reference/diffstride.md, section 2). Nothing is trained or rescaled.
+    """Fourier cropping (Rippel et al. 2015; docs/papers.md, section 3). Nothing is trained or rescaled.
 
     (batch, channels, H, W) -> height floor(H / stride) made even downward, width floor(W / stride), both at least 2.
 
@@ -181,7 +181,7 @@ class FixedSpectralPool(nn.Module):
 
 
 class HartleyPool(nn.Module):
-    """Cropping of the two-dimensional Hartley transform (Zhang and Ma 2020; reference/diffstride.md, section 3).
+    """Cropping of the two-dimensional Hartley transform (Zhang and Ma 2020; docs/papers.md, section 3).
 
     (batch, channels, H, W) -> (batch, channels, floor(H / stride), floor(W / stride)). Constants and the spatial mean
     are kept. Nothing is trained.

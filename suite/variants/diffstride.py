@@ -1,4 +1,4 @@
-"""DiffStride: learned strides in place of a backbone's own (Riad et al., ICLR 2022; methods.md, section 3)."""
+"""DiffStride: learned strides in place of a backbone's own (Riad et al., ICLR 2022; docs/papers.md, section 3)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ SETTINGS = {
 def apply(backbone: Backbone, **settings: Any) -> Graft:
     """The backbone with DiffStride layers: after each strided convolution, now of stride 1, and in place of each pool.
 
-    Operations on parallel branches of one block share one layer (papers/diffstride-spectral-hybrid.md, Fig. 2).
+    Operations on parallel branches of one block share one layer (Rafif et al. 2024, Fig. 2).
 
     Raises:
         UserError: an illegal setting, nothing to replace, a map that isn't larger than R, or a classifier or block that

@@ -1,4 +1,4 @@
-"""DiffStride and spectral pooling in one network (papers/diffstride-spectral-hybrid.md; methods.md, section 3).
+"""DiffStride and spectral pooling in one network (Rafif et al. 2024; docs/papers.md, section 3).
 
 The paper's network has DiffStride after the first convolution and in the residual layers (3.6, Fig. 2), and one more
 layer before global average pooling (Fig. 3). What that and the first layer are is the setting `order`:

@@ -1,4 +1,4 @@
-"""The image's gradient as a second input through the same features (image-gradients.md; methods.md, section 2)."""
+"""The image's gradient as a second input through the same features (Pandey and Jha 2020; docs/papers.md, section 2)."""
 
 from __future__ import annotations
 

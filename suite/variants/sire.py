@@ -1,4 +1,4 @@
-"""SIRe: long Skips, Interlaced auto-encoders and short Residuals (papers/sire.md, section 3; methods.md, section 1)."""
+"""SIRe: long Skips, Interlaced auto-encoders and short Residuals (Avola et al. 2022; docs/papers.md, section 1)."""
 
 from __future__ import annotations
 

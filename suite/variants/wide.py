@@ -21,7 +21,7 @@ from suite.models import grafting
 RESTARTS = True  # other shapes can't start from the baseline's values
 ALONE = True  # it builds another backbone, which would undo what other variants did to this one
 
-WITHIN = 0.01  # of the named variant's parameters (methods.md asks for 1 %)
+WITHIN = 0.01  # of the named variant's parameters (ours)
 NARROWEST, WIDEST = 1 / 16, 16.0
 CLOSE = 0.001  # near enough to stop looking
 STEPS = 16

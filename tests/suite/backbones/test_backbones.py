@@ -1,4 +1,4 @@
-"""Parameter counts from outside knowledge (methods.md, sections 1 and 2), padding, and refusals."""
+"""Parameter counts from outside knowledge (docs/papers.md, sections 1 and 2), padding, and refusals."""
 
 from __future__ import annotations
 

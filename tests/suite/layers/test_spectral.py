@@ -132,7 +132,7 @@ class TestGolden:
 
 
 class TestDefinition:
-    """The text of reference/diffstride.md, written out with numpy."""
+    """The text of docs/papers.md, section 3, written out with numpy."""
 
     @pytest.mark.parametrize("size", [*SIZES, (32, 28), (7, 11)])
     @pytest.mark.parametrize("strides", [(1.0, 1.0), (2.0, 2.0), (1.3, 4.9), (30.0, 2.5)])

@@ -248,7 +248,7 @@ def by_label(plan: Plan) -> dict[str, PlannedCell]:
 
 
 def test_counts_are_the_published_ones() -> None:
-    """methods.md, sections 1 and 2: exact sums, here at the shapes of digits (1 x 32 x 32) and mnist (1 x 28 x 28)."""
+    """docs/papers.md, sections 1 and 2: exact sums, at the shapes of digits (1 x 32 x 32) and mnist (1 x 28 x 28)."""
     datasets = [{"name": "digits", "size": 32}, "mnist"]
     variants = ["baseline", "sire", "image_gradient"]
     found = by_label(checked(datasets=datasets, backbones=["base_cnn", "gradient_cnn"], variants=variants))

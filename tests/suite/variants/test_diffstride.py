@@ -1,4 +1,4 @@
-"""DiffStride, spectral pooling and their hybrids grafted onto backbones (methods.md, section 3)."""
+"""DiffStride, spectral pooling and their hybrids grafted onto backbones (docs/papers.md, section 3)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from suite.models.cost import count_network_costs
 from suite.training.loop import build_optimizer
 from suite.variants import diffstride, hybrid, spectral
 
-# reference/diffstride.md, section 4: side of the map after the stem and stages 2-4 (stage 1 keeps it), and GMAC.
+# docs/papers.md, section 3: side of the map after the stem and stages 2-4 (stage 1 keeps it), and GMAC.
 TUPLE = (1, 1, 2, 2, 2)
 TABLE = {
     (1, 1, 2, 2, 2): ([32, 24, 20, 18], 4.21, [(32, 32), (16, 16), (8, 8), (4, 4)], 0.74),

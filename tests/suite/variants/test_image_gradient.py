@@ -1,4 +1,4 @@
-"""Second inputs by hand, two passes, three fusions (methods.md, section 2)."""
+"""Second inputs by hand, two passes, three fusions (docs/papers.md, section 2)."""
 
 from __future__ import annotations
 

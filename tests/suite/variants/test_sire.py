@@ -1,4 +1,4 @@
-"""SIRe: published counts, wiring of S, I and Re by hand, the loss, and refusals (methods.md, section 1)."""
+"""SIRe: published counts, wiring of S, I and Re by hand, the loss, and refusals (docs/papers.md, section 1)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from suite.backbones import base_cnn, gradient_cnn
 from suite.layers.model import Backbone, ModelOutput, Stage, parameter_count
 from suite.variants import sire
 
-# sire.md, Table 3: millions, truncated; AE_1,3,4 is not printed there.
+# Avola et al. 2022, Table 3: millions, truncated; AE_1,3,4 is not printed there.
 TABLE_3 = {
     (1,): 7.9, (2,): 8.2, (3,): 9.0, (4,): 12.6,
     (1, 2): 8.2, (1, 3): 9.1, (1, 4): 12.6, (2, 3): 9.3, (2, 4): 12.8, (3, 4): 13.7,

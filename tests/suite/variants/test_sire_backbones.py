@@ -1,4 +1,4 @@
-"""SIRe on VGG, ResNet and GoogLeNet: counts of methods.md, section 1, and the mirrors of their blocks."""
+"""SIRe on VGG, ResNet and GoogLeNet: counts of docs/papers.md, section 1, and the mirrors of their blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIRe's settings: what is legal, what is refused and with which sentence (methods.md, section 1)."""
+"""SIRe's settings: what is legal, what is refused and with which sentence (docs/papers.md, section 1)."""
 
 from __future__ import annotations
 
