@@ -22,6 +22,7 @@ from analysis.tables import Table, leaderboard, missing_trials, rendering
 from analysis.tables.all_tables import tables_of
 from analysis.verdicts.model import RULINGS
 from analysis.verdicts.results import StudyResults
+from suite.core.files import write_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,16 +51,11 @@ def write_report(records_dir: Path, out: Path, tex: Path | None = None, *, every
     material = Material(findings, tables_of(findings), missing_trials.build_tables(findings), figures)
     tables = [*material.tables, *material.failures]
     rendering.write_tables(tables, out / "tables")
-    _replace(out / "leaderboard.md", leaderboard.to_markdown(findings))
+    write_text(leaderboard.to_markdown(findings), out / "leaderboard.md")
     if tex is not None:
         latex_document.write(findings, tables, figures, tex)
-    return _replace(out / "report.html", render(material))
-
-
-def _replace(path: Path, text: str) -> Path:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    return temporary.replace(path)
+    write_text(render(material), out / "report.html")
+    return out / "report.html"
 
 
 def render(material: Material) -> str:

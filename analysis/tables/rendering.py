@@ -18,13 +18,13 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 
 from analysis.formatting import NONE, format_plural
 from analysis.tables import Column, Table, Value, latex
+from suite.core.files import write_text
 
 Links = Callable[[str], str | None]  # of a run id: the address of its page; None: it has none
 Plain = str | float | int | bool | None
@@ -209,7 +209,6 @@ def write_tables(tables: Iterable[Table], folder: Path, formats: Sequence[str] =
         for form in formats:
             ending, render = _FORMS[form]
             path = folder / f"{table.id}.{ending}"
-            temporary = path.with_name(f".{path.name}.{os.getpid()}")
-            temporary.write_text(render(table), encoding="utf-8")
-            written.append(temporary.replace(path))
+            write_text(render(table), path)
+            written.append(path)
     return written

@@ -8,13 +8,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from suite import __version__
+from suite.core.files import write_text
 from suite.core.specs import Trial, settings_label
 
 # Of record.json, a study's folder and experiment, and a folder of collected records. Those without one have 1;
@@ -257,9 +257,7 @@ def _keep_unknown(kind: type[Fields], fields: Mapping[str, Any]) -> Fields:
 def write_record(record: Record, path: Path) -> None:
     """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(to_json(record))
-    temporary.replace(path)
+    write_text(to_json(record), path)
 
 
 def read_record(path: Path) -> Record:

@@ -11,12 +11,12 @@ Standard library only; `suite.trial` and `suite.training.checkpoint` write the r
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from suite.core import records
 from suite.core.errors import UserError
+from suite.core.files import write_json
 from suite.core.records import FINISHED, NoRecordError, Record
 from suite.core.specs import Trial
 
@@ -101,10 +101,3 @@ def drop_checkpoints(directory: Path) -> None:
     """Removes a trial's weights and leaves its record."""
     for weights in directory.glob("*.pt"):
         weights.unlink(missing_ok=True)
-
-
-def write_json(value: Any, path: Path) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=1))
-    temporary.replace(path)

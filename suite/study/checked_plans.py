@@ -12,9 +12,9 @@ from typing import Any
 import suite
 from suite.core import provenance, registry
 from suite.core.errors import UserError
+from suite.core.files import write_json
 from suite.core.settings import canonicalize_component
 from suite.core.specs import Cell, Component, Space, freeze_settings
-from suite.core.trial_folder import write_json
 from suite.data.cache import cache_directory
 from suite.data.dataset import Dataset
 from suite.study.plan import Plan, PlannedCell, entries_by_kind, expand_axes, with_cells

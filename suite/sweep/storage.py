@@ -21,9 +21,10 @@ from typing import Any
 
 from suite.core import records
 from suite.core.errors import UserError
+from suite.core.files import write_json
 from suite.core.records import FINISHED, SCHEMA, NewerSchemaError, NoRecordError, Record, check_schema
 from suite.core.specs import Trial
-from suite.core.trial_folder import drop_checkpoints, read_measurements, read_trial, write_json
+from suite.core.trial_folder import drop_checkpoints, read_measurements, read_trial
 from suite.study.config import Study
 from suite.study.plan import ExecutionConfig, InterimLook, group_label
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from suite.core.files import replace_file
 from suite.core.records import Epoch
 
 # What torch.load raises for a file that was cut short, overwritten or never a checkpoint.
@@ -20,9 +20,8 @@ _BROKEN = (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, Att
 
 def save_state(state: dict[str, Any], path: Path) -> None:
     """Tensors, numbers, text, lists and dicts only, so that `load` needs no trust in the file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save(state, temporary)
-    temporary.replace(path)
+    with replace_file(path) as beside:
+        torch.save(state, beside)
 
 
 def load_state(path: Path, key: str, device: torch.device) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pyarrow
 from pyarrow import parquet
 from torch import Tensor
 
+from suite.core.files import replace_file
 from suite.training.loop import Evaluation
 
 SCHEMA = pyarrow.schema(
@@ -25,6 +25,5 @@ def write_predictions(path: Path, labels: Tensor, evaluation: Evaluation) -> Non
     """Whole or not at all. `labels` (n,) in the order of the evaluation."""
     columns = [range(len(labels)), labels.numpy(), evaluation.predictions.numpy(), evaluation.confidence.numpy()]
     arrays = [pyarrow.array(column, type=kind) for column, kind in zip(columns, SCHEMA.types, strict=True)]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    parquet.write_table(pyarrow.Table.from_arrays(arrays, schema=SCHEMA), temporary)
-    temporary.replace(path)
+    with replace_file(path) as beside:
+        parquet.write_table(pyarrow.Table.from_arrays(arrays, schema=SCHEMA), beside)
