@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 
 NONE = "–"
@@ -111,3 +112,14 @@ def format_ranges(numbers: Iterable[int]) -> str:
         else:
             runs.append([number])
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def make_slug(*parts: object, most: int = 32) -> str:
+    """A part of a file's name: `parquet(path=cifar10)` is `parquet-path-cifar10`; each part at most so long."""
+    words = [re.sub(r"[^a-z0-9]+", "-", str(part).lower()).strip("-")[:most].strip("-") for part in parts]
+    return "-".join(word for word in words if word)
+
+
+def slug_of_name(name: str) -> str:
+    """A name as a part of a table's id, which is never empty."""
+    return make_slug(name, most=60) or "unnamed"

@@ -12,7 +12,6 @@ from matplotlib.lines import Line2D
 from analysis.figures.drawing import Drawing
 from analysis.figures.histories import read_measured
 from analysis.figures.labels import label_points
-from analysis.figures.series import make_slug
 from analysis.figures.style import (
     BASELINE_LOOK,
     GREY,
@@ -29,7 +28,7 @@ from analysis.figures.style import (
     spans_decades,
     use_style,
 )
-from analysis.formatting import format_count, format_plural
+from analysis.formatting import format_count, format_plural, make_slug
 from analysis.records.model import CellResults
 from analysis.verdicts.results import CellName, StudyResults, cell_name
 

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from analysis.figures.drawing import Drawing
 from analysis.figures.importance import parse_hyperparameters, parse_number
-from analysis.figures.series import make_slug
 from analysis.figures.style import (
     BASELINE_LOOK,
     BLACK,
@@ -28,7 +27,7 @@ from analysis.figures.style import (
     split_evenly,
     use_style,
 )
-from analysis.formatting import format_level, format_plural
+from analysis.formatting import format_level, format_plural, make_slug
 from analysis.verdicts.model import Verdict
 from analysis.verdicts.results import StudyResults
 

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from analysis.figures.curves import cell_curves, draw_curves, drawn_values, finish_epoch_axis
 from analysis.figures.drawing import Drawing
 from analysis.figures.histories import Histories
-from analysis.figures.series import make_slug
 from analysis.figures.style import (
     LINE,
     LOOKS,
@@ -26,6 +25,7 @@ from analysis.figures.style import (
     split_evenly,
     use_style,
 )
+from analysis.formatting import make_slug
 from analysis.records.model import CellResults, Group
 from analysis.verdicts.results import StudyResults
 from suite.core.records import TEST_CURVE, Epoch

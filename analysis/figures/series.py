@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from analysis.figures.style import BASELINE_LOOK, LOOKS, SeriesStyle, split_evenly
+from analysis.formatting import make_slug
 from analysis.records.model import CellResults, Group
 
 
@@ -39,9 +39,3 @@ def split_cells(group: Group, seen: Callable[[CellResults], bool]) -> list[Figur
     shown = [[(cell, look) for cell, look in zip(part, LOOKS, strict=False) if seen(cell)] for part in parts]
     filled = [part for part in shown if part] or ([[]] if own else [])
     return [FigureCells(group, (*own, *part), number, len(filled)) for number, part in enumerate(filled, start=1)]
-
-
-def make_slug(*parts: object) -> str:
-    """A file name from names of any kind: lower case letters, digits and hyphens."""
-    words = [re.sub(r"[^a-z0-9]+", "-", str(part).lower()).strip("-")[:32].strip("-") for part in parts]
-    return "-".join(word for word in words if word)

@@ -79,8 +79,3 @@ def without_empty(
         if column.key not in optional or any(row[index].text not in ("", NONE) for row in rows)
     ]
     return tuple(table_columns[index] for index in kept), tuple(tuple(row[index] for index in kept) for row in rows)
-
-
-def make_slug(name: str) -> str:
-    """A name as a part of a file's: `parquet(path=cifar10)` is `parquet-path-cifar10`."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()[:60] or "unnamed"

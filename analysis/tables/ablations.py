@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from analysis import formatting
-from analysis.tables import EMPTY, Column, Table, Value, make_slug
+from analysis.tables import EMPTY, Column, Table, Value
 from analysis.tables.leaderboard import choose_board_decimals, difference_value, error_value
 from analysis.verdicts.cell_rows import Row, build_cell_rows
 from analysis.verdicts.results import StudyResults
@@ -71,7 +71,7 @@ def _build_table(own: Sequence[Row], varied: Sequence[str], findings: StudyResul
     dataset, backbone, variant = own[0]["dataset"], own[0]["backbone"], own[0]["variant"]
     fixed = _describe_fixed(own, varied)
     return Table(
-        id=f"ablation-{make_slug(dataset)}-{make_slug(backbone)}-{make_slug(variant)}",
+        id=f"ablation-{formatting.slug_of_name(dataset)}-{formatting.slug_of_name(backbone)}-{formatting.slug_of_name(variant)}",
         title=f"Ablation: {variant}, {' x '.join(varied)} ({dataset}, {backbone})",
         caption=(
             "Paired difference in test error to the baseline, in percentage points, positive is better, with its "

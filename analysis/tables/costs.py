@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from analysis import formatting
 from analysis.records.model import CellResults
-from analysis.tables import EMPTY, Column, Table, Value, make_slug, without_empty
+from analysis.tables import EMPTY, Column, Table, Value, without_empty
 from analysis.tables.leaderboard import choose_board_decimals, error_value, metric_name
 from analysis.verdicts.cell_rows import Row, build_cell_rows, row_cell, run_ids, runs_of
 from analysis.verdicts.results import StudyResults, cell_name
@@ -97,7 +97,7 @@ def _build_table(
         rows.append(_make_values(row, digits, marks, hours, len(every), runs_of(every, ids)))
     columns, shown = without_empty(_make_columns(hours), rows, frozenset({"decoders"}))
     return Table(
-        id=f"costs-{make_slug(dataset)}",
+        id=f"costs-{formatting.slug_of_name(dataset)}",
         title=f"Error and cost: {dataset}",
         caption=_write_caption(findings, hours),
         columns=columns,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from analysis import formatting
 from analysis.records.model import Records
-from analysis.tables import EMPTY, Column, Table, Value, latex, make_slug, rendering, without_empty
+from analysis.tables import EMPTY, Column, Table, Value, latex, rendering, without_empty
 from analysis.verdicts.cell_rows import Row, build_cell_rows
 from analysis.verdicts.results import StudyResults
 
@@ -49,7 +49,7 @@ def _build_table(records: Records, dataset: str, board: Sequence[Row]) -> Table:
     digits = choose_board_decimals(board)
     columns, rows = without_empty(COLUMNS, [_make_values(row, digits) for row in board], frozenset({"decoders"}))
     return Table(
-        id=f"leaderboard-{make_slug(dataset)}",
+        id=f"leaderboard-{formatting.slug_of_name(dataset)}",
         title=f"Leaderboard: {dataset}",
         caption=write_caption(records),
         columns=columns,

@@ -14,7 +14,7 @@ from analysis import formatting
 from analysis.records.model import Records
 from analysis.stats import paired
 from analysis.stats.complete_subset import without_gaps
-from analysis.tables import EMPTY, Column, Table, Value, make_slug, without_empty
+from analysis.tables import EMPTY, Column, Table, Value, without_empty
 from analysis.tables.leaderboard import metric_name
 from analysis.verdicts.cell_rows import Row, build_cell_rows, rank_errors, row_cell
 from analysis.verdicts.model import VariantVerdict
@@ -236,7 +236,7 @@ def _build_friedman_table(one: Ranking) -> Table:
     for label, rank, p in zip(one.labels, one.average_ranks, one.p_values, strict=True):
         rows.append((Value(f"{rank:.2f}", rank), Value(label), Value(formatting.p_value(p), p)))
     return Table(
-        id=f"ranks-{make_slug(one.backbone or 'all')}",
+        id=f"ranks-{formatting.slug_of_name(one.backbone or 'all')}",
         title=f"Ranks over {formatting.format_plural(len(one.datasets), 'dataset')}"
         + (f": {one.backbone}" if one.backbone else ""),
         caption=(

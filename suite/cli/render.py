@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
+from analysis.formatting import format_plural
 from suite.core import records
 from suite.core.specs import BASELINE, settings_label
 from suite.core.trial_folder import read_trial
@@ -86,11 +87,11 @@ def plan_tables(plan: Plan) -> Iterator[Table | str]:
         yield f"[yellow]note[/] {escape(note)}"
     refused = len(plan.cells) - len(plan.runnable)
     comparisons = sum(not planned.cell.is_baseline for planned in plan.runnable)
-    cells = _format_plural(len(plan.runnable), "cell")
+    cells = format_plural(len(plan.runnable), "cell")
     yield (
         f"{plan.trials} trials: {cells} x ({study.search.trials} search + {_format_seeds(plan)} confirm)"
-        + (f"; {_format_plural(refused, 'cell')} refused" if refused else "")
-        + f"; {_format_plural(comparisons, 'comparison')} with {BASELINE}"
+        + (f"; {format_plural(refused, 'cell')} refused" if refused else "")
+        + f"; {format_plural(comparisons, 'comparison')} with {BASELINE}"
     )
 
 
@@ -115,10 +116,6 @@ def _format_seeds(plan: Plan) -> str:
     """`5`, or `5 to 12` where some groups were topped up."""
     found = {plan.count_seeds(planned.cell) for planned in plan.runnable} or {plan.study.seeds}
     return str(min(found)) if len(found) == 1 else f"{min(found)} to {max(found)}"
-
-
-def _format_plural(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _format_si(value: int | None) -> str:

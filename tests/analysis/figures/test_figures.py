@@ -25,8 +25,8 @@ from analysis.figures.importance import compute_importances, parse_hyperparamete
 from analysis.figures.pareto import Point, find_front
 from analysis.figures.ranks import find_cliques
 from analysis.figures.response import axis_of
-from analysis.figures.series import make_slug
 from analysis.figures.style import LOOKS, axis_reach, clean_line, split_evenly, use_style
+from analysis.formatting import make_slug
 from analysis.records.model import Records
 from analysis.verdicts.model import VariantVerdict
 from analysis.verdicts.rankings import Ranking

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.formatting import (
+from analysis.formatting import (, slug_of_name
     NONE,
     choose_decimals,
     format_count,
@@ -23,7 +23,7 @@ from analysis.formatting import (
     format_points,
     p_value,
 )
-from analysis.tables import EMPTY, Column, Table, Value, latex, make_slug, without_empty
+from analysis.tables import EMPTY, Column, Table, Value, latex, without_empty
 from analysis.tables.rendering import to_csv, to_html, to_json, to_markdown, write_tables
 
 NASTY = (
@@ -253,7 +253,7 @@ def test_files_are_written_in_every_form(tmp_path: Path) -> None:
     [("parquet(path=cifar10)", "parquet-path-cifar10"), ("../../etc", "etc"), ("λ", "unnamed"), ("A b", "a-b")],
 )
 def test_names_become_file_names(name: str, expected: str) -> None:
-    assert make_slug(name) == expected
+    assert slug_of_name(name) == expected
 
 
 # -- formats
