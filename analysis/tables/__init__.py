@@ -6,7 +6,6 @@ Every table of the leaderboard, the report and the papers is a `Table`; what dra
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from analysis.formatting import NONE

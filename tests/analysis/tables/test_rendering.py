@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.formatting import (, slug_of_name
+from analysis.formatting import (
     NONE,
     choose_decimals,
     format_count,
@@ -22,6 +22,7 @@ from analysis.formatting import (, slug_of_name
     format_percent,
     format_points,
     p_value,
+    slug_of_name,
 )
 from analysis.tables import EMPTY, Column, Table, Value, latex, without_empty
 from analysis.tables.rendering import to_csv, to_html, to_json, to_markdown, write_tables
