@@ -50,7 +50,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: Mapping[str, Any]) -> None:
         trial = Trial.from_dict(config["trial"])
-        self._events: Iterator[Epoch | Record] = trial_events(trial, config["context"].of(trial))
+        context: SweepContext = config["context"]
+        self._events: Iterator[Epoch | Record] = trial_events(trial, context.run_context(trial))
 
     def step(self) -> dict[str, Any]:
         event = next(self._events)

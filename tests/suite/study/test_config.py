@@ -125,7 +125,7 @@ def test_a_mistake_is_one_sentence_with_its_path(changes: dict[str, Any], senten
 
 @pytest.mark.parametrize("key", STUDY)
 def test_what_every_study_says(key: str) -> None:
-    with pytest.raises(UserError, match=f"^{key}: missing"):
+    with pytest.raises(UserError, match=f"^{key}: required key is missing"):
         parse_study({name: value for name, value in STUDY.items() if name != key})
 
 
