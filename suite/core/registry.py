@@ -6,6 +6,7 @@ GRAFTBENCH_PLUGINS with the same sub-folders adds components of one's own; `timm
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib
 import importlib.util
@@ -97,6 +98,16 @@ def load_component(kind: Kind, name: str) -> Any:
     if file.is_relative_to(Path(__file__).parents[1]):
         return importlib.import_module(f"suite.{kind}s.{name}")
     return _load_plugin(kind, file)
+
+
+def read_docstring(kind: Kind, name: str) -> str:
+    """What a component's file says of itself, read without importing it; empty where it says nothing.
+
+    Raises:
+        UserError: no component of that kind has that name.
+    """
+    check_name(kind, name)
+    return ast.get_docstring(ast.parse(_find_files(kind)[name].read_text(encoding="utf-8"))) or ""
 
 
 def _load_plugin(kind: Kind, file: Path) -> Any:

@@ -227,7 +227,7 @@ def _describe_variants(plan: Plan) -> dict[str, str]:
     """What each extension is, for readers who never heard of it: its file's first sentence, without the sources."""
     found = {}
     for name in dict.fromkeys(part for planned in plan.cells for part in split_variant(planned.cell.variant.name)):
-        sentence = (registry.load_component("variant", name).__doc__ or "").partition("\n\n")[0]
+        sentence = registry.read_docstring("variant", name).partition("\n\n")[0]
         found[name] = re.sub(r" ?\([^()]*\)", "", " ".join(sentence.split()))
     return {name: sentence for name, sentence in found.items() if sentence and name != BASELINE}
 
