@@ -24,7 +24,7 @@ def has_blocks(backbone: Backbone) -> bool:
 def insert_blocks(backbone: Backbone, reduction: int) -> int:
     """Inserts a block at every place that the backbone has; how many.
 
-    SweepContext: the end of every residual branch, before the sum (their Fig. 3), and every Inception block's output
+    Places: the end of every residual branch, before the sum (their Fig. 3), and every Inception block's output
     (Fig. 2). A backbone with neither gets one after every convolution unit's activation (section 3.3, on VGG).
     """
     blocks = residuals(backbone)
