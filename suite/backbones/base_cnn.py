@@ -1,4 +1,4 @@
-"""The base CNN that the SIRe paper extends: four blocks of two convolutions and three dense layers (Fig. 1)."""
+"""The base CNN of SIRe: four blocks of two convolutions and three dense layers (Avola et al. 2022, section 3.1)."""
 
 from __future__ import annotations
 

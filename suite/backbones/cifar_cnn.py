@@ -1,4 +1,4 @@
-"""The small CNN for CIFAR-10 (Murgolo's report; docs/papers.md, section 4)."""
+"""The small CNN for CIFAR-10 (Murgolo's report, section 2.1; docs/papers.md, section 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two networks of the image-gradient paper, one for MNIST and one for CIFAR (Pandey and Jha 2020, section 3)."""
+"""The two networks of the image-gradient paper, one for MNIST and one for CIFAR (Pandey and Jha 2020, Table 1)."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ KNOBS: dict[str, Setting] = {
     "validation": Setting(0, "training images held out; 0: as many as the dataset declares", low=0),
 }
 
-# Avola et al. 2022, section 4: rate divided by 5 at epochs 60, 120 and 160 of 200.
+# Avola et al. 2022, section 4.1: rate divided by 5 at epochs 60, 120 and 160 of 200.
 _SIRE = Recipe(
     optimizer="sgd",
     lr=0.1,
@@ -129,16 +129,15 @@ _SIRE = Recipe(
 )
 RECIPES: dict[str, Recipe] = {
     "sire": _SIRE,
-    # MNIST and Fashion-MNIST in the same paper; no milestone is reached in 5 epochs.
+    # MNIST and Fashion-MNIST in the same section; no milestone is reached in 5 epochs.
     "sire_1280": dataclasses.replace(_SIRE, epochs=5, train_limit=1280, schedule="constant", milestones=()),
     # Ours: Pandey and Jha 2020 names no optimiser, rate, batch or epochs.
     "gradient": Recipe(optimizer="adam", lr=1e-3, epochs=30, batch=128),
-    # Rafif et al. 2024, section 4: the four rates and 200 epochs; equal quarters, momentum and
-    # batch are ours.
+    # Rafif et al. 2024, sections 3.5 and 4: the four rates and 200 epochs; equal quarters, momentum and batch are ours.
     "hybrid": Recipe(
         lr=0.1, momentum=0.9, schedule="step", milestones=(0.25, 0.5, 0.75), factor=0.1, epochs=200, batch=128
     ),
-    # Murgolo's report, section 3: the base network, and the improved one.
+    # Murgolo's report, sections 2.2 and 3.1: the base training, and the improved one.
     "cnn_base": Recipe(lr=1e-3, momentum=0.9, epochs=10, batch=128, selection="last"),
     "cnn_improved": Recipe(
         lr=2e-4,

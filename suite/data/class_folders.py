@@ -77,7 +77,7 @@ def choose_test_rows(tree: Tree, tag: str, percent: int) -> NDArray[np.bool_]:
     """Which rows are the test part: of each class `percent`, rounded down; by hash of the names, so that no seed
     moves it.
 
-    The rounding is what gives Avola et al. 2022's 21,531 and 9,076 images of Caltech-256 (30 % of each of 257 classes).
+    The rounding is what gives Caltech-256's 21,531 and 9,076 images of Avola et al. 2022, section 4.1.
     """
     mask = np.zeros(len(tree.labels), dtype=bool)
     first = 0

@@ -16,7 +16,7 @@ FILES = CaltechSet(
     folder="caltech256/256_ObjectCategories",
     classes=257,
     images=30_607,
-    test=9_076,  # Avola et al. 2022's 21,531/9,076; which images these were is not published
+    test=9_076,  # Avola et al. 2022, section 4.1: 21,531/9,076; which images these were is not published
 )
 SOURCE = "Griffin et al. 2007, in torchvision's layout; SIRe's 70/30 of each class; which images is ours"
 

@@ -9,7 +9,7 @@ from suite.data.idx import CLASSES, EXAMPLES, SIDE, IdxSet
 from suite.data.settings import validation_setting
 from suite.data.source import DatasetInfo, ImageSource, Part
 
-SETTINGS = {"validation": validation_setting("10,000 (Pandey and Jha 2020's split: 5000)")}
+SETTINGS = {"validation": validation_setting("10,000 (SIRe's split; ours for Pandey and Jha 2020: 5000)")}
 
 MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",

@@ -200,7 +200,7 @@ def _log_batch(sums: _Sums, loss: Tensor, output: ModelOutput, labels: Tensor, s
 
 
 def _reconstruction_errors(output: ModelOutput, scaling: Scaling) -> dict[str, Tensor]:
-    """`reconstruction_mse_<i>` on the 0-1 scale (that of Avola et al. 2022's 3e-6), hence the factor std.
+    """`reconstruction_mse_<i>` on the 0-1 scale (that of the 3e-6 in Avola et al. 2022, 4.2), hence the factor std.
 
     A model whose decoders are not 1, 2, ... names them by scalars of these names; ours take their place.
     """

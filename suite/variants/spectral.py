@@ -1,6 +1,6 @@
 """Spectral pooling: fixed, in place of a backbone's shrinking operations, or Hartley pooling at the end alone.
 
-docs/papers.md, section 3; Rafif et al. 2024, section 3.3.
+docs/papers.md, section 3; Rippel et al. 2015; Rafif et al. 2024, section 3.3.
 """
 
 from __future__ import annotations

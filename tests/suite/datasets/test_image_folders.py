@@ -384,7 +384,7 @@ CALTECH101 = """
 
 @pytest.mark.parametrize(("module", "counts"), [(caltech256, CALTECH256), (caltech101, CALTECH101)])
 def test_thirty_percent_of_each_class_rounded_down_is_the_published_test_part(module: Any, counts: str) -> None:
-    """Avola et al. 2022: 21,531 training and 9,076 test images of Caltech-256."""
+    """Avola et al. 2022, section 4.1: 21,531 training and 9,076 test images of Caltech-256."""
     sizes = [int(count) for count in counts.split()]
     assert (len(sizes), sum(sizes)) == (module.FILES.classes, module.FILES.images)
     names = tuple(f"{number:03d}" for number in range(len(sizes)))

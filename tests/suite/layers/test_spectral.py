@@ -196,7 +196,7 @@ class TestDefinition:
 
     def test_sizes_of_the_published_network(self) -> None:
         sizes = [32]
-        for stride in (1.0, 2.0, 2.0, 2.0):  # section 4, first row
+        for stride in (1.0, 2.0, 2.0, 2.0):  # docs/papers.md, section 3: first row
             sizes.append(DiffStride(stride)(torch.zeros(1, 1, sizes[-1], sizes[-1])).shape[-1])
         assert sizes[1:] == [32, 24, 20, 18]
 
