@@ -27,7 +27,7 @@ KINDS: tuple[registry.Kind, ...] = ("backbone", "variant")
 SLOW = {"inception_resnet_v2", "preact_resnet200", "senet154"}  # to cut: half a minute each
 ON_THE_COMMAND_LINE = {"profile", "stands_for"}  # of a study in memory; no file may hold them
 SECTIONS = (config.Study, config.Search, config.Asha, config.Resources, config.Statistics)
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")), *sorted(DOCS.glob("*.md"))]
 
 
 def page(name: str) -> str:
@@ -264,6 +264,24 @@ def test_studies_name_documents_that_exist() -> None:
     for path in (ROOT / "configs").glob("*.yaml"):
         for name in re.findall(r"docs/[\w./-]+\.md", path.read_text()):
             assert (ROOT / name).is_file(), f"{path.name}: {name}"
+
+
+def test_comments_cite_pages_that_exist() -> None:
+    """A citation is of a paper, by author, year and section, or of a page of this repository."""
+    rooms = ("suite", "analysis", "tests", "benchmarks", "configs", "packaging")
+    files = [path for room in rooms for kind in ("py", "yaml", "toml") for path in (ROOT / room).rglob(f"*.{kind}")]
+    assert len(files) > 200
+    for path in files:
+        for name in re.findall(r"\b(?:docs|papers|reference|shared)/[\w./-]+\.md\b", path.read_text()):
+            assert (ROOT / name).is_file(), f"{path.relative_to(ROOT)}: {name}"
+
+
+def test_hooks_have_the_versions_of_the_lock_file() -> None:
+    locked = (ROOT / "requirements.lock").read_text().splitlines()
+    [local] = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    pins = {pin for hook in local["hooks"] for pin in hook["additional_dependencies"]}
+    assert {pin.partition("==")[0] for pin in pins} == {"ruff", "typos"}
+    assert pins <= set(locked)
 
 
 def test_the_words_are_few() -> None:
