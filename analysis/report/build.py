@@ -98,7 +98,7 @@ def _page(material: Material) -> dict[str, Any]:
         "foreign": bool(records.source.get("files")),
         "audit": findings.audit,
         "budgets": budgets,
-        "tables": missing_trials.by_kind(tables),
+        "tables": missing_trials.group_by_kind(tables),
         "figures": material.exhibits.shown,
         "figure_notes": material.exhibits.notes,
         "papers": appendix.papers(findings, printed),

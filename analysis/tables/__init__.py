@@ -1,14 +1,18 @@
-"""A table as people and programs read it: one value, written as HTML, Markdown, LaTeX, CSV or JSON.
+"""A table as people and programs read it: declared columns, each of which draws its value from what a row is of.
 
-Every table of the leaderboard, the report and the papers is a `Table`; what draws it (`analysis.tables.rendering`,
+Every table of the leaderboard, the report and the papers is a `Table`; what writes it (`analysis.tables.rendering`,
 `analysis.tables.latex`) knows nothing of studies.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from analysis.formatting import NONE
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -32,49 +36,77 @@ class Value:
     low: float | None = None
     high: float | None = None
 
+    @property
+    def is_blank(self) -> bool:
+        return self.text in ("", NONE)
+
 
 EMPTY = Value(NONE)
 
 
 @dataclass(frozen=True)
-class Column:
-    """`name` heads it for people, `key` names it in JSON and CSV; `numeric` columns stand to the right."""
+class Column(Generic[Item]):
+    """One column in every form.
+
+    Attributes:
+        key: names it in JSON and CSV.
+        title: heads it for people.
+        value: of what a row is of: a text, a number that `write` makes a text of, None for nothing, or a whole `Value`.
+        numeric: it stands to the right.
+        optional: it goes where no row has anything.
+    """
 
     key: str
-    name: str
+    title: str
+    value: Callable[[Item], Value | str | float | None]
+    write: Callable[[Any], str] = str
     numeric: bool = False
+    optional: bool = False
+
+    def draw_value(self, item: Item) -> Value:
+        value = self.value(item)
+        if value is None:
+            return EMPTY
+        if isinstance(value, Value):
+            return value
+        return Value(value) if isinstance(value, str) else Value(self.write(value), value)
 
 
 @dataclass(frozen=True)
 class Table:
-    """`id` is its file name; every row has one value per column; `notes` stand below, a sentence each.
-
-    Raises:
-        ValueError: a row has more or fewer values than there are columns, or there is a duplicate key.
-    """
+    """`id` is its file name; every row has one value per column; `notes` stand below, a sentence each."""
 
     id: str
     title: str
     caption: str
-    columns: tuple[Column, ...]
+    columns: tuple[Column[Any], ...]
     rows: tuple[tuple[Value, ...], ...]
     notes: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        if len({column.key for column in self.columns}) < len(self.columns):
-            raise ValueError(f"table {self.id}: two columns have the same key.")
-        for number, row in enumerate(self.rows, 1):
-            if len(row) != len(self.columns):
-                raise ValueError(f"table {self.id}, row {number}: {len(row)} values for {len(self.columns)} columns.")
+
+def fill_table(
+    id: str, title: str, caption: str, columns: Sequence[Column[Item]], items: Sequence[Item], notes: Iterable[str] = ()
+) -> Table:
+    """A table with a row per item.
+
+    Raises:
+        ValueError: two columns have the same key.
+    """
+    if len({column.key for column in columns}) < len(columns):
+        raise ValueError(f"table {id}: two columns have the same key.")
+    filled = {}
+    for column in columns:
+        values = [column.draw_value(item) for item in items]
+        if not column.optional or not all(value.is_blank for value in values):
+            filled[column] = values
+    return Table(id, title, caption, tuple(filled), tuple(zip(*filled.values(), strict=True)), tuple(notes))
 
 
-def without_empty(
-    table_columns: tuple[Column, ...], rows: list[tuple[Value, ...]], optional: frozenset[str]
-) -> tuple[tuple[Column, ...], tuple[tuple[Value, ...], ...]]:
-    """Columns and rows without the `optional` columns (keys) in which no row has anything."""
-    kept = [
-        index
-        for index, column in enumerate(table_columns)
-        if column.key not in optional or any(row[index].text not in ("", NONE) for row in rows)
-    ]
-    return tuple(table_columns[index] for index in kept), tuple(tuple(row[index] for index in kept) for row in rows)
+def make_estimate(
+    number: float | None, low: float | None, high: float | None, write: Callable[[float], str], runs: Iterable[str] = ()
+) -> Value:
+    """A number with its interval, where there is one, as detail."""
+    if number is None:
+        return EMPTY
+    detail = "" if low is None or high is None else f"[{write(low)} .. {write(high)}]"
+    return Value(write(number), number, detail=detail, runs=tuple(runs), low=low, high=high)

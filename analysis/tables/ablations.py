@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from operator import itemgetter
 
 from analysis import formatting
-from analysis.tables import EMPTY, Column, Table, Value
-from analysis.tables.leaderboard import choose_board_decimals, difference_value, error_value
-from analysis.verdicts.cell_rows import Row, build_cell_rows
-from analysis.verdicts.results import StudyResults
+from analysis.tables import EMPTY, Column, Table, Value, fill_table
+from analysis.tables.leaderboard import make_difference, make_plain_error, set_digits
+from analysis.verdicts.cell_rows import Row, build_cell_rows, row_cell
+from analysis.verdicts.results import StudyResults, cell_name
 
 DEFAULT = "default"
 Settings = dict[str, str]
+Rank = tuple[int, float, str]  # of a setting's value among the others
 
 
 def build_tables(findings: StudyResults) -> list[Table]:
     """One per dataset, backbone and variant of which several settings were planned, in the order of the plan."""
-    rows = {
-        (row["dataset"], row["backbone"], row["variant"], row["settings"]): row for row in build_cell_rows(findings)
-    }
-    found = []
+    rows = {row_cell(row): row for row in build_cell_rows(findings)}
+    tables = []
     for group in findings.groups:
-        for variant in dict.fromkeys(cell.variant for cell in group.cells if not cell.is_baseline):
-            own = [rows[group.dataset, group.backbone, variant, cell.settings]
-                   for cell in group.cells if cell.variant == variant]  # fmt: skip
-            varied = list_varying([parse_settings(row["settings"]) for row in own])
+        by_variant: dict[str, list[Row]] = {}
+        for cell in group.cells:
+            if not cell.is_baseline:
+                by_variant.setdefault(cell.variant, []).append(rows[cell_name(cell)])
+        for variant_rows in by_variant.values():
+            varied = list_varying([parse_settings(row["settings"]) for row in variant_rows])
             if varied:
-                found.append(_build_table(own, varied, findings))
-    return found
+                tables.append(_build_table(set_digits(variant_rows), varied, findings))
+    return tables
 
 
 def parse_settings(settings: str) -> Settings:
@@ -47,106 +50,85 @@ def parse_settings(settings: str) -> Settings:
 
 def list_varying(settings: Sequence[Settings]) -> list[str]:
     """The settings with more than one value, the default included; the one with the most values first."""
-    names = sorted({name for one in settings for name in one})
-    counts = {name: len({one.get(name, DEFAULT) for one in settings}) for name in names}
-    return sorted((name for name in names if counts[name] > 1), key=lambda name: (-counts[name], name))
+    counts = {}
+    for name in sorted({name for each in settings for name in each}):
+        counts[name] = len({each.get(name, DEFAULT) for each in settings})
+    varied = [name for name, count in counts.items() if count > 1]
+    return sorted(varied, key=lambda name: -counts[name])
 
 
-def value_order(value: str) -> tuple[int, float, str]:
+def _build_table(rows: Sequence[Row], varied: Sequence[str], findings: StudyResults) -> Table:
+    """A grid where two settings vary and more than half of their pairs were planned; else a row per cell."""
+    places = {(_rank_value(row, varied[0]), _rank_value(row, varied[-1])): row for row in rows}
+    down, across = ({place[axis] for place in places} for axis in (0, 1))
+    full = len(varied) == 2 and len(places) == len(rows) and 2 * len(rows) > len(down) * len(across)
+    columns = _list_grid_columns(places, varied) if full else _list_columns(rows, varied)
+    items = sorted(rows, key=lambda row: [_rank_value(row, name) for name in varied])
+    if full:
+        items = list({_rank_value(row, varied[0]): row for row in items}.values())
+    place = [rows[0][name] for name in ("dataset", "backbone", "variant")]
+    fixed = [f"{name}={value}" for name, value in parse_settings(rows[0]["settings"]).items() if name not in varied]
+    caption = (
+        "Paired difference in test error to the baseline, in percentage points, positive is better, with its "
+        f"{formatting.format_level(findings.records.alpha)} interval, and the verdict (Holm over the whole study). "
+        "Default: the setting was not given."
+    )
+    if fixed:
+        caption += f" The same in all: {', '.join(fixed)}."
+    return fill_table(
+        "-".join(["ablation", *map(formatting.slug_of_name, place)]),
+        f"Ablation: {place[2]}, {' x '.join(varied)} ({place[0]}, {place[1]})",
+        caption,
+        columns,
+        items,
+        [f"{row['label']}: {row['reason']}" for row in rows if not row["comparable"]],
+    )
+
+
+def _list_columns(rows: Sequence[Row], varied: Sequence[str]) -> list[Column[Row]]:
+    variant = rows[0]["variant"]
+    settings = [Column(f"{variant}.{name}", name, partial(_make_setting, name)) for name in varied]
+    return [
+        *settings,
+        Column("difference", "vs baseline, pp", make_difference, numeric=True),
+        Column("error", "error %", make_plain_error, numeric=True),
+        Column("verdict", "verdict", itemgetter("verdict")),
+    ]
+
+
+def _list_grid_columns(places: Mapping[tuple[Rank, Rank], Row], varied: Sequence[str]) -> list[Column[Row]]:
+    """The first setting down, the second across: of any row with a value of the first."""
+    first, second = varied
+    across = {place[1]: _make_setting(second, row).text for place, row in places.items()}
+    variant = next(iter(places.values()))["variant"]
+    columns: list[Column[Row]] = [Column(f"{variant}.{first}", f"{first} \\ {second}", partial(_make_setting, first))]
+    for rank in sorted(across):
+        judge = partial(_make_judged, places, first, rank)
+        columns.append(Column(f"{second}={across[rank]}", across[rank], judge, numeric=True))
+    return columns
+
+
+def _make_judged(places: Mapping[tuple[Rank, Rank], Row], first: str, across: Rank, down: Row) -> Value:
+    """The difference with its interval and verdict, of the row at `across` in the line of `down`."""
+    row = places.get((_rank_value(down, first), across))
+    if row is None:
+        return EMPTY
+    value = make_difference(row)
+    return dataclasses.replace(value, detail=f"{value.detail} {row['verdict']}".strip())
+
+
+def _make_setting(name: str, row: Row) -> Value:
+    kind, number, _ = _rank_value(row, name)
+    value = parse_settings(row["settings"]).get(name, DEFAULT)
+    return Value(value, number if kind == 1 else None)
+
+
+def _rank_value(row: Row, name: str) -> Rank:
     """The default first, then numbers by size, then text."""
+    value = parse_settings(row["settings"]).get(name, DEFAULT)
     if value == DEFAULT:
         return 0, 0.0, ""
     try:
         return 1, float(value), ""
     except ValueError:
         return 2, 0.0, value
-
-
-def _build_table(own: Sequence[Row], varied: Sequence[str], findings: StudyResults) -> Table:
-    """A grid where two settings vary and more than half of their pairs were planned; else a row per cell."""
-    places = {(order_of(row, varied[0]), order_of(row, varied[-1])) for row in own}
-    down, across = (sorted({place[axis] for place in places}) for axis in (0, 1))
-    full = len(varied) == 2 and len(places) == len(own) and 2 * len(own) > len(down) * len(across)
-    columns, rows = _build_grid(own, varied) if full else _build_list(own, varied)
-    dataset, backbone, variant = own[0]["dataset"], own[0]["backbone"], own[0]["variant"]
-    fixed = _describe_fixed(own, varied)
-    return Table(
-        id=f"ablation-{formatting.slug_of_name(dataset)}-{formatting.slug_of_name(backbone)}-{formatting.slug_of_name(variant)}",
-        title=f"Ablation: {variant}, {' x '.join(varied)} ({dataset}, {backbone})",
-        caption=(
-            "Paired difference in test error to the baseline, in percentage points, positive is better, with its "
-            f"{formatting.format_level(findings.records.alpha)} interval, and the verdict (Holm over the "
-            "whole study). Default: "
-            f"the setting was not given.{f' The same in all: {fixed}.' if fixed else ''}"
-        ),
-        columns=columns,
-        rows=rows,
-        notes=tuple(f"{row['label']}: {row['reason']}" for row in own if not row["comparable"]),
-    )
-
-
-Cells = tuple[tuple[Column, ...], tuple[tuple[Value, ...], ...]]
-
-
-def _build_list(own: Sequence[Row], varied: Sequence[str]) -> Cells:
-    digits = choose_board_decimals(own)
-    variant = own[0]["variant"]
-    columns = (
-        *(Column(f"{variant}.{name}", name) for name in varied),
-        Column("difference", "vs baseline, pp", numeric=True),
-        Column("error", "error %", numeric=True),
-        Column("verdict", "verdict"),
-    )
-    rows = tuple(
-        (
-            *(_make_setting_value(row, name) for name in varied),
-            difference_value(row, digits),
-            error_value(row | {"bold": False}, digits),
-            Value(row["verdict"]),
-        )
-        for row in sorted(own, key=lambda row: [order_of(row, name) for name in varied])
-    )
-    return columns, rows
-
-
-def _build_grid(own: Sequence[Row], varied: Sequence[str]) -> Cells:
-    """The first setting down, the second across; each difference with its interval and verdict."""
-    digits, (first, second) = choose_board_decimals(own), varied
-    placed = {(order_of(row, first), order_of(row, second)): row for row in own}
-    down, across = ({place[axis]: placed[place] for place in sorted(placed)} for axis in (0, 1))
-    columns = [Column(f"{own[0]['variant']}.{first}", f"{first} \\ {second}")]
-    for value in sorted(across):
-        shown = _make_setting_value(across[value], second).text
-        columns.append(Column(f"{second}={shown}", shown, numeric=True))
-    rows = tuple(
-        (
-            _make_setting_value(row, first),
-            *(_make_judged_value(placed.get((value, other)), digits) for other in sorted(across)),
-        )
-        for value, row in down.items()
-    )
-    return tuple(columns), rows
-
-
-def _make_judged_value(row: Row | None, digits: int) -> Value:
-    if row is None:
-        return EMPTY
-    value = difference_value(row, digits)
-    return dataclasses.replace(value, detail=f"{value.detail} {row['verdict']}".strip())
-
-
-def _make_setting_value(row: Row, name: str) -> Value:
-    value = parse_settings(row["settings"]).get(name, DEFAULT)
-    kind, number, _ = value_order(value)
-    return Value(value, number if kind == 1 else None)
-
-
-def order_of(row: Row, name: str) -> tuple[int, float, str]:
-    return value_order(parse_settings(row["settings"]).get(name, DEFAULT))
-
-
-def _describe_fixed(own: Sequence[Row], varied: Iterable[str]) -> str:
-    """Settings that every cell of the grid has."""
-    shared: Mapping[str, str] = parse_settings(own[0]["settings"])
-    left_out = set(varied)
-    return ", ".join(f"{name}={value}" for name, value in shared.items() if name not in left_out)

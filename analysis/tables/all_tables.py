@@ -16,7 +16,7 @@ def tables_of(findings: StudyResults) -> list[Table]:
     Ids are file names, each once: `variants`, `verdicts`, `overall`, `ranks-*`, `leaderboard-*`, `costs-*`,
     `ablation-*`, `published-*`, `budgets`. What left no result is in `analysis.tables.missing_trials`.
     """
-    found = [
+    tables = [
         *overall.build_variants(findings),
         *verdict_table.build_verdicts(findings),
         *overall.build_overall(findings),
@@ -27,10 +27,10 @@ def tables_of(findings: StudyResults) -> list[Table]:
         *published_tables.build_comparisons(findings),
         budgets.build_budgets(findings),
     ]
-    return _with_own_names(found)
+    return _number_repeated(tables)
 
 
-def _with_own_names(tables: list[Table]) -> list[Table]:
+def _number_repeated(tables: list[Table]) -> list[Table]:
     """Two names that differ in marks alone give one file name; the later tables get a number."""
     taken: set[str] = set()
     renamed = []

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from operator import itemgetter
 
 from analysis import formatting
 from analysis.records.model import CellResults
-from analysis.tables import EMPTY, Column, Table, Value, without_empty
-from analysis.tables.leaderboard import choose_board_decimals, error_value, metric_name
-from analysis.verdicts.cell_rows import Row, build_cell_rows, row_cell, run_ids, runs_of
+from analysis.tables import EMPTY, Column, Table, Value, fill_table
+from analysis.tables.leaderboard import group_rows, make_plain_error, name_metric
+from analysis.verdicts.cell_rows import Row, row_cell, run_ids, runs_of
 from analysis.verdicts.results import StudyResults, cell_name
 from suite.core.records import Record
 
-# Key of a row -> its name for people, where it is a cost that a front can be over.
-COSTS: dict[str, str] = {
-    "parameters": "params",
-    "macs": "MACs",
-    "inference_macs": "inference MACs",
-    "train_seconds": "train s",
-    "confirm_seconds": "hours",
-    "total_seconds": "hours with search",
+# Key of a row -> its title, and how it is written, where it is a cost that a front can be over.
+_COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "parameters": ("params", formatting.format_count),
+    "macs": ("MACs", formatting.format_count),
+    "inference_macs": ("inference MACs", formatting.format_count),
+    "train_seconds": ("train s", formatting.format_seconds),
+    "confirm_seconds": ("hours", formatting.format_hours),
+    "total_seconds": ("hours with search", formatting.format_hours),
 }
 _TIMES = frozenset({"train_seconds", "confirm_seconds", "total_seconds"})
 _DEVICE_HOURS = {"cuda": "GPU-hours", "cpu": "CPU-hours"}
@@ -28,26 +30,35 @@ _DEVICE_HOURS = {"cuda": "GPU-hours", "cpu": "CPU-hours"}
 
 def build_tables(findings: StudyResults) -> list[Table]:
     """One per dataset: every cell with its costs, lowest error first."""
-    by_dataset: dict[str, list[Row]] = {}
     cells = {cell_name(cell): cell for group in findings.groups for cell in group.cells}
-    for row in build_cell_rows(findings):
-        by_dataset.setdefault(row["dataset"], []).append(row | sum_seconds(cells[row_cell(row)]))
-    ids = run_ids(findings.records)
-    return [_build_table(findings, dataset, board, cells, ids) for dataset, board in by_dataset.items()]
+    return [_build_table(findings, dataset, board, cells) for dataset, board in group_rows(findings).items()]
 
 
-def sum_seconds(cell: CellResults) -> dict[str, float | None]:
-    """Seconds of training of the cell's confirm trials, and of all its trials; None if any trial didn't measure its."""
-    confirm, every = _sum_trials(cell.confirm), _sum_trials((*cell.search, *cell.confirm))
-    return {"confirm_seconds": confirm, "total_seconds": every}
+def _build_table(
+    findings: StudyResults, dataset: str, board: Sequence[Row], cells: Mapping[tuple[str, str, str, str], CellResults]
+) -> Table:
+    ids, devices, kinds, rows = run_ids(findings.records), set(), set(), []
+    for row in board:
+        cell = cells[row_cell(row)]
+        trials = (*cell.search, *cell.confirm)
+        devices |= {trial.device or trial.device_kind for trial in trials}
+        kinds |= {trial.device_kind for trial in trials}
+        seconds = {"confirm_seconds": _sum_seconds(cell.confirm), "total_seconds": _sum_seconds(trials)}
+        rows.append(row | seconds | {"trials": len(trials), "every_run": runs_of(trials, ids)})
+    devices, kinds = devices - {""}, kinds - {""}
+    _mark_fronts(rows, same_device=len(devices) < 2)
+    hours = _DEVICE_HOURS.get(kinds.pop(), "device-hours") if len(kinds) == 1 else "device-hours"
+    slug, title = formatting.slug_of_name(dataset), f"Error and cost: {dataset}"
+    notes = _list_notes(findings, sorted(devices))
+    return fill_table(f"costs-{slug}", title, _write_caption(findings, hours), _list_columns(hours), rows, notes)
 
 
-def _sum_trials(trials: Sequence[Record]) -> float | None:
+def _sum_seconds(trials: Sequence[Record]) -> float | None:
+    """Seconds of training of the trials together; None if any trial didn't measure its."""
     # a trial that failed before its first step has none and cost none
-    found = [trial.train_seconds for trial in trials if trial.train_seconds is not None or trial.epochs_run]
-    if not found or any(one is None or not math.isfinite(one) for one in found):
-        return None
-    return math.fsum(one for one in found if one is not None)
+    seconds = [trial.train_seconds for trial in trials if trial.train_seconds is not None or trial.epochs_run]
+    known = [number for number in seconds if number is not None and math.isfinite(number)]
+    return math.fsum(known) if known and len(known) == len(seconds) else None
 
 
 def find_front(errors: Sequence[float | None], costs: Sequence[float | None]) -> list[bool]:
@@ -67,102 +78,53 @@ def find_front(errors: Sequence[float | None], costs: Sequence[float | None]) ->
     return [pair in front for pair in zip(errors, costs, strict=True)]
 
 
-def find_fronts(board: Sequence[Row], same_device: bool = True) -> dict[str, list[bool]]:
-    """Per cost, which rows are on its front against the mean error; rows that aren't comparable are on none.
+def _mark_fronts(rows: Sequence[Row], same_device: bool) -> None:
+    """Give each row its `fronts`: per cost, whether it is on its front against the mean error.
 
-    Args:
-        same_device: times of different devices don't compare, so without it no front is over time.
+    A row that isn't comparable is on none. Times of different devices don't compare: then no front is over time.
     """
-    errors = [round(row["mean_error"], 12) if row["comparable"] else None for row in board]
-    costs = [name for name in COSTS if same_device or name not in _TIMES]
-    return {name: find_front(errors, [row[name] for row in board]) for name in costs}
+    errors = [round(row["mean_error"], 12) if row["comparable"] else None for row in rows]
+    for row in rows:
+        row["fronts"] = {}
+    for name in _COSTS:
+        if name in _TIMES and not same_device:
+            continue
+        marks = find_front(errors, [row[name] for row in rows])
+        for row, mark in zip(rows, marks, strict=True):
+            row["fronts"][name] = mark
 
 
-def _build_table(
-    findings: StudyResults,
-    dataset: str,
-    board: Sequence[Row],
-    cells: Mapping[tuple[str, str, str, str], CellResults],
-    ids: Mapping[str, str],
-) -> Table:
-    trials = [trial for row in board for trial in _list_trials(cells[row_cell(row)])]
-    devices = sorted({trial.device or trial.device_kind for trial in trials} - {""})
-    hours = _hours_name({trial.device_kind for trial in trials} - {""})
-    on_front = find_fronts(board, same_device=len(devices) < 2)
-    digits = choose_board_decimals(board)
-    rows = []
-    for index, row in enumerate(board):
-        marks = {name: marked[index] for name, marked in on_front.items()}
-        every = _list_trials(cells[row_cell(row)])
-        rows.append(_make_values(row, digits, marks, hours, len(every), runs_of(every, ids)))
-    columns, shown = without_empty(_make_columns(hours), rows, frozenset({"decoders"}))
-    return Table(
-        id=f"costs-{formatting.slug_of_name(dataset)}",
-        title=f"Error and cost: {dataset}",
-        caption=_write_caption(findings, hours),
-        columns=columns,
-        rows=shown,
-        notes=tuple(_write_notes(findings, devices)),
-    )
-
-
-def _list_trials(cell: CellResults) -> tuple[Record, ...]:
-    return (*cell.search, *cell.confirm)
-
-
-def _hours_name(kinds: set[str]) -> str:
-    return _DEVICE_HOURS.get(next(iter(kinds)), "device-hours") if len(kinds) == 1 else "device-hours"
-
-
-def _make_columns(hours: str) -> tuple[Column, ...]:
-    names = _name_costs(hours)
-    return (
-        Column("backbone", "backbone"),
-        Column("variant", "variant"),
-        Column("error", "error %", numeric=True),
-        Column("decoders", "decoders", numeric=True),
-        *(Column(name, names[name], numeric=True) for name in COSTS),
-        Column("trials", "trials", numeric=True),
-        Column("front", "on the front of"),
-    )
-
-
-def _name_costs(hours: str) -> dict[str, str]:
-    return {name: text.replace("hours", hours, 1) for name, text in COSTS.items()}
-
-
-def _make_values(
-    row: Row, digits: int, marks: Mapping[str, bool], hours: str, trials: int, runs: tuple[str, ...]
-) -> tuple[Value, ...]:
-    names = _name_costs(hours)
-    plain = error_value(row | {"bold": False}, digits) if row["comparable"] else EMPTY
-    costs = []
-    for name in COSTS:
-        cost = row[name]
-        form = (
-            formatting.format_count
-            if name not in _TIMES
-            else formatting.format_seconds
-            if name == "train_seconds"
-            else formatting.format_hours
-        )
-        behind = runs if name == "total_seconds" else ()
-        costs.append(Value(form(cost), cost, marks.get(name, False), runs=behind))
-    front = "all" if all(marks.values()) else ", ".join(names[name] for name, mark in marks.items() if mark)
-    return (
-        Value(row["backbone"]),
-        Value(row["label"]),
-        plain,
-        Value(str(row["decoders"] or formatting.NONE), row["decoders"]),
+def _list_columns(hours: str) -> list[Column[Row]]:
+    """`hours`: as they are named for the device."""
+    titles = {name: title.replace("hours", hours, 1) for name, (title, _) in _COSTS.items()}
+    costs = [Column(name, titles[name], partial(_make_cost, name), numeric=True) for name in _COSTS]
+    return [
+        Column("backbone", "backbone", itemgetter("backbone")),
+        Column("variant", "variant", itemgetter("label")),
+        Column("error", "error %", lambda row: make_plain_error(row) if row["comparable"] else EMPTY, numeric=True),
+        Column("decoders", "decoders", itemgetter("decoders"), numeric=True, optional=True),
         *costs,
-        Value(str(trials), trials),
-        Value(front or formatting.NONE),
-    )
+        Column("trials", "trials", itemgetter("trials"), numeric=True),
+        Column("front", "on the front of", partial(_name_fronts, titles)),
+    ]
+
+
+def _make_cost(name: str, row: Row) -> Value:
+    _, write = _COSTS[name]
+    runs = row["every_run"] if name == "total_seconds" else ()
+    return Value(write(row[name]), row[name], row["fronts"].get(name, False), runs=runs)
+
+
+def _name_fronts(titles: Mapping[str, str], row: Row) -> str | None:
+    if all(row["fronts"].values()):
+        return "all"
+    names = [titles[name] for name, is_on in row["fronts"].items() if is_on]
+    return ", ".join(names) or None
 
 
 def _write_caption(findings: StudyResults, hours: str) -> str:
     return (
-        f"Test {metric_name(findings.records)} error (mean ± half the "
+        f"Test {name_metric(findings.records)} error (mean ± half the "
         f"{formatting.format_level(findings.records.alpha)} interval) against what it costs. MACs: of one image's "
         "forward pass as trained and at inference. train s: mean of a confirm trial, training steps only. "
         f"{hours}: the cell's confirm trials together, and with its search trials, each on one device; JSON and CSV "
@@ -171,13 +133,10 @@ def _write_caption(findings: StudyResults, hours: str) -> str:
     )
 
 
-def _write_notes(findings: StudyResults, devices: Sequence[str]) -> list[str]:
-    notes = []
+def _list_notes(findings: StudyResults, devices: Sequence[str]) -> Iterator[str]:
     if len(devices) > 1:
-        notes.append(f"Times are of several devices ({', '.join(devices)}), so no front is over time.")
-    aside = len(findings.records.superseded)
-    if aside:
-        notes.append(
-            f"{formatting.format_plural(aside, 'superseded trial')} of the study cost time too, not counted here."
-        )
-    return notes
+        yield f"Times are of several devices ({', '.join(devices)}), so no front is over time."
+    superseded = len(findings.records.superseded)
+    if superseded:
+        trials = formatting.format_plural(superseded, "superseded trial")
+        yield f"{trials} of the study cost time too, not counted here."

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from analysis.formatting import NONE
 from analysis.tables import Column, Table, Value
 
 # What a document that takes these tables must load.
@@ -32,53 +32,17 @@ _PARAGRAPH_CM = 3.6
 _SENTENCE = 60  # the same in a longtable
 
 _SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "%": r"\%",
-    "&": r"\&",
-    "_": r"\_",
-    "#": r"\#",
-    "$": r"\$",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "[": "{[}",  # after a row's end it would begin an option
-    "]": "{]}",
-    "*": "{*}",
-    '"': r"\textquotedbl{}",
-    "'": r"\textquotesingle{}",
-    "`": r"\textasciigrave{}",
-    "\u00a0": "~",
-    "\u00ad": "",  # a soft hyphen
-    "\u200b": r"\allowbreak{}",
-    "±": r"$\pm$",
-    "−": r"$-$",
-    "×": r"$\times$",
-    "·": r"$\cdot$",
-    "≤": r"$\le$",
-    "≥": r"$\ge$",
-    "≈": r"$\approx$",
-    "≠": r"$\neq$",
-    "∞": r"$\infty$",
-    "→": r"$\rightarrow$",
-    "←": r"$\leftarrow$",
-    "²": r"\textsuperscript{2}",
-    "³": r"\textsuperscript{3}",
-    "µ": r"$\mu$",
-    "–": "--",
-    "—": "---",
-    "…": r"\ldots{}",
-    "‘": "`",
-    "’": "'",
-    "“": "``",
-    "”": "''",
-    "€": r"\texteuro{}",
-    "✓": "yes",
-    "✗": "no",
-}
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "%": r"\%", "&": r"\&", "_": r"\_", "#": r"\#", "$": r"\$",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", "*": "{*}", '"': r"\textquotedbl{}", "'": r"\textquotesingle{}", "`": r"\textasciigrave{}",
+    "[": "{[}", "]": "{]}",  # after a row's end a bracket would begin an option
+    "\u00a0": "~", "\u00ad": "", "\u200b": r"\allowbreak{}",  # a hard blank, a soft hyphen, a place to break
+    "\u2060": "{}",  # a word joiner: between what would be a ligature
+    "±": r"$\pm$", "−": r"$-$", "×": r"$\times$", "·": r"$\cdot$", "≤": r"$\le$", "≥": r"$\ge$", "≈": r"$\approx$",
+    "≠": r"$\neq$", "∞": r"$\infty$", "→": r"$\rightarrow$", "←": r"$\leftarrow$", "µ": r"$\mu$",
+    "²": r"\textsuperscript{2}", "³": r"\textsuperscript{3}", "–": "--", "—": "---", "…": r"\ldots{}",
+    "‘": "`", "’": "'", "“": "``", "”": "''", "€": r"\texteuro{}", "✓": "yes", "✗": "no",
+}  # fmt: skip
 _GREEK = {
     "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "ζ": "zeta", "η": "eta", "θ": "theta",
     "ι": "iota", "κ": "kappa", "λ": "lambda", "μ": "mu", "ν": "nu", "ξ": "xi", "π": "pi", "ρ": "rho", "σ": "sigma",
@@ -101,18 +65,13 @@ def escape_latex(text: str) -> str:
     return "".join(map(_escape_letter, text))
 
 
-def _escape_letter(character: str) -> str:
-    if character == "\u2060":  # a word joiner: between what would be a ligature
-        return "{}"
-    if character in _SPECIAL:
-        return _SPECIAL[character]
-    if character in _GREEK:
-        return f"$\\{_GREEK[character]}$"
-    if " " <= character <= "~" or character in "¡¿§¶°©®«»":
-        return character
-    if character.isalpha() and character < "ſ" and character not in _NOT_IN_T1:
-        return character
-    return f"{{[}}U+{ord(character):04X}{{]}}"
+def _escape_letter(letter: str) -> str:
+    if letter in _SPECIAL:
+        return _SPECIAL[letter]
+    if letter in _GREEK:
+        return f"$\\{_GREEK[letter]}$"
+    is_latin = letter.isalpha() and letter < "ſ" and letter not in _NOT_IN_T1
+    return letter if is_latin or " " <= letter <= "~" or letter in "¡¿§¶°©®«»" else f"{{[}}U+{ord(letter):04X}{{]}}"
 
 
 def to_latex(table: Table) -> str:
@@ -124,57 +83,37 @@ def to_latex(table: Table) -> str:
     if not table.rows:
         notes = " ".join(map(_escape_cell, table.notes))
         return f"{{\\raggedright\\paragraph{{{escape_latex(table.title)}.}} {notes}\\par}}\n"
-    grid = _sentences_below(table)
+    grid = _move_sentences(table)
     if len(table.rows) <= _MOST_LINES or sum(_measure_widths(grid, _PARAGRAPH)) > _ON_ITS_SIDE - _SENTENCE:
         table = grid
     if sum(map(_count_lines, table.rows)) <= _MOST_LINES and sum(_measure_widths(table, _PARAGRAPH)) <= _WIDEST:
-        return _format_float(table)
+        return _write_float(table)
     widths = _measure_widths(table, _SENTENCE)
     if sum(widths) <= _UPRIGHT:
-        return _format_longtable(table, widths)
+        return _write_longtable(table, widths, "scriptsize")
     narrow = _narrow_widths(table, widths, _ON_ITS_SIDE)
     if sum(narrow) <= _ON_ITS_SIDE + 1:
-        text = _format_longtable(table, narrow)
+        text = _write_longtable(table, narrow, "scriptsize")
     else:
-        text = _format_longtable(table, _narrow_widths(table, widths, _TINY), "tiny")
+        text = _write_longtable(table, _narrow_widths(table, widths, _TINY), "tiny")
     return f"\\begin{{landscape}}\n{text}\\end{{landscape}}\n"
 
 
-def _sentences_below(table: Table) -> Table:
+def _move_sentences(table: Table) -> Table:
     """Columns of sentences leave the grid and stand below it, row by row."""
-    said = [
-        index
-        for index, column in enumerate(table.columns)
-        if not column.numeric and any(len(row[index].text) > _SENTENCE for row in table.rows)
-    ]
-    kept = [index for index in range(len(table.columns)) if index not in said]
-    if not kept:
-        return table
+    moved = []
+    for index, column in enumerate(table.columns):
+        if not column.numeric and any(len(row[index].text) > _SENTENCE for row in table.rows):
+            moved.append(index)
+    kept = [index for index in range(len(table.columns)) if index not in moved]
     names = [index for index in kept if not table.columns[index].numeric][:3]
-    notes = (
-        f"{', '.join(row[name].text for name in names)}: {row[index].text}"
-        for row in table.rows
-        for index in said
-        if row[index].text not in ("", NONE)
-    )
-    return dataclasses.replace(
-        table,
-        columns=tuple(table.columns[index] for index in kept),
-        rows=tuple(tuple(row[index] for index in kept) for row in table.rows),
-        notes=(*table.notes, *notes),
-    )
-
-
-def _format_caption(table: Table) -> str:
-    title = escape_latex(table.title)
-    label = re.sub(r"[^A-Za-z0-9]", "-", table.id)
-    return f"\\caption[{{{title}}}]{{{title}. {escape_latex(table.caption)}}}\\label{{tab:{label}}}"
-
-
-def _format_notes(table: Table) -> str:
-    return "".join(
-        f"\\par\\smallskip{{\\footnotesize\\raggedright {_escape_cell(note)}\\par}}\n" for note in table.notes
-    )
+    notes = list(table.notes)
+    for row in table.rows:
+        name = ", ".join(row[index].text for index in names)
+        notes += [f"{name}: {row[index].text}" for index in moved if not row[index].is_blank]
+    columns = tuple(table.columns[index] for index in kept)
+    rows = tuple(tuple(row[index] for index in kept) for row in table.rows)
+    return dataclasses.replace(table, columns=columns, rows=rows, notes=tuple(notes)) if kept else table
 
 
 def _measure_widths(table: Table, most: int) -> list[int]:
@@ -182,7 +121,8 @@ def _measure_widths(table: Table, most: int) -> list[int]:
     widths = []
     for index, column in enumerate(table.columns):
         inside = max(max(len(row[index].text), len(row[index].detail)) for row in table.rows)
-        widths.append(max(min(inside, most), max(map(len, _split_heading(column.name))) + 2) + 2)
+        heading = max(map(len, _split_heading(column.title)))
+        widths.append(max(min(inside, most), heading + 2) + 2)
     return widths
 
 
@@ -190,62 +130,72 @@ def _count_lines(row: tuple[Value, ...]) -> int:
     return max(1 + len(value.text) // _PARAGRAPH + bool(value.detail) for value in row)
 
 
+def _write_caption(table: Table) -> str:
+    title = escape_latex(table.title)
+    label = re.sub(r"[^A-Za-z0-9]", "-", table.id)
+    return f"\\caption[{{{title}}}]{{{title}. {escape_latex(table.caption)}}}\\label{{tab:{label}}}"
+
+
+def _write_body(table: Table, heads: Iterable[str], write_cell: Callable[[Value, Column[Any]], str]) -> tuple[str, str]:
+    """The line of headings and the lines of the rows."""
+    lines = []
+    for row in table.rows:
+        gap = "[2pt]" if any(value.detail for value in row) else ""
+        lines.append(f"{' & '.join(map(write_cell, row, table.columns))} \\\\{gap}")
+    head = " & ".join(f"\\textbf{{{head}}}" for head in heads)
+    return f"\\toprule\n{head} \\\\\n\\midrule", "\n".join(lines)
+
+
+def _write_notes(table: Table) -> str:
+    notes = map(_escape_cell, table.notes)
+    return "".join(f"\\par\\smallskip{{\\footnotesize\\raggedright {note}\\par}}\n" for note in notes)
+
+
 # -- on one page
 
 
-def _format_float(table: Table) -> str:
-    head = " & ".join(f"\\textbf{{{_stack_lines(_split_heading(column.name), column)}}}" for column in table.columns)
-    body = "\n".join(_format_row(table, row, _stacked_cell) for row in table.rows)
-    shape = "".join(_column_shape(table, index) for index in range(len(table.columns)))
+def _write_float(table: Table) -> str:
+    shape = ""
+    for index, column in enumerate(table.columns):
+        is_wide = any(len(row[index].text) > _PARAGRAPH for row in table.rows)
+        text = f">{{\\raggedright\\arraybackslash}}p{{{_PARAGRAPH_CM}cm}}" if is_wide else "l"
+        shape += "r" if column.numeric else text
+    head, body = _write_body(table, map(_stack_heading, table.columns), _stack_cell)
     # Set in a box first: only a table wider than the text is made smaller.
     return (
-        "\\begin{table}[htbp]\n\\centering\\small\n"
-        f"{_format_caption(table)}\\vspace{{1ex}}\n"
-        "\\sbox0{%\n"
-        f"\\begin{{tabular}}{{@{{}}{shape}@{{}}}}\n\\toprule\n{head} \\\\\n\\midrule\n{body}\n\\bottomrule\n"
-        "\\end{tabular}}%\n"
+        f"\\begin{{table}}[htbp]\n\\centering\\small\n{_write_caption(table)}\\vspace{{1ex}}\n"
+        f"\\sbox0{{%\n\\begin{{tabular}}{{@{{}}{shape}@{{}}}}\n{head}\n{body}\n\\bottomrule\n\\end{{tabular}}}}%\n"
         "\\ifdim\\wd0>\\linewidth\\resizebox{\\linewidth}{!}{\\usebox0}\\else\\usebox0\\fi\n"
-        f"{_format_notes(table)}"
-        "\\end{table}\n"
+        f"{_write_notes(table)}\\end{{table}}\n"
     )
 
 
-def _column_shape(table: Table, index: int) -> str:
-    if table.columns[index].numeric:
-        return "r"
-    wide = any(len(row[index].text) > _PARAGRAPH for row in table.rows)
-    return f">{{\\raggedright\\arraybackslash}}p{{{_PARAGRAPH_CM}cm}}" if wide else "l"
-
-
-def _split_heading(name: str) -> list[str]:
+def _split_heading(title: str) -> list[str]:
     """One line, or two that part at the blank nearest to the middle."""
-    blanks = [index for index, letter in enumerate(name) if letter == " "]
-    if len(name) <= 9 or not blanks:
-        return [name]
-    middle = min(blanks, key=lambda index: abs(2 * index - len(name)))
-    return [name[:middle], name[middle + 1 :]]
+    blanks = [index for index, letter in enumerate(title) if letter == " "]
+    if len(title) <= 9 or not blanks:
+        return [title]
+    middle = min(blanks, key=lambda index: abs(2 * index - len(title)))
+    return [title[:middle], title[middle + 1 :]]
 
 
-def _stack_lines(lines: list[str], column: Column) -> str:
-    inside = r" \\ ".join(map(escape_latex, lines))
-    return inside if len(lines) == 1 else f"\\shortstack[{'r' if column.numeric else 'l'}]{{{inside}}}"
-
-
-def _format_row(table: Table, row: tuple[Value, ...], draw: Callable[[Value, Column], str]) -> str:
-    apart = "[2pt]" if any(value.detail for value in row) else ""
-    return f"{' & '.join(map(draw, row, table.columns))} \\\\{apart}"
-
-
-def _stacked_cell(value: Value, column: Column) -> str:
-    if not value.detail:
-        return _format_text(value)
+def _stack_heading(column: Column[Any]) -> str:
+    lines = list(map(escape_latex, _split_heading(column.title)))
     side = "r" if column.numeric else "l"
-    small = f"\\scriptsize {_escape_cell(value.detail)}"
-    return f"\\begin{{tabular}}[t]{{@{{}}{side}@{{}}}}{_format_text(value)}\\\\{small}\\end{{tabular}}"
+    return lines[0] if len(lines) == 1 else f"\\shortstack[{side}]{{{lines[0]} \\\\ {lines[1]}}}"
 
 
-def _format_text(value: Value) -> str:
-    return f"\\textbf{{{_escape_cell(value.text)}}}" if value.bold else _escape_cell(value.text)
+def _stack_cell(value: Value, column: Column[Any]) -> str:
+    if not value.detail:
+        return _write_text(value)
+    side = "r" if column.numeric else "l"
+    detail = f"\\scriptsize {_escape_cell(value.detail)}"
+    return f"\\begin{{tabular}}[t]{{@{{}}{side}@{{}}}}{_write_text(value)}\\\\{detail}\\end{{tabular}}"
+
+
+def _write_text(value: Value) -> str:
+    text = _escape_cell(value.text)
+    return f"\\textbf{{{text}}}" if value.bold else text
 
 
 # -- over several pages
@@ -253,40 +203,39 @@ def _format_text(value: Value) -> str:
 
 def _narrow_widths(table: Table, widths: Sequence[float], room: float) -> list[float]:
     """Where a page on its side is too narrow for all, columns of text give way: they wrap, numbers don't."""
-    over = max(0.0, sum(widths) - room)
-    give = [0.0 if column.numeric else max(0.0, own - 14) for column, own in zip(table.columns, widths, strict=True)]
-    share = min(1.0, over / sum(give)) if any(give) else 0.0
-    return [own - share * part for own, part in zip(widths, give, strict=True)]
+    columns = zip(table.columns, widths, strict=True)
+    spare = [0.0 if column.numeric else max(0.0, width - 14) for column, width in columns]
+    excess = max(0.0, sum(widths) - room)
+    share = min(1.0, excess / sum(spare)) if any(spare) else 0.0
+    return [width - share * part for width, part in zip(widths, spare, strict=True)]
 
 
-def _format_longtable(table: Table, widths: Sequence[float], size: str = "scriptsize") -> str:
-    columns = len(table.columns)
+def _write_longtable(table: Table, widths: Sequence[float], size: str) -> str:
     shape = ""
     for column, width in zip(table.columns, widths, strict=True):
         side = "\\raggedleft" if column.numeric else "\\raggedright"
         share = f"\\dimexpr {0.999 * width / sum(widths):.4f}\\linewidth-2\\tabcolsep\\relax"
         shape += f">{{{side}\\arraybackslash\\hspace{{0pt}}}}p{{{share}}}"
-    head = " & ".join(f"\\textbf{{{_escape_cell(column.name)}}}" for column in table.columns)
-    body = "\n".join(_format_row(table, row, _plain_cell) for row in table.rows)
-    again = f"\\multicolumn{{{columns}}}{{@{{}}l}}{{\\emph{{{escape_latex(table.title)}, continued}}}} \\\\"
-    rule = f"\\toprule\n{head} \\\\\n\\midrule\n"
+    head, body = _write_body(table, [_escape_cell(column.title) for column in table.columns], _break_cell)
+    again = f"\\multicolumn{{{len(table.columns)}}}{{@{{}}l}}{{\\emph{{{escape_latex(table.title)}, continued}}}} \\\\"
     return (
-        f"{{\\{size}"
-        "\\setlength{\\tabcolsep}{2pt}\\setlength{\\LTcapwidth}{\\linewidth}\n"
-        f"\\begin{{longtable}}{{{shape}}}\n{_format_caption(table)} \\\\\n"
-        f"{rule}\\endfirsthead\n{again}\n{rule}\\endhead\n\\bottomrule\n\\endfoot\n{body}\n"
-        f"\\end{{longtable}}\n{_format_notes(table)}}}\n"
+        f"{{\\{size}\\setlength{{\\tabcolsep}}{{2pt}}\\setlength{{\\LTcapwidth}}{{\\linewidth}}\n"
+        f"\\begin{{longtable}}{{{shape}}}\n{_write_caption(table)} \\\\\n"
+        f"{head}\n\\endfirsthead\n{again}\n{head}\n\\endhead\n\\bottomrule\n\\endfoot\n{body}\n"
+        f"\\end{{longtable}}\n{_write_notes(table)}}}\n"
     )
 
 
-def _plain_cell(value: Value, _: Column) -> str:
-    return f"{_format_text(value)}\\newline {_escape_cell(value.detail)}" if value.detail else _format_text(value)
+def _break_cell(value: Value, _: Column[Any]) -> str:
+    return f"{_write_text(value)}\\newline {_escape_cell(value.detail)}" if value.detail else _write_text(value)
 
 
 def _escape_cell(text: str) -> str:
     """Text of a table's cell, in which long words break after the marks of a name and, at worst, anywhere."""
-    return escape_latex(" ".join(_break_word(word) if len(word) > 12 else word for word in text.split(" ")))
+    return escape_latex(" ".join(map(_break_word, text.split(" "))))
 
 
 def _break_word(word: str) -> str:
+    if len(word) <= 12:
+        return word
     return "\u200b".join(filter(None, re.split(r"(?<=[_/=:(+,.-])|(?<=\w{20})", word)))

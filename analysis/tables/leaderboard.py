@@ -2,208 +2,195 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from operator import itemgetter
+from typing import Any
 
 from analysis import formatting
 from analysis.records.model import Records
-from analysis.tables import EMPTY, Column, Table, Value, latex, rendering, without_empty
+from analysis.tables import EMPTY, Column, Table, Value, fill_table, latex, make_estimate, rendering
 from analysis.verdicts.cell_rows import Row, build_cell_rows
 from analysis.verdicts.results import StudyResults
 
-COLUMNS = (
-    Column("rank", "#", numeric=True),
-    Column("backbone", "backbone"),
-    Column("variant", "variant"),
-    Column("error", "error %", numeric=True),
-    Column("difference", "vs baseline, pp", numeric=True),
-    Column("verdict", "verdict"),
-    Column("seeds", "seeds", numeric=True),
-    Column("decoders", "decoders", numeric=True),
-    Column("parameters", "params", numeric=True),
-    Column("macs", "MACs", numeric=True),
-    Column("inference_macs", "inference MACs", numeric=True),
-    Column("train_seconds", "train s", numeric=True),
+
+def group_rows(findings: StudyResults) -> dict[str, list[Row]]:
+    """The rows by dataset, each with the `digits` of its dataset (see `set_digits`)."""
+    boards: dict[str, list[Row]] = {}
+    for row in build_cell_rows(findings):
+        boards.setdefault(row["dataset"], []).append(row)
+    return {dataset: set_digits(board) for dataset, board in boards.items()}
+
+
+def set_digits(board: Iterable[Row]) -> list[Row]:
+    """The rows with `digits`: decimals of a percent that they are worth together.
+
+    They go by the narrower of the intervals: mostly the difference's.
+    """
+    rows = list(board)
+    halves = [(row["ci_high"] - row["ci_low"]) / 2 for row in rows if row["ci_low"] is not None]
+    narrow = [half for half in halves if half] or [row["interval"] for row in rows]
+    digits = formatting.choose_decimals(narrow)
+    return [row | {"digits": digits} for row in rows]
+
+
+# -- values
+
+
+def make_mean(mean: float | None, half: float | None, digits: int, runs: Iterable[str], bold: bool = False) -> Value:
+    """`8.31 ± 0.42`."""
+    if mean is None:
+        return EMPTY
+    text = formatting.format_percent(mean, digits)
+    if half is None:
+        return Value(text, mean, bold, runs=tuple(runs))
+    text += f" ± {formatting.format_percent(half, digits)}"
+    return Value(text, mean, bold, runs=tuple(runs), low=mean - half, high=mean + half)
+
+
+def make_error(row: Row) -> Value:
+    """The mean error; bold as the row is."""
+    return make_mean(row["mean_error"], row["interval"], row["digits"], row["runs"], row["bold"])
+
+
+def make_plain_error(row: Row) -> Value:
+    return dataclasses.replace(make_error(row), bold=False)
+
+
+def make_difference(row: Row) -> Value:
+    """`+0.84`, its interval as detail; positive when better than the baseline."""
+    write = partial(formatting.format_points, decimals=row["digits"])
+    runs = (*row["runs"], *row["baseline_runs"])
+    return make_estimate(row["difference"], row["ci_low"], row["ci_high"], write, runs)
+
+
+def _make_seeds(row: Row) -> Value:
+    """`5`, or `3/5` when some are missing."""
+    missing = "" if row["seeds"] == row["seeds_expected"] else f"/{row['seeds_expected']}"
+    return Value(f"{row['seeds']}{missing}", row["seeds"])
+
+
+def _make_marked_error(row: Row) -> Value:
+    """For a terminal, which has no bold."""
+    value = make_error(row)
+    return dataclasses.replace(value, text=value.text + (" *" if value.bold else "  "))
+
+
+def _make_gain(row: Row) -> Value:
+    """For a terminal, `+0.84 ± 0.53`: the t interval is symmetric."""
+    value = make_difference(row)
+    if value.number is None or value.high is None:
+        return value
+    half = formatting.format_percent(value.high - value.number, row["digits"])
+    return dataclasses.replace(value, text=f"{value.text} ± {half}")
+
+
+COLUMNS: tuple[Column[Row], ...] = (
+    Column("rank", "#", itemgetter("rank"), numeric=True),
+    Column("backbone", "backbone", itemgetter("backbone")),
+    Column("variant", "variant", itemgetter("label")),
+    Column("error", "error %", make_error, numeric=True),
+    Column("difference", "vs baseline, pp", make_difference, numeric=True),
+    Column("verdict", "verdict", itemgetter("verdict")),
+    Column("seeds", "seeds", _make_seeds, numeric=True),
+    Column("decoders", "decoders", itemgetter("decoders"), numeric=True, optional=True),
+    Column("parameters", "params", itemgetter("parameters"), formatting.format_count, numeric=True),
+    Column("macs", "MACs", itemgetter("macs"), formatting.format_count, numeric=True),
+    Column("inference_macs", "inference MACs", itemgetter("inference_macs"), formatting.format_count, numeric=True),
+    Column("train_seconds", "train s", itemgetter("train_seconds"), formatting.format_seconds, numeric=True),
 )
 
 
-def to_json(findings: StudyResults) -> list[Row]:
-    """Plain JSON values, as `analysis.verdicts.cell_rows` says."""
-    return build_cell_rows(findings)
+def _fit_terminal() -> list[Column[Row]]:
+    """The columns of a line of text: without those that only some readers need, the others narrower."""
+    narrower: dict[str, dict[str, Any]] = {
+        "error": {"value": _make_marked_error},
+        "difference": {"title": "gain, pp", "value": _make_gain},
+        "inference_macs": {"title": "MACs"},
+    }
+    shown = [column for column in COLUMNS if column.key not in ("decoders", "macs")]
+    return [dataclasses.replace(column, **narrower.get(column.key, {})) for column in shown]
 
 
-def group_rows(findings: StudyResults) -> dict[str, list[Row]]:
-    """The rows by dataset."""
-    found: dict[str, list[Row]] = {}
-    for row in build_cell_rows(findings):
-        found.setdefault(row["dataset"], []).append(row)
-    return found
+# -- tables
 
 
 def build_tables(findings: StudyResults) -> list[Table]:
     """One per dataset."""
-    return [_build_table(findings.records, dataset, board) for dataset, board in group_rows(findings).items()]
+    caption = _write_caption(findings.records)
+    tables = []
+    for dataset, board in group_rows(findings).items():
+        slug, title = formatting.slug_of_name(dataset), f"Leaderboard: {dataset}"
+        tables.append(fill_table(f"leaderboard-{slug}", title, caption, COLUMNS, board, _list_notes(board)))
+    return tables
 
 
-def _build_table(records: Records, dataset: str, board: Sequence[Row]) -> Table:
-    digits = choose_board_decimals(board)
-    columns, rows = without_empty(COLUMNS, [_make_values(row, digits) for row in board], frozenset({"decoders"}))
-    return Table(
-        id=f"leaderboard-{formatting.slug_of_name(dataset)}",
-        title=f"Leaderboard: {dataset}",
-        caption=write_caption(records),
-        columns=columns,
-        rows=rows,
-        notes=tuple(_write_notes(board)),
-    )
-
-
-def _make_values(row: Row, digits: int) -> tuple[Value, ...]:
-    return (
-        Value(str(row["rank"] or formatting.NONE), row["rank"]),
-        Value(row["backbone"]),
-        Value(row["label"]),
-        error_value(row, digits),
-        difference_value(row, digits),
-        Value(row["verdict"]),
-        Value(seeds_text(row), row["seeds"]),
-        Value(str(row["decoders"] or formatting.NONE), row["decoders"]),
-        *(Value(formatting.format_count(row[name]), row[name]) for name in ("parameters", "macs", "inference_macs")),
-        Value(formatting.format_seconds(row["train_seconds"]), row["train_seconds"]),
-    )
-
-
-def choose_board_decimals(board: Sequence[Row]) -> int:
-    """Decimals of a percent that these rows are worth, by the narrower of their intervals: mostly the difference's."""
-    differences = [None if row["ci_low"] is None else (row["ci_high"] - row["ci_low"]) / 2 for row in board]
-    narrow = [half for half in differences if half] or [row["interval"] for row in board]
-    return formatting.choose_decimals(narrow)
-
-
-def error_value(row: Row, digits: int = 2) -> Value:
-    """`8.31 ± 0.42`; bold as the row is."""
-    mean, half = row["mean_error"], row["interval"]
-    if mean is None:
-        return EMPTY
-    low, high = (None, None) if half is None else (mean - half, mean + half)
-    return Value(error_text(row, digits), mean, row["bold"], runs=tuple(row["runs"]), low=low, high=high)
-
-
-def difference_value(row: Row, digits: int = 2) -> Value:
-    """`+0.84`, its interval as detail; positive when better than the baseline."""
-    if row["difference"] is None:
-        return EMPTY
-    low, high = row["ci_low"], row["ci_high"]
-    between = "" if low is None else f"[{formatting.format_interval(low, high, digits)}]"
-    runs = (*row["runs"], *row["baseline_runs"])
-    text = formatting.format_points(row["difference"], digits)
-    return Value(text, row["difference"], detail=between, runs=runs, low=low, high=high)
-
-
-def error_text(row: Row, digits: int = 2) -> str:
-    """`8.31 ± 0.42`."""
-    half = f" ± {formatting.format_percent(row['interval'], digits)}" if row["interval"] is not None else ""
-    return formatting.format_percent(row["mean_error"], digits) + half
-
-
-def seeds_text(row: Row) -> str:
-    """`5`, or `3/5` when some are missing."""
-    full = row["seeds"] == row["seeds_expected"]
-    return str(row["seeds"]) if full else f"{row['seeds']}/{row['seeds_expected']}"
-
-
-def write_caption(records: Records) -> str:
+def _write_caption(records: Records) -> str:
     """What the numbers are, in one line."""
     return (
-        f"Test {metric_name(records)} error, mean ± half the {formatting.format_level(records.alpha)} interval over "
+        f"Test {name_metric(records)} error, mean ± half the {formatting.format_level(records.alpha)} interval over "
         "seeds. Against the baseline: paired difference in percentage points, positive is better. Bold: not "
         "distinguishable from the best."
     )
 
 
-def metric_name(records: Records) -> str:
+def name_metric(records: Records) -> str:
     """`top-1`."""
     return {"top1": "top-1", "top5": "top-5"}[records.study.get("metric", "top1")]
 
 
-def write_title(records: Records) -> str:
+def _write_title(records: Records) -> str:
     """`Leaderboard of STUDY`, with the profile when the study has one."""
     profile = records.study.get("profile")
     return f"Leaderboard of {records.study.get('study', '')}" + (f" [profile: {profile}]" if profile else "")
 
 
-def _write_notes(board: Sequence[Row]) -> list[str]:
+def _list_notes(board: Sequence[Row]) -> Iterator[str]:
     """Why rows have no rank, and what a reader must know of others."""
-    told = []
     for row in board:
-        said = [] if row["comparable"] else [row["reason"] or "no test error"]
-        told += [f"{row['backbone']} / {row['label']}: {sentence}" for sentence in (*said, *row["warnings"])]
-    return told
+        sentences = list(row["warnings"])
+        if not row["comparable"]:
+            sentences.insert(0, row["reason"] or "no test error")
+        for sentence in sentences:
+            yield f"{row['backbone']} / {row['label']}: {sentence}"
+
+
+# -- forms
 
 
 def to_markdown(findings: StudyResults) -> str:
     """The leaderboard as GitHub Markdown, in percent and percentage points."""
-    heading = f"# {rendering.escape_markdown(write_title(findings.records))}\n\n"
+    heading = f"# {rendering.escape_markdown(_write_title(findings.records))}\n\n"
     return heading + "\n".join(map(rendering.to_markdown, build_tables(findings))).rstrip() + "\n"
-
-
-_TERMINAL: tuple[tuple[str, Callable[[Row, int], str]], ...] = (
-    ("#", lambda row, _: str(row["rank"] or formatting.NONE)),
-    ("backbone", lambda row, _: row["backbone"]),
-    ("variant", lambda row, _: row["label"]),
-    ("error %", lambda row, digits: error_text(row, digits) + (" *" if row["bold"] else "  ")),
-    ("gain, pp", lambda row, digits: _gain_text(row, digits)),
-    ("verdict", lambda row, _: row["verdict"]),
-    ("seeds", lambda row, _: seeds_text(row)),
-    ("params", lambda row, _: formatting.format_count(row["parameters"])),
-    (
-        "MACs",
-        lambda row, _: formatting.format_count(row["inference_macs"]),
-    ),  # training MACs: in the tables and the JSON
-    ("train s", lambda row, _: formatting.format_seconds(row["train_seconds"])),
-)
-_TO_THE_RIGHT = frozenset({"#", "error %", "gain, pp", "seeds", "params", "MACs", "train s"})
-
-
-def _gain_text(row: Row, digits: int) -> str:
-    """`+0.84 ± 0.53` over the baseline: the t interval is symmetric."""
-    if row["difference"] is None or row["ci_high"] is None:
-        return formatting.format_points(row["difference"], digits)
-    half = formatting.format_percent(row["ci_high"] - row["difference"], digits)
-    return f"{formatting.format_points(row['difference'], digits)} ± {half}"
 
 
 def to_text(findings: StudyResults, width: int = 118) -> str:
     """The leaderboard for a terminal of `width` columns; `*` marks what is bold elsewhere. Long names are shortened."""
-    records = findings.records
-    lines = [
-        write_title(records),
-        f"Test {metric_name(records)} error, mean ± half the {formatting.format_level(records.alpha)} interval; gain: "
-        "paired, positive",
+    level = formatting.format_level(findings.records.alpha)
+    parts = [
+        f"{_write_title(findings.records)}\n"
+        f"Test {name_metric(findings.records)} error, mean ± half the {level} interval; gain: paired, positive\n"
+        "is better than the baseline; MACs: at inference; *: not distinguishable from the best. Intervals are\n"
+        "of one comparison; verdicts count how many there are (Holm)."
     ]
-    lines += ["is better than the baseline; MACs: at inference; *: not distinguishable from the best. Intervals are"]
-    lines += [
-        "of one comparison; verdicts count how many there are (Holm).",
-        *(f"note: {note}" for note in findings.notes),
-        "",
-    ]
+    parts[0] += "".join(f"\nnote: {note}" for note in findings.notes)
+    # variants give way, then backbones, then variants again
+    narrowed = (("variant", 24), ("backbone", 12), ("variant", 10))
     for dataset, board in group_rows(findings).items():
-        digits = choose_board_decimals(board)
-        table = [[name for name, _ in _TERMINAL], *([value(row, digits) for _, value in _TERMINAL] for row in board)]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        excess = sum(widths) + 2 * (len(widths) - 1) - width
-        for index, least in ((2, 24), (1, 12), (2, 10)):  # variants, then backbones, then both give way
-            cut = max(0, min(excess, widths[index] - least))
-            widths[index], excess = widths[index] - cut, excess - cut
-        rows = ["  ".join(map(_fit_text, line, widths, table[0])).rstrip() for line in table]
-        lines += [dataset, rows[0], "-" * max(map(len, rows)), *rows[1:]]
-        lines += [f"  {note}" for note in _write_notes(board)] + [""]
-    return "\n".join(lines).rstrip() + "\n"
+        table = fill_table("leaderboard", dataset, "", _fit_terminal(), board, _list_notes(board))
+        parts.append(rendering.to_text(table, width, narrowed))
+    return "\n\n".join(parts).rstrip() + "\n"
 
 
-def _fit_text(text: str, width: int, column: str) -> str:
-    text = formatting.shorten_text(text, width)
-    return text.rjust(width) if column in _TO_THE_RIGHT else text.ljust(width)
+def join_tables(findings: StudyResults) -> Table:
+    """All datasets in one table, with a column that names them: one header for a spreadsheet."""
+    columns: list[Column[Row]] = [Column("dataset", "dataset", itemgetter("dataset"))]
+    columns += [dataclasses.replace(column, optional=False) for column in COLUMNS]
+    boards = group_rows(findings).values()
+    rows = [row for board in boards for row in board]
+    return fill_table("leaderboard", _write_title(findings.records), "", columns, rows)
 
 
 FORMS: dict[str, Callable[[StudyResults], str]] = {
@@ -211,19 +198,6 @@ FORMS: dict[str, Callable[[StudyResults], str]] = {
     "markdown": to_markdown,
     "latex": lambda findings: "\n".join(map(latex.to_latex, build_tables(findings))),
     "csv": lambda findings: rendering.to_csv(join_tables(findings)),
-    "json": lambda findings: json.dumps(to_json(findings), indent=1) + "\n",
-    "html": lambda findings: "".join(rendering.to_html(one, links=lambda _: None) for one in build_tables(findings)),
+    "json": lambda findings: json.dumps(build_cell_rows(findings), indent=1) + "\n",
+    "html": lambda findings: "".join(map(rendering.to_html, build_tables(findings))),
 }
-
-
-def join_tables(findings: StudyResults) -> Table:
-    """All datasets in one table, with a column that names them: one header for a spreadsheet."""
-    found = group_rows(findings)
-    rows = [
-        (Value(dataset), *_make_values(row, digits))
-        for dataset, board in found.items()
-        for digits in [choose_board_decimals(board)]
-        for row in board
-    ]
-    columns = (Column("dataset", "dataset"), *COLUMNS)
-    return Table("leaderboard", write_title(findings.records), write_caption(findings.records), columns, tuple(rows))

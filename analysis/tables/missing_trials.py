@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 
 from analysis import formatting
 from analysis.records.arrange import records_of
 from analysis.records.model import CellResults
-from analysis.tables import Column, Table, Value
+from analysis.tables import Column, Table, Value, fill_table
 from analysis.verdicts.results import StudyResults
 from suite.core.records import STATUSES, Record
 
 _OPEN = 40  # rows of one kind of table; with more of them its tables are folded
 _MOST = 2000  # rows on a page; the file beside it has all
+_WITH_RESULT = ("completed", "stopped")
 
 
 def build_tables(findings: StudyResults) -> list[Table]:
@@ -25,126 +28,129 @@ def build_tables(findings: StudyResults) -> list[Table]:
 def _build_statuses(findings: StudyResults) -> Table:
     """Trials by stage and status."""
     trials = findings.records.trials
-    counted = Counter(zip(trials["stage"], trials["status"], strict=True))
-    known = [*STATUSES, *sorted({str(status) for status in trials["status"]} - set(STATUSES))]
-    rows = [
-        (
-            Value(status),
-            *(Value(str(number := counted[stage, status]), number) for stage in ("search", "confirm")),
-            Value(STATUSES.get(status, "not finished: interrupted, or still running").replace("`", "")),
-        )
-        for status in known
+    counts = Counter(zip(trials["stage"], trials["status"], strict=True))
+    others = {str(status) for status in trials["status"]} - set(STATUSES)
+    unknown = "not finished: interrupted, or still running"
+    columns: list[Column[str]] = [
+        Column("status", "status", str),
+        Column("search", "search", lambda status: counts["search", status], numeric=True),
+        Column("confirm", "confirm", lambda status: counts["confirm", status], numeric=True),
+        Column("meaning", "meaning", lambda status: STATUSES.get(status, unknown).replace("`", "")),
     ]
-    columns = (
-        Column("status", "status"),
-        Column("search", "search", numeric=True),
-        Column("confirm", "confirm", numeric=True),
-        Column("meaning", "meaning"),
-    )
-    return Table("trials-by-status", "Trials", "Every trial of the study by its end.", columns, tuple(rows))
+    statuses = [*STATUSES, *sorted(others)]
+    return fill_table("trials-by-status", "Trials", "Every trial of the study by its end.", columns, statuses)
+
+
+# -- what has no result
+
+
+@dataclass(frozen=True)
+class _Gap:
+    """A trial without a result, or several that never ran."""
+
+    dataset: str
+    backbone: str
+    variant: str
+    stage: str
+    seed: str
+    status: str
+    reason: str
+    trial: Value | str = ""  # its key
+
+
+_GAP_COLUMNS = [Column(field.name, field.name, attrgetter(field.name)) for field in dataclasses.fields(_Gap)]
 
 
 def _build_missing(findings: StudyResults) -> Table:
     """Every trial that left no result, every planned one without a record, every superseded row."""
-    run_ids = _run_ids(findings)
-    rows = [
-        _make_row(trial, str(trial.status), trial.reason, run_ids)
-        for trial in records_of(findings.records.trials[~findings.records.trials["status"].isin(_WITH_RESULT)])
-    ]
+    records = findings.records
+    runs = _find_runs(findings)
+    without_result = records.trials[~records.trials["status"].isin(_WITH_RESULT)]
+    gaps = [_describe_trial(trial, str(trial.status), trial.reason, runs) for trial in records_of(without_result)]
     for group in findings.groups:
         for cell in group.cells:
-            rows += _never_ran(cell)
-    rows += [
-        _make_row(trial, "superseded", "run under an earlier protocol of this study", run_ids)
-        for trial in records_of(findings.records.superseded)
-    ]
-    notes = () if rows else ("Nothing is missing: every planned trial ran.",)
-    columns = (
-        Column("dataset", "dataset"),
-        Column("backbone", "backbone"),
-        Column("variant", "variant"),
-        Column("stage", "stage"),
-        Column("seed", "seed"),
-        Column("status", "status"),
-        Column("reason", "reason"),
-        Column("trial", "trial"),
-    )
+            gaps += _list_unrecorded(cell)
+    for trial in records_of(records.superseded):
+        gaps.append(_describe_trial(trial, "superseded", "run under an earlier protocol of this study", runs))
+    title = "Failed, diverged, skipped, missing and superseded"
     caption = "What was planned and has no result, and what a later protocol replaced. No average has any of it."
-    return Table("failures", "Failed, diverged, skipped, missing and superseded", caption, columns, tuple(rows), notes)
+    notes = () if gaps else ("Nothing is missing: every planned trial ran.",)
+    return fill_table("failures", title, caption, _GAP_COLUMNS, gaps, notes)
 
 
-_WITH_RESULT = ("completed", "stopped")
-
-
-def _run_ids(findings: StudyResults) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _find_runs(findings: StudyResults) -> dict[str, str]:
+    """MLflow run id by trial key, superseded trials included."""
+    runs: dict[str, str] = {}
     for trials in (findings.records.superseded, findings.records.trials):
         if "run_id" in trials:
-            found.update(zip(trials["trial_key"], trials["run_id"].fillna(""), strict=True))
-    return found
+            runs.update(zip(trials["trial_key"], trials["run_id"].fillna(""), strict=True))
+    return runs
 
 
-def _make_row(trial: Record, status: str, reason: str, run_ids: dict[str, str]) -> tuple[Value, ...]:
+def _describe_trial(trial: Record, status: str, reason: str, runs: dict[str, str]) -> _Gap:
     variant = f"{trial.variant} ({trial.settings})" if trial.settings else trial.variant
     seed = "" if trial.seed is None else str(trial.seed)
-    run = run_ids.get(trial.trial_key) or ""
-    texts = (trial.dataset or "unknown", trial.backbone, variant, trial.stage, seed, status, reason)
-    return (*map(Value, texts), Value(trial.trial_key, runs=(run,) if run else ()))
+    run = runs.get(trial.trial_key)
+    key = Value(trial.trial_key, runs=(run,) if run else ())
+    return _Gap(trial.dataset or "unknown", trial.backbone, variant, trial.stage, seed, status, reason, key)
 
 
-def _never_ran(cell: CellResults) -> list[tuple[Value, ...]]:
-    def row(stage: str, seed: str, status: str, reason: str) -> tuple[Value, ...]:
-        return tuple(map(Value, (cell.dataset, cell.backbone, cell.label, stage, seed, status, reason, "")))
-
+def _list_unrecorded(cell: CellResults) -> Iterator[_Gap]:
+    place = (cell.dataset, cell.backbone, cell.label)
     if cell.refused:
-        return [row("", "", "refused", cell.refused)]
-    seen = cell.records_by_seed()
-    seeds = [seed for seed in cell.expected if seed not in seen]
-    lost = []
+        yield _Gap(*place, "", "", "refused", cell.refused)
+        return
+    recorded = cell.records_by_seed()
+    seeds = formatting.format_ranges(seed for seed in cell.expected if seed not in recorded)
     if seeds:
-        lost.append(
-            row("confirm", formatting.format_ranges(seeds), "missing", "expected, but no usable trial was recorded")
-        )
+        yield _Gap(*place, "confirm", seeds, "missing", "expected, but no usable trial was recorded")
     short = cell.searches - len(cell.search)
     if short > 0:
-        lost.append(row("search", "", "missing", f"{short} of {cell.searches} planned"))
-    return lost
+        yield _Gap(*place, "search", "", "missing", f"{short} of {cell.searches} planned")
+
+
+# -- searches
 
 
 def _build_searches(findings: StudyResults) -> list[Table]:
     """Per cell: its search trials by status, what its confirm trials ran with, and the error of that in the search."""
-    rows = []
-    for cell in (cell for group in findings.groups for cell in group.cells if cell.search):
-        counted = Counter(str(trial.status) for trial in cell.search)
-        chosen = {trial.hyperparameters for trial in cell.confirm}
-        found = [
-            trial.validation_top1_error
-            for trial in cell.search
-            if trial.status == "completed" and trial.hyperparameters in chosen
-        ]
-        least = min((error for error in found if error is not None), default=None)
-        rows.append(
-            (
-                Value(cell.dataset),
-                Value(cell.backbone),
-                Value(cell.label),
-                Value(", ".join(f"{number} {status}" for status, number in sorted(counted.items()))),
-                Value("; ".join(sorted(text or "defaults" for text in chosen)) or formatting.NONE),
-                Value(formatting.format_percent(least), least),
-            )
-        )
-    if not rows:
-        return []
-    columns = (
-        Column("dataset", "dataset"),
-        Column("backbone", "backbone"),
-        Column("variant", "variant"),
-        Column("trials", "search trials"),
-        Column("chosen", "chosen"),
-        Column("validation_error", "its validation error, %", numeric=True),
-    )
+    cells = [cell for group in findings.groups for cell in group.cells if cell.search]
     caption = "What the search found on validation data; the confirm trials ran with it."
-    return [Table("search", "Search", caption, columns, tuple(rows))]
+    return [fill_table("search", "Search", caption, _SEARCH_COLUMNS, cells)] if cells else []
+
+
+def _count_statuses(cell: CellResults) -> str:
+    counts = Counter(str(trial.status) for trial in cell.search)
+    return ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
+
+
+def _find_chosen(cell: CellResults) -> set[str]:
+    """What its confirm trials ran with."""
+    return {trial.hyperparameters for trial in cell.confirm}
+
+
+def _name_chosen(cell: CellResults) -> str | None:
+    return "; ".join(sorted(text or "defaults" for text in _find_chosen(cell))) or None
+
+
+def _find_error(cell: CellResults) -> float | None:
+    chosen = _find_chosen(cell)
+    trials = [trial for trial in cell.search if trial.status == "completed" and trial.hyperparameters in chosen]
+    errors = [trial.validation_top1_error for trial in trials if trial.validation_top1_error is not None]
+    return min(errors, default=None)
+
+
+_SEARCH_COLUMNS: list[Column[CellResults]] = [
+    Column("dataset", "dataset", attrgetter("dataset")),
+    Column("backbone", "backbone", attrgetter("backbone")),
+    Column("variant", "variant", attrgetter("label")),
+    Column("trials", "search trials", _count_statuses),
+    Column("chosen", "chosen", _name_chosen),
+    Column("validation_error", "its validation error, %", _find_error, formatting.format_percent, numeric=True),
+]
+
+
+# -- on a page
 
 
 def shorten_table(table: Table) -> tuple[Table, str]:
@@ -159,19 +165,19 @@ def shorten_table(table: Table) -> tuple[Table, str]:
 Kind = tuple[str, str, list[tuple[str, Table, str]], bool]
 
 
-def by_kind(tables: Sequence[Table]) -> list[Kind]:
+def group_by_kind(tables: Sequence[Table]) -> list[Kind]:
     """Tables such as `Leaderboard: digits` under one heading: kind, common caption, (name, table, rest), whether open.
 
     The caption is empty where the tables of a kind have different ones.
     """
-    kinds: dict[str, list[Table]] = {}
+    kinds: dict[str, list[tuple[str, Table]]] = {}
     for table in tables:
-        kinds.setdefault(table.title.partition(": ")[0], []).append(table)
-    found = []
-    for kind, own in kinds.items():
-        captions = {table.caption for table in own}
-        names = [table.title.partition(": ")[2] for table in own]
-        members = [(name, *shorten_table(table)) for name, table in zip(names, own, strict=True)]
-        few = sum(len(table.rows) for table in own) <= _OPEN
-        found.append((kind, own[0].caption if len(captions) == 1 else "", members, few))
-    return found
+        kind, _, name = table.title.partition(": ")
+        kinds.setdefault(kind, []).append((name, table))
+    groups = []
+    for kind, named in kinds.items():
+        captions = {table.caption for _, table in named}
+        caption = captions.pop() if len(captions) == 1 else ""
+        is_open = sum(len(table.rows) for _, table in named) <= _OPEN
+        groups.append((kind, caption, [(name, *shorten_table(table)) for name, table in named], is_open))
+    return groups

@@ -6,16 +6,18 @@ sets is refused, so what lacks a dataset is left out and named.
 
 from __future__ import annotations
 
+import itertools
 import statistics as stdlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter, itemgetter
 
 from analysis import formatting
-from analysis.records.model import Records
 from analysis.stats import paired
 from analysis.stats.complete_subset import without_gaps
-from analysis.tables import EMPTY, Column, Table, Value, without_empty
-from analysis.tables.leaderboard import metric_name
+from analysis.tables import EMPTY, Column, Table, Value, fill_table, make_estimate
+from analysis.tables.leaderboard import name_metric
 from analysis.verdicts.cell_rows import Row, build_cell_rows, rank_errors, row_cell
 from analysis.verdicts.model import VariantVerdict
 from analysis.verdicts.rankings import Ranking
@@ -28,10 +30,34 @@ Pair = tuple[str, str]  # backbone, variant with its settings
 class Compared:
     """What an overall table is over: every one of `pairs` is comparable on every one of `datasets`."""
 
-    pairs: tuple[Pair, ...]
-    datasets: tuple[str, ...]
-    rows: Mapping[tuple[Pair, str], Row]
-    left_out: tuple[str, ...] = field(default=())
+    pairs: Sequence[Pair]
+    datasets: Sequence[str]
+    rows: Mapping[tuple[Pair, str], Row]  # of all pairs and datasets, what is left out too
+    left_out: Sequence[str]
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """A pair over all datasets."""
+
+    backbone: str
+    variant: str
+    mean_rank: float
+    wins: int
+    mean_error: float
+    datasets: int
+    iqm: Value
+
+
+_COLUMNS: tuple[Column[_Standing], ...] = (
+    Column("mean_rank", "mean rank", attrgetter("mean_rank"), "{:.2f}".format, numeric=True),
+    Column("backbone", "backbone", attrgetter("backbone")),
+    Column("variant", "variant", attrgetter("variant")),
+    Column("wins", "wins", attrgetter("wins"), numeric=True),
+    Column("iqm", "IQM of error %", attrgetter("iqm"), numeric=True),
+    Column("mean_error", "mean error %", attrgetter("mean_error"), formatting.format_percent, numeric=True),
+    Column("datasets", "datasets", attrgetter("datasets"), numeric=True),
+)
 
 
 def build_overall(findings: StudyResults) -> list[Table]:
@@ -39,24 +65,26 @@ def build_overall(findings: StudyResults) -> list[Table]:
     if not findings.several_datasets:
         return []
     compared = find_comparable(findings)
-    table = Table(
-        id="overall",
-        title="Over all datasets",
-        caption=_write_caption(findings.records, compared),
-        columns=_COLUMNS,
-        rows=tuple(_make_rows(compared, findings.records)),
-        notes=(*_write_notes(compared), *findings.unranked_sentences),
+    standings = _rank_pairs(compared, findings.records.alpha) if compared.datasets else []
+    over = ", ".join(compared.datasets) or "no dataset"
+    caption = (
+        f"Test {name_metric(findings.records)} error over {over}. Mean rank: within a dataset 1 is the lowest mean "
+        "error and ties share a rank. Wins: datasets on which no other is lower. IQM: interquartile mean of the errors "
+        f"of all seeds and datasets, with its {formatting.format_level(findings.records.alpha)} bootstrap interval "
+        "(stratified by dataset). A description: the tests are in the verdicts."
     )
-    return [table]
+    notes = [*_list_notes(compared), *findings.unranked_sentences]
+    return [fill_table("overall", "Over all datasets", caption, _COLUMNS, standings, notes)]
 
 
-def _write_notes(compared: Compared) -> list[str]:
-    notes = [f"Left out: {sentence}" for sentence in compared.left_out]
-    seeds = {dataset: row["seeds"] for (_, dataset), row in compared.rows.items()}
+def _list_notes(compared: Compared) -> Iterator[str]:
+    for sentence in compared.left_out:
+        yield f"Left out: {sentence}"
+    first = compared.pairs[:1]
+    seeds = {dataset: compared.rows[pair, dataset]["seeds"] for pair in first for dataset in compared.datasets}
     if len(set(seeds.values())) > 1:
-        told = ", ".join(f"{dataset} {number}" for dataset, number in seeds.items())
-        notes.append(f"No IQM: the datasets don't have the same number of seeds ({told}) and would weigh unequally.")
-    return notes
+        numbers = ", ".join(f"{dataset} {number}" for dataset, number in seeds.items())
+        yield f"No IQM: the datasets don't have the same number of seeds ({numbers}) and would weigh unequally."
 
 
 def find_comparable(findings: StudyResults) -> Compared:
@@ -64,95 +92,59 @@ def find_comparable(findings: StudyResults) -> Compared:
 
     What is left out is what `analysis.stats.complete_subset.without_gaps` leaves out; each with its reason.
     """
-    rows = {row_cell(row): row for row in build_cell_rows(findings)}
-    found = {
-        ((cell.backbone, cell.label), cell.dataset): rows[cell_name(cell)]
-        for group in findings.groups
-        for cell in group.cells
-    }
-    good = {where for where, row in found.items() if row["comparable"]}
-    every_pair = list(dict.fromkeys(pair for pair, _ in found))
-    every_dataset = list(dict.fromkeys(dataset for _, dataset in found))
-    pairs, datasets = without_gaps(every_pair, every_dataset, lambda pair, dataset: (pair, dataset) in good)
+    by_cell = {row_cell(row): row for row in build_cell_rows(findings)}
+    rows: dict[tuple[Pair, str], Row] = {}
+    for group in findings.groups:
+        for cell in group.cells:
+            rows[(cell.backbone, cell.label), cell.dataset] = by_cell[cell_name(cell)]
+    every_pair = list(dict.fromkeys(pair for pair, _ in rows))
+    every_dataset = list(dict.fromkeys(dataset for _, dataset in rows))
+    gaps = dict.fromkeys(itertools.product(every_pair, every_dataset), "not in the study")  # with their reasons
+    for place, row in rows.items():
+        gaps[place] = "" if row["comparable"] else row["reason"] or "no test error"
+    pairs, datasets = without_gaps(every_pair, every_dataset, lambda pair, dataset: not gaps[pair, dataset])
     left_out = []
     for pair in every_pair:
         if pair not in pairs:
-            lacking = [dataset for dataset in datasets or every_dataset if (pair, dataset) not in good]
-            where = ", ".join(f"{dataset}: {_explain_row(found.get((pair, dataset)))}" for dataset in lacking)
-            left_out.append(f"{pair[0]} / {pair[1]} ({where})")
+            places = [dataset for dataset in datasets or every_dataset if gaps[pair, dataset]]
+            reasons = ", ".join(f"{dataset}: {gaps[pair, dataset]}" for dataset in places)
+            left_out.append(f"{' / '.join(pair)} ({reasons})")
     for dataset in every_dataset:
         if dataset not in datasets:
-            absent = [f"{pair[0]} / {pair[1]}" for pair in pairs or every_pair if (pair, dataset) not in good]
-            left_out.append(f"the dataset {dataset} (not comparable there: {', '.join(absent)})")
-    kept = {(pair, dataset): found[pair, dataset] for pair in pairs for dataset in datasets}
-    return Compared(tuple(pairs), tuple(datasets), kept, tuple(left_out))
+            absent = ", ".join(" / ".join(pair) for pair in pairs or every_pair if gaps[pair, dataset])
+            left_out.append(f"the dataset {dataset} (not comparable there: {absent})")
+    return Compared(pairs, datasets, rows, left_out)
 
 
-def _explain_row(row: Row | None) -> str:
-    return "not in the study" if row is None else row["reason"] or "no test error"
-
-
-_COLUMNS = (
-    Column("mean_rank", "mean rank", numeric=True),
-    Column("backbone", "backbone"),
-    Column("variant", "variant"),
-    Column("wins", "wins", numeric=True),
-    Column("iqm", "IQM of error %", numeric=True),
-    Column("mean_error", "mean error %", numeric=True),
-    Column("datasets", "datasets", numeric=True),
-)
-
-
-def _write_caption(records: Records, compared: Compared) -> str:
-    over = ", ".join(compared.datasets) or "no dataset"
-    return (
-        f"Test {metric_name(records)} error over {over}. Mean rank: within a dataset 1 is the lowest mean error and "
-        "ties share a rank. Wins: datasets on which no other is lower. IQM: interquartile mean of the errors of all "
-        f"seeds and datasets, with its {formatting.format_level(records.alpha)} bootstrap interval (stratified by "
-        "dataset). A description: the tests are in the verdicts."
-    )
-
-
-def _make_rows(compared: Compared, records: Records) -> list[tuple[Value, ...]]:
-    by_dataset = [
-        rank_errors([compared.rows[pair, dataset]["mean_error"] for pair in compared.pairs])
-        for dataset in compared.datasets
-    ]
-    lowest = [min(own, default=0.0) for own in by_dataset]
-    shown = []
-    for index, pair in enumerate(compared.pairs):
-        own = [line[index] for line in by_dataset]
-        if not own:
-            continue
+def _rank_pairs(compared: Compared, alpha: float) -> list[_Standing]:
+    """Lowest mean rank first; of equal ones the lowest mean error."""
+    ranks: dict[Pair, list[float]] = {pair: [] for pair in compared.pairs}
+    wins = dict.fromkeys(compared.pairs, 0)
+    for dataset in compared.datasets:
+        errors = [compared.rows[pair, dataset]["mean_error"] for pair in compared.pairs]
+        ranked = rank_errors(errors)
+        for pair, rank in zip(compared.pairs, ranked, strict=True):
+            ranks[pair].append(rank)
+            wins[pair] += rank == min(ranked)
+    standings = []
+    for pair in compared.pairs:
         rows = [compared.rows[pair, dataset] for dataset in compared.datasets]
-        wins = sum(rank == best for rank, best in zip(own, lowest, strict=True))
         mean = stdlib.fmean(row["mean_error"] for row in rows)
-        runs = tuple(run for row in rows for run in row["runs"])
-        average = stdlib.fmean(own)
-        values = (
-            Value(f"{average:.2f}", average),
-            Value(pair[0]),
-            Value(pair[1]),
-            Value(str(wins), wins),
-            _make_iqm_value(rows, records.alpha, runs),
-            Value(formatting.format_percent(mean), mean),
-            Value(str(len(rows)), len(rows)),
-        )
-        shown.append(values)
-    return sorted(shown, key=lambda values: (values[0].number or 0.0, values[5].number or 0.0))
+        iqm = _make_iqm(rows, alpha)
+        standings.append(_Standing(*pair, stdlib.fmean(ranks[pair]), wins[pair], mean, len(rows), iqm))
+    return sorted(standings, key=attrgetter("mean_rank", "mean_error"))
 
 
-def _make_iqm_value(rows: list[Row], alpha: float, runs: tuple[str, ...]) -> Value:
+def _make_iqm(rows: Sequence[Row], alpha: float) -> Value:
     """Interquartile mean of all errors of the pair, every dataset drawn from by itself for the interval."""
     errors = {row["dataset"]: row["errors"] for row in rows}
-    if len(set(map(len, errors.values()))) > 1:
+    numbers = {len(row["errors"]) for row in rows}
+    if len(numbers) > 1:
         return EMPTY  # datasets would weigh unequally; a note says so
-    value = paired.compute_iqm([error for own in errors.values() for error in own])
-    if min(map(len, errors.values())) < paired.LEAST:
-        return Value(formatting.format_percent(value), value, runs=runs)
-    low, high = paired.iqm_interval(errors, alpha)
-    text = f"[{formatting.format_percent(low)} .. {formatting.format_percent(high)}]"
-    return Value(formatting.format_percent(value), value, detail=text, runs=runs, low=low, high=high)
+    iqm = paired.compute_iqm([error for row in rows for error in row["errors"]])
+    runs = [run for row in rows for run in row["runs"]]
+    low, high = paired.iqm_interval(errors, alpha) if min(numbers) >= paired.LEAST else (None, None)
+    return make_estimate(iqm, low, high, formatting.format_percent, runs)
 
 
 # -- the variants' verdicts
@@ -160,67 +152,44 @@ def _make_iqm_value(rows: list[Row], alpha: float, runs: tuple[str, ...]) -> Val
 
 def build_variants(findings: StudyResults) -> list[Table]:
     """Every variant's verdict across datasets; nothing where only one dataset was planned."""
-    if not (findings.variants and findings.several_datasets):
+    verdicts = findings.variants
+    if not (verdicts and findings.several_datasets):
         return []
-    digits = formatting.choose_decimals(_half_width(one) for one in findings.variants)
-    columns, rows = without_empty(
-        _VARIANT_COLUMNS,
-        [_make_variant_row(one, digits) for one in findings.variants],
-        frozenset({"probability", "p_adjusted"}),
+    widths = [(verdict.ci_high or 0.0) - (verdict.ci_low or 0.0) for verdict in verdicts]
+    digits = formatting.choose_decimals(width / 2 for width in widths)
+    caption = (
+        "Mean over datasets of the paired difference in test error to the baseline, in percentage points, with its "
+        f"{formatting.format_level(findings.records.alpha)} interval; positive is better. On these datasets: chance is "
+        "that of the seeds alone. For datasets like these: the datasets are a sample too, and this decides."
     )
-    table = Table(
-        id="variants",
-        title="Variants across datasets",
-        caption=(
-            "Mean over datasets of the paired difference in test error to the baseline, in percentage points, with its "
-            f"{formatting.format_level(findings.records.alpha)} interval; positive is better. On these "
-            "datasets: chance is that "
-            "of the seeds alone. For datasets like these: the datasets are a sample too, and this decides."
-        ),
-        columns=columns,
-        rows=rows,
-        notes=tuple(
-            dict.fromkeys(f"{one.label}: left out {text}" for one in findings.variants for text in one.left_out)
-        ),
-    )
-    return [table]
+    notes = dict.fromkeys(f"{verdict.label}: left out {text}" for verdict in verdicts for text in verdict.left_out)
+    return [fill_table("variants", "Variants across datasets", caption, _list_columns(digits), verdicts, notes)]
 
 
-_VARIANT_COLUMNS = (
-    Column("variant", "variant"),
-    Column("backbone", "backbone"),
-    Column("verdict", "verdict"),
-    Column("datasets", "datasets", numeric=True),
-    Column("difference", "vs baseline, pp", numeric=True),
-    Column("p_these", "p on these datasets", numeric=True),
-    Column("p_like_these", "p for datasets like these", numeric=True),
-    Column("p_adjusted", "the same, Holm-adjusted", numeric=True),
-    Column("probability", "P(worse, alike, better)", numeric=True),
-    Column("reason", "why"),
-)
+def _list_columns(digits: int) -> list[Column[VariantVerdict]]:
+    p, points = formatting.p_value, partial(formatting.format_points, decimals=digits)
+    return [
+        Column("variant", "variant", lambda verdict: verdict.label),
+        Column("backbone", "backbone", lambda verdict: verdict.backbone or "all"),
+        Column("verdict", "verdict", lambda verdict: verdict.verdict),
+        Column("datasets", "datasets", lambda verdict: len(verdict.datasets), numeric=True),
+        Column("difference", "vs baseline, pp", partial(_make_difference, points), numeric=True),
+        Column("p_these", "p on these datasets", lambda verdict: verdict.p_these, p, numeric=True),
+        Column("p_like_these", "p for datasets like these", lambda verdict: verdict.p_like_these, p, numeric=True),
+        Column("p_adjusted", "the same, Holm-adjusted", lambda verdict: verdict.p_adjusted, p, True, True),
+        Column("probability", "P(worse, alike, better)", _make_probability, numeric=True, optional=True),
+        Column("reason", "why", lambda verdict: verdict.reason),
+    ]
 
 
-def _make_variant_row(one: VariantVerdict, digits: int) -> tuple[Value, ...]:
-    difference = EMPTY
-    if one.mean_difference is not None:
-        between = "" if one.ci_low is None else f"[{formatting.format_interval(one.ci_low, one.ci_high, digits)}]"
-        text = formatting.format_points(one.mean_difference, digits)
-        difference = Value(text, one.mean_difference, detail=between, low=one.ci_low, high=one.ci_high)
-    chances = EMPTY if one.bayes is None else Value(", ".join(f"{part:.2f}" for part in one.bayes), one.bayes[2])
-    return (
-        Value(one.label),
-        Value(one.backbone or "all"),
-        Value(one.verdict),
-        Value(str(len(one.datasets)), len(one.datasets)),
-        difference,
-        *(Value(formatting.p_value(p), p) for p in (one.p_these, one.p_like_these, one.p_adjusted)),
-        chances,
-        Value(one.reason),
-    )
+def _make_difference(write: Callable[[float], str], verdict: VariantVerdict) -> Value:
+    return make_estimate(verdict.mean_difference, verdict.ci_low, verdict.ci_high, write)
 
 
-def _half_width(one: VariantVerdict) -> float | None:
-    return None if one.ci_low is None or one.ci_high is None else (one.ci_high - one.ci_low) / 2
+def _make_probability(verdict: VariantVerdict) -> Value:
+    if verdict.bayes is None:
+        return EMPTY
+    return Value(", ".join(f"{part:.2f}" for part in verdict.bayes), verdict.bayes[2])
 
 
 # -- Friedman's ranks
@@ -228,28 +197,27 @@ def _half_width(one: VariantVerdict) -> float | None:
 
 def build_friedman(findings: StudyResults) -> list[Table]:
     """Average ranks of Friedman's test with the baseline as control, one table per backbone that has it."""
-    return [_build_friedman_table(one) for one in findings.rankings]
+    return [_build_ranks(ranking) for ranking in findings.rankings]
 
 
-def _build_friedman_table(one: Ranking) -> Table:
-    rows = []
-    for label, rank, p in zip(one.labels, one.average_ranks, one.p_values, strict=True):
-        rows.append((Value(f"{rank:.2f}", rank), Value(label), Value(formatting.p_value(p), p)))
-    return Table(
-        id=f"ranks-{formatting.slug_of_name(one.backbone or 'all')}",
-        title=f"Ranks over {formatting.format_plural(len(one.datasets), 'dataset')}"
-        + (f": {one.backbone}" if one.backbone else ""),
-        caption=(
-            f"Friedman's test over {', '.join(one.datasets)}: chi-squared {one.statistic:.2f}, Iman-Davenport F "
-            f"{one.iman_davenport:.2f}, {formatting.p_is(one.p_value)}. p of each variant against the baseline, "
-            f"Holm-adjusted (Demsar 2006). Critical difference of two ranks at alpha {one.alpha:g}: "
-            f"{one.critical_difference:.2f}."
-        ),
-        columns=(
-            Column("average_rank", "average rank", numeric=True),
-            Column("variant", "variant"),
-            Column("p_value", "p against the baseline", numeric=True),
-        ),
-        rows=tuple(rows),
-        notes=tuple(f"Left out: {text}" for text in one.left_out),
+_RANK_COLUMNS: tuple[Column[tuple[float, str, float | None]], ...] = (
+    Column("average_rank", "average rank", itemgetter(0), "{:.2f}".format, numeric=True),
+    Column("variant", "variant", itemgetter(1)),
+    Column("p_value", "p against the baseline", itemgetter(2), formatting.p_value, numeric=True),
+)
+
+
+def _build_ranks(ranking: Ranking) -> Table:
+    title = f"Ranks over {formatting.format_plural(len(ranking.datasets), 'dataset')}"
+    if ranking.backbone:
+        title += f": {ranking.backbone}"
+    caption = (
+        f"Friedman's test over {', '.join(ranking.datasets)}: chi-squared {ranking.statistic:.2f}, Iman-Davenport F "
+        f"{ranking.iman_davenport:.2f}, {formatting.p_is(ranking.p_value)}. p of each variant against the baseline, "
+        f"Holm-adjusted (Demsar 2006). Critical difference of two ranks at alpha {ranking.alpha:g}: "
+        f"{ranking.critical_difference:.2f}."
     )
+    ranks = list(zip(ranking.average_ranks, ranking.labels, ranking.p_values, strict=True))
+    notes = [f"Left out: {text}" for text in ranking.left_out]
+    slug = formatting.slug_of_name(ranking.backbone or "all")
+    return fill_table(f"ranks-{slug}", title, caption, _RANK_COLUMNS, ranks, notes)

@@ -1,4 +1,4 @@
-"""A `Table` as HTML, Markdown, CSV and JSON (LaTeX: `analysis.tables.latex`), and all tables into a folder.
+"""A `Table` as HTML, Markdown, CSV and JSON (LaTeX: `analysis.tables.latex`) and for a terminal; tables into a folder.
 
 For who styles the HTML, these are its hooks:
 
@@ -8,7 +8,7 @@ For who styles the HTML, these are its hooks:
     td[data-sort]                      numeric columns: the number to sort by, empty where there is none (last)
     td.best                            bold
     small.detail                       a value's second line
-    details.runs > a                   the MLflow runs behind a value, numbered; <code> where a run has no page
+    details.runs > code                the MLflow runs behind a value
     ul.notes                           the notes
 """
 
@@ -21,81 +21,112 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
-from analysis.formatting import NONE, format_plural
+from analysis.formatting import format_plural, shorten_text
 from analysis.tables import Column, Table, Value, latex
 from suite.core.files import write_text
 
-Links = Callable[[str], str | None]  # of a run id: the address of its page; None: it has none
 Plain = str | float | int | bool | None
 
 
 # -- for people
 
 
-def to_html(table: Table, *, links: Links) -> str:
+def to_text(table: Table, width: int, narrowed: Iterable[tuple[str, int]]) -> str:
+    """The table without caption for a terminal of `width` columns.
+
+    Args:
+        narrowed: keys of columns that give way where it is too wide, in this order, each down to so many letters.
+    """
+    texts = {}
+    for index, column in enumerate(table.columns):
+        texts[column.key] = [column.title, *(row[index].text for row in table.rows)]
+    widths = {key: max(map(len, column)) for key, column in texts.items()}
+    excess = sum(widths.values()) + 2 * (len(widths) - 1) - width
+    for key, least in narrowed:
+        cut = max(0, min(excess, widths[key] - least))
+        widths[key] -= cut
+        excess -= cut
+    fitted = [_fit_texts(texts[column.key], widths[column.key], column) for column in table.columns]
+    heading, *lines = ["  ".join(line).rstrip() for line in zip(*fitted, strict=True)]
+    rule = "-" * max(map(len, [heading, *lines]))
+    return "\n".join([table.title, heading, rule, *lines, *(f"  {note}" for note in table.notes)])
+
+
+def _fit_texts(texts: Sequence[str], width: int, column: Column[Any]) -> list[str]:
+    pad = str.rjust if column.numeric else str.ljust
+    return [pad(shorten_text(text, width), width) for text in texts]
+
+
+def to_html(table: Table) -> str:
     """A <figure>; names are escaped. The class names are listed above."""
-    head = "".join(
-        f'<th scope="col" data-key="{escape(column.key)}"{_class_attribute("num" if column.numeric else "")}>'
-        f"{escape(column.name)}</th>"
-        for column in table.columns
-    )
-    body = "\n".join(
-        "<tr>" + "".join(_html_cell(*pair, links) for pair in zip(table.columns, row, strict=True)) + "</tr>"
-        for row in table.rows
-    )
-    notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
     caption = f'<p class="caption">{escape(table.caption)}</p>' if table.caption else ""
-    grid = (
-        f'<div class="scroll"><table class="sortable">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n'
-        "</table></div>\n"
-    )
-    return (
-        f'<figure class="table" id="{escape(table.id)}">\n<figcaption><h3>{escape(table.title)}</h3>{caption}'
-        f"</figcaption>\n{grid if table.rows else ''}"
-        + (f'<ul class="notes">{notes}</ul>\n' if notes else "")
-        + "</figure>\n"
-    )
+    lines = [
+        f'<figure class="table" id="{escape(table.id)}">',
+        f"<figcaption><h3>{escape(table.title)}</h3>{caption}</figcaption>",
+    ]
+    if table.rows:
+        lines += ['<div class="scroll"><table class="sortable">', f"<thead><tr>{_write_html_head(table)}</tr></thead>"]
+        lines += ["<tbody>", *(_write_html_row(table, row) for row in table.rows), "</tbody>", "</table></div>"]
+    if table.notes:
+        notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
+        lines.append(f'<ul class="notes">{notes}</ul>')
+    return "\n".join([*lines, "</figure>", ""])
 
 
-def _class_attribute(*names: str) -> str:
-    given = " ".join(filter(None, names))
-    return f' class="{given}"' if given else ""
+def _write_html_head(table: Table) -> str:
+    head = ""
+    for column in table.columns:
+        shown = ' class="num"' if column.numeric else ""
+        head += f'<th scope="col" data-key="{escape(column.key)}"{shown}>{escape(column.title)}</th>'
+    return head
 
 
-def _html_cell(column: Column, value: Value, links: Links) -> str:
-    number = "" if value.number is None or not math.isfinite(value.number) else value.number
-    sort = f' data-sort="{number}"' if column.numeric else ""
-    text = f"<strong>{escape(value.text)}</strong>" if value.bold else escape(value.text)
-    detail = f' <small class="detail">{escape(value.detail)}</small>' if value.detail else ""
-    shown = _class_attribute("num" if column.numeric else "", "best" if value.bold else "")
-    return f"<td{shown}{sort}>{text}{detail}{_html_runs(value.runs, links)}</td>"
+def _write_html_row(table: Table, row: tuple[Value, ...]) -> str:
+    return f"<tr>{''.join(map(_write_html_cell, table.columns, row))}</tr>"
 
 
-def _html_runs(runs: Sequence[str], links: Links) -> str:
-    if not runs:
-        return ""
-    listed = []
-    for number, run in enumerate(runs, 1):
-        address = links(run)
-        listed.append(f'<a href="{escape(address)}">{number}</a>' if address else f"<code>{escape(run)}</code>")
-    return f'<details class="runs"><summary>{format_plural(len(runs), "run")}</summary>{" ".join(listed)}</details>'
+def _write_html_cell(column: Column[Any], value: Value) -> str:
+    attributes, text = "", escape(value.text)
+    names = [name for name, has in (("num", column.numeric), ("best", value.bold)) if has]
+    if names:
+        attributes += f' class="{" ".join(names)}"'
+    if column.numeric:
+        number = _clean_plain(value.number)
+        attributes += f' data-sort="{"" if number is None else number}"'
+    if value.bold:
+        text = f"<strong>{text}</strong>"
+    if value.detail:
+        text += f' <small class="detail">{escape(value.detail)}</small>'
+    if value.runs:
+        runs = " ".join(f"<code>{escape(run)}</code>" for run in value.runs)
+        summary = format_plural(len(value.runs), "run")
+        text += f'<details class="runs"><summary>{summary}</summary>{runs}</details>'
+    return f"<td{attributes}>{text}</td>"
 
 
 def to_markdown(table: Table, heading: str = "##") -> str:
     """GitHub Markdown under a heading; a value's detail stands behind it in small print."""
     lines = [f"{heading} {escape_markdown(table.title)}", ""]
-    lines += [escape_markdown(table.caption), ""] if table.caption else []
+    if table.caption:
+        lines += [escape_markdown(table.caption), ""]
     if table.rows:
-        lines.append("| " + " | ".join(escape_markdown(column.name) for column in table.columns) + " |")
-        lines.append("|" + "|".join("--:" if column.numeric else ":--" for column in table.columns) + "|")
-        lines += ["| " + " | ".join(map(_markdown_cell, row)) + " |" for row in table.rows] + [""]
-    lines += [*(f"- {escape_markdown(note)}" for note in table.notes), ""] if table.notes else []
+        titles = [escape_markdown(column.title) for column in table.columns]
+        sides = ["--:" if column.numeric else ":--" for column in table.columns]
+        lines += [f"| {' | '.join(titles)} |", f"|{'|'.join(sides)}|"]
+        lines += [f"| {' | '.join(map(_write_markdown_cell, row))} |" for row in table.rows]
+        lines.append("")
+    if table.notes:
+        lines += [f"- {escape_markdown(note)}" for note in table.notes]
+        lines.append("")
     return "\n".join(lines)
 
 
-def _markdown_cell(value: Value) -> str:
-    text = f"**{escape_markdown(value.text)}**" if value.bold else escape_markdown(value.text)
+def _write_markdown_cell(value: Value) -> str:
+    text = escape_markdown(value.text)
+    if value.bold:
+        text = f"**{text}**"
     return f"{text} <sub>{escape_markdown(value.detail)}</sub>" if value.detail else text
 
 
@@ -120,95 +151,63 @@ def to_csv(table: Table) -> str:
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    keys = _list_keys(table)
-    writer.writerow(keys)
-    for row in _plain_rows(table):
-        writer.writerow([_csv_cell(row[key]) for key in keys])
+    columns = _list_plain(table)
+    writer.writerow(columns)
+    for row in zip(*columns.values(), strict=True):
+        writer.writerow(map(_write_csv_cell, row))
     return out.getvalue()
 
 
-def _csv_cell(value: Plain) -> str:
+def _write_csv_cell(value: Plain) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.12g}"
-    text = str(value)
-    return f"'{text}" if isinstance(value, str) and text[:1] in set("=+-@\t\r") else text
+    return f"'{value}" if isinstance(value, str) and value.startswith(tuple("=+-@\t\r")) else str(value)
 
 
 def to_json(table: Table) -> str:
     """A list of objects by key: a value's number where it has one, else its text; null where there is nothing."""
-    return json.dumps(_plain_rows(table), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    columns = _list_plain(table)
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _list_keys(table: Table) -> list[str]:
-    """The columns' keys, each followed by those of the intervals, details and marks that its values have."""
-    keys = []
+def _list_plain(table: Table) -> dict[str, list[Plain]]:
+    """The columns by key, each followed by the intervals, details and marks of its values where it has any."""
+    columns: dict[str, list[Plain]] = {}
     for index, column in enumerate(table.columns):
-        keys.append(column.key)
-        keys += [f"{column.key}{part}" for part in _PARTS if any(_has_part(row[index], part) for row in table.rows)]
-    return keys
+        values = [row[index] for row in table.rows]
+        columns[column.key] = list(map(_read_plain, values))
+        for part, blank in (("low", None), ("high", None), ("detail", ""), ("bold", False)):
+            plain = [getattr(value, part) for value in values]
+            if any(entry != blank for entry in plain):
+                columns[f"{column.key}_{part}"] = list(map(_clean_plain, plain))
+    return columns
 
 
-_PARTS = ("_low", "_high", "_detail", "_bold")
+def _read_plain(value: Value) -> Plain:
+    number = _clean_plain(value.number)
+    text = None if value.is_blank else value.text
+    return text if number is None else number
 
 
-def _has_part(value: Value, part: str) -> bool:
-    if part == "_bold":
-        return value.bold
-    if part == "_detail":
-        return bool(value.detail)
-    return (value.low if part == "_low" else value.high) is not None
-
-
-def _plain_rows(table: Table) -> list[dict[str, Plain]]:
-    keys = _list_keys(table)
-    rows = []
-    for row in table.rows:
-        plain: dict[str, Plain] = {}
-        for column, value in zip(table.columns, row, strict=True):
-            text = None if value.text in ("", NONE) else value.text
-            number = None if value.number is None else _drop_infinite(value.number)
-            plain[column.key] = text if number is None else number
-            parts = (value.low, value.high, value.detail or None, value.bold)
-            plain |= {f"{column.key}{part}": own for part, own in zip(_PARTS, parts, strict=True)}
-        rows.append({key: _drop_infinite(own) if isinstance(own := plain[key], float) else own for key in keys})
-    return rows
-
-
-def _drop_infinite(number: float | int) -> float | int | None:
-    """JSON has no infinities; they stay in the text."""
-    return number if math.isfinite(number) else None
+def _clean_plain(value: Plain) -> Plain:
+    """JSON has no infinities, they stay in the text; and an empty text is nothing."""
+    infinite = isinstance(value, float) and not math.isfinite(value)
+    return None if infinite or value == "" else value
 
 
 # -- files
 
-_FORMS: dict[str, tuple[str, Callable[[Table], str]]] = {
-    "markdown": ("md", to_markdown),
-    "latex": ("tex", latex.to_latex),
-    "csv": ("csv", to_csv),
-    "json": ("json", to_json),
-}
-FORMATS = tuple(_FORMS)
+_FORMS: dict[str, Callable[[Table], str]] = {"md": to_markdown, "tex": latex.to_latex, "csv": to_csv, "json": to_json}
 
 
-def write_tables(tables: Iterable[Table], folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
-    """Every table as `<id>.md`, `.tex`, `.csv` and `.json` in `folder` (made if missing), each replaced whole.
-
-    Raises:
-        ValueError: a format that isn't one of FORMATS.
-    """
-    for form in formats:
-        if form not in _FORMS:
-            raise ValueError(f"unknown format {form!r}; known: {', '.join(FORMATS)}")
+def write_tables(tables: Iterable[Table], folder: Path) -> None:
+    """Every table as `<id>.md`, `.tex`, `.csv` and `.json` in `folder` (made if missing), each replaced whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
     for table in tables:
-        for form in formats:
-            ending, render = _FORMS[form]
-            path = folder / f"{table.id}.{ending}"
-            write_text(render(table), path)
-            written.append(path)
-    return written
+        for ending, write in _FORMS.items():
+            write_text(write(table), folder / f"{table.id}.{ending}")

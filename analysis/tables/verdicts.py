@@ -2,103 +2,66 @@
 
 from __future__ import annotations
 
-from analysis import formatting
-from analysis.tables import EMPTY, Column, Table, Value, without_empty
-from analysis.tables.leaderboard import choose_board_decimals, difference_value, metric_name
-from analysis.verdicts.cell_rows import Row, build_cell_rows, row_cell
-from analysis.verdicts.model import Verdict
-from analysis.verdicts.results import CellName, StudyResults, cell_name
+from operator import itemgetter
 
-_COLUMNS = (
-    Column("dataset", "dataset"),
-    Column("backbone", "backbone"),
-    Column("variant", "variant"),
-    Column("verdict", "verdict"),
-    Column("difference", "vs baseline, pp", numeric=True),
-    Column("seeds", "seeds", numeric=True),
-    Column("wins", "wins", numeric=True),
-    Column("p_value", "p", numeric=True),
-    Column("p_adjusted", "p, Holm-adjusted", numeric=True),
-    Column("test", "test"),
-    Column("bootstrap", "bootstrap interval, pp", numeric=True),
-    Column("probability_better", "P(variant better)", numeric=True),
-    Column("equivalence_p", "p of TOST", numeric=True),
-    Column("smallest_effect", "MDE, pp", numeric=True),
-    Column("seeds_needed", "seeds needed", numeric=True),
-    Column("seed_correlation", "seed correlation", numeric=True),
-    Column("reason", "why"),
-)
-_OPTIONAL = frozenset({"bootstrap", "probability_better", "equivalence_p", "seed_correlation"})
+from analysis import formatting
+from analysis.tables import EMPTY, Column, Table, Value, fill_table, make_estimate
+from analysis.tables.leaderboard import make_difference, name_metric, set_digits
+from analysis.verdicts.cell_rows import Row, build_cell_rows, row_cell
+from analysis.verdicts.results import StudyResults, cell_name
 
 
 def build_verdicts(findings: StudyResults) -> list[Table]:
     """One table of all non-baseline cells, in the order of the plan; nothing where there is none."""
     if not findings.verdicts:
         return []
-    rows: dict[CellName, Row] = {row_cell(row): row for row in build_cell_rows(findings)}
-    digits = choose_board_decimals(list(rows.values()))
-    columns, shown = without_empty(
-        _COLUMNS, [_make_values(one, rows[cell_name(one)], digits) for one in findings.verdicts], _OPTIONAL
-    )
+    rows = {row_cell(row): row for row in set_digits(build_cell_rows(findings))}
+    judged = [rows[cell_name(verdict)] | vars(verdict) for verdict in findings.verdicts]
     records = findings.records
-    table = Table(
-        id="verdicts",
-        title="Verdicts",
-        caption=(
-            f"Paired difference in test {metric_name(records)} error to the baseline, in percentage points, with its "
-            f"{formatting.format_level(records.alpha)} interval; positive is better. p: of the test that "
-            "decides at this number "
-            "of seeds; Holm-adjusted over every non-baseline cell of the study. Bootstrap: the mean difference's BCa "
-            "interval, from 10 seeds on; it decides nothing. MDE: minimum detectable effect, the smallest mean "
-            "difference that so many seeds detect with power 0.8; seeds needed: to detect "
-            f"{formatting.format_size(records.rope)} pp. Seed correlation: of baseline's and variant's errors over "
-            "the seeds."
-        ),
-        columns=columns,
-        rows=shown,
+    caption = (
+        f"Paired difference in test {name_metric(records)} error to the baseline, in percentage points, with its "
+        f"{formatting.format_level(records.alpha)} interval; positive is better. p: of the test that decides at this "
+        "number of seeds; Holm-adjusted over every non-baseline cell of the study. Bootstrap: the mean difference's "
+        "BCa interval, from 10 seeds on; it decides nothing. MDE: minimum detectable effect, the smallest mean "
+        "difference that so many seeds detect with power 0.8; seeds needed: to detect "
+        f"{formatting.format_size(records.rope)} pp. Seed correlation: of baseline's and variant's errors over the "
+        "seeds."
     )
-    return [table]
+    return [fill_table("verdicts", "Verdicts", caption, _COLUMNS, judged)]
 
 
-def _make_values(one: Verdict, row: Row, digits: int) -> tuple[Value, ...]:
-    better = one.probability_better
-    chance = EMPTY
-    if better is not None:
-        value, low, high = better
-        chance = Value(f"{value:.2f}", value, detail=f"[{low:.2f} .. {high:.2f}]", low=low, high=high)
-    sees = (
-        EMPTY
-        if one.smallest_effect is None
-        else Value(formatting.format_size(one.smallest_effect), one.smallest_effect)
-    )
-    correlation = EMPTY if one.seed_correlation is None else Value(f"{one.seed_correlation:.2f}", one.seed_correlation)
-    return (
-        Value(one.dataset),
-        Value(one.backbone),
-        Value(one.label),
-        Value(one.verdict),
-        difference_value(row, digits),
-        Value(str(one.seeds), one.seeds),
-        _make_count_value(one.wins),
-        Value(formatting.p_value(one.p_value), one.p_value),
-        Value(formatting.p_value(one.p_adjusted), one.p_adjusted),
-        Value(one.test or formatting.NONE),
-        _make_bootstrap_value(one, digits),
-        chance,
-        Value(formatting.p_value(one.equivalence_p), one.equivalence_p),
-        sees,
-        _make_count_value(one.seeds_needed),
-        correlation,
-        Value("; ".join((one.reason, *one.warnings))),
-    )
-
-
-def _make_bootstrap_value(one: Verdict, digits: int) -> Value:
-    if one.bootstrap is None:
+def _make_bootstrap(row: Row) -> Value:
+    if row["bootstrap"] is None:
         return EMPTY
-    low, high = one.bootstrap
-    return Value(f"[{formatting.format_interval(low, high, digits)}]", one.mean_difference, low=low, high=high)
+    low, high = row["bootstrap"]
+    text = f"[{formatting.format_interval(low, high, row['digits'])}]"
+    return Value(text, row["mean_difference"], low=low, high=high)
 
 
-def _make_count_value(number: int | None) -> Value:
-    return EMPTY if number is None else Value(str(number), number)
+def _make_probability(row: Row) -> Value:
+    number, low, high = row["probability_better"] or (None, None, None)
+    return make_estimate(number, low, high, "{:.2f}".format)
+
+
+_COLUMNS: tuple[Column[Row], ...] = (  # of a row of the leaderboard and its verdict
+    Column("dataset", "dataset", itemgetter("dataset")),
+    Column("backbone", "backbone", itemgetter("backbone")),
+    Column("variant", "variant", itemgetter("label")),
+    Column("verdict", "verdict", itemgetter("verdict")),
+    Column("difference", "vs baseline, pp", make_difference, numeric=True),
+    Column("seeds", "seeds", itemgetter("seeds"), numeric=True),
+    Column("wins", "wins", itemgetter("wins"), numeric=True),
+    Column("p_value", "p", itemgetter("p_value"), formatting.p_value, numeric=True),
+    Column("p_adjusted", "p, Holm-adjusted", itemgetter("p_adjusted"), formatting.p_value, numeric=True),
+    Column("test", "test", lambda row: row["test"] or None),
+    Column("bootstrap", "bootstrap interval, pp", _make_bootstrap, numeric=True, optional=True),
+    Column("probability_better", "P(variant better)", _make_probability, numeric=True, optional=True),
+    Column("equivalence_p", "p of TOST", itemgetter("equivalence_p"), formatting.p_value, numeric=True, optional=True),
+    Column("smallest_effect", "MDE, pp", itemgetter("smallest_effect"), formatting.format_size, numeric=True),
+    Column("seeds_needed", "seeds needed", itemgetter("seeds_needed"), numeric=True),
+    Column(
+        "seed_correlation", "seed correlation", itemgetter("seed_correlation"), "{:.2f}".format,
+        numeric=True, optional=True,
+    ),
+    Column("reason", "why", lambda row: "; ".join((row["reason"], *row["warnings"]))),
+)  # fmt: skip

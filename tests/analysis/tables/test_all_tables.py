@@ -118,7 +118,7 @@ def test_one_dataset_has_no_overall_table() -> None:
 def test_nothing_comparable_is_a_table_that_says_so() -> None:
     [table] = overall.build_overall(several({name: {"baseline": [None] * 5} for name in "ab"}))
     assert table.rows == () and table.notes
-    for text in (rendering.to_markdown(table), rendering.to_html(table, links=lambda _: None)):
+    for text in (rendering.to_markdown(table), rendering.to_html(table)):
         assert "Left out" in text
 
 
@@ -223,7 +223,7 @@ def test_hours_are_of_the_confirm_trials_and_with_the_search() -> None:
     assert row["confirm_seconds"].number == 5 * 12.5 and row["total_seconds"].number == 9 * 12.5
     assert row["confirm_seconds"].text == "0.017" and row["trials"].number == 9
     assert len(row["total_seconds"].runs) == 9 and len(row["error"].runs) == 5
-    assert [one.name for one in table.columns if one.key == "total_seconds"] == ["CPU-hours with search"]
+    assert [one.title for one in table.columns if one.key == "total_seconds"] == ["CPU-hours with search"]
 
 
 def test_the_front_of_each_cost_is_bold_and_named() -> None:
@@ -274,7 +274,7 @@ def test_two_settings_are_a_grid_and_what_wasnt_planned_says_so() -> None:
     names = ["baseline", *(f"sire:components=IRe, decoders={one}, lambda={weight}" for one, weight in planned)]
     [table] = ablations.build_tables(several({"a": {name: around(0.3) for name in names}}))
     assert column(table, "sire.decoders") == ["1", "1+2", "1+2+3"]
-    assert [one.name for one in table.columns] == ["decoders \\ lambda", "0.1", "0.5"]
+    assert [one.title for one in table.columns] == ["decoders \\ lambda", "0.1", "0.5"]
     assert by_key(table, 2)["lambda=0.5"].text == NONE, "not in the study"
     first = by_key(table, 0)["lambda=0.1"]
     assert first.number == 0 and first.detail == "[+0.00 .. +0.00] EQUIVALENT"
@@ -285,7 +285,7 @@ def test_settings_varied_one_at_a_time_are_rows_and_no_empty_grid() -> None:
     varied = ("lambda=0.1", "lambda=0.5", "lambda=1", "decoders=1", "decoders=1+2", "components=Re")
     names = ["baseline", "sire", *(f"sire:{one}" for one in varied)]
     [table] = ablations.build_tables(several({"a": {name: around(0.3) for name in names}}))
-    assert [one.name for one in table.columns[:3]] == ["lambda", "decoders", "components"]
+    assert [one.title for one in table.columns[:3]] == ["lambda", "decoders", "components"]
     assert column(table, "sire.lambda") == ["default"] * 4 + ["0.1", "0.5", "1"]
     two = ["baseline", "sire", *(f"sire:{one}" for one in varied[:-1])]
     [table] = ablations.build_tables(several({"a": {name: around(0.3) for name in two}}))
@@ -360,8 +360,8 @@ def test_all_tables_have_their_own_names_and_every_form() -> None:
     )
     for table in tables:
         assert table.rows and table.caption
-        for _, render in rendering._FORMS.values():
-            assert render(table)
+        for write in rendering._FORMS.values():
+            assert write(table)
 
 
 def test_a_study_without_any_trial_has_its_tables() -> None:
@@ -369,4 +369,4 @@ def test_a_study_without_any_trial_has_its_tables() -> None:
     tables = reporting.tables_of(StudyResults(testing.make_records([], cells, seeds=5)))
     assert {"overall", "leaderboard-a", "costs-b", "ablation-a-cnn-sire", "budgets"} <= {table.id for table in tables}
     for table in tables:
-        assert rendering.to_json(table) and rendering.to_html(table, links=lambda _: None)
+        assert rendering.to_json(table) and rendering.to_html(table)

@@ -11,7 +11,8 @@ import pytest
 
 from analysis import testing
 from analysis.records.model import Records
-from analysis.tables.leaderboard import build_tables, to_json, to_markdown, to_text
+from analysis.tables.leaderboard import build_tables, to_markdown, to_text
+from analysis.verdicts.cell_rows import build_cell_rows
 from analysis.verdicts.results import StudyResults
 from tests.fixtures import Command
 
@@ -34,7 +35,7 @@ def findings() -> StudyResults:
 
 
 def test_order_and_bold(findings: StudyResults) -> None:
-    rows = to_json(findings)
+    rows = build_cell_rows(findings)
     assert [(row["rank"], row["label"]) for row in rows] == [
         (1, "sire (lambda=0.1)"),
         (2, "sire (lambda=1)"),
@@ -45,7 +46,7 @@ def test_order_and_bold(findings: StudyResults) -> None:
 
 
 def test_numbers(findings: StudyResults) -> None:
-    row = next(row for row in to_json(findings) if row["variant"] == "baseline")
+    row = next(row for row in build_cell_rows(findings) if row["variant"] == "baseline")
     assert row["mean_error"] == pytest.approx(sum(BASE) / 5)
     deviation = (sum((error - sum(BASE) / 5) ** 2 for error in BASE) / 4) ** 0.5
     assert row["interval"] == pytest.approx(2.776445 * deviation / 5**0.5, rel=1e-6)
@@ -54,16 +55,16 @@ def test_numbers(findings: StudyResults) -> None:
 
 
 def test_unequal_sets_have_no_mean(findings: StudyResults) -> None:
-    row = to_json(findings)[-1]
+    row = build_cell_rows(findings)[-1]
     assert (row["mean_error"], row["seeds"], row["verdict"]) == (None, 4, "NOT COMPARABLE")
 
 
 def test_rows_are_json(findings: StudyResults) -> None:
-    assert json.loads(json.dumps(to_json(findings), allow_nan=False)) == to_json(findings)
+    assert json.loads(json.dumps(build_cell_rows(findings), allow_nan=False)) == build_cell_rows(findings)
 
 
 def test_fewer_than_three_seeds_leave_nothing_bold() -> None:
-    rows = to_json(study({"baseline": BASE[:2], "sire": [0.05, 0.06]}))
+    rows = build_cell_rows(study({"baseline": BASE[:2], "sire": [0.05, 0.06]}))
     assert not any(row["bold"] for row in rows)
     assert all(row["interval"] is None for row in rows)
 
@@ -90,18 +91,18 @@ def test_markdown_escapes_names() -> None:
 def test_every_dataset_has_its_board() -> None:
     rows = testing.trial_rows(CELLS, "a") + testing.trial_rows(CELLS, "b")
     cells = [testing.cell_of(cell, name, "cnn") for name in ("a", "b") for cell in CELLS]
-    board = to_json(StudyResults(testing.make_records(rows, cells, seeds=5)))
+    board = build_cell_rows(StudyResults(testing.make_records(rows, cells, seeds=5)))
     assert [row["rank"] for row in board] == [1, 2, 3, None] * 2
 
 
 def test_a_cell_that_diverged_still_shows_its_costs() -> None:
-    row = to_json(study({"baseline": BASE, "wide": [None] * 5}))[-1]
+    row = build_cell_rows(study({"baseline": BASE, "wide": [None] * 5}))[-1]
     assert (row["parameters"], row["macs"], row["inference_macs"]) == (1_100_000, 44_000_000, 40_000_000)
     assert row["train_seconds"] == 12.5
 
 
 def test_equal_means_share_a_rank() -> None:
-    rows = to_json(study({"baseline": BASE, "a": BASE[::-1], "b": [error - 0.05 for error in BASE]}))
+    rows = build_cell_rows(study({"baseline": BASE, "a": BASE[::-1], "b": [error - 0.05 for error in BASE]}))
     assert [(row["rank"], row["label"]) for row in rows] == [(1, "b"), (2, "baseline"), (2, "a")]
 
 
@@ -111,7 +112,7 @@ def test_a_table_per_dataset_holds_fractions_intervals_and_runs(findings: StudyR
     assert "decoders" not in keys, "no cell has any"
     best = dict(zip(keys, table.rows[0], strict=True))
     assert (best["rank"].number, best["variant"].text, best["error"].bold) == (1, "sire (lambda=0.1)", True)
-    row = to_json(findings)[0]
+    row = build_cell_rows(findings)[0]
     error = best["error"]
     assert error.number == row["mean_error"] and error.low == pytest.approx(row["mean_error"] - row["interval"])
     assert len(error.runs) == 5 and len(best["difference"].runs) == 10, "a difference rests on the baseline's runs too"
@@ -131,7 +132,7 @@ def test_the_number_of_decoders_is_a_column() -> None:
     extra = pd.DataFrame(logged, columns=records.epochs.columns)
     epochs = pd.concat([records.epochs, extra], ignore_index=True)
     findings = StudyResults(Records(records.trials, epochs, records.study, records.superseded))
-    assert {row["variant"]: row["decoders"] for row in to_json(findings)} == {"baseline": None, "sire": 4}
+    assert {row["variant"]: row["decoders"] for row in build_cell_rows(findings)} == {"baseline": None, "sire": 4}
     assert "decoders" in [column.key for column in build_tables(findings)[0].columns]
 
 
@@ -151,7 +152,7 @@ def test_every_form_is_printed(tmp_path: Path, graftbench: Command) -> None:
     assert "\\toprule" in printed("latex") and '<table class="sortable">' in printed("html")
     assert len(json.loads(printed("json"))) == len(CELLS)
     rows = list(csv.DictReader(io.StringIO(printed("csv"))))
-    assert [row["variant"] for row in rows] == [row["label"] for row in to_json(StudyResults(records))]
+    assert [row["variant"] for row in rows] == [row["label"] for row in build_cell_rows(StudyResults(records))]
     assert float(rows[0]["error"]) == pytest.approx(0.0823, abs=1e-3), "a fraction"
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import math
 import shutil
 import subprocess
+from collections.abc import Sequence
 from html.parser import HTMLParser
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +28,7 @@ from analysis.formatting import (
     p_value,
     slug_of_name,
 )
-from analysis.tables import EMPTY, Column, Table, Value, latex, without_empty
+from analysis.tables import EMPTY, Column, Table, Value, fill_table, latex
 from analysis.tables.rendering import to_csv, to_html, to_json, to_markdown, write_tables
 
 NASTY = (
@@ -42,29 +46,35 @@ NASTY = (
     "timm:resnet18_a1h.in1k/with=many:marks(and=more, again=x)",
     "",
 )
-COLUMNS = (
-    Column("name", "name <&>"),
-    Column("error", "error %", numeric=True),
-    Column("count", "count", numeric=True),
+COLUMNS: tuple[Column[Any], ...] = (
+    Column("name", "name <&>", itemgetter(0)),
+    Column("error", "error %", itemgetter(1), numeric=True),
+    Column("count", "count", itemgetter(2), numeric=True),
 )
+X: Column[Any] = Column("x", "x", itemgetter(0))
+
+
+def fill(columns: Sequence[Column[Any]], *items: Sequence[Any]) -> Table:
+    """An item is a row's values, in the columns' order."""
+    return fill_table("t", "t", "", columns, items)
 
 
 def made(names: tuple[str, ...] = NASTY, rows: int | None = None) -> Table:
     """A table with one row per name, or so many rows."""
     repeated = [names[index % len(names)] for index in range(len(names) if rows is None else rows)]
-    return Table(
+    return fill_table(
         "made",
         "Title & <b> 50 %",
         "Caption: mean ± half; λ_2, 5 % of {x}.",
         COLUMNS,
-        tuple(
+        [
             (
                 Value(name, runs=("run<1>", "run2")),
                 Value("8.31 ± 0.42", 0.0831, bold=index == 0, low=0.0789, high=0.0873),
                 Value("3/5", 3, detail="of & <5>"),
             )
             for index, name in enumerate(repeated)
-        ),
+        ],
         notes=(NASTY[0], NASTY[2]),
     )
 
@@ -88,14 +98,14 @@ class _Tags(HTMLParser):
         self.text.append(data)
 
 
-def html(table: Table, **links: str) -> _Tags:
-    return _Tags(to_html(table, links=links.get))
+def html(table: Table) -> _Tags:
+    return _Tags(to_html(table))
 
 
 def test_html_escapes_every_name_and_loses_none() -> None:
     page = html(made())
     allowed = {"figure", "figcaption", "h3", "p", "div", "table", "thead", "tbody", "tr", "th", "td", "strong", "small"}
-    assert {tag for tag, _ in page.tags} <= allowed | {"details", "summary", "a", "code", "ul", "li"}
+    assert {tag for tag, _ in page.tags} <= allowed | {"details", "summary", "code", "ul", "li"}
     text = "".join(page.text)
     for name in NASTY:
         assert name in text
@@ -105,14 +115,13 @@ def test_html_sorts_by_the_number_behind_the_text() -> None:
     cells = [attributes for tag, attributes in html(made()).tags if tag == "td"]
     assert cells[1] == {"class": "num best", "data-sort": "0.0831"}
     assert "data-sort" not in cells[0], "text sorts as it reads"
-    empty = Table("t", "t", "", (Column("x", "x", numeric=True),), ((EMPTY,), (Value("inf", math.inf),)))
+    empty = fill([Column("x", "x", itemgetter(0), numeric=True)], [None], [math.inf])
     assert [own["data-sort"] for tag, own in html(empty).tags if tag == "td"] == ["", ""]
 
 
 def test_html_lists_the_runs_behind_a_value() -> None:
-    page = html(made(("a",)), run2='https://mlflow/#/runs/"2"&x=1')
-    assert [own["href"] for tag, own in page.tags if tag == "a"] == ['https://mlflow/#/runs/"2"&x=1']
-    assert "run<1>" in page.text and "2 runs" in page.text, "a run without a page is named"
+    page = html(made(("a",)))
+    assert "2 runs" in page.text and "run<1>" in page.text and "run2" in page.text
 
 
 # -- Markdown
@@ -141,18 +150,17 @@ def test_csv_holds_numbers_and_intervals_as_fractions() -> None:
 
 def test_csv_disarms_formulas() -> None:
     texts = ("=1+1", "+1", "-1", "@x", "\tx", "a=1")
-    table = Table("t", "t", "", (Column("x", "x"),), tuple((Value(text),) for text in texts))
+    table = fill([X], *([text] for text in texts))
     found = [row[0] for row in csv.reader(io.StringIO(to_csv(table)))][1:]
     assert found == ["'=1+1", "'+1", "'-1", "'@x", "'\tx", "a=1"]
-    negative = Table("t", "t", "", (Column("x", "x"),), ((Value("-1.00", -0.01),),))
+    negative = fill([X], [Value("-1.00", -0.01)])
     assert to_csv(negative) == "x\n-0.01\n", "a number is no formula"
 
 
 def test_json_holds_numbers_and_null() -> None:
-    columns = (Column("name", "n"), Column("x", "x", numeric=True))
-    rows = ((Value("a"), Value("8.31", 0.0831)), (Value(NONE), EMPTY), (Value(""), Value("inf", math.inf)))
-    found = json.loads(to_json(Table("t", "t", "", columns, rows)))
-    assert found == [{"name": "a", "x": 0.0831}, {"name": None, "x": None}, {"name": None, "x": "inf"}]
+    columns = COLUMNS[:2]
+    found = json.loads(to_json(fill(columns, ["a", Value("8.31", 0.0831)], [NONE, EMPTY], ["", math.inf])))
+    assert found == [{"name": "a", "error": 0.0831}, {"name": None, "error": None}, {"name": None, "error": "inf"}]
     assert [row["name"] for row in json.loads(to_json(made()))] == [name or None for name in NASTY]
 
 
@@ -210,16 +218,15 @@ def test_a_long_table_is_a_longtable() -> None:
 
 
 def test_sentences_stand_below_the_grid_of_a_short_table() -> None:
-    columns = (Column("name", "name"), Column("x", "x", numeric=True), Column("why", "why"))
-    rows = tuple((Value(name), Value("1", 1), Value("because " * 10)) for name in ("a", "b"))
-    text = latex.to_latex(Table("t", "t", "", columns, rows))
+    columns: list[Column[Any]] = [*COLUMNS[:2], Column("why", "why", itemgetter(2))]
+    text = latex.to_latex(fill(columns, *([name, 1, "because " * 10] for name in ("a", "b"))))
     assert "{@{}lr@{}}" in text and "a: because because" in text and "b: because because" in text
 
 
 def test_a_wide_table_lies_on_its_side() -> None:
     def wide(columns: int) -> str:
-        names = tuple(Column(f"c{index}", f"{index:012}") for index in range(columns))
-        return latex.to_latex(Table("t", "t", "", names, ((EMPTY,) * columns,)))
+        names: list[Column[Any]] = [Column(f"c{index}", f"{index:012}", itemgetter(0)) for index in range(columns)]
+        return latex.to_latex(fill(names, [None]))
 
     assert r"\begin{landscape}" in wide(7) and r"\begin{table}" in wide(6)
 
@@ -227,26 +234,27 @@ def test_a_wide_table_lies_on_its_side() -> None:
 # -- tables and files
 
 
-def test_rows_must_fit_the_columns() -> None:
-    with pytest.raises(ValueError, match="row 1: 1 values for 2 columns"):
-        Table("t", "t", "", COLUMNS[:2], ((EMPTY,),))
+def test_two_columns_of_one_key_are_refused() -> None:
     with pytest.raises(ValueError, match="two columns have the same key"):
-        Table("t", "t", "", (COLUMNS[0], COLUMNS[0]), ())
+        fill([X, X])
+
+
+def test_a_column_draws_texts_numbers_and_nothing() -> None:
+    column: Column[Any] = Column("x", "x", itemgetter(0), format_percent)
+    table = fill([column], ["a"], [0.0831], [None], [Value("b", bold=True)])
+    assert [row[0] for row in table.rows] == [Value("a"), Value("8.31", 0.0831), EMPTY, Value("b", bold=True)]
 
 
 def test_columns_without_anything_may_go() -> None:
-    rows = [(Value("a"), EMPTY, EMPTY), (Value("b"), Value("1"), EMPTY)]
-    columns, kept = without_empty(COLUMNS, rows, frozenset({"error", "count"}))
-    assert [column.key for column in columns] == ["name", "error"]
-    assert [[value.text for value in row] for row in kept] == [["a", NONE], ["b", "1"]]
+    columns = [COLUMNS[0], *(dataclasses.replace(column, optional=True) for column in COLUMNS[1:])]
+    table = fill(columns, ["a", None, None], ["b", 1, None])
+    assert [column.key for column in table.columns] == ["name", "error"]
+    assert [[value.text for value in row] for row in table.rows] == [["a", NONE], ["b", "1"]]
 
 
 def test_files_are_written_in_every_form(tmp_path: Path) -> None:
-    paths = write_tables([made()], tmp_path / "tables")
-    assert [path.name for path in paths] == ["made.md", "made.tex", "made.csv", "made.json"]
-    assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == sorted(path.name for path in paths)
-    with pytest.raises(ValueError, match="unknown format 'xls'; known: markdown, latex, csv, json"):
-        write_tables([made()], tmp_path, ["xls"])
+    write_tables([made()], tmp_path / "tables")
+    assert {path.name for path in (tmp_path / "tables").iterdir()} == {"made.md", "made.tex", "made.csv", "made.json"}
 
 
 @pytest.mark.parametrize(
