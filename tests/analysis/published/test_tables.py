@@ -376,27 +376,48 @@ def test_defaults_fill_rows_and_rows_win() -> None:
             {"rows": [{"model": "m", "acuracy": 5}]},
             "some-table-1, row 1: unknown key 'acuracy'; did you mean 'accuracy'?",
         ),
-        ({"rows": [{"model": "m", "accuracy": 101}]}, "some-table-1, row 1: accuracy must be within 0 .. 100"),
-        ({"unit": "fraction"}, "some-table-1, row 1: accuracy must be within 0 .. 1"),
-        ({"rows": [{"model": "m", "accuracy": "9,3"}]}, "some-table-1, row 1: accuracy must be a number, not '9,3'"),
-        ({"rows": [{"model": "m", "accuracy": True}]}, "accuracy must be a number, not True"),
-        ({"rows": [{"model": "m", "accuracy": float("nan")}]}, "accuracy must be a number, not nan"),
+        ({"rows": [{"model": "m", "accuracy": 101}]}, "some-table-1: accuracy of row 1 must be within 0 .. 100"),
+        ({"unit": "fraction"}, "some-table-1: accuracy of row 1 must be within 0 .. 1 by its unit, not 50"),
+        (
+            {"rows": [{"model": "m", "accuracy": "9,3"}]},
+            "some-table-1, row 1: accuracy must be a valid number, not '9,3'",
+        ),
+        ({"rows": [{"model": "m", "accuracy": True}]}, "accuracy must be a valid number, not True"),
+        ({"rows": [{"model": "m", "accuracy": float("nan")}]}, "accuracy must be a finite number, not nan"),
         ({"rows": [{"accuracy": 5}]}, "some-table-1, row 1: model is missing"),
         ({"rows": [{"model": "m", "settings": {"lambda": 1}}]}, "some-table-1, row 1: variant must be a name"),
         ({"rows": [{"model": "m", "backbone": {"strides": [1]}}]}, "backbone must be a name, or a mapping"),
         ({"rows": [{"model": "m", "time_printed": "soon"}]}, "time_printed must be like 124', 10'' or 16h, not 'soon'"),
-        ({"rows": ["m"]}, "some-table-1: rows must hold a mapping only, not 'm'"),
-        ({"metrics": ["acuracy"]}, "some-table-1: unknown metric 'acuracy'; did you mean 'accuracy'?"),
+        ({"rows": ["m"]}, "some-table-1, row 1: must be a mapping, not 'm'"),
+        ({"metrics": ["acuracy"]}, "some-table-1: metrics.0 must be 'top1_error', 'top5_error', 'accuracy', "),
         ({"unit": None}, "some-table-1: unit is missing"),
-        ({"unit": "per mille"}, "some-table-1: unit must be one of percent, fraction, not 'per mille'"),
-        ({"kind": "poem"}, "some-table-1: kind must be one of results"),
+        ({"unit": "per mille"}, "some-table-1: unit must be 'percent' or 'fraction', not 'per mille'"),
+        ({"kind": "poem"}, "some-table-1: kind must be 'results', 'figure', 'architecture' or"),
         ({"kind": "confusion_matrix"}, "some-table-1: a confusion_matrix, and nothing else, has classes"),
         ({"classes": ["a", "b"], "matrix": [[1, 2]]}, "a confusion_matrix, and nothing else, has classes"),
-        ({"matrix": [[1, 2.5]]}, "some-table-1: matrix must hold a whole number only, not 2.5"),
+        ({"matrix": [[1, 2.5]]}, "some-table-1: matrix.0.1 must be a valid integer, not 2.5"),
         ({"columns": ["a"], "lines": [["1"]]}, "an architecture, and nothing else, has columns"),
         ({"id": "other-table-1"}, "some, table 1: id must be some-table-N or the like, not 'other-table-1'"),
         ({"protocl": "p"}, "some-table-1: unknown key 'protocl'; did you mean 'protocol'?"),
         ({"protocol": None}, "some-table-1: protocol is missing"),
+        ({"paper": {}}, "some-table-1: unknown key 'paper'"),
+        ({"title": 3}, "some-table-1: title must be a valid string, not 3"),
+        ({"remarks": "r"}, "some-table-1: remarks must be a list, not 'r'"),
+        ({"rows": "m"}, "some-table-1: rows must be a list, not 'm'"),
+        ({"rows": [{"model": "m", 1: 2}]}, "some-table-1, row 1: unknown key 1"),
+        ({"rows": [{"model": "m", "nothing": None}]}, "some-table-1, row 1: unknown key 'nothing'"),
+        ({"rows": [{"model": "m", "values": {"accuracy": 5}}]}, "some-table-1, row 1: unknown key 'values'"),
+        ({"rows": [{"model": "m", "weight": 0.2}]}, "some-table-1, row 1: unknown key 'weight'"),
+        (
+            {"rows": [{"model": "m", "top1_error": 5}]},
+            "some-table-1: top1_error of row 1 is none of the table's metrics",
+        ),
+        ({"rows": [{"model": "m", "batch": "8"}]}, "some-table-1, row 1: batch must be a valid integer, not '8'"),
+        ({"rows": [{"model": "m", "accuracy": -1}]}, "some-table-1: accuracy of row 1 must be within 0 .. 100"),
+        ({"defaults": {"batsh": 8}}, "some-table-1, row 1: unknown key 'batsh'; did you mean 'batch'?"),
+        ({"defaults": [1]}, "some-table-1: defaults must be a mapping, not [1]"),
+        ({"metrics": None}, "some-table-1: accuracy of row 1 is none of the table's metrics"),
+        ({"id": None}, "some, table 1: id must be some-table-N or the like, not None"),
     ],
 )
 def test_wrong_files_are_refused_with_a_sentence(changes: dict[str, Any], message: str) -> None:
@@ -409,12 +430,29 @@ def test_wrong_files_are_refused_with_a_sentence(changes: dict[str, Any], messag
 def test_ids_and_keys_stand_once() -> None:
     twice = document()
     twice["tables"] *= 2
-    with pytest.raises(ValueError, match="some: the id 'some-table-1' stands 2 times"):
+    with pytest.raises(ValueError, match="some: the id 'some-table-1' stands twice"):
         parse_tables(yaml.safe_dump(twice), "some")
     with pytest.raises(ValueError, match="duplicate key 'model'"):
         parse_tables("paper: {}\ntables: [{rows: [{model: a, model: b}]}]", "some")
     with pytest.raises(ValueError, match="some: must be a mapping, not None"):
         parse_tables("", "some")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tables: []", "some: paper is missing."),
+        ("paper: {title: t, where: w}", "some: tables is missing."),
+        ("{paper: {}, tables: [], table: []}", "some: unknown key 'table'; did you mean 'tables'?"),
+        ("{paper: {where: w}, tables: []}", "some, paper: title is missing."),
+        ("{paper: {title: t, where: w, name: n}, tables: []}", "some, paper: unknown key 'name'"),
+        ("{paper: {title: t, where: w, year: MMXX}, tables: []}", "some, paper: year must be a valid integer"),
+        ("{paper: {title: t, where: w}, tables: [t]}", "some: tables.0 must be a mapping, not 't'."),
+    ],
+)
+def test_wrong_papers_are_refused_with_a_sentence(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parse_tables(text, "some")
 
 
 def test_unknown_table() -> None:
@@ -424,7 +462,7 @@ def test_unknown_table() -> None:
 
 def test_files_hold_one_row_a_line() -> None:
     """A reader compares them with the paper line by line."""
-    for path in (Path(publications.__file__).parent / "published").glob("*.yaml"):
+    for path in Path(publications.__file__).parent.glob("*.yaml"):
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("      - {")]
         assert len(lines) == sum(len(table["rows"]) for table in data["tables"])
