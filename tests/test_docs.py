@@ -19,13 +19,12 @@ from suite.core.specs import Space
 from suite.layers.model import parameter_count
 from suite.study import config
 from suite.study.plan import make_plan
-from suite.study.substitutes import with_stand_ins
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 KINDS: tuple[registry.Kind, ...] = ("backbone", "variant")
 SLOW = {"inception_resnet_v2", "preact_resnet200", "senet154"}  # to cut: half a minute each
-ON_THE_COMMAND_LINE = {"profile", "stands_for"}  # of a study in memory; no file may hold them
+ON_THE_COMMAND_LINE = {"profile"}  # of a study in memory; no file may hold them
 SECTIONS = (config.Study, config.Search, config.Asha, config.Resources, config.Statistics)
 PAGES = [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")), *sorted(DOCS.glob("*.md"))]
 
@@ -119,9 +118,9 @@ def test_what_may_not_change() -> None:
 def test_profiles_are_studies_too(tmp_path: Path) -> None:
     [text] = [text for text in STUDIES if "\nprofiles:" in text]
     (tmp_path / "study.yaml").write_text(text)
-    quick = with_stand_ins(config.load_study(tmp_path / "study.yaml", "quick"), tmp_path)
+    quick = config.load_study(tmp_path / "study.yaml", "quick")
     assert quick.study == "sire-on-mnist-quick" and f"`{quick.study}`" in page("study-files.md")
-    assert quick.datasets[0].name == "digits" and quick.stands_for
+    assert quick.datasets[0].name == "digits"
     assert recipes.resolve_recipe(make_plan(quick).recipe).epochs == 2
     assert ("profiles" in {row[0] for row in rows(page("study-files.md"))}) and quick.seeds == 3
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from analysis.published.tables import PublishedRow, PublishedTable
@@ -85,7 +85,7 @@ def _compare_row(
         published_gain=_printed_gain(table, row, printed, records.metric),
         outcome="not run" if row.cell is not None else "not implemented here",
     )
-    candidates = [ours for ours in board if _is_counterpart(table, row, ours, records.study.get("stands_for") or {})]
+    candidates = [ours for ours in board if _is_counterpart(table, row, ours)]
     found = min(candidates, key=_count_settings, default=None)
     if found is None:
         return plain
@@ -154,13 +154,14 @@ def _printed_gain(table: PublishedTable, row: PublishedRow, printed: float | Non
 # -- which cell of ours
 
 
-def _is_counterpart(table: PublishedTable, row: PublishedRow, ours: Row, stands_for: Mapping[str, str]) -> bool:
+def _is_counterpart(table: PublishedTable, row: PublishedRow, ours: Row) -> bool:
     cell = row.cell
     if cell is None or not _is_variant(ours, cell.variant):
         return False
-    dataset = stands_for.get(ours["dataset"], ours["dataset"])
     datasets, backbones = ([getattr(one, kind) for one in table.rows] for kind in ("dataset", "backbone"))
-    return _serves_label(dataset, cell.dataset, datasets) and _serves_label(ours["backbone"], cell.backbone, backbones)
+    return _serves_label(ours["dataset"], cell.dataset, datasets) and _serves_label(
+        ours["backbone"], cell.backbone, backbones
+    )
 
 
 def _is_variant(ours: Row, variant: Component) -> bool:

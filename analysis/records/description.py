@@ -84,7 +84,6 @@ _ENTRIES: Mapping[str, tuple[_Holds, str]] = {
     ),
     "metric": (lambda value: value in ("top1", "top5"), "top1 or top5"),
     "about": (_is_text_mapping, _NAMES_TO_TEXT),
-    "stands_for": (_is_text_mapping, _NAMES_TO_TEXT),
     "reproduces": (_is_names, "a list of names of published tables"),
     "cells": (_is_cells, "a list of objects with dataset, backbone, variant and settings"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from analysis import formatting
-from analysis.report.summary import UNDECIDED, stand_ins
+from analysis.report.summary import UNDECIDED
 from analysis.verdicts.model import VariantVerdict, Verdict
 from analysis.verdicts.results import StudyResults
 
@@ -35,7 +35,6 @@ def _design(findings: StudyResults) -> str:
         f"We compared {what} with the unmodified network (the baseline) on {_named(datasets, 'dataset')}, with "
         f"{_named(backbones, 'backbone')}: {formatting.format_plural(len(findings.verdicts), 'comparison')}."
     ]
-    sentences += [f"{taken} stood in for {dataset}." for taken, dataset in stand_ins(findings.records.study).items()]
     sentences.append(_seeds(findings))
     searched = sorted({len(cell.search) for cell in cells if not cell.refused})
     if searched and searched[-1]:

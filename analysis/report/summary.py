@@ -208,7 +208,6 @@ def notices(findings: StudyResults) -> list[str]:
     if study.get("profile"):
         holds = "What it finds holds for short training, not for a paper's protocol."
         found.append(f"Profile {study['profile']}: a shortened run. {holds}")
-    found += [f"{taken} stands in for {dataset}, which was not there." for taken, dataset in stand_ins(study).items()]
     warned = [one for one in findings.verdicts if one.warnings]
     if warned:
         sentences = [
@@ -224,9 +223,3 @@ def about(study: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Every extension with a sentence on what it is, where the study has them."""
     given = study.get("about")
     return [(str(name), str(sentence)) for name, sentence in given.items()] if isinstance(given, dict) else []
-
-
-def stand_ins(study: Any) -> dict[str, str]:
-    """What stands in for what, where the study has stand-ins."""
-    given = study.get("stands_for")
-    return {str(taken): str(dataset) for taken, dataset in given.items()} if isinstance(given, dict) else {}

@@ -33,10 +33,9 @@ def build_checked_plan(study: Path, data: Path, profile: str = "", strict: bool 
     loaded = load_study(study, profile)
     make_plan(loaded)
     from suite.study.checked_plans import check_plan_once
-    from suite.study.substitutes import with_stand_ins
     from suite.sweep.interim_looks import with_looks
 
-    planned = make_plan(with_stand_ins(loaded, data))
+    planned = make_plan(loaded)
     return with_looks(check_plan_once(planned, data, strict=strict))
 
 

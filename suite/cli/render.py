@@ -46,7 +46,6 @@ def plan_as_dict(plan: Plan) -> dict[str, Any]:
     return {
         "study": study.study,
         "profile": study.profile or None,
-        "stands_for": study.stands_for,
         "cells": cells,
         "trials": plan.trials,
     }
@@ -99,8 +98,6 @@ def profile_lines(study: Study) -> Iterator[str]:
     """What sets a profile's figures apart from the study's own."""
     if study.profile:
         yield f"[yellow]profile {escape(study.profile)}[/]: a smaller version; its figures are not those of the study"
-    for taken, dataset in study.stands_for.items():
-        yield f"[yellow]stand-in[/]: {escape(taken)} instead of {escape(dataset)}, whose files are not there"
 
 
 def _search_line(plan: Plan) -> Iterator[str]:

@@ -1,11 +1,13 @@
-"""CIFAR-10 in torchvision's layout: `cifar-10-batches-py/`, the Python version of its page."""
+"""CIFAR-10: `cifar-10-batches-py/`, the Python version of its page as torchvision reads it, or Parquet."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from suite.data import layouts
 from suite.data.cifar import EXAMPLES, SHAPE, CifarSet
 from suite.data.fetch import download_torchvision
+from suite.data.layouts import ParquetSet
 from suite.data.settings import validation_setting
 from suite.data.source import DatasetInfo, ImageSource, Part
 
@@ -19,6 +21,17 @@ FILES = CifarSet(
     meta="batches.meta",
 )
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+PARQUET = ParquetSet(
+    name="cifar10",
+    repository="uoft-cs/cifar10",
+    config="plain_text",
+    image="img",
+    label="label",
+    splits={"train": "train", "test": "test"},
+    examples=EXAMPLES,
+    shape=SHAPE,
+    class_names=NAMES,
+)
 
 
 def facts(root: Path, *, validation: int = 0) -> DatasetInfo:
@@ -36,12 +49,12 @@ def facts(root: Path, *, validation: int = 0) -> DatasetInfo:
         source="Krizhevsky 2009, in torchvision's layout; mean and std as commonly published, over the 50,000 "
         "training images",
         class_names=NAMES,
-        missing=FILES.find_missing(root),
+        missing=layouts.find_missing(root, FILES, PARQUET),
     )
 
 
 def source(root: Path, part: Part, *, validation: int = 0) -> ImageSource:
-    return FILES.open_part(root, part)
+    return layouts.open_part(root, part, FILES, PARQUET)
 
 
 def fetch(root: Path) -> None:

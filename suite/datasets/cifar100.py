@@ -1,11 +1,15 @@
-"""CIFAR-100 in torchvision's layout: `cifar-100-python/`, the Python version of its page; the 100 fine classes."""
+"""CIFAR-100, its 100 fine classes: `cifar-100-python/`, the Python version of its page as torchvision reads it, or
+Parquet.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from suite.data import layouts
 from suite.data.cifar import EXAMPLES, SHAPE, CifarSet
 from suite.data.fetch import download_torchvision
+from suite.data.layouts import ParquetSet
 from suite.data.settings import validation_setting
 from suite.data.source import DatasetInfo, ImageSource, Part
 
@@ -27,6 +31,17 @@ NAMES = """
     skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger
     tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 """
+PARQUET = ParquetSet(
+    name="cifar100",
+    repository="uoft-cs/cifar100",
+    config="cifar100",
+    image="img",
+    label="fine_label",
+    splits={"train": "train", "test": "test"},
+    examples=EXAMPLES,
+    shape=SHAPE,
+    class_names=tuple(NAMES.split()),
+)
 
 
 def facts(root: Path, *, validation: int = 0) -> DatasetInfo:
@@ -44,12 +59,12 @@ def facts(root: Path, *, validation: int = 0) -> DatasetInfo:
         source="Krizhevsky 2009, in torchvision's layout; mean and std as commonly published, over the 50,000 "
         "training images",
         class_names=tuple(NAMES.split()),
-        missing=FILES.find_missing(root),
+        missing=layouts.find_missing(root, FILES, PARQUET),
     )
 
 
 def source(root: Path, part: Part, *, validation: int = 0) -> ImageSource:
-    return FILES.open_part(root, part)
+    return layouts.open_part(root, part, FILES, PARQUET)
 
 
 def fetch(root: Path) -> None:

@@ -1,11 +1,13 @@
-"""Fashion-MNIST in torchvision's layout: `FashionMNIST/raw/*-ubyte`, plain or `.gz`."""
+"""Fashion-MNIST: `FashionMNIST/raw/*-ubyte`, plain or `.gz`, as torchvision reads them, or Parquet."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from suite.data import layouts
 from suite.data.fetch import download_torchvision
 from suite.data.idx import CLASSES, EXAMPLES, SIDE, IdxSet
+from suite.data.layouts import ParquetSet
 from suite.data.settings import validation_setting
 from suite.data.source import DatasetInfo, ImageSource, Part
 
@@ -13,6 +15,17 @@ SETTINGS = {"validation": validation_setting("10,000 (SIRe's split)")}
 
 FILES = IdxSet("fashion_mnist", "FashionMNIST")
 NAMES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+PARQUET = ParquetSet(
+    name="fashion_mnist",
+    repository="zalando-datasets/fashion_mnist",
+    config="fashion_mnist",
+    image="image",
+    label="label",
+    splits={"train": "train", "test": "test"},
+    examples=EXAMPLES,
+    shape=(1, SIDE, SIDE),
+    class_names=NAMES,
+)
 
 
 def facts(root: Path, *, validation: int = 0) -> DatasetInfo:
@@ -30,12 +43,12 @@ def facts(root: Path, *, validation: int = 0) -> DatasetInfo:
         source="Xiao et al. 2017, in torchvision's layout; mean and std as commonly published, over the 60,000 "
         "training images",
         class_names=NAMES,
-        missing=FILES.find_missing(root),
+        missing=layouts.find_missing(root, FILES, PARQUET),
     )
 
 
 def source(root: Path, part: Part, *, validation: int = 0) -> ImageSource:
-    return FILES.open_part(root, part)
+    return layouts.open_part(root, part, FILES, PARQUET)
 
 
 def fetch(root: Path) -> None:

@@ -1,16 +1,19 @@
-"""ImageNet (ILSVRC 2012) as class folders: `imagenet/train/<wnid>/*.JPEG`, `imagenet/val/<wnid>/*.JPEG`.
+"""ImageNet (ILSVRC 2012): `imagenet/train/<wnid>/*.JPEG`, `imagenet/val/<wnid>/*.JPEG`, or Parquet.
 
-What torchvision's ImageNet leaves after extraction. The official validation images are our test part, since the labels
-of the official test images are not public; validation is held out of training.
+Class folders are what torchvision's ImageNet leaves after extraction. The official validation images are our test part,
+since the labels of the official test images are not public; validation is held out of training.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from suite.core.errors import UserError
+from suite.data import layouts
 from suite.data.class_folders import class_folders, scan_class_folders
 from suite.data.images import Resize
+from suite.data.layouts import ParquetSet
 from suite.data.settings import resize_setting, size_setting
 from suite.data.source import DatasetInfo, ImageFiles, ImageSource, Part
 
@@ -23,6 +26,7 @@ REMEDY = (
     "log in at image-net.org, download ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, and extract them there "
     "(torchvision.datasets.ImageNet does it)"
 )
+PARTIAL = f"{REMEDY}, or name what is there as `{{name: folder, path: imagenet}}`"
 
 
 def facts(root: Path, *, size: int = 256, resize: Resize = "crop") -> DatasetInfo:
@@ -39,42 +43,62 @@ def facts(root: Path, *, size: int = 256, resize: Resize = "crop") -> DatasetInf
         licence="image-net.org's terms of access: non-commercial research",
         source="Russakovsky et al. 2015 (ILSVRC 2012); its validation images are the test part; mean and std as "
         "torchvision's models use them",
-        missing=_missing(root),
+        missing=layouts.find_missing(root, ClassFolders(size, resize), _parquet_set(size, resize)),
     )
 
 
 def source(root: Path, part: Part, *, size: int = 256, resize: Resize = "crop") -> ImageSource:
-    """The part's photographs, class by class.
+    """The part's photographs, class by class, or in the order of the Parquet files.
 
     Raises:
-        UserError: class folders or images are missing.
+        UserError: class folders, files or images are missing.
     """
-    if missing := _missing(root):
-        raise UserError(f"imagenet: {missing}")
-    tree = scan_class_folders("imagenet", _directory(root, part))
-    if len(tree.files) != EXAMPLES[part]:
-        count = f"{tree.directory} holds {len(tree.files):,} images, not {EXAMPLES[part]:,}"
-        raise UserError(f"imagenet: {count}; {_remedy()}")
-    return ImageFiles(f"imagenet {part} in {tree.directory}", (3, size, size), tree.files, tree.labels, resize)
+    return layouts.open_part(root, part, ClassFolders(size, resize), _parquet_set(size, resize))
 
 
-def _missing(root: Path) -> str | None:
-    names = {}
-    for part in FOLDERS:
-        directory = _directory(root, part)
-        if not directory.is_dir():
-            return f"{directory} is missing; {REMEDY}"
-        names[part] = class_folders("imagenet", directory)
-        if len(names[part]) != CLASSES:
-            return f"{directory} holds {len(names[part]):,} class folders, not {CLASSES:,}; {_remedy()}"
-    if names["train"] != names["test"]:
-        return f"{_directory(root, 'test')} has other class folders than train; {REMEDY}"
-    return None
+def _parquet_set(size: int, resize: Resize) -> ParquetSet:
+    """The Hub's copy. Its own test split has no labels, and is never read; its labels number the sorted wnids."""
+    return ParquetSet(
+        name="imagenet",
+        repository="ILSVRC/imagenet-1k",
+        config="data",
+        image="image",
+        label="label",
+        splits={"train": "train", "test": "validation"},
+        examples=EXAMPLES,
+        shape=(3, size, size),
+        resize=resize,
+    )
 
 
-def _remedy() -> str:
-    return f"{REMEDY}, or name what is there as `{{name: folder, path: imagenet}}`"
+@dataclass(frozen=True)
+class ClassFolders:
+    """The official archives, extracted."""
 
+    size: int
+    resize: Resize
 
-def _directory(root: Path, part: Part) -> Path:
-    return Path(root).absolute() / "imagenet" / FOLDERS[part]
+    def find_missing(self, root: Path) -> str | None:
+        """What isn't there; doesn't look into the class folders."""
+        names: dict[Part, list[str]] = {}
+        for part in FOLDERS:
+            directory = self._find_directory(root, part)
+            if not directory.is_dir():
+                return f"{directory} is missing; {REMEDY}"
+            names[part] = class_folders("imagenet", directory)
+            if len(names[part]) != CLASSES:
+                return f"{directory} holds {len(names[part]):,} class folders, not {CLASSES:,}; {PARTIAL}"
+        if names["train"] != names["test"]:
+            return f"{self._find_directory(root, 'test')} has other class folders than train; {REMEDY}"
+        return None
+
+    def open_part(self, root: Path, part: Part) -> ImageSource:
+        tree = scan_class_folders("imagenet", self._find_directory(root, part))
+        if len(tree.files) != EXAMPLES[part]:
+            count = f"{tree.directory} holds {len(tree.files):,} images, not {EXAMPLES[part]:,}"
+            raise UserError(f"imagenet: {count}; {PARTIAL}")
+        shape = (3, self.size, self.size)
+        return ImageFiles(f"imagenet {part} in {tree.directory}", shape, tree.files, tree.labels, self.resize)
+
+    def _find_directory(self, root: Path, part: Part) -> Path:
+        return Path(root).absolute() / "imagenet" / FOLDERS[part]

@@ -1,11 +1,13 @@
-"""MNIST in torchvision's layout: `MNIST/raw/*-ubyte`, plain or `.gz`."""
+"""MNIST: `MNIST/raw/*-ubyte`, plain or `.gz`, as torchvision reads them, or Parquet."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from suite.data import layouts
 from suite.data.fetch import download_torchvision
 from suite.data.idx import CLASSES, EXAMPLES, SIDE, IdxSet
+from suite.data.layouts import ParquetSet
 from suite.data.settings import validation_setting
 from suite.data.source import DatasetInfo, ImageSource, Part
 
@@ -18,6 +20,18 @@ MD5 = {
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
 FILES = IdxSet("mnist", "MNIST", MD5)
+NAMES = tuple(str(digit) for digit in range(CLASSES))
+PARQUET = ParquetSet(
+    name="mnist",
+    repository="ylecun/mnist",
+    config="mnist",
+    image="image",
+    label="label",
+    splits={"train": "train", "test": "test"},
+    examples=EXAMPLES,
+    shape=(1, SIDE, SIDE),
+    class_names=NAMES,
+)
 
 
 def facts(root: Path, *, validation: int = 0) -> DatasetInfo:
@@ -33,13 +47,13 @@ def facts(root: Path, *, validation: int = 0) -> DatasetInfo:
         std=(0.3081,),
         licence="CC BY-SA 3.0 (Yann LeCun, Corinna Cortes)",
         source="LeCun et al. 1998, in torchvision's layout; mean and std over the 60,000 training images",
-        class_names=tuple(str(digit) for digit in range(CLASSES)),
-        missing=FILES.find_missing(root),
+        class_names=NAMES,
+        missing=layouts.find_missing(root, FILES, PARQUET),
     )
 
 
 def source(root: Path, part: Part, *, validation: int = 0) -> ImageSource:
-    return FILES.open_part(root, part)
+    return layouts.open_part(root, part, FILES, PARQUET)
 
 
 def fetch(root: Path) -> None:

@@ -6,17 +6,15 @@ files are the test part (ImageNet's own habit).
 
 from __future__ import annotations
 
-import re
 from pathlib import Path, PurePosixPath
 
 from suite.core.errors import UserError
 from suite.core.settings import Setting
 from suite.data.images import Resize
 from suite.data.parquet_rows import Columns, ParquetRows, find_columns, first_shape, label_column, read_metadata
+from suite.data.parquet_shards import list_shards
 from suite.data.settings import FIFTH_OR_TENTH, LARGEST, held_out, path_setting, resize_setting, validation_setting
 from suite.data.source import DatasetInfo, ImageSource, Part
-
-SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.parquet")
 
 SETTINGS = {
     "path": path_setting(),
@@ -96,10 +94,9 @@ def _list_files(root: Path, path: str, part: Part) -> list[Path]:
         raise UserError(f"parquet: {directory} is missing; {_fetch_remedy(directory)}")
     prefixes = ("train",) if part == "train" else ("test", "validation")
     for prefix in prefixes:
-        for folder in (directory, directory / "data"):
-            if files := sorted(folder.glob(f"{prefix}-*.parquet")):
-                _refuse_missing_shards(files)
-                return files
+        files = list_shards((directory, directory / "data"), prefix)
+        if files:
+            return files
     wanted = " or ".join(f"{prefix}-*.parquet" for prefix in prefixes)
     raise UserError(f"parquet: no {wanted} in {directory} or its data/; {_fetch_remedy(directory)}")
 
@@ -115,16 +112,6 @@ def _choose_resize(size: int, resize: Resize) -> Resize:
     if not size and resize == "crop":
         raise UserError("parquet.resize: crop needs a size to resize the images to; name it as `size`")
     return resize if size else "none"
-
-
-def _refuse_missing_shards(files: list[Path]) -> None:
-    """Names like train-00000-of-00005.parquet say how many there must be."""
-    for file in files:
-        if found := SHARD.fullmatch(file.name):
-            wanted = [f"{found[1]}-{number:05d}-of-{found[2]}.parquet" for number in range(int(found[2]))]
-            names = {one.name for one in files}
-            if missing := next((name for name in wanted if name not in names), None):
-                raise UserError(f"parquet: {file.with_name(missing)} is missing beside {file.name}; fetch it too")
 
 
 def _find_shape(file: Path, columns: Columns, size: int, channels: int) -> tuple[int, int, int]:

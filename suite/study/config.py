@@ -161,8 +161,6 @@ class Study(Section):
     tracking: Place | None = None  # default: MLFLOW_TRACKING_URI, else sqlite:///runs/mlflow.db
     storage: Place | None = None  # default: runs/<study>
     profile: str = ""  # the profile in force; set on the command line
-    stand_ins: dict[str, list[Entry]] = {}  # of a profile: what to take for a dataset whose files are not there
-    stands_for: dict[str, str] = {}  # the stand-ins that were taken, by label; nobody writes it
 
     @field_validator("variants")
     @classmethod

@@ -185,13 +185,12 @@ def make_plan(study: Study) -> Plan:
     """The plan as the file says it: names known, grid expanded, spaces assigned; nothing heavy imported.
 
     Raises:
-        UserError: an unknown name, a repeated entry, a stand-in for no dataset of the study, a space that no cell can
-            use, or an ASHA that stops nothing.
+        UserError: an unknown name, a repeated entry, a space that no cell can use, or an ASHA that stops
+            nothing.
     """
     chosen = Component(study.recipe.name, freeze_settings(study.recipe.settings))
     recipe = recipes.resolve_recipe(chosen)
     search_epochs = study.search.epochs or recipe.epochs
-    _check_stand_ins(study)
     _check_space_names(study)
     _check_grace(study, search_epochs)
     datasets, backbones, variants = (
@@ -235,15 +234,6 @@ def refuse_repeats(axes: list[Axis]) -> list[Axis]:
             )
         seen.add(axis.component)
     return axes
-
-
-def _check_stand_ins(study: Study) -> None:
-    datasets = {entry.name for entry in study.datasets}
-    for name, entries in study.stand_ins.items():
-        if name not in datasets:
-            raise UserError(f"stand_ins.{name}: the study has no such dataset{did_you_mean(name, datasets)}")
-        for position, entry in enumerate(entries):
-            registry.check_name("dataset", entry.name, f"stand_ins.{name}[{position}]")
 
 
 def _check_space_names(study: Study) -> None:

@@ -23,17 +23,15 @@ def apply_profile(data: Mapping[str, Any], profile: str) -> dict[str, Any]:
     if not isinstance(given, Mapping) or not all(isinstance(part, Mapping) for part in given.values()):
         raise UserError("profiles: must be a mapping of names, each to a mapping of what differs")
     own = {key: value for key, value in data.items() if key != "profiles"}
-    for key in sorted({"profile", "stands_for"} & set(own)):
-        raise UserError(f"{key}: unknown key; a profile is chosen with --profile")
-    if "stand_ins" in own:
-        raise UserError("stand_ins: belongs to a profile alone; name it under profiles")
+    if "profile" in own:
+        raise UserError("profile: unknown key; a profile is chosen with --profile")
     if not profile:
         return own
     if not given:
         raise UserError(f"profiles: the study has none, so no {profile!r}; leave --profile out")
     if profile not in given:
         raise UserError(f"profiles: has no {profile!r}{did_you_mean(profile, given)}")
-    fixed = sorted({"study", "profile", "profiles", "stands_for"} & set(given[profile]))
+    fixed = sorted({"study", "profile", "profiles"} & set(given[profile]))
     if fixed:
         raise UserError(f"profiles.{profile}.{fixed[0]}: can't be set by a profile; leave it out")
     merged = _merge_mappings(own, given[profile])

@@ -207,7 +207,6 @@ def describe_study(plan: Plan) -> dict[str, Any]:
         "first_draws": study.search.first_draws,
         "asha": study.search.asha.model_dump() if study.search.asha else None,
         "profile": study.profile or None,
-        "stands_for": study.stands_for,
         "about": _describe_variants(plan),
         "cells": [
             {

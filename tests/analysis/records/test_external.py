@@ -98,7 +98,7 @@ def test_a_study_file_overrides_some_keys(tmp_path: Path) -> None:
         ('{"seeds": true}', "seeds is True; it must be a whole number"),
         ('{"seeds": 1000000000000}', "seeds is 1000000000000; it must be a whole number from 0 to 10000"),
         ('{"about": ["x"]}', r"about is \['x'\]; it must be an object of names and texts"),
-        ('{"stands_for": {"x": 1}}', "stands_for is .* it must be an object of names and texts"),
+        ('{"about": {"x": 1}}', "about is .* it must be an object of names and texts"),
         ('{"reproduces": [{}]}', r"reproduces is \[{}\]; it must be a list of names"),
         ('{"alpha": 1e-300}', "alpha is 1e-300; it must be a number from 1e-06"),
         ('{"alpha": 0.7}', r"alpha is 0\.7; it must be a number"),

@@ -92,10 +92,7 @@ def test_plan_as_json(graftbench: Command, study_file: StudyFile, work: Path) ->
     )
     assert (answer.code, answer.err) == (0, "")
     plan = json.loads(answer.out)
-    assert (
-        list(plan) == ["study", "profile", "stands_for", "cells", "trials", "power", "missing"]
-        and plan["missing"] == {}
-    )
+    assert list(plan) == ["study", "profile", "cells", "trials", "power", "missing"] and plan["missing"] == {}
     keys = (
         "dataset backbone variant settings parameters macs inference_macs search_trials confirm_trials refused warnings"
     )

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -104,15 +105,14 @@ def test_words_in_place_of_a_count_are_passed_over() -> None:
 
 STUDY: dict[str, Any] = {
     "study": "redrawn",
-    "reproduces": ["sire-table-5"],
-    "datasets": ["mnist"],
+    "reproduces": ["sire-table-6"],
+    "datasets": ["fashion_mnist"],
     "backbones": ["base_cnn"],
     "variants": ["baseline", "sire"],
     "recipe": "sire_1280",
     "seeds": 2,
     "profiles": {
         "quick": {
-            "stand_ins": {"mnist": ["digits"]},
             "backbones": [{"name": "base_cnn", "width": 0.05}],
             "recipe": {"epochs": 1, "train_limit": 64, "lr": 0.01},
             "resources": {"gpus": 0},
@@ -131,24 +131,36 @@ def configs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     return folder
 
 
+def write_fashion_mnist(root: Path) -> None:
+    """Files of the published sizes: dark images, a class each tenth row."""
+    raw = root / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for prefix, count in (("train", 60_000), ("t10k", 10_000)):
+        images = np.array([0x803, count, 28, 28], ">u4").tobytes() + bytes(count * 28 * 28)
+        labels = np.array([0x801, count], ">u4").tobytes() + bytes(range(10)) * (count // 10)
+        (raw / f"{prefix}-images-idx3-ubyte").write_bytes(images)
+        (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(labels)
+
+
 def test_missing_data_stop_it_before_it_starts(graftbench: Command, configs: Path, tmp_path: Path) -> None:
-    answer = graftbench("reproduce", "sire-table-5", "--local")
-    assert answer.code == 2 and "mnist" in answer.err and answer.err.count("\n") == 1
+    answer = graftbench("reproduce", "sire-table-6", "--local")
+    assert answer.code == 2 and "fashion_mnist" in answer.err and answer.err.count("\n") == 1
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_table_is_redrawn_end_to_end(graftbench: Command, configs: Path, tmp_path: Path) -> None:
-    answer = graftbench("reproduce", "sire-table-5", "--profile", "quick", "--local", "--json")
+    write_fashion_mnist(tmp_path / "data")
+    answer = graftbench("reproduce", "sire-table-6", "--profile", "quick", "--local", "--json")
     assert answer.code == 0, answer
     found = json.loads(answer.out)
-    assert [row["model"] for row in found] == [row.row for row in load_table("sire-table-5").rows]
+    assert [row["model"] for row in found] == [row.row for row in load_table("sire-table-6").rows]
     assert found[1]["outcome"] == "single run" and found[1]["seeds"] == 2
-    written = (tmp_path / "runs" / "redrawn-quick" / "report" / "sire-table-5.md").read_text(encoding="utf-8")
-    assert "Profile quick: not the paper's protocol" in written and "digits stands in for mnist." in written
+    written = (tmp_path / "runs" / "redrawn-quick" / "report" / "sire-table-6.md").read_text(encoding="utf-8")
+    assert "Profile quick: not the paper's protocol" in written
     [line] = [line for line in written.splitlines() if line.startswith("| SIRe-CNN |")]
     assert (
-        "| 22.88 |" in line
-        and "| +14.40 |" in line
-        and line.endswith(r"| 2 | single run | digits / base\_cnn(width=0.05) / sire |")
+        "| 20.04 |" in line
+        and "| +4.17 |" in line
+        and line.endswith(r"| 2 | single run | fashion\_mnist / base\_cnn(width=0.05) / sire |")
     )
     assert written.count("| not run |") == 10

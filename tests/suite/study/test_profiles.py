@@ -10,12 +10,10 @@ import yaml
 
 from analysis.published.tables import load_table
 from suite.core.errors import UserError
-from suite.core.specs import BASELINE, Component, freeze_settings
-from suite.data.dataset import Dataset
-from suite.study.config import Study, expand_grid, load_study, parse_study
+from suite.core.specs import BASELINE
+from suite.study.config import load_study, parse_study
 from suite.study.plan import make_plan
 from suite.study.profiles import apply_profile
-from suite.study.substitutes import with_stand_ins
 from suite.sweep.storage import StudyStorage
 
 CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
@@ -95,12 +93,10 @@ def test_records_of_a_profile_never_mix_with_the_studys(tmp_path: Path, monkeypa
         (STUDY, "quick", "profiles: the study has none, so no 'quick'; leave --profile out"),
         (quick({"study": "mine"}), "quick", "profiles.quick.study: can't be set by a profile; leave it out"),
         (quick({"profiles": {}}), "quick", "profiles.quick.profiles: can't be set by a profile"),
-        (quick({"stands_for": {}}), "quick", "profiles.quick.stands_for: can't be set by a profile"),
         (quick([1]), "", "profiles: must be a mapping of names, each to a mapping of what differs"),
         ({**STUDY, "profiles": ["quick"]}, "", "profiles: must be a mapping of names"),
         ({**STUDY, "profile": "quick"}, "", "profile: unknown key; a profile is chosen with --profile"),
-        ({**STUDY, "stands_for": {}}, "", "stands_for: unknown key"),
-        ({**STUDY, "stand_ins": {}}, "", "stand_ins: belongs to a profile alone; name it under profiles"),
+        (quick({"stand_ins": {"mnist": ["digits"]}}), "quick", "stand_ins: unknown key"),
         (quick({"sedes": 1}), "quick", "sedes: unknown key; did you mean 'seeds'?"),
         (quick({"recipe": {"epochs": 2}}, study=3), "quick", "study: must be text, not 3"),
         ({**STUDY, "profiles": {"Quick": {}}}, "Quick", "study: use lower-case letters"),
@@ -130,97 +126,7 @@ def test_every_study_file_plans_in_every_profile(path: Path, profile: str) -> No
     assert study.study.endswith(f"-{profile}" if profile else path.stem.replace("_", "-"))
 
 
-@pytest.mark.parametrize(("path", "profile"), EVERY, ids=lambda part: getattr(part, "stem", part) or "full")
-def test_every_stand_in_of_every_study_file_is_legal(path: Path, profile: str) -> None:
-    study = load_study(path, profile)
-    for stand_ins in study.stand_ins.values():
-        for entry in stand_ins:
-            for settings in expand_grid(entry):
-                Dataset(Component(entry.name, freeze_settings(settings)), Path("nowhere"))._resolve_component  # noqa: B018
-
-
 def test_every_table_is_redrawn_by_one_study_at_most() -> None:
     named = [table for path in CONFIGS for table in load_study(path).reproduces]
     assert len(named) == len(set(named))
     assert all(load_table(table).id == table for table in named)
-
-
-# -- stand-ins
-
-
-def standing(stand_ins: Any, data: Path, **changes: Any) -> Study:
-    return with_stand_ins(parse_study(quick({"stand_ins": stand_ins}, **changes), "quick"), data)
-
-
-def names(study: Study) -> list[str]:
-    return [entry.name for entry in study.datasets]
-
-
-def idx(folder: Path, dataset: str) -> None:
-    """Files by name: facts look no further."""
-    raw = folder / dataset / "raw"
-    raw.mkdir(parents=True)
-    for part in ("train", "t10k"):
-        for kind in ("images-idx3", "labels-idx1"):
-            (raw / f"{part}-{kind}-ubyte").touch()
-
-
-def test_the_first_stand_in_that_is_there_is_taken(tmp_path: Path) -> None:
-    found = standing({"mnist": ["fashion_mnist", {"name": "digits", "size": 24}]}, tmp_path)
-    assert names(found) == ["digits"] and found.stands_for == {"digits(size=24)": "mnist"}
-    idx(tmp_path, "FashionMNIST")
-    found = standing({"mnist": ["fashion_mnist", "digits"]}, tmp_path)
-    assert names(found) == ["fashion_mnist"] and found.stands_for == {"fashion_mnist": "mnist"}
-
-
-def test_what_is_there_needs_no_stand_in(tmp_path: Path) -> None:
-    idx(tmp_path, "MNIST")
-    found = standing({"mnist": ["digits"]}, tmp_path)
-    assert names(found) == ["mnist"] and found.stands_for == {}
-
-
-def test_without_any_the_dataset_stays_and_the_plan_says_what_it_lacks(tmp_path: Path) -> None:
-    found = standing({"mnist": [{"name": "parquet", "path": "nowhere"}, "fashion_mnist"]}, tmp_path)
-    assert names(found) == ["mnist"] and found.stands_for == {}
-
-
-def test_stand_ins_are_named_as_records_name_datasets(tmp_path: Path) -> None:
-    """Canonical: what equals a default is left out of the label."""
-    datasets = [{"name": "mnist", "validation": 1000}]
-    found = standing({"mnist": [{"name": "digits", "size": 16}]}, tmp_path, datasets=datasets)
-    assert found.stands_for == {"digits": "mnist(validation=1000)"}
-
-
-def test_one_dataset_stands_in_once(tmp_path: Path) -> None:
-    """Two datasets with one stand-in would be one dataset twice."""
-    both = {"datasets": ["mnist", "fashion_mnist"]}
-    found = standing(
-        {"mnist": ["digits"], "fashion_mnist": ["digits", {"name": "digits", "size": 8}]}, tmp_path, **both
-    )
-    assert found.stands_for == {"digits": "mnist", "digits(size=8)": "fashion_mnist"}
-    assert len(make_plan(found).cells) == 4
-    alone = standing({"fashion_mnist": ["mnist", "digits"]}, tmp_path, **both)
-    assert names(alone) == ["mnist", "digits"], "the study has mnist itself"
-
-
-def test_a_stand_in_plans_again(tmp_path: Path) -> None:
-    assert make_plan(standing({"mnist": ["digits"]}, tmp_path)).cells[0].cell.dataset.name == "digits"
-
-
-@pytest.mark.parametrize(
-    ("stand_ins", "sentence"),
-    [
-        ({"mnits": ["digits"]}, "stand_ins.mnits: the study has no such dataset; did you mean 'mnist'?"),
-        ({"mnist": ["digist"]}, "stand_ins.mnist[0]: unknown dataset 'digist'; did you mean 'digits'?"),
-        ({"mnist": "digits"}, "stand_ins.mnist: must be a list, not 'digits'"),
-    ],
-)
-def test_wrong_stand_ins_are_refused_by_the_plan(stand_ins: Any, sentence: str) -> None:
-    with pytest.raises(UserError) as refusal:
-        make_plan(parse_study(quick({"stand_ins": stand_ins}), "quick"))
-    assert str(refusal.value).startswith(sentence)
-
-
-def test_a_wrong_setting_of_a_stand_in_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^stand_ins\.mnist\[0\]\.sise: unknown setting; did you mean 'size'\?"):
-        standing({"mnist": [{"name": "digits", "sise": 16}]}, tmp_path)
