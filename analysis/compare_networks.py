@@ -18,6 +18,7 @@ from analysis.records.arrange import records_of
 from analysis.records.load import load_records
 from analysis.stats.paired import run_mcnemar
 from suite.core.records import Record
+from suite.core.specs import format_label
 
 
 def compare_networks(records_dir: Path, first: str, second: str) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def _find_trial(trials: dict[str, Record], key: str) -> Record:
 
 
 def _format_title(one: Record) -> str:
-    variant = f"{one.variant} ({one.settings})" if one.settings else one.variant
+    variant = format_label(one.variant, one.settings)
     return f"{variant} on {one.dataset} / {one.backbone}, seed {one.seed}"
 
 

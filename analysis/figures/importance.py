@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from suite.core.records import Record
+from suite.core.specs import parse_settings
 
 LEAST_TRIALS = 10  # below this a random forest's shares are noise
-
-
-def parse_hyperparameters(text: str) -> dict[str, str]:
-    """`lr=0.01, sire.lambda=0.1` by name. A value may hold commas."""
-    pieces = re.split(r", (?=[\w.]+=)", text)
-    return {name: value for name, mark, value in (piece.partition("=") for piece in pieces) if mark}
 
 
 def parse_number(text: str) -> float | None:
@@ -35,7 +29,7 @@ def compute_importances(trials: Sequence[Record]) -> dict[str, float]:
     Args:
         trials: completed search trials of one cell.
     """
-    points = [parse_hyperparameters(trial.hyperparameters) for trial in trials]
+    points = [parse_settings(trial.hyperparameters) for trial in trials]
     errors = [trial.validation_top1_error or 0.0 for trial in trials]
     shared = [name for name in (points[0] if points else {}) if all(name in point for point in points)]
     varied = [name for name in shared if len({point[name] for point in points}) > 1]

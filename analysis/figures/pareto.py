@@ -30,7 +30,8 @@ from analysis.figures.style import (
 )
 from analysis.formatting import format_count, format_plural, make_slug
 from analysis.records.model import CellResults
-from analysis.verdicts.results import CellName, StudyResults, cell_name
+from analysis.verdicts.results import StudyResults
+from suite.core.specs import CellId
 
 _COSTS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("parameters", "trainable parameters", format_count),
@@ -80,7 +81,7 @@ def draw_pareto(findings: StudyResults) -> Iterator[Drawing]:
 
 
 def _is_incomparable(findings: StudyResults, cell: CellResults) -> bool:
-    verdict = findings.by_cell.get(cell_name(cell))
+    verdict = findings.by_cell.get(cell.cell_id)
     return verdict is not None and verdict.verdict == "NOT COMPARABLE"
 
 
@@ -113,7 +114,7 @@ def _draw_pareto(points: Sequence[Point], costs: Sequence[tuple[str, str, Any]],
     top = _find_top([point.error for point in points])
     visible = [point for point in points if point.error <= top]
     fronts = {name: find_front(visible, name) for name, _, _ in costs}
-    on_front = dict.fromkeys(cell_name(point.cell) for own in fronts.values() for point in own)
+    on_front = dict.fromkeys(point.cell.cell_id for own in fronts.values() for point in own)
     numbers = {} if few else {name: place for place, name in enumerate(on_front, start=1)}
     handles, names = _make_legend(looks, few, numbers)
     below = 0.5 + LINE * legend_lines(names)
@@ -138,7 +139,7 @@ def _locate_point(point: Point, cost: str) -> Place:
 
 
 def _make_legend(
-    looks: Mapping[str, SeriesStyle], few: bool, numbers: Mapping[CellName, int]
+    looks: Mapping[str, SeriesStyle], few: bool, numbers: Mapping[CellId, int]
 ) -> tuple[list[Any], list[str]]:
     front = Line2D([], [], color=GREY, lw=1.2)
     base = make_handle(BASELINE_LOOK, line=False)
@@ -190,8 +191,8 @@ def _scale_axes(axes: Any, costs: Sequence[float], errors: Sequence[float], text
     set_upward_axis(axes, errors, spans_decades(errors))
 
 
-def _number_steps(steps: Sequence[Point], cost: str, numbers: Mapping[CellName, int]) -> list[tuple[Place, str]]:
-    return [(_locate_point(point, cost), str(numbers[cell_name(point.cell)])) for point in steps]
+def _number_steps(steps: Sequence[Point], cost: str, numbers: Mapping[CellId, int]) -> list[tuple[Place, str]]:
+    return [(_locate_point(point, cost), str(numbers[point.cell.cell_id])) for point in steps]
 
 
 def _name_backbones(points: Sequence[Point], cost: str) -> list[tuple[Place, str]]:

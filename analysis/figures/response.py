@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from analysis.figures.drawing import Drawing
-from analysis.figures.importance import parse_hyperparameters, parse_number
+from analysis.figures.importance import parse_number
 from analysis.figures.style import (
     BASELINE_LOOK,
     BLACK,
@@ -30,6 +30,7 @@ from analysis.figures.style import (
 from analysis.formatting import format_level, format_plural, make_slug
 from analysis.verdicts.model import Verdict
 from analysis.verdicts.results import StudyResults
+from suite.core.specs import parse_settings
 
 LEAST_VALUES = 3  # two values are two rows of the forest plot
 _LOOKS = (BASELINE_LOOK, *LOOKS[:5])
@@ -70,7 +71,7 @@ def draw_responses(findings: StudyResults) -> Iterator[Drawing]:
 
 def _collect_series(verdicts: Sequence[Verdict]) -> dict[tuple[str, str], list[Series]]:
     """By variant and setting, in the order of the plan."""
-    settings = {id(one): parse_hyperparameters(one.settings) for one in verdicts}
+    settings = {id(one): parse_settings(one.settings) for one in verdicts}
     names: dict[str, dict[str, None]] = {}
     for one in verdicts:
         names.setdefault(one.variant, {}).update(dict.fromkeys(settings[id(one)]))

@@ -31,7 +31,7 @@ from analysis.figures.style import (
 )
 from analysis.formatting import format_plural
 from analysis.records.model import CellResults
-from analysis.verdicts.results import StudyResults, cell_name
+from analysis.verdicts.results import StudyResults
 from suite.core.records import Record
 
 _STATUSES = {"completed": "o", "stopped": "v", "diverged": "x", "failed": "+"}  # the rest: a dot
@@ -55,9 +55,9 @@ def search_history(findings: StudyResults) -> Iterator[Drawing]:
 def parameter_importance(findings: StudyResults) -> Iterator[Drawing]:
     """Per group, of the cells with enough completed search trials to tell."""
     for group in findings.groups:
-        found = {cell_name(cell): compute_importances(_list_completed(cell)) for cell in group.cells}
-        for cast in split_cells(group, lambda cell, found=found: bool(found[cell_name(cell)])):  # type: ignore[misc]
-            shares = [found[cell_name(cell)] for cell, _ in cast.cells]
+        found = {cell.cell_id: compute_importances(_list_completed(cell)) for cell in group.cells}
+        for cast in split_cells(group, lambda cell, found=found: bool(found[cell.cell_id])):  # type: ignore[misc]
+            shares = [found[cell.cell_id] for cell, _ in cast.cells]
             with use_style():
                 figure = _draw_importance(cast, shares)
             fewest = min(len(_list_completed(cell)) for cell, _ in cast.cells)

@@ -13,7 +13,7 @@ from analysis.stats.paired import LEAST
 from analysis.verdicts.cell_rows import Row, build_cell_rows, row_cell
 from analysis.verdicts.pairs import pair_seeds
 from analysis.verdicts.results import StudyResults
-from suite.core.specs import BASELINE, Component, settings_label
+from suite.core.specs import BASELINE, Component, format_settings, parse_label
 
 _METRICS = {"test_top1_error": ("top1_error", "accuracy"), "test_top5_error": ("top5_error",)}
 
@@ -165,27 +165,20 @@ def _is_counterpart(table: PublishedTable, row: PublishedRow, ours: Row) -> bool
 
 
 def _is_variant(ours: Row, variant: Component) -> bool:
-    return (ours["variant"], ours["settings"]) == (variant.name, settings_label(variant.settings))
+    return (ours["variant"], ours["settings"]) == (variant.name, format_settings(variant.settings))
 
 
 def _serves_label(label: str, wanted: Component, others: list[Component | None]) -> bool:
     """Whether `label` is the wanted component, with further settings at most by which the table's rows don't differ."""
-    name, ours = _split_label(label)
-    _, own = _split_label(wanted.label)
+    name, ours = parse_label(label)
+    _, own = parse_label(wanted.label)
     telling = {key for other in others if other is not None for key, _ in other.settings}
     return name == wanted.name and all(own.get(key) == ours.get(key) for key in telling | own.keys())
 
 
-def _split_label(label: str) -> tuple[str, dict[str, str]]:
-    """`base_cnn(dropout=0.2, width=0.25)` as its name and its settings."""
-    name, _, inner = label.partition("(")
-    settings = (setting.partition("=") for setting in inner.removesuffix(")").split(", ") if setting)
-    return name, {key: value for key, _, value in settings}
-
-
 def _count_settings(ours: Row) -> int:
     """How many settings dataset and backbone have: the fewest are nearest to the paper."""
-    return sum(len(_split_label(ours[kind])[1]) for kind in ("dataset", "backbone"))
+    return sum(len(parse_label(ours[kind])[1]) for kind in ("dataset", "backbone"))
 
 
 # -- gains
@@ -217,7 +210,7 @@ def _over_reference(table: PublishedTable, findings: StudyResults) -> _Gains:
 
 
 def _pair_gain(ours: Row, group: Group, reference: Component, records: Records) -> _Gain:
-    wanted = settings_label(reference.settings)
+    wanted = format_settings(reference.settings)
     other = next((cell for cell in group.cells if (cell.variant, cell.settings) == (reference.name, wanted)), None)
     own = next(cell for cell in group.cells if (cell.variant, cell.settings) == (ours["variant"], ours["settings"]))
     found = pair_seeds(own, other, records.metric, reference.label)

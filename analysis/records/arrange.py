@@ -9,9 +9,9 @@ import pandas as pd
 
 from analysis.formatting import format_plural
 from analysis.records import superseded as passes
-from analysis.records.model import CELL, CellResults, Group, Records
+from analysis.records.model import CellResults, Group, Records
 from suite.core.records import COLUMNS, Record
-from suite.core.specs import BASELINE
+from suite.core.specs import BASELINE, CellId
 
 
 def arrange_records(trials: pd.DataFrame, epochs: pd.DataFrame, study: Mapping[str, Any]) -> Records:
@@ -49,14 +49,14 @@ def records_of(rows: pd.DataFrame) -> list[Record]:
 
 def group_cells(records: Records) -> list[Group]:
     """Every cell that was planned or left a trial, grouped by dataset and backbone in the order of the plan."""
-    trials: dict[tuple[str, ...], list[Record]] = {}
+    trials: dict[CellId, list[Record]] = {}
     for record in records_of(records.trials[records.trials["dataset"] != ""]):  # some were cut off before their tags
-        trials.setdefault((record.dataset, record.backbone, record.variant, record.settings), []).append(record)
-    planned = {tuple(cell[name] for name in CELL): cell for cell in records.study.get("cells", ())}
+        trials.setdefault(CellId(record.dataset, record.backbone, record.variant, record.settings), []).append(record)
+    planned = {CellId(*(cell[name] for name in CellId._fields)): cell for cell in records.study.get("cells", ())}
     names = [*planned, *(name for name in trials if name not in planned)]
     arranged = []
-    for dataset, backbone in dict.fromkeys((name[0], name[1]) for name in names):
-        members = [name for name in names if name[:2] == (dataset, backbone)]
+    for dataset, backbone in dict.fromkeys((name.dataset, name.backbone) for name in names):
+        members = [name for name in names if (name.dataset, name.backbone) == (dataset, backbone)]
         tried = {one.seed for of in members for one in trials.get(of, []) if _was_tried(one)}
         tried |= {seed for *place, seed in records.lost if place == [dataset, backbone]}
         cells = tuple(_make_cell(name, planned, trials, records.study, tried) for name in members)
@@ -75,9 +75,9 @@ def _was_tried(trial: Record) -> bool:
 
 
 def _make_cell(
-    name: tuple[str, ...],
-    planned: Mapping[tuple[str, ...], Mapping[str, Any]],
-    trials: Mapping[tuple[str, ...], list[Record]],
+    name: CellId,
+    planned: Mapping[CellId, Mapping[str, Any]],
+    trials: Mapping[CellId, list[Record]],
     study: Mapping[str, Any],
     tried: Set[int],
 ) -> CellResults:
@@ -91,17 +91,14 @@ def _make_cell(
 
     mine = trials.get(name, [])
     refused = planned.get(name, {}).get("refused")
-    in_family = not refused and name[2] != BASELINE
+    in_family = not refused and name.variant != BASELINE
     skipped = [record for record in mine if record.status == "skipped"]
     if not refused and skipped and len(skipped) == len(mine):
         refused = skipped[0].reason
     own_seeds = planned.get(name, {}).get("seeds")
     seeds = int(study.get("seeds", 0) if own_seeds is None else own_seeds)
     return CellResults(
-        name[0],
-        name[1],
-        name[2],
-        name[3],
+        *name,
         refused=refused or None,
         in_family=in_family and (name in planned or not refused),
         expected=tuple(sorted(tried | set(range(seeds)))),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_NAMED = ("dataset", "backbone", "variant", "settings")
+from suite.core.specs import CellId
+
+_NAMED = CellId._fields
 _MOST_SEEDS, _MOST = 10_000, 1_000_000  # more would be a slip, and fill the memory
 _Holds = Callable[[Any], bool]
 

@@ -13,7 +13,7 @@ import pandas as pd
 from analysis.formatting import format_plural, format_ranges
 from analysis.records import superseded as passes
 from suite.core.records import Record
-from suite.core.specs import BASELINE
+from suite.core.specs import BASELINE, CellId, format_label
 
 METRICS = {"top1": "test_top1_error", "top5": "test_top5_error"}
 CELL = passes.CELL
@@ -74,8 +74,12 @@ class CellResults:
     confirm: tuple[Record, ...]
 
     @property
+    def cell_id(self) -> CellId:
+        return CellId(self.dataset, self.backbone, self.variant, self.settings)
+
+    @property
     def label(self) -> str:
-        return f"{self.variant} ({self.settings})" if self.settings else self.variant
+        return format_label(self.variant, self.settings)
 
     @property
     def is_baseline(self) -> bool:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-CELL = ["dataset", "backbone", "variant", "settings"]
+from suite.core.specs import CellId
+
+CELL = list(CellId._fields)
 WITHOUT_END = ("skipped", "running")
 # What must be one thing per cell and stage. A cell run again under another protocol (an edited study) counts with its
 # latest one alone; the earlier rows are listed as superseded.

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit, urlunsplit
 from analysis import formatting
 from analysis.records.model import CellResults, Group, Records
 from analysis.verdicts.model import Verdict
-from analysis.verdicts.results import CellName, StudyResults, cell_name
+from analysis.verdicts.results import StudyResults
 from suite.core.records import Record
+from suite.core.specs import CellId
 
 SERVED = "http://127.0.0.1:5000"  # where `graftbench ui` serves a store that is no server
 
@@ -62,7 +63,7 @@ class Evidence:
         self._count = 0
         self._numbers: dict[str, int] = {}
         self._anchors: dict[str, str] = {}  # of the runs
-        self._cells: dict[CellName, str] = {}
+        self._cells: dict[CellId, str] = {}
         self.groups = [self._group(group) for group in findings.groups]
 
     def _group(self, group: Group) -> dict[str, Any]:
@@ -72,7 +73,7 @@ class Evidence:
     def _cell(self, group: Group, cell: CellResults) -> dict[str, Any] | None:
         if not cell.confirm and not cell.search:
             return None
-        anchor = self._cells[cell_name(cell)] = f"c{len(self._cells)}"
+        anchor = self._cells[cell.cell_id] = f"c{len(self._cells)}"
         return {
             "anchor": anchor,
             "name": f"{group.dataset} / {group.backbone} / {cell.label}",
@@ -100,7 +101,7 @@ class Evidence:
 
     def anchor(self, one: CellResults | Verdict) -> str:
         """The anchor of a cell's runs; empty when it has none."""
-        return self._cells.get(cell_name(one), "")
+        return self._cells.get(one.cell_id, "")
 
     def of(self, runs: Sequence[str]) -> dict[str, str] | None:
         """What a number's link holds: the anchor to jump to, and the numbers of its runs; None: nothing is known."""

@@ -11,7 +11,8 @@ from analysis import formatting
 from analysis.report.run_links import Evidence
 from analysis.verdicts.cells import count_rulings
 from analysis.verdicts.model import Ruling, VariantVerdict, Verdict
-from analysis.verdicts.results import CellName, StudyResults, cell_name
+from analysis.verdicts.results import StudyResults
+from suite.core.specs import CellId
 
 UNDECIDED: tuple[Ruling, ...] = ("NOT ENOUGH EVIDENCE", "SINGLE RUN")
 MANY = 12  # comparisons; more of them are folded by variant, below a map of all
@@ -99,7 +100,7 @@ def sections(items: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, 
 def comparisons(findings: StudyResults, evidence: Evidence) -> list[dict[str, Any]]:
     """One item per cell, in the order of the plan."""
     errors = _mean_errors(findings)
-    return [_comparison(one, errors.get(cell_name(one)), evidence) for one in findings.verdicts]
+    return [_comparison(one, errors.get(one.cell_id), evidence) for one in findings.verdicts]
 
 
 def _comparison(one: Verdict, errors: tuple[float, float] | None, evidence: Evidence) -> dict[str, Any]:
@@ -121,18 +122,18 @@ def _comparison(one: Verdict, errors: tuple[float, float] | None, evidence: Evid
     }
 
 
-def _mean_errors(findings: StudyResults) -> dict[CellName, tuple[float, float]]:
+def _mean_errors(findings: StudyResults) -> dict[CellId, tuple[float, float]]:
     """Mean test error of baseline and cell over the seeds that were compared."""
     metric, found = findings.records.metric, {}
     for group in findings.groups:
         reference = group.baseline.errors_by_seed(metric) if group.baseline else {}
         for cell in group.cells:
-            one = findings.by_cell.get(cell_name(cell))
+            one = findings.by_cell.get(cell.cell_id)
             seeds = [seed for seed, _ in one.differences] if one else []
             own = cell.errors_by_seed(metric)
             if seeds and all(seed in own and seed in reference for seed in seeds):
                 means = (statistics.fmean(errors[seed] for seed in seeds) for errors in (reference, own))
-                found[cell_name(cell)] = (next(means), next(means))
+                found[cell.cell_id] = (next(means), next(means))
     return found
 
 

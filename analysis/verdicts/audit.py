@@ -12,6 +12,7 @@ from typing import Any
 from analysis.formatting import NONE, format_plural
 from analysis.records.model import AUDITED, CellResults, Group
 from suite.core.records import FINISHED, Record
+from suite.core.specs import parse_settings
 
 _SINCE = frozenset({"data", "test_data"})  # digests that older records lack: on one side alone they say nothing
 _SHORT = frozenset({*_SINCE, "split"})  # digests, shown by their beginning
@@ -103,8 +104,7 @@ def _unequal_draws(cell: CellResults, baseline: CellResults, name: str, first_dr
 
 def _read_draws(cell: CellResults) -> dict[int, dict[str, str]]:
     """By index of the search trial: its hyperparameters, parsed from `lr=0.003, sire.lambda=0.1`."""
-    parts = {trial.seed: [part.partition("=") for part in trial.hyperparameters.split(", ")] for trial in cell.search}
-    return {index: {knob: value for knob, sign, value in found if sign} for index, found in parts.items()}
+    return {trial.seed: parse_settings(trial.hyperparameters) for trial in cell.search}
 
 
 def _find_searched(draws: Mapping[int, Mapping[str, str]]) -> list[str]:

@@ -16,8 +16,9 @@ from analysis.records.model import CellResults, Records
 from analysis.stats import paired as statistics
 from analysis.stats.paired import LEAST
 from analysis.verdicts.model import Verdict
-from analysis.verdicts.results import CellName, StudyResults, cell_name
+from analysis.verdicts.results import StudyResults
 from suite.core.records import Record
+from suite.core.specs import CellId
 
 Row = dict[str, Any]
 _RECONSTRUCTION = "reconstruction_mse_"  # of an epoch: one metric per decoder
@@ -38,7 +39,7 @@ def build_cell_rows(findings: StudyResults) -> list[Row]:
     for group in findings.groups:
         baseline = list(runs_of(list_completed(group.baseline), ids)) if group.baseline else []
         for cell in group.cells:
-            row = _build_row(cell, findings.by_cell.get(cell_name(cell)), records)
+            row = _build_row(cell, findings.by_cell.get(cell.cell_id), records)
             row["runs"] = list(runs_of(list_completed(cell), ids))
             row["baseline_runs"] = [] if cell.is_baseline else baseline
             row["decoders"] = max((decoders.get(one.trial_key, 0) for one in (*cell.confirm, *cell.search)), default=0)
@@ -62,9 +63,9 @@ def rank_errors(errors: Sequence[float], ties: str = "average") -> list[float]:
     return ranks
 
 
-def row_cell(row: Mapping[str, Any]) -> CellName:
+def row_cell(row: Mapping[str, Any]) -> CellId:
     """What names the row's cell."""
-    return row["dataset"], row["backbone"], row["variant"], row["settings"]
+    return CellId(row["dataset"], row["backbone"], row["variant"], row["settings"])
 
 
 # -- the trials behind a row

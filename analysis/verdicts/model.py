@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from analysis.records.model import Records
+from suite.core.specs import CellId, format_label
 
 Ruling = Literal["HELPS", "HURTS", "MIXED", "EQUIVALENT", "NOT ENOUGH EVIDENCE", "SINGLE RUN", "NOT COMPARABLE"]
 RULINGS: tuple[Ruling, ...] = get_args(Ruling)  # MIXED: of a variant, never of a cell
@@ -41,8 +42,12 @@ class Verdict:
     learned: bool = True  # False: baseline or variant is no better than always answering the commonest class
 
     @property
+    def cell_id(self) -> CellId:
+        return CellId(self.dataset, self.backbone, self.variant, self.settings)
+
+    @property
     def label(self) -> str:
-        return f"{self.variant} ({self.settings})" if self.settings else self.variant
+        return format_label(self.variant, self.settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +92,7 @@ class VariantVerdict:
 
     @property
     def label(self) -> str:
-        return f"{self.variant} ({self.settings})" if self.settings else self.variant
+        return format_label(self.variant, self.settings)
 
 
 @dataclass(frozen=True)

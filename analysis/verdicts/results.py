@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from analysis.records.arrange import group_cells
-from analysis.records.model import CellResults, Group, Records
+from analysis.records.model import Group, Records
 from analysis.verdicts.audit import AuditSummary, summarise_audit
 from analysis.verdicts.cells import judge_cells
 from analysis.verdicts.model import VariantVerdict, Verdict
 from analysis.verdicts.rankings import Ranking, list_unranked, rank_variants
 from analysis.verdicts.variants import judge_variants
-
-CellName = tuple[str, str, str, str]  # dataset, backbone, variant, settings
+from suite.core.specs import CellId
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,11 +74,6 @@ class StudyResults:
         return list_unranked(self.groups, self.verdicts)
 
     @cached_property
-    def by_cell(self) -> dict[CellName, Verdict]:
+    def by_cell(self) -> dict[CellId, Verdict]:
         """The verdicts by the cell that they judge."""
-        return {cell_name(one): one for one in self.verdicts}
-
-
-def cell_name(cell: CellResults | Verdict) -> CellName:
-    """What names a cell within its study."""
-    return cell.dataset, cell.backbone, cell.variant, cell.settings
+        return {verdict.cell_id: verdict for verdict in self.verdicts}

@@ -17,6 +17,7 @@ from analysis.stats.paired import Differences
 from analysis.verdicts import variant_reasons
 from analysis.verdicts.model import Ruling, TestSettings, VariantVerdict, Verdict
 from analysis.verdicts.variant_reasons import BY_RANKS, LEAST_DATASETS
+from suite.core.specs import CellId
 
 WITH_BAYES = 8
 
@@ -62,12 +63,7 @@ def judge_variants(records: Records, arranged: Sequence[Group], verdicts: Sequen
     names = list(dict.fromkeys((one.variant, one.settings) for one in verdicts))
     backbones = list(dict.fromkeys(group.backbone for group in arranged))
     datasets = list(dict.fromkeys(group.dataset for group in arranged))
-    counted = {
-        (cell.dataset, cell.backbone, cell.variant, cell.settings)
-        for group in arranged
-        for cell in group.cells
-        if cell.in_family
-    }
+    counted = {cell.cell_id for group in arranged for cell in group.cells if cell.in_family}
     overall, single = [], []
     for name in names:
         own = [one for one in verdicts if (one.variant, one.settings) == name]
@@ -84,7 +80,7 @@ def _collect_comparison(
     backbone: str,
     cells: Sequence[Verdict],
     datasets: Sequence[str],
-    counted: set[tuple[str, str, str, str]],
+    counted: set[CellId],
 ) -> _Compared:
     """What can be compared: the datasets on which the variant has every backbone that it has on any."""
     good = [one for one in cells if one.mean_difference is not None]
@@ -110,7 +106,7 @@ def _collect_comparison(
         used=tuple(one for one in good if one.dataset in values),
         values=values,
         left_out=tuple(left_out),
-        in_family=any((one.dataset, one.backbone, one.variant, one.settings) in counted for one in cells),
+        in_family=any(one.cell_id in counted for one in cells),
     )
 
 

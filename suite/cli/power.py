@@ -68,7 +68,7 @@ def _so_far(plan: Plan, terms: TestSettings) -> tuple[list[dict[str, Any]], str 
         group = f"{one.cell.dataset} / {one.cell.backbone}"
         if group in planned:
             seen = compute_mde(planned[group], terms).smallest_effect_in_sd
-            row = {name: getattr(one.cell, name) for name in ("dataset", "backbone", "variant", "settings")}
+            row = one.cell.cell_id._asdict()
             row |= {"seeds": one.seeds, "sd": one.sd, "planned_seeds": planned[group]}
             row |= {"smallest_effect": seen and seen * one.sd, "seeds_for_rope": one.seeds_for_rope}
             rows.append(row)

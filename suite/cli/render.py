@@ -14,7 +14,7 @@ from rich.table import Table
 
 from analysis.formatting import format_plural
 from suite.core import records
-from suite.core.specs import BASELINE, settings_label
+from suite.core.specs import BASELINE, format_settings
 from suite.core.trial_folder import read_trial
 from suite.study.plan import Plan
 
@@ -167,7 +167,7 @@ def trial_lines(folder: Path) -> Iterator[str]:
     """One trial: what defines it, how it ended, how to run it alone."""
     trial = read_trial(folder / "trial.json")
     yield f"[bold]{trial.key}[/]  {escape(trial.cell.label)}"
-    chosen = "".join(f", {settings_label((pair,))}" for pair in trial.hyperparameters)
+    chosen = "".join(f", {format_settings((pair,))}" for pair in trial.hyperparameters)
     yield escape(f"{trial.stage} seed {trial.seed}, recipe {trial.recipe.label}, {trial.epochs} epochs{chosen}")
     yield from _end_lines(folder)
     yield "run it alone, without Ray or MLflow:"

@@ -25,6 +25,7 @@ from suite.cli.common import (
 )
 from suite.cli.console import DEFAULT_DATA, DONE, SOME_FAILED, Data, Json, Profile, print_parts, write_json
 from suite.core.errors import UserError
+from suite.core.specs import CellId
 
 if TYPE_CHECKING:
     from analysis.verdicts.power import GroupNeed
@@ -190,12 +191,11 @@ def _plan_additions(plan: Plan, findings: StudyResults, effect: float) -> list[A
         UserError: a cell has too few seeds for a spread.
     """
     from analysis.verdicts.power import list_needs
-    from suite.core.specs import settings_label
     from suite.study.plan import group_label
 
-    cells: dict[str, set[tuple[str, str]]] = {}
+    cells: dict[str, set[CellId]] = {}
     for one in plan.runnable:
-        own = (one.cell.variant.name, settings_label(one.cell.variant.settings))
+        own = one.cell.cell_id
         cells.setdefault(group_label(one.cell), set()).add(own)
     found = []
     for need in list_needs(findings, effect, plan.study.statistics.most_seeds):
@@ -212,13 +212,13 @@ def _plan_additions(plan: Plan, findings: StudyResults, effect: float) -> list[A
     return found
 
 
-def _seconds_of_a_seed(findings: StudyResults, need: GroupNeed, planned: Container[tuple[str, str]]) -> float:
+def _seconds_of_a_seed(findings: StudyResults, need: GroupNeed, planned: Container[CellId]) -> float:
     """Training seconds of one confirm seed in all planned cells of the group."""
     wanted, seconds = (need.dataset, need.backbone), 0.0
     for group in findings.groups:
         for cell in group.cells if (group.dataset, group.backbone) == wanted else ():
             taken = [trial.train_seconds for trial in cell.confirm if trial.train_seconds is not None]
-            if taken and (cell.variant, cell.settings) in planned:
+            if taken and cell.cell_id in planned:
                 seconds += sum(taken) / len(taken)
     return seconds
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from suite import __version__
 from suite.core.files import write_text
-from suite.core.specs import Trial, settings_label
+from suite.core.specs import Trial, format_settings
 
 # Of record.json, a study's folder and experiment, and a folder of collected records. Those without one have 1;
 # 2 added `graftbench_version`.
@@ -155,17 +155,13 @@ EPOCH_COLUMNS: dict[str, type] = {"trial_key": str, "epoch": int, "metric": str,
 
 def describe_trial(trial: Trial) -> dict[str, Any]:
     """The identity fields of a trial's record, for whoever writes one."""
-    cell = trial.cell
     return {
         "trial_key": trial.key,
-        "dataset": cell.dataset.label,
-        "backbone": cell.backbone.label,
-        "variant": cell.variant.name,
-        "settings": settings_label(cell.variant.settings),
+        **trial.cell.cell_id._asdict(),
         "recipe": trial.recipe.label,
         "stage": trial.stage,
         "seed": trial.seed,
-        "hyperparameters": settings_label(trial.hyperparameters),
+        "hyperparameters": format_settings(trial.hyperparameters),
         "epochs": trial.epochs,
         "precision": trial.precision,
         "memory_format": "channels_last" if trial.channels_last else "contiguous",

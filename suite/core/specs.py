@@ -9,9 +9,10 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Value = Any  # bool | int | float | str | None | tuple of the same
 Settings = tuple[tuple[str, Value], ...]
@@ -44,18 +45,53 @@ class Component:
     @property
     def label(self) -> str:
         """`sire(lambda=0.1, components=IRe)`, or the bare name when all settings are defaults."""
-        return f"{self.name}({settings_label(self.settings)})" if self.settings else self.name
+        return format_label(self.name, format_settings(self.settings))
 
 
-def settings_label(settings: Settings) -> str:
+def format_settings(settings: Settings) -> str:
     """`decoders=1+4, lambda=0.1`: settings as people read them; empty when all are defaults."""
     return ", ".join(f"{name}={_format_value(value)}" for name, value in settings)
+
+
+def parse_settings(text: str) -> dict[str, str]:
+    """The inverse of `format_settings`, values as text. A value may hold commas: what is no `name=` belongs to it."""
+    settings: dict[str, str] = {}
+    for part in re.split(r", (?=[\w.]+=)", text):
+        name, equals, value = part.partition("=")
+        if equals:
+            settings[name] = value
+    return settings
+
+
+def format_label(name: str, settings: str) -> str:
+    """`sire(lambda=0.1)`: the one spelling of a component; `settings` as `format_settings` gives them."""
+    return f"{name}({settings})" if settings else name
+
+
+def parse_label(label: str) -> tuple[str, dict[str, str]]:
+    """The inverse of `format_label`: name and settings."""
+    name, _, settings = label.partition("(")
+    return name, parse_settings(settings.removesuffix(")"))
 
 
 def _format_value(value: Value) -> str:
     if isinstance(value, tuple):
         return "+".join(_format_value(item) for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+class CellId(NamedTuple):
+    """A cell as records name it: labels of dataset and backbone, the variant's name, its settings as text."""
+
+    dataset: str
+    backbone: str
+    variant: str
+    settings: str
+
+    @property
+    def label(self) -> str:
+        """`digits / base_cnn(width=0.25) / sire(lambda=0.1)`."""
+        return f"{self.dataset} / {self.backbone} / {format_label(self.variant, self.settings)}"
 
 
 @dataclass(frozen=True)
@@ -77,7 +113,12 @@ class Cell:
 
     @property
     def label(self) -> str:
-        return f"{self.dataset.label} / {self.backbone.label} / {self.variant.label}"
+        return self.cell_id.label
+
+    @property
+    def cell_id(self) -> CellId:
+        variant = self.variant
+        return CellId(self.dataset.label, self.backbone.label, variant.name, format_settings(variant.settings))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from suite.core import recipes, registry
 from suite.core.errors import UserError
 from suite.core.settings import Setting, canonicalize_component
-from suite.core.specs import Cell, Component, Settings, Space, freeze_settings, settings_label
+from suite.core.specs import Cell, Component, Settings, Space, format_settings, freeze_settings
 from suite.data.dataset import Dataset
 from suite.data.source import DatasetInfo
 from suite.models import grafting
@@ -216,7 +216,7 @@ def _find_refusal(space: Iterable[tuple[str, Space]], attempt: Callable[[Setting
             rest = {other: value for other, value in chosen.items() if other != name}
             chosen = rest if refused(rest) else chosen
         name = min(chosen)
-        return name, f"search.space.{name}: with {settings_label(freeze_settings(chosen))}: {refused(chosen)}"
+        return name, f"search.space.{name}: with {format_settings(freeze_settings(chosen))}: {refused(chosen)}"
     return None
 
 

@@ -210,10 +210,7 @@ def describe_study(plan: Plan) -> dict[str, Any]:
         "about": _describe_variants(plan),
         "cells": [
             {
-                "dataset": planned.cell.dataset.label,
-                "backbone": planned.cell.backbone.label,
-                "variant": planned.cell.variant.name,
-                "settings": planned.cell.variant.label[len(planned.cell.variant.name) :].strip("()"),
+                **planned.cell.cell_id._asdict(),
                 "refused": planned.refused,
                 **_describe_seeds(plan, planned.cell),
             }

@@ -24,7 +24,7 @@ from suite.core import recipes, records
 from suite.core.errors import UserError
 from suite.core.records import COLUMNS, TEST_CURVE, Epoch, NoRecordError, Record
 from suite.core.redaction import redact_text
-from suite.core.specs import Cell, Trial, settings_label
+from suite.core.specs import Cell, CellId, Trial
 from suite.study.plan import Plan
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class MlflowWriter:
         self._plan = plan
         self._folder = trials_folder
         self._runs: dict[str, _Run] = {}
-        self._cells: dict[str, str] = {}  # cell label -> id of its parent run
+        self._cells: dict[CellId, str] = {}  # each cell's parent run
         self._pending: dict[str, tuple[Trial, list[Epoch]]] = {}
         self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue()
         self._written = time.monotonic()
@@ -151,7 +151,7 @@ class MlflowWriter:
             for run in page:
                 tags, info = run.data.tags, run.info
                 if tags.get("kind") == "cell":
-                    self._cells[_cell_name(tags)] = info.run_id
+                    self._cells[_read_cell_id(tags)] = info.run_id
                 elif "trial_key" in tags:
                     ended, stamp = info.status != "RUNNING", info.end_time or info.start_time
                     found = _Run(info.run_id, stamp, tags.get("status"), ended, bool(run.data.params))
@@ -203,18 +203,12 @@ class MlflowWriter:
         return _Run(info.run_id, info.start_time, steps=set())
 
     def _find_parent_run(self, cell: Cell) -> str:
-        tags = {
-            "kind": "cell",
-            "dataset": cell.dataset.label,
-            "backbone": cell.backbone.label,
-            "variant": cell.variant.name,
-            "settings": settings_label(cell.variant.settings),
-        }
-        name = _cell_name(tags)
-        if name not in self._cells:
+        cell_id = cell.cell_id
+        if cell_id not in self._cells:
+            tags = {"kind": "cell", **cell_id._asdict()}
             run = self._client.create_run(self._experiment, tags=tags, run_name=_format_title(cell)[:_MAX_NAME])
-            self._cells[name] = run.info.run_id
-        return self._cells[name]
+            self._cells[cell_id] = run.info.run_id
+        return self._cells[cell_id]
 
     def _flush_epochs(self) -> None:
         for key, (trial, epochs) in list(self._pending.items()):
@@ -309,8 +303,8 @@ def _format_title(cell: Cell) -> str:
     return f"{cell.variant.label} on {cell.backbone.label}, {cell.dataset.label}"
 
 
-def _cell_name(tags: Mapping[str, str]) -> str:
-    return " / ".join(tags.get(part, "") for part in ("dataset", "backbone", "variant", "settings"))
+def _read_cell_id(tags: Mapping[str, str]) -> CellId:
+    return CellId(*(tags.get(name, "") for name in CellId._fields))
 
 
 def _make_params(trial: Trial) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from analysis import testing
 from analysis.figures import Drawing, draw_all, render_svg, save_drawing
 from analysis.figures.forest import draw_cells as forest
 from analysis.figures.histories import Histories
-from analysis.figures.importance import compute_importances, parse_hyperparameters
+from analysis.figures.importance import compute_importances
 from analysis.figures.pareto import Point, find_front
 from analysis.figures.ranks import find_cliques
 from analysis.figures.response import axis_of
@@ -166,7 +166,7 @@ def test_an_unknown_format_is_refused_in_a_sentence(tmp_path: Path) -> None:
 
 def test_a_slim_svg_changes_no_text() -> None:
     records = study(variants=["v:a=0.123456789, b='DejaVu Sans'"])
-    assert "v (a=0.123456789, b='DejaVu Sans')" in texts(only(records, "paired-differences-1"))
+    assert "v(a=0.123456789, b='DejaVu Sans')" in texts(only(records, "paired-differences-1"))
 
 
 def test_nothing_global_is_changed() -> None:
@@ -195,7 +195,7 @@ def test_no_text_leaves_its_figure() -> None:
     records = study([("parquet(path=some/where/far/down)", "base_cnn(width=0.25)")], names, 12, stride_1_height=2.5)
     small = records.trials["train_seconds"] * 0.0123 + records.trials["test_top1_error"].fillna(0)
     records = dataclasses.replace(records, trials=records.trials.assign(train_seconds=small))
-    for one in (*drawn(records).values(), *draw_all(findings_across(6, "squeeze_excite (reduction=16, place="))):
+    for one in (*drawn(records).values(), *draw_all(findings_across(6, "squeeze_excite(reduction=16, place="))):
         with use_style():
             FigureCanvasAgg(one.figure).draw()  # ticks get their texts when drawn
         frame = one.figure.bbox
@@ -253,7 +253,7 @@ def test_a_forest_shows_every_cell_with_its_seeds_and_verdict() -> None:
     one = only(records, "paired-differences-1")
     shown = texts(one)
     assert "digits / cnn" in shown
-    assert [text for text in shown if text in ("sire (lambda=0.1)", "wide")] == ["sire (lambda=0.1)", "wide"]
+    assert [text for text in shown if text in ("sire(lambda=0.1)", "wide")] == ["sire(lambda=0.1)", "wide"]
     (axes,) = one.figure.axes
     dots = [line for line in lines(axes) if line.get_marker() == "o"]
     verdicts = StudyResults(records).verdicts
@@ -557,17 +557,6 @@ def test_importance_finds_what_mattered() -> None:
     assert compute_importances(alike) == {}
     alone = [dataclasses.replace(trial, hyperparameters="lr=1") for trial in group.cells[0].search]
     assert compute_importances(alone) == {}
-
-
-def test_hyperparameters_are_read_as_they_are_written() -> None:
-    text = "lr=0.01, sire.components=IRe, sire.decoders=1+4, note=a, b"
-    assert parse_hyperparameters(text) == {
-        "lr": "0.01",
-        "sire.components": "IRe",
-        "sire.decoders": "1+4",
-        "note": "a, b",
-    }
-    assert parse_hyperparameters("") == {}
 
 
 # -- parts

@@ -346,6 +346,6 @@ def test_the_small_cnns_base_stands_beside_its_composed_cell() -> None:
     base, improved, *_ = compare_table(
         load_table("cifar10-cnn-project-table-1"), StudyResults(testing.make_records(trials, cells, seeds=5))
     )
-    assert base.cell.endswith(f"no_batch_norm+no_dropout+training ({composed.partition(':')[2]})")
+    assert base.cell.endswith(f"no_batch_norm+no_dropout+training({composed.partition(':')[2]})")
     assert base.outcome == "not comparable" and base.reason == "epochs 5, baseline 10"
     assert improved.outcome == "baseline" and improved.cell.endswith(" / baseline")

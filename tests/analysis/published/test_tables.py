@@ -15,7 +15,7 @@ from analysis.published import tables as publications
 from analysis.published.tables import PublishedRow, PublishedTable, list_tables, load_table, parse_tables
 from suite.core import recipes, registry
 from suite.core.settings import canonicalize_component
-from suite.core.specs import Component, settings_label, split_variant
+from suite.core.specs import Component, format_settings, split_variant
 from suite.models import grafting
 
 DATASETS = {"mnist", "fashion_mnist", "cifar10", "cifar100", "caltech256", "imagenet"}
@@ -108,7 +108,7 @@ def test_settings_read_as_in_records() -> None:
     cell = row("sire-table-3", "SIRe-AE_1,4").cell
     assert cell and cell.label == "cifar100 / base_cnn / sire(decoders=1+4)"
     variant = row("sire-table-2", "Baseline").variant
-    assert variant and settings_label(variant.settings) == "components=Re"
+    assert variant and format_settings(variant.settings) == "components=Re"
 
 
 def test_all_tables_have_a_protocol_and_those_of_results_say_what_they_lack() -> None:

@@ -16,8 +16,12 @@ from suite.core.specs import (
     Streams,
     Trial,
     first_draw,
+    format_label,
+    format_settings,
     freeze_settings,
     hash_parts,
+    parse_label,
+    parse_settings,
     split_stream,
     trial_key,
 )
@@ -205,3 +209,25 @@ def test_whole_numbers_are_drawn_evenly() -> None:
 def test_an_empty_space_has_no_value() -> None:
     with pytest.raises(ValueError, match="low and high, or choices"):
         Space(low=1.0).value_at(0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        ("", {}),
+        ("decoders=1+4, lambda=0.1", {"decoders": "1+4", "lambda": "0.1"}),
+        ("path=a, b, size=2", {"path": "a, b", "size": "2"}),
+        ("sire.lambda=1, label=a=b", {"sire.lambda": "1", "label": "a=b"}),
+        ("path=birds (2020)", {"path": "birds (2020)"}),
+    ],
+)
+def test_settings_and_labels_are_read_as_they_are_written(text: str, settings: dict[str, str]) -> None:
+    assert parse_settings(text) == settings
+    assert parse_label(format_label("sire", text)) == ("sire", settings)
+    assert format_settings(tuple(settings.items())) == text
+
+
+def test_a_cell_has_one_identity_and_one_spelling() -> None:
+    cell = Cell(Component("digits"), Component("base_cnn", (("width", 0.25),)), Component("sire", (("lambda", 0.1),)))
+    assert cell.cell_id == ("digits", "base_cnn(width=0.25)", "sire", "lambda=0.1")
+    assert cell.label == cell.cell_id.label == "digits / base_cnn(width=0.25) / sire(lambda=0.1)"
