@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.records.arrange import arrange_records
+from analysis.records.description import read_description
 from analysis.records.model import Group, Records
 from suite.core.records import COLUMNS, EPOCH_COLUMNS, Record
 from suite.core.specs import BASELINE
@@ -73,7 +74,7 @@ def make_records(rows: Sequence[Mapping[str, Any]], cells: Sequence[Mapping[str,
     own = ["run_id", "started", "ended"]
     trials = pd.DataFrame.from_records(list(rows), columns=[*COLUMNS, *own])
     trials = trials.astype({name: _DTYPES[kind] for name, kind in COLUMNS.items() if kind is not str})
-    return arrange_records(trials, epochs_of(rows), described | changes)
+    return arrange_records(trials, epochs_of(rows), read_description(described | changes, "study.json"))
 
 
 def cell_of(name: str, dataset: str, backbone: str, refused: str | None = None) -> dict[str, Any]:

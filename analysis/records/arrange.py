@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from typing import Any
 
 import pandas as pd
 
 from analysis.formatting import format_plural
 from analysis.records import superseded as passes
+from analysis.records.description import PlannedCell, StudyDescription
 from analysis.records.model import CellResults, Group, Records
 from suite.core.records import COLUMNS, Record
 from suite.core.specs import BASELINE, CellId
 
 
-def arrange_records(trials: pd.DataFrame, epochs: pd.DataFrame, study: Mapping[str, Any]) -> Records:
+def arrange_records(trials: pd.DataFrame, epochs: pd.DataFrame, study: StudyDescription) -> Records:
     """Records from tables already in memory; sets aside the rows of superseded protocols.
 
     Only rows that say when they `started` supersede or are superseded: without that nothing says which of two counts,
@@ -38,7 +38,7 @@ def arrange_records(trials: pd.DataFrame, epochs: pd.DataFrame, study: Mapping[s
     if again.any():
         some = format_plural(int(again.sum()), "skipped or unfinished trial")
         problems = (f"{some} not used, for another pass has a result of the seed.",)
-    return Records(current[~again], epochs, dict(study), trials[aside], problems=problems)
+    return Records(current[~again], epochs, study, trials[aside], problems=problems)
 
 
 def records_of(rows: pd.DataFrame) -> list[Record]:
@@ -52,14 +52,14 @@ def group_cells(records: Records) -> list[Group]:
     trials: dict[CellId, list[Record]] = {}
     for record in records_of(records.trials[records.trials["dataset"] != ""]):  # some were cut off before their tags
         trials.setdefault(CellId(record.dataset, record.backbone, record.variant, record.settings), []).append(record)
-    planned = {CellId(*(cell[name] for name in CellId._fields)): cell for cell in records.study.get("cells", ())}
+    planned = {cell.cell_id: cell for cell in records.study.cells}
     names = [*planned, *(name for name in trials if name not in planned)]
     arranged = []
     for dataset, backbone in dict.fromkeys((name.dataset, name.backbone) for name in names):
         members = [name for name in names if (name.dataset, name.backbone) == (dataset, backbone)]
         tried = {one.seed for of in members for one in trials.get(of, []) if _was_tried(one)}
         tried |= {seed for *place, seed in records.lost if place == [dataset, backbone]}
-        cells = tuple(_make_cell(name, planned, trials, records.study, tried) for name in members)
+        cells = tuple(_make_cell(name, planned.get(name), trials, records.study, tried) for name in members)
         baselines = [cell for cell in cells if cell.is_baseline]
         arranged.append(Group(dataset, backbone, baselines[0] if len(baselines) == 1 else None, cells))
     return arranged
@@ -76,9 +76,9 @@ def _was_tried(trial: Record) -> bool:
 
 def _make_cell(
     name: CellId,
-    planned: Mapping[CellId, Mapping[str, Any]],
+    planned: PlannedCell | None,
     trials: Mapping[CellId, list[Record]],
-    study: Mapping[str, Any],
+    study: StudyDescription,
     tried: Set[int],
 ) -> CellResults:
     """One cell. Its seeds: those planned, and those that any cell of its group tried (more seeds were asked for)."""
@@ -90,19 +90,20 @@ def _make_cell(
         )
 
     mine = trials.get(name, [])
-    refused = planned.get(name, {}).get("refused")
+    refused = planned.refused if planned else ""
     in_family = not refused and name.variant != BASELINE
     skipped = [record for record in mine if record.status == "skipped"]
     if not refused and skipped and len(skipped) == len(mine):
         refused = skipped[0].reason
-    own_seeds = planned.get(name, {}).get("seeds")
-    seeds = int(study.get("seeds", 0) if own_seeds is None else own_seeds)
+    seeds = study.seeds
+    if planned and planned.seeds is not None:
+        seeds = planned.seeds
     return CellResults(
         *name,
         refused=refused or None,
-        in_family=in_family and (name in planned or not refused),
+        in_family=in_family and (planned is not None or not refused),
         expected=tuple(sorted(tried | set(range(seeds)))),
-        searches=int(study.get("search_trials", 0)),
+        searches=study.search_trials,
         search=tuple(record for record in stage("search") if record.status != "skipped"),
         confirm=tuple(record for record in stage("confirm") if record.status != "skipped"),
     )

@@ -23,7 +23,7 @@ from analysis.formatting import format_plural
 from analysis.records import external_epochs
 from analysis.records.arrange import arrange_records
 from analysis.records.checks import check_fractions, format_examples, trial_names, without_infinities
-from analysis.records.description import check_study
+from analysis.records.description import StudyDescription, read_description
 from analysis.records.external_fields import parse_number, parse_text, says_nan
 from analysis.records.mlflow_runs import INFINITE, LARGEST
 from analysis.records.model import AUDITED, CELL, METRICS, Records, several_baselines
@@ -94,25 +94,20 @@ def load_external(path: Path) -> Records:
         remedy = "add a file with the columns " + ", ".join([*NEEDED, METRICS["top1"]])
         reasons = " ".join(found.sentences) or f"{', '.join(file.name for file in files)}: epochs alone."
         raise ValueError(f"No results in {path}: {reasons.rstrip('.')}; {remedy}.")
-    described = _read_description(folder / "study.json" if path.is_dir() else None)
     trials = pd.concat(tables, ignore_index=True)
-    metric = METRICS[described.setdefault("metric", "top1" if METRICS["top1"] in trials else "top5")]
+    named = path.resolve().name if path.is_dir() else path.stem
+    defaults = {"study": named, "metric": "top1" if METRICS["top1"] in trials else "top5"}
+    study = _read_description(folder / "study.json" if path.is_dir() else None, defaults)
+    metric = METRICS[study.metric]
     if metric not in trials:
         raise ValueError(f"No column {metric} in {path}, which the study's metric asks for.")
-    named = path.resolve().name if path.is_dir() else path.stem
     trials = _read_trials(trials, metric, found)
     searches = trials[trials["stage"] == "search"].groupby(CELL).size()
-    defaults = {
-        "study": named,
-        "alpha": 0.05,
-        "rope": 0.005,
-        "seeds": 0,
-        "search_trials": int(searches.max() or 0) if len(searches) else 0,
-        "cells": [],
-    }
+    if "search_trials" not in study.whole and len(searches):
+        study = replace(study, search_trials=int(searches.max()))
     long, odd = external_epochs.read_external_epochs(epochs, folder)
     found.sentences += odd
-    records = arrange_records(trials.drop(columns="row"), long, defaults | described)
+    records = arrange_records(trials.drop(columns="row"), long, study)
     found.sentences += _check_baselines(trials)
     source = {"files": [file.name for file in files]}
     return replace(
@@ -182,13 +177,16 @@ def _name_unknown(file: Path, frame: pd.DataFrame) -> list[str]:
     return [f"{file.name}: no use is made of the unknown columns {', '.join(map(repr, names))}."] if names else []
 
 
-def _read_description(file: Path | None) -> dict[str, Any]:
+def _read_description(file: Path | None, defaults: dict[str, Any]) -> StudyDescription:
     if file is None or not file.is_file():
-        return {}
+        return read_description(defaults, "study.json")
     try:
-        return check_study(json.loads(file.read_text()), str(file))
+        described = json.loads(file.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{file} is no JSON ({error}): correct it, or remove it.") from error
+    if isinstance(described, dict):
+        described = defaults | described
+    return read_description(described, str(file))
 
 
 # --- rows

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from analysis.records import checks, epoch_files, external, manifest, mlflow_runs
 from analysis.records.arrange import arrange_records
-from analysis.records.description import check_study
+from analysis.records.description import read_description
 from analysis.records.model import METRICS, Records
 from suite.core.records import COLUMNS, REQUIRED, Record
 
@@ -63,10 +63,10 @@ def _load_collected(folder: Path, found: manifest.Manifest) -> Records:
         checks.check_columns(str(file), schema, epoch_files.SCHEMA, manifest.REMEDY)
     trials = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
     described = manifest.read_content(folder / "study.json", lambda: json.loads(files["study.json"].read_text()))
-    study = check_study(described, str(folder / "study.json"))
+    study = read_description(described, str(folder / "study.json"))
     names = checks.trial_names(trials)
     checks.check_fractions(trials, names)
-    trials, problems = checks.without_infinities(trials, METRICS[str(study.get("metric", "top1"))], names)
+    trials, problems = checks.without_infinities(trials, METRICS[study.metric], names)
     epochs = manifest.read_content(folder / epoch_files.FOLDER, lambda: epoch_files.read_epochs(stored).to_pandas())
     records = arrange_records(trials, epochs, study)
     source = {"tracking_uri": found.tracking, "experiment_id": found.experiment_id, "collected": found.collected}

@@ -12,6 +12,7 @@ import pandas as pd
 
 from analysis.formatting import format_plural, format_ranges
 from analysis.records import superseded as passes
+from analysis.records.description import StudyDescription
 from suite.core.records import Record
 from suite.core.specs import BASELINE, CellId, format_label
 
@@ -33,7 +34,7 @@ class Records:
 
     trials: pd.DataFrame
     epochs: pd.DataFrame
-    study: Mapping[str, Any]
+    study: StudyDescription
     superseded: pd.DataFrame
     source: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
@@ -42,17 +43,17 @@ class Records:
     @property
     def metric(self) -> str:
         """The column of the primary metric."""
-        return METRICS[self.study.get("metric", "top1")]
+        return METRICS[self.study.metric]
 
     @property
     def alpha(self) -> float:
         """Chance of any false HELPS or HURTS at one look: the study's alpha, split evenly over its planned looks."""
-        return float(self.study.get("alpha", 0.05)) / int(self.study.get("looks", 1))
+        return self.study.alpha / self.study.looks
 
     @property
     def rope(self) -> float:
         """Half-width of the region of practical equivalence, a fraction."""
-        return float(self.study.get("rope", 0.005))
+        return self.study.rope
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,9 @@ def papers(findings: StudyResults, tables: Sequence[Table]) -> list[dict[str, An
 
 
 def _unknown(records: Records) -> Iterator[tuple[str, str]]:
-    given = records.study.get("reproduces") or []
-    for name in [given] if isinstance(given, str) else given:
+    for name in records.study.reproduces:
         try:
-            load_table(str(name))
+            load_table(name)
         except LookupError as error:
             yield str(name), str(error)
 
@@ -79,7 +78,7 @@ def _moment(milliseconds: float) -> str:
 
 def commands(records: Records) -> str:
     """The commands that make this again, for a terminal."""
-    name = shlex.quote(str(records.study.get("study") or "STUDY"))
+    name = shlex.quote(records.study.study or "STUDY")
     return "\n".join(
         [
             "# the runs: curves, parameters, artifacts (STUDY.yaml is the study file)",
@@ -97,4 +96,4 @@ def commands(records: Records) -> str:
 
 def plan(records: Records) -> str:
     """The study's description as JSON."""
-    return json.dumps(dict(records.study), indent=1, ensure_ascii=False, default=str)
+    return json.dumps(dict(records.study.whole), indent=1, ensure_ascii=False, default=str)

@@ -77,8 +77,8 @@ def _page(material: Material) -> dict[str, Any]:
     told = summary.comparisons(findings, evidence)
     printed, budgets, tables = _sorted(material.tables)
     page = {
-        "name": str(records.study.get("study") or "Study"),
-        "question": str(records.study.get("description") or ""),
+        "name": records.study.study or "Study",
+        "question": records.study.description,
         "notices": [*findings.unfinished_sentences, *summary.notices(findings), *findings.audit.notes],
         "headline": summary.headline(findings.verdicts),
         "tiles": summary.tiles(findings.verdicts) if len(told) > 1 else [],
@@ -88,8 +88,8 @@ def _page(material: Material) -> dict[str, Any]:
         "sections": summary.sections(told),
         "variants": summary.by_variant(told),
         "map": summary.overview(told),
-        "about": summary.about(records.study),
-        "looks": int(records.study.get("looks") or 1),
+        "about": list(records.study.about.items()),
+        "looks": records.study.looks,
         "confidence": formatting.format_level(records.alpha),
         "alpha": f"{records.alpha:.3g}",
         "rope": formatting.format_size(records.rope),

@@ -53,7 +53,7 @@ def write(findings: StudyResults, tables: Sequence[Table], exhibits: Exhibits, f
 
 def _document(findings: StudyResults, tables: Sequence[Table], figures: Sequence[Exhibit]) -> str:
     study = findings.records.study
-    name, question = escape_latex(str(study.get("study") or "Study")), escape_latex(str(study.get("description") or ""))
+    name, question = escape_latex(study.study or "Study"), escape_latex(study.description)
     parts = [
         _HEAD + latex.PREAMBLE + _SETTINGS,
         "\\begin{document}",

@@ -70,7 +70,7 @@ def _test(findings: StudyResults) -> str:
     records = findings.records
     family = findings.family
     tests = _distinct(one.test for one in findings.verdicts if one.test and one.test != "identity")
-    looks = int(records.study.get("looks", 1) or 1)
+    looks = records.study.looks
     split = (
         f" (the study's alpha of {records.alpha * looks:.3g}, split over {looks} planned looks)" if looks > 1 else ""
     )
@@ -200,8 +200,8 @@ def _limits(findings: StudyResults) -> str:
         warnings = _distinct(sentence for one in verdicts for sentence in one.warnings)
         more = f"; and {len(warnings) - 3} more such warnings" if len(warnings) > 3 else ""
         sentences.append(f"To be noted: {'; '.join(warnings[:3])}{more}.")
-    if records.study.get("profile"):
-        sentences.append(f"The study ran under the profile {records.study['profile']}, shorter than the full protocol.")
+    if records.study.profile:
+        sentences.append(f"The study ran under the profile {records.study.profile}, shorter than the full protocol.")
     if not records.source.get("files"):
         sentences.append("Seeds cover initialisation, data order, augmentation and dropout.")
     sentences.append("The test set is one sample, whose own chance no interval covers.")

@@ -206,9 +206,9 @@ def overview(items: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 def notices(findings: StudyResults) -> list[str]:
     """What a reader must know before believing anything below."""
     study, found = findings.records.study, []
-    if study.get("profile"):
+    if study.profile:
         holds = "What it finds holds for short training, not for a paper's protocol."
-        found.append(f"Profile {study['profile']}: a shortened run. {holds}")
+        found.append(f"Profile {study.profile}: a shortened run. {holds}")
     warned = [one for one in findings.verdicts if one.warnings]
     if warned:
         sentences = [
@@ -218,9 +218,3 @@ def notices(findings: StudyResults) -> list[str]:
         count = formatting.format_plural(len(warned), "comparison")
         found.append(f"{count} {'carries a warning' if len(warned) == 1 else 'carry warnings'}: {shown}.")
     return found
-
-
-def about(study: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Every extension with a sentence on what it is, where the study has them."""
-    given = study.get("about")
-    return [(str(name), str(sentence)) for name, sentence in given.items()] if isinstance(given, dict) else []

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from analysis.formatting import NONE, format_plural
+from analysis.records.description import StudyDescription
 from analysis.records.model import AUDITED, CellResults, Group
 from suite.core.records import FINISHED, Record
 from suite.core.specs import parse_settings
@@ -84,9 +84,9 @@ def _one_ladder(stops: set[int]) -> bool:
     return False
 
 
-def count_shared_draws(study: Mapping[str, Any]) -> int:
+def count_shared_draws(study: StudyDescription) -> int:
     """How many search trials of every cell begin with the draws that all cells share; 0: the study doesn't say."""
-    return min(int(study.get("first_draws") or 0), int(study.get("search_trials") or 0))
+    return min(study.first_draws, study.search_trials)
 
 
 def _unequal_draws(cell: CellResults, baseline: CellResults, name: str, first_draws: int) -> list[str]:
@@ -166,13 +166,13 @@ class AuditSummary:
         return told + list(self.notes)
 
 
-def summarise_audit(arranged: Sequence[Group], study: Mapping[str, Any] | None = None) -> AuditSummary:
+def summarise_audit(arranged: Sequence[Group], study: StudyDescription | None = None) -> AuditSummary:
     """The audit at the top of a report.
 
     Args:
         study: the study's description (`Records.study`), for its first draws and its looks.
     """
-    described = study or {}
+    described = study or StudyDescription()
     cells = [(cell, group) for group in arranged for cell in group.cells if cell.in_family and not cell.refused]
     wrong = [
         (f"{cell.dataset} / {cell.backbone} / {cell.label}", "; ".join(found))
@@ -219,15 +219,15 @@ def _list_given(cell: CellResults) -> dict[str, str]:
     return {name: str(len(_list_completed(cell))) if name == "confirm seeds" else value for name, value in own.items()}
 
 
-def _search_facts(arranged: Sequence[Group], study: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+def _search_facts(arranged: Sequence[Group], study: StudyDescription) -> Iterable[tuple[str, str]]:
     if draws := count_shared_draws(study):
         yield "first draws", f"{draws} alike"
     if stops := {stop for group in arranged for cell in group.cells for stop in list_rungs(cell)}:
         yield "rungs", f"after {_format_numbers(sorted(stops))} epochs"
 
 
-def _describe_looks(study: Mapping[str, Any]) -> Iterable[str]:
-    planned, taken = int(study.get("looks") or 1), int(study.get("looks_taken") or 0)
+def _describe_looks(study: StudyDescription) -> Iterable[str]:
+    planned, taken = study.looks, study.looks_taken
     if planned > 1:
         yield f"The study planned {planned} looks at its results and splits alpha over them."
     if taken > planned:

@@ -106,8 +106,8 @@ def _build_row(cell: CellResults, verdict: Verdict | None, records: Records) -> 
     full = bool(errors) and not gap
     refused_pair = verdict is not None and verdict.verdict == "NOT COMPARABLE"
     return {
-        "study": records.study.get("study", ""),
-        "profile": records.study.get("profile"),
+        "study": records.study.study,
+        "profile": records.study.profile or None,
         "metric": records.metric,
         "dataset": cell.dataset,
         "backbone": cell.backbone,

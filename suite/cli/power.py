@@ -82,15 +82,16 @@ def _measure_spreads(plan: Plan, storage: StudyStorage) -> list[Spread]:
     import pandas as pd
 
     from analysis.records.arrange import arrange_records
+    from analysis.records.description import read_description
     from analysis.verdicts.power import list_spreads
     from analysis.verdicts.results import StudyResults
     from suite.tracking.mlflow_store import describe_study
 
     described = describe_study(plan)
-    cells = [{**cell, "seeds": 0} for cell in described["cells"]]  # the seeds that there are, not those planned
-    return list_spreads(
-        StudyResults(arrange_records(pd.DataFrame(rows), pd.DataFrame(), {**described, "cells": cells}))
-    )
+    for cell in described["cells"]:
+        cell["seeds"] = 0  # the seeds that there are, not those planned
+    study = read_description(described, "the study")
+    return list_spreads(StudyResults(arrange_records(pd.DataFrame(rows), pd.DataFrame(), study)))
 
 
 def power_lines(found: Mapping[str, Any]) -> Iterator[str]:

@@ -20,7 +20,7 @@ def records(tmp_path: Path) -> Path:
     study = testing.make_study({"baseline": [0.1, 0.1, 0.1], "sire": [0.2, 0.2, 0.2]})
     study.trials.to_parquet(tmp_path / "trials.parquet")
     study.epochs.to_parquet(tmp_path / "epochs.parquet")
-    (tmp_path / "study.json").write_text(json.dumps(dict(study.study)))
+    (tmp_path / "study.json").write_text(json.dumps(dict(study.study.whole)))
     (tmp_path / "predictions").mkdir()
     label = np.arange(200) % 10
     wrong = {"baseline": range(10), "sire": range(10, 40)}

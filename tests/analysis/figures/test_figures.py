@@ -233,7 +233,7 @@ def test_without_epochs_searches_and_costs_only_the_differences_remain() -> None
     records = testing.make_study({"baseline": BASE, "se": [error - 0.01 for error in BASE]})
     trials = records.trials[records.trials["stage"] == "confirm"].copy()
     trials[["parameters", "macs", "train_seconds"]] = None
-    study = dict(records.study) | {"search_trials": 0}
+    study = dataclasses.replace(records.study, search_trials=0)
     bare = dataclasses.replace(records, trials=trials, epochs=records.epochs.iloc[:0], study=study)
     assert list(drawn(bare)) == ["paired-differences-1"]
 

@@ -41,7 +41,7 @@ def collected(folder: Path, change: Callable[[pa.Table], pa.Table] = lambda tabl
     epochs = records.epochs.astype({"trial_key": "category", "metric": "category"})
     pq.write_table(pa.Table.from_pandas(epochs, preserve_index=False).cast(EPOCHS), new.draft_path())
     new.add_draft("epochs/{}.parquet")
-    new.draft_path().write_text(json.dumps(dict(records.study)))
+    new.draft_path().write_text(json.dumps(dict(records.study.whole)))
     new.add_draft("study.json")
     new.commit_change(HEAD, {"run": SeenRun("FINISHED", 0, 1)})
     return folder

@@ -49,7 +49,7 @@ def test_a_small_csv_gives_a_verdict(tmp_path: Path) -> None:
     verdict = only(records)
     assert (verdict.verdict, verdict.seeds) == ("HELPS", 5)
     assert verdict.mean_difference == pytest.approx(0.0202)
-    assert records.study["study"] == tmp_path.name and (records.alpha, records.rope) == (0.05, 0.005)
+    assert records.study.study == tmp_path.name and (records.alpha, records.rope) == (0.05, 0.005)
     assert records.source == {"files": ["results.csv"]}
     assert records.problems[0].startswith("Not recorded, so the audit can't compare it: recipe, epochs, ")
     assert len(records.problems) == 1
@@ -77,7 +77,7 @@ def test_the_example_of_the_documentation_works(tmp_path: Path) -> None:
 def test_a_study_file_overrides_some_keys(tmp_path: Path) -> None:
     (tmp_path / "study.json").write_text(json.dumps({"study": "mine", "alpha": 0.01, "rope": 0.002, "seeds": 6}))
     records = load_records(written(tmp_path, GOOD))
-    assert (records.study["study"], records.alpha, records.rope) == ("mine", 0.01, 0.002)
+    assert (records.study.study, records.alpha, records.rope) == ("mine", 0.01, 0.002)
     assert "1 of 6 seeds missing (5)" in only(records).reason
 
 
@@ -284,7 +284,7 @@ def test_long_whole_numbers_stay_exact_and_longer_ones_are_none(tmp_path: Path) 
 
 def test_a_single_name_of_a_published_table_is_one_name(tmp_path: Path) -> None:
     (tmp_path / "study.json").write_text('{"reproduces": "a-table"}')
-    assert load_records(written(tmp_path, GOOD)).study["reproduces"] == ["a-table"]
+    assert load_records(written(tmp_path, GOOD)).study.reproduces == ("a-table",)
 
 
 def test_names_stay_as_they_are(tmp_path: Path) -> None:

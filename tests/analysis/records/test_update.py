@@ -123,7 +123,7 @@ def content(folder: Path) -> dict[str, Any]:
     return {
         "trials": records.trials.reset_index(drop=True).to_dict("list"),
         "epochs": epochs.sort_values(["trial_key", "metric", "epoch"], ignore_index=True).to_dict("list"),
-        "study": records.study,
+        "study": records.study.whole,
         "predictions": {path.name: path.read_bytes() for path in (folder / "predictions").iterdir()},
     }
 

@@ -62,7 +62,7 @@ def stored(records: Records, folder: Path) -> Path:
     folder.mkdir()
     pq.write_table(pa.Table.from_pandas(records.trials, preserve_index=False), folder / "trials.parquet")
     pq.write_table(pa.Table.from_pandas(records.epochs, preserve_index=False), folder / "epochs.parquet")
-    (folder / "study.json").write_text(json.dumps(dict(records.study)))
+    (folder / "study.json").write_text(json.dumps(dict(records.study.whole)))
     return folder
 
 

@@ -7,6 +7,7 @@ import pytest
 from analysis import testing
 from analysis.records import model
 from analysis.records.arrange import group_cells
+from analysis.records.description import StudyDescription
 from analysis.records.model import CellResults, Group
 from analysis.verdicts import audit
 
@@ -83,13 +84,13 @@ def test_what_a_variant_sets_itself_is_no_draw() -> None:
 
 
 def test_planned_draws() -> None:
-    assert audit.count_shared_draws({"first_draws": 5, "search_trials": 3}) == 3
-    assert audit.count_shared_draws({"search_trials": 3}) == 0
+    assert audit.count_shared_draws(StudyDescription(first_draws=5, search_trials=3)) == 3
+    assert audit.count_shared_draws(StudyDescription(search_trials=3)) == 0
 
 
 def test_summary_of_an_equal_study() -> None:
     group = group_of(rows_of())
-    summary = audit.summarise_audit([group], {"first_draws": 2, "search_trials": 4})
+    summary = audit.summarise_audit([group], StudyDescription(first_draws=2, search_trials=4))
     assert (summary.equal, summary.total, summary.unequal, summary.unknown) == (1, 1, (), ())
     (text,) = summary.list_sentences()
     assert text.startswith("1 of 1 cell had the budget of their baseline: ")
@@ -128,13 +129,13 @@ def test_summary_of_results_from_elsewhere() -> None:
 
 def test_summary_without_baseline_and_with_too_many_looks() -> None:
     group = group_of(rows_of({"sire": ERRORS["sire"]}))
-    summary = audit.summarise_audit([group], {"looks": 1, "looks_taken": 2})
+    summary = audit.summarise_audit([group], StudyDescription(looks=1, looks_taken=2))
     assert summary.unequal[0][1] == "this group has no baseline"
     late = summary.list_sentences()[-1]
     assert late.startswith(
         "It was looked at 2 times where 1 had been planned. Alpha is split over the planned ones alone"
     )
-    split = audit.summarise_audit([group], {"looks": 2, "looks_taken": 2}).list_sentences()[-1]
+    split = audit.summarise_audit([group], StudyDescription(looks=2, looks_taken=2)).list_sentences()[-1]
     assert split == "The study planned 2 looks at its results and splits alpha over them."
 
 
