@@ -18,7 +18,7 @@ from suite.core.errors import UserError
 
 if TYPE_CHECKING:
     from suite.data.catalog import Copy, Listed, Warmed
-    from suite.data.source import Progress as Heard
+    from suite.data.source import ProgressCallback
 
 app = typer.Typer(
     help="Datasets: list, fetch, verify, and decode them ahead of a study.",
@@ -172,7 +172,7 @@ def _build_copy_table(decoded: list[Copy]) -> Table:
 
 
 @contextlib.contextmanager
-def _show_progress(label: str) -> Iterator[Heard]:
+def _show_progress(label: str) -> Iterator[ProgressCallback]:
     """A line that moves on a terminal, on stderr; nothing in a log."""
     stderr = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 @contextlib.contextmanager
@@ -25,6 +25,23 @@ def replace_file(path: Path) -> Iterator[Path]:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def open_flushed(path: Path) -> Iterator[BinaryIO]:
+    """A new file of a folder that is renamed when it is whole: on the disk when the block ends."""
+    with path.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(directory: Path) -> None:
+    """The names in a directory to the disk, where its file system can."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    with contextlib.suppress(OSError):
+        os.fsync(descriptor)
+    os.close(descriptor)
 
 
 def write_text(text: str, path: Path) -> None:

@@ -8,6 +8,7 @@ process killed at any moment leaves no entry, and twenty trials that start toget
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import io
@@ -18,15 +19,16 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import PIL
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from suite.core.errors import UserError
-from suite.data.disk import disk_errors, npy_header, open_flushed, reserve_room, sync_folder
-from suite.data.source import Images, ImageSource, Labels, Pixels, Progress
+from suite.core.files import open_flushed, sync_folder
+from suite.data.source import Images, ImageSource, Labels, PartDecoder, ProgressCallback
 
 RULE = 1  # raise it when the same files would decode to other pixels
 
@@ -68,7 +70,7 @@ def load_decoded_part(
     keep_images: bool = True,
     accept_changes: bool = False,
     rebuild: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Decoded:
     """The part from its cache entry, which is made first where it is missing, torn, or decoded by another rule.
 
@@ -150,7 +152,7 @@ class Entry:
         return found if whole and found["rule"] == _decoding_rule() else None
 
     def _map_images(self, shape: tuple[int, ...]) -> Images | None:
-        header, path = npy_header(shape), self.path / "images.npy"
+        header, path = _npy_header(shape), self.path / "images.npy"
         with disk_errors(path), contextlib.suppress(FileNotFoundError), path.open("rb") as file:
             whole = os.fstat(file.fileno()).st_size == len(header) + math.prod(shape)
             if whole and file.read(len(header)) == header:
@@ -209,7 +211,7 @@ class Entry:
             with contextlib.suppress(UserError), self.lock_entry(fcntl.LOCK_EX | fcntl.LOCK_NB):
                 self._remove_left_overs()
 
-    def build_entry(self, keep_images: bool, progress: Progress, wanted: str | None) -> None:
+    def build_entry(self, keep_images: bool, progress: ProgressCallback, wanted: str | None) -> None:
         """Decodes into a folder beside the entry's place, and renames it. The lock must be held.
 
         Raises:
@@ -228,13 +230,13 @@ class Entry:
                 raise
 
     def _fill_folder(
-        self, files: bytes, labels: Labels, keep_images: bool, progress: Progress, wanted: str | None
+        self, files: bytes, labels: Labels, keep_images: bool, progress: ProgressCallback, wanted: str | None
     ) -> None:
-        pixels = Pixels(self.source, len(labels))
+        pixels = PartDecoder(self.source, len(labels))
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(open_flushed(self._building / "images.npy")) if keep_images else None
             if file:
-                reserve_room(file, (len(labels), *self.source.shape))
+                _reserve_room(file, (len(labels), *self.source.shape))
             for chunk in pixels.chunks(progress):
                 if file:
                     file.write(chunk.data)
@@ -320,3 +322,36 @@ def _stat_files(files: bytes) -> dict[str, list[int]]:
 
 def _compute_digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
+
+
+# -- writing
+
+
+def _npy_header(shape: tuple[int, ...]) -> bytes:
+    header = io.BytesIO()
+    npy.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
+def _reserve_room(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    """The header, and the room for all images: a full disk says so now."""
+    file.write(_npy_header(shape))
+    file.flush()
+    try:
+        os.posix_fallocate(file.fileno(), file.tell(), math.prod(shape))
+    except OSError as error:
+        if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL}:  # a file system without it
+            raise
+
+
+@contextlib.contextmanager
+def disk_errors(entry: Path, size: int = 0) -> Iterator[None]:
+    """Turns what the disk refuses into a sentence with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        need = f" with {size / 2**20:,.0f} MiB free" if size else ""
+        raise UserError(
+            f"cache: {error.filename or entry} can't be used ({error.strerror}); set GRAFTBENCH_CACHE to a directory "
+            f"on a writable disk{need}"
+        ) from error

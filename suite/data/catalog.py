@@ -18,7 +18,7 @@ from suite.core.specs import Component, freeze_settings
 from suite.data.cache import Changed, cache_directory, entry_path
 from suite.data.class_folders import EXTENSIONS
 from suite.data.dataset import PARTS, Dataset
-from suite.data.source import DatasetInfo, Part, Progress
+from suite.data.source import DatasetInfo, Part, ProgressCallback
 from suite.data.verify import Inspection, are, inspect
 
 # -- which there are
@@ -156,7 +156,7 @@ _FOLDERS: dict[str, Callable[[Path], list[str]]] = {"folder": _image_folders, "p
 # -- looking at all of one
 
 
-def verify_dataset(component: Component, root: Path, progress: Progress) -> Iterator[tuple[str, Inspection]]:
+def verify_dataset(component: Component, root: Path, progress: ProgressCallback) -> Iterator[tuple[str, Inspection]]:
     """Per part: its name, and what is wrong with counts, labels, images, and the cache entry.
 
     Raises:
@@ -194,7 +194,7 @@ def warm_dataset(
     component: Component,
     root: Path,
     *,
-    progress: Progress,
+    progress: ProgressCallback,
     accepted: Callable[[str], None],
     rebuild: bool = False,
     residency: str = "auto",
@@ -232,7 +232,7 @@ def warm_dataset(
 
 
 def _decode_part(
-    dataset: Dataset, part: Part, keep: bool, rebuild: bool, progress: Progress, accepted: Callable[[str], None]
+    dataset: Dataset, part: Part, keep: bool, rebuild: bool, progress: ProgressCallback, accepted: Callable[[str], None]
 ) -> int:
     """How many images the part has, now that they are in the cache."""
     try:

@@ -14,7 +14,7 @@ from suite.core.errors import UserError
 from suite.core.specs import Component
 from suite.data import cache
 from suite.data.cache import Decoded
-from suite.data.source import DatasetInfo, ImageSource, Part, Progress
+from suite.data.source import DatasetInfo, ImageSource, Part, ProgressCallback
 
 PARTS: tuple[Part, ...] = ("train", "test")
 STREAM_ABOVE = 64 * 2**30  # bytes of decoded images; more than this (ImageNet) is not worth a decoded copy
@@ -75,7 +75,7 @@ class Dataset:
         keep_images: bool = True,
         accept_changes: bool = False,
         rebuild: bool = False,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Decoded:
         """The part from this machine's cache, decoded first where it isn't there; arguments as of `load_decoded_part`.
 

@@ -5,15 +5,17 @@ The two may hold the same images in another order, and so have other digests: re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from suite.core.errors import UserError
 from suite.data.images import Resize
-from suite.data.parquet_shards import list_shards
 from suite.data.source import ImageSource, Part
+
+SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.parquet")
 
 
 class Layout(Protocol):
@@ -150,3 +152,31 @@ def open_part(root: Path, part: Part, classic: Layout, parquet: ParquetSet) -> I
     if missing:
         raise UserError(f"{parquet.name}: {missing}")
     return choose_layout(root, classic, parquet).open_part(root, part)
+
+
+def list_shards(folders: Sequence[Path], split: str) -> list[Path]:
+    """The files `split-*.parquet`, or `split/*.parquet`, of the first folder that has some; empty where none has.
+
+    Raises:
+        UserError: a shard that the files' names promise is missing.
+    """
+    for folder in folders:
+        for pattern in (f"{split}-*.parquet", f"{split}/*.parquet"):
+            files = sorted(folder.glob(pattern))
+            if files:
+                _refuse_missing_shards(files)
+                return files
+    return []
+
+
+def _refuse_missing_shards(files: list[Path]) -> None:
+    """Names like train-00000-of-00005.parquet say how many there must be."""
+    names = {file.name for file in files}
+    for file in files:
+        shard = SHARD.fullmatch(file.name)
+        if shard is None:
+            continue
+        for number in range(int(shard[2])):
+            name = f"{shard[1]}-{number:05d}-of-{shard[2]}.parquet"
+            if name not in names:
+                raise UserError(f"parquet: {file.with_name(name)} is missing beside {file.name}; fetch it too")

@@ -159,10 +159,10 @@ class ImageFiles(ImageSource):
 
 
 ROWS = 256  # images decoded at a time
-Progress = Callable[[int, int], None]  # images done, of how many
+ProgressCallback = Callable[[int, int], None]  # images done, of how many
 
 
-class Pixels:
+class PartDecoder:
     """Decodes a part in order, summing up what is said of it on the way."""
 
     def __init__(self, source: ImageSource, count: int) -> None:
@@ -171,7 +171,7 @@ class Pixels:
         self._sum = hashlib.sha256()
         self.unreadable: dict[int, str] = {}
 
-    def chunks(self, progress: Progress) -> Iterator[Images]:
+    def chunks(self, progress: ProgressCallback) -> Iterator[Images]:
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             for start in range(0, self._count, ROWS):
                 rows = range(start, min(start + ROWS, self._count))

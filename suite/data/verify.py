@@ -12,7 +12,7 @@ import numpy as np
 
 from suite.core.errors import UserError
 from suite.data.cache import Decoded, Entry, entry_of, entry_path
-from suite.data.source import ROWS, ImageSource, Labels, Pixels, Progress
+from suite.data.source import ROWS, ImageSource, Labels, PartDecoder, ProgressCallback
 
 SHOWN = 20  # unreadable images that get a line of their own; the list file has them all
 
@@ -31,7 +31,7 @@ class Inspection:
     problems: tuple[str, ...]
 
 
-def inspect(source: ImageSource, name: str, target: str, classes: int, progress: Progress) -> Inspection:
+def inspect(source: ImageSource, name: str, target: str, classes: int, progress: ProgressCallback) -> Inspection:
     """Decodes the whole part, and reads its cache entry where there is one.
 
     Args:
@@ -45,7 +45,7 @@ def inspect(source: ImageSource, name: str, target: str, classes: int, progress:
         labels = np.ascontiguousarray(source.labels, np.int64)
         count = len(labels)
         problems += _wrong_labels(source, labels, classes)
-        pixels = Pixels(source, count)
+        pixels = PartDecoder(source, count)
         for _ in pixels.chunks(progress):
             pass
         problems += _listed(pixels, place.unreadable)
@@ -71,7 +71,7 @@ def are(count: int, noun: str) -> str:
     return f"{count:,} {noun} is" if count == 1 else f"{count:,} {noun}s are"
 
 
-def _listed(pixels: Pixels, listed: Path) -> Iterator[str]:
+def _listed(pixels: PartDecoder, listed: Path) -> Iterator[str]:
     """The first unreadable ones, and the file in which all of them are listed."""
     for row, why in sorted(pixels.unreadable.items())[:SHOWN]:
         yield f"{pixels.source.name(row)} {why}"

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 from suite.core.errors import UserError
 from suite.core.settings import Setting
 from suite.data.images import Resize
+from suite.data.layouts import list_shards
 from suite.data.parquet_rows import Columns, ParquetRows, find_columns, first_shape, label_column, read_metadata
-from suite.data.parquet_shards import list_shards
 from suite.data.settings import FIFTH_OR_TENTH, LARGEST, held_out, path_setting, resize_setting, validation_setting
 from suite.data.source import DatasetInfo, ImageSource, Part
 

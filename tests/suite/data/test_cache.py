@@ -23,8 +23,8 @@ import pytest
 from PIL import Image
 
 from suite.core.errors import UserError
-from suite.data import cache, disk
-from suite.data import source as _pixels
+from suite.data import cache
+from suite.data import source as image_source
 from suite.data.cache import entry_path, load_decoded_part
 from suite.data.source import Arrays, ImageFiles
 
@@ -77,7 +77,7 @@ def paint(file: Path, seed: int, side: int = 10) -> None:
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GRAFTBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(_pixels, "ROWS", 4)  # several chunks
+    monkeypatch.setattr(image_source, "ROWS", 4)  # several chunks
     return tmp_path / "cache"
 
 
@@ -690,7 +690,7 @@ def test_a_file_where_the_cache_should_be_is_named(root: Path, directory: Path, 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ENOLCK])
 def test_what_the_disk_says_becomes_a_sentence(number: int) -> None:
-    with pytest.raises(UserError) as refusal, disk.disk_errors(Path("/cache/tiny"), 3 * 2**20):
+    with pytest.raises(UserError) as refusal, cache.disk_errors(Path("/cache/tiny"), 3 * 2**20):
         raise OSError(number, os.strerror(number))
     assert str(refusal.value) == (
         f"cache: /cache/tiny can't be used ({os.strerror(number)}); set GRAFTBENCH_CACHE to a directory on a writable "
