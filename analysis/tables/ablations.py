@@ -11,7 +11,8 @@ from analysis import formatting
 from analysis.tables import EMPTY, Column, Table, Value, fill_table
 from analysis.tables.leaderboard import make_difference, make_plain_error, set_digits
 from analysis.verdicts.cell_rows import Row, build_cell_rows, row_cell
-from analysis.verdicts.results import StudyResults, cell_name
+from analysis.verdicts.results import StudyResults
+from suite.core.specs import parse_settings
 
 DEFAULT = "default"
 Settings = dict[str, str]
@@ -26,26 +27,12 @@ def build_tables(findings: StudyResults) -> list[Table]:
         by_variant: dict[str, list[Row]] = {}
         for cell in group.cells:
             if not cell.is_baseline:
-                by_variant.setdefault(cell.variant, []).append(rows[cell_name(cell)])
+                by_variant.setdefault(cell.variant, []).append(rows[cell.cell_id])
         for variant_rows in by_variant.values():
             varied = list_varying([parse_settings(row["settings"]) for row in variant_rows])
             if varied:
                 tables.append(_build_table(set_digits(variant_rows), varied, findings))
     return tables
-
-
-def parse_settings(settings: str) -> Settings:
-    """`decoders=1+4, lambda=0.1` by name. A part without `=` belongs to the value before it."""
-    parts: Settings = {}
-    last = ""
-    for part in settings.split(", ") if settings else ():
-        name, equals, value = part.partition("=")
-        if equals:
-            last = name
-            parts[name] = value
-        elif last:
-            parts[last] += f", {part}"
-    return parts
 
 
 def list_varying(settings: Sequence[Settings]) -> list[str]:
@@ -60,7 +47,8 @@ def list_varying(settings: Sequence[Settings]) -> list[str]:
 def _build_table(rows: Sequence[Row], varied: Sequence[str], findings: StudyResults) -> Table:
     """A grid where two settings vary and more than half of their pairs were planned; else a row per cell."""
     places = {(_rank_value(row, varied[0]), _rank_value(row, varied[-1])): row for row in rows}
-    down, across = ({place[axis] for place in places} for axis in (0, 1))
+    down = {place[0] for place in places}
+    across = {place[1] for place in places}
     full = len(varied) == 2 and len(places) == len(rows) and 2 * len(rows) > len(down) * len(across)
     columns = _list_grid_columns(places, varied) if full else _list_columns(rows, varied)
     items = sorted(rows, key=lambda row: [_rank_value(row, name) for name in varied])

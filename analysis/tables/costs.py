@@ -10,10 +10,11 @@ from operator import itemgetter
 from analysis import formatting
 from analysis.records.model import CellResults
 from analysis.tables import EMPTY, Column, Table, Value, fill_table
-from analysis.tables.leaderboard import group_rows, make_plain_error, name_metric
+from analysis.tables.leaderboard import CELL, group_rows, make_plain_error, name_metric
 from analysis.verdicts.cell_rows import Row, row_cell, run_ids, runs_of
-from analysis.verdicts.results import StudyResults, cell_name
+from analysis.verdicts.results import StudyResults
 from suite.core.records import Record
+from suite.core.specs import CellId
 
 # Key of a row -> its title, and how it is written, where it is a cost that a front can be over.
 _COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
@@ -30,12 +31,12 @@ _DEVICE_HOURS = {"cuda": "GPU-hours", "cpu": "CPU-hours"}
 
 def build_tables(findings: StudyResults) -> list[Table]:
     """One per dataset: every cell with its costs, lowest error first."""
-    cells = {cell_name(cell): cell for group in findings.groups for cell in group.cells}
+    cells = {cell.cell_id: cell for group in findings.groups for cell in group.cells}
     return [_build_table(findings, dataset, board, cells) for dataset, board in group_rows(findings).items()]
 
 
 def _build_table(
-    findings: StudyResults, dataset: str, board: Sequence[Row], cells: Mapping[tuple[str, str, str, str], CellResults]
+    findings: StudyResults, dataset: str, board: Sequence[Row], cells: Mapping[CellId, CellResults]
 ) -> Table:
     ids, devices, kinds, rows = run_ids(findings.records), set(), set(), []
     for row in board:
@@ -66,16 +67,15 @@ def find_front(errors: Sequence[float | None], costs: Sequence[float | None]) ->
 
     Equal points are on it together; what lacks a figure is not.
     """
-    cheapest: dict[float, float] = {}
-    for error, cost in zip(errors, costs, strict=True):
-        if error is not None and cost is not None and math.isfinite(cost):
-            cheapest[error] = min(cost, cheapest.get(error, math.inf))
-    front, lowest = set(), math.inf  # the least cost at any lower error
-    for error, cost in sorted(cheapest.items()):
+    points = list(zip(errors, costs, strict=True))
+    known = {(error, cost) for error, cost in points if error is not None and cost is not None and math.isfinite(cost)}
+    front: set[tuple[float | None, float | None]] = set()
+    lowest = math.inf  # cost of any point before: with a lower error, or the same and a lower cost
+    for error, cost in sorted(known):
         if cost < lowest:
             front.add((error, cost))
             lowest = cost
-    return [pair in front for pair in zip(errors, costs, strict=True)]
+    return [point in front for point in points]
 
 
 def _mark_fronts(rows: Sequence[Row], same_device: bool) -> None:
@@ -83,9 +83,10 @@ def _mark_fronts(rows: Sequence[Row], same_device: bool) -> None:
 
     A row that isn't comparable is on none. Times of different devices don't compare: then no front is over time.
     """
-    errors = [round(row["mean_error"], 12) if row["comparable"] else None for row in rows]
+    errors: list[float | None] = []
     for row in rows:
         row["fronts"] = {}
+        errors.append(round(row["mean_error"], 12) if row["comparable"] else None)
     for name in _COSTS:
         if name in _TIMES and not same_device:
             continue
@@ -99,8 +100,7 @@ def _list_columns(hours: str) -> list[Column[Row]]:
     titles = {name: title.replace("hours", hours, 1) for name, (title, _) in _COSTS.items()}
     costs = [Column(name, titles[name], partial(_make_cost, name), numeric=True) for name in _COSTS]
     return [
-        Column("backbone", "backbone", itemgetter("backbone")),
-        Column("variant", "variant", itemgetter("label")),
+        *CELL,
         Column("error", "error %", lambda row: make_plain_error(row) if row["comparable"] else EMPTY, numeric=True),
         Column("decoders", "decoders", itemgetter("decoders"), numeric=True, optional=True),
         *costs,

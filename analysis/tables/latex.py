@@ -102,8 +102,9 @@ def to_latex(table: Table) -> str:
 def _move_sentences(table: Table) -> Table:
     """Columns of sentences leave the grid and stand below it, row by row."""
     moved = []
+    values = list(zip(*table.rows, strict=True))  # by column
     for index, column in enumerate(table.columns):
-        if not column.numeric and any(len(row[index].text) > _SENTENCE for row in table.rows):
+        if not column.numeric and any(len(value.text) > _SENTENCE for value in values[index]):
             moved.append(index)
     kept = [index for index in range(len(table.columns)) if index not in moved]
     names = [index for index in kept if not table.columns[index].numeric][:3]
@@ -112,7 +113,7 @@ def _move_sentences(table: Table) -> Table:
         name = ", ".join(row[index].text for index in names)
         notes += [f"{name}: {row[index].text}" for index in moved if not row[index].is_blank]
     columns = tuple(table.columns[index] for index in kept)
-    rows = tuple(tuple(row[index] for index in kept) for row in table.rows)
+    rows = tuple(zip(*(values[index] for index in kept), strict=True))
     return dataclasses.replace(table, columns=columns, rows=rows, notes=tuple(notes)) if kept else table
 
 
@@ -140,8 +141,8 @@ def _write_body(table: Table, heads: Iterable[str], write_cell: Callable[[Value,
     """The line of headings and the lines of the rows."""
     lines = []
     for row in table.rows:
-        gap = "[2pt]" if any(value.detail for value in row) else ""
-        lines.append(f"{' & '.join(map(write_cell, row, table.columns))} \\\\{gap}")
+        has_detail = any(value.detail for value in row)
+        lines.append(f"{' & '.join(map(write_cell, row, table.columns))} \\\\{'[2pt]' if has_detail else ''}")
     head = " & ".join(f"\\textbf{{{head}}}" for head in heads)
     return f"\\toprule\n{head} \\\\\n\\midrule", "\n".join(lines)
 
@@ -203,8 +204,10 @@ def _write_text(value: Value) -> str:
 
 def _narrow_widths(table: Table, widths: Sequence[float], room: float) -> list[float]:
     """Where a page on its side is too narrow for all, columns of text give way: they wrap, numbers don't."""
-    columns = zip(table.columns, widths, strict=True)
-    spare = [0.0 if column.numeric else max(0.0, width - 14) for column, width in columns]
+    spare = [max(0.0, width - 14) for width in widths]
+    for index, column in enumerate(table.columns):
+        if column.numeric:
+            spare[index] = 0.0
     excess = max(0.0, sum(widths) - room)
     share = min(1.0, excess / sum(spare)) if any(spare) else 0.0
     return [width - share * part for width, part in zip(widths, spare, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -31,8 +32,8 @@ def set_digits(board: Iterable[Row]) -> list[Row]:
     """
     rows = list(board)
     halves = [(row["ci_high"] - row["ci_low"]) / 2 for row in rows if row["ci_low"] is not None]
-    narrow = [half for half in halves if half] or [row["interval"] for row in rows]
-    digits = formatting.choose_decimals(narrow)
+    known = [half for half in halves if half]
+    digits = formatting.choose_decimals(known or [row["interval"] for row in rows])
     return [row | {"digits": digits} for row in rows]
 
 
@@ -87,10 +88,14 @@ def _make_gain(row: Row) -> Value:
     return dataclasses.replace(value, text=f"{value.text} ± {half}")
 
 
-COLUMNS: tuple[Column[Row], ...] = (
-    Column("rank", "#", itemgetter("rank"), numeric=True),
+DATASET: Column[Row] = Column("dataset", "dataset", itemgetter("dataset"))
+CELL: tuple[Column[Row], ...] = (  # what names a cell of a dataset
     Column("backbone", "backbone", itemgetter("backbone")),
     Column("variant", "variant", itemgetter("label")),
+)
+_COLUMNS: tuple[Column[Row], ...] = (
+    Column("rank", "#", itemgetter("rank"), numeric=True),
+    *CELL,
     Column("error", "error %", make_error, numeric=True),
     Column("difference", "vs baseline, pp", make_difference, numeric=True),
     Column("verdict", "verdict", itemgetter("verdict")),
@@ -110,7 +115,7 @@ def _fit_terminal() -> list[Column[Row]]:
         "difference": {"title": "gain, pp", "value": _make_gain},
         "inference_macs": {"title": "MACs"},
     }
-    shown = [column for column in COLUMNS if column.key not in ("decoders", "macs")]
+    shown = [column for column in _COLUMNS if column.key not in ("decoders", "macs")]
     return [dataclasses.replace(column, **narrower.get(column.key, {})) for column in shown]
 
 
@@ -123,7 +128,7 @@ def build_tables(findings: StudyResults) -> list[Table]:
     tables = []
     for dataset, board in group_rows(findings).items():
         slug, title = formatting.slug_of_name(dataset), f"Leaderboard: {dataset}"
-        tables.append(fill_table(f"leaderboard-{slug}", title, caption, COLUMNS, board, _list_notes(board)))
+        tables.append(fill_table(f"leaderboard-{slug}", title, caption, _COLUMNS, board, _list_notes(board)))
     return tables
 
 
@@ -138,13 +143,13 @@ def _write_caption(records: Records) -> str:
 
 def name_metric(records: Records) -> str:
     """`top-1`."""
-    return {"top1": "top-1", "top5": "top-5"}[records.study.get("metric", "top1")]
+    return {"top1": "top-1", "top5": "top-5"}[records.study.metric]
 
 
 def _write_title(records: Records) -> str:
     """`Leaderboard of STUDY`, with the profile when the study has one."""
-    profile = records.study.get("profile")
-    return f"Leaderboard of {records.study.get('study', '')}" + (f" [profile: {profile}]" if profile else "")
+    profile = records.study.profile
+    return f"Leaderboard of {records.study.study}" + (f" [profile: {profile}]" if profile else "")
 
 
 def _list_notes(board: Sequence[Row]) -> Iterator[str]:
@@ -186,10 +191,8 @@ def to_text(findings: StudyResults, width: int = 118) -> str:
 
 def join_tables(findings: StudyResults) -> Table:
     """All datasets in one table, with a column that names them: one header for a spreadsheet."""
-    columns: list[Column[Row]] = [Column("dataset", "dataset", itemgetter("dataset"))]
-    columns += [dataclasses.replace(column, optional=False) for column in COLUMNS]
-    boards = group_rows(findings).values()
-    rows = [row for board in boards for row in board]
+    columns = [DATASET, *(dataclasses.replace(column, optional=False) for column in _COLUMNS)]
+    rows = list(itertools.chain(*group_rows(findings).values()))
     return fill_table("leaderboard", _write_title(findings.records), "", columns, rows)
 
 

@@ -14,6 +14,7 @@ from analysis.records.model import CellResults
 from analysis.tables import Column, Table, Value, fill_table
 from analysis.verdicts.results import StudyResults
 from suite.core.records import STATUSES, Record
+from suite.core.specs import format_label
 
 _OPEN = 40  # rows of one kind of table; with more of them its tables are folded
 _MOST = 2000  # rows on a page; the file beside it has all
@@ -88,7 +89,7 @@ def _find_runs(findings: StudyResults) -> dict[str, str]:
 
 
 def _describe_trial(trial: Record, status: str, reason: str, runs: dict[str, str]) -> _Gap:
-    variant = f"{trial.variant} ({trial.settings})" if trial.settings else trial.variant
+    variant = format_label(trial.variant, trial.settings)
     seed = "" if trial.seed is None else str(trial.seed)
     run = runs.get(trial.trial_key)
     key = Value(trial.trial_key, runs=(run,) if run else ())

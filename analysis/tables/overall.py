@@ -21,7 +21,7 @@ from analysis.tables.leaderboard import name_metric
 from analysis.verdicts.cell_rows import Row, build_cell_rows, rank_errors, row_cell
 from analysis.verdicts.model import VariantVerdict
 from analysis.verdicts.rankings import Ranking
-from analysis.verdicts.results import StudyResults, cell_name
+from analysis.verdicts.results import StudyResults
 
 Pair = tuple[str, str]  # backbone, variant with its settings
 
@@ -96,7 +96,7 @@ def find_comparable(findings: StudyResults) -> Compared:
     rows: dict[tuple[Pair, str], Row] = {}
     for group in findings.groups:
         for cell in group.cells:
-            rows[(cell.backbone, cell.label), cell.dataset] = by_cell[cell_name(cell)]
+            rows[(cell.backbone, cell.label), cell.dataset] = by_cell[cell.cell_id]
     every_pair = list(dict.fromkeys(pair for pair, _ in rows))
     every_dataset = list(dict.fromkeys(dataset for _, dataset in rows))
     gaps = dict.fromkeys(itertools.product(every_pair, every_dataset), "not in the study")  # with their reasons

@@ -22,7 +22,7 @@ def build_comparisons(findings: StudyResults) -> list[Table]:
 
     A table serves when two of its rows or more were run.
     """
-    named, known = findings.records.study.get("reproduces"), list_tables()
+    named, known = findings.records.study.reproduces, list_tables()
     tables = []
     first: dict[str, str] = {}
     for name in [name for name in named if name in known] if named else known:
@@ -115,10 +115,8 @@ _COLUMNS: tuple[Column[Reproduced], ...] = (
 def _list_departures(records: Records) -> Iterator[str]:
     """What makes the study another experiment than the paper's."""
     study = records.study
-    if study.get("profile"):
-        yield f"Profile {study['profile']}: not the paper's protocol; the figures can only show a direction."
-    for taken, dataset in (study.get("stands_for") or {}).items():
-        yield f"{taken} stands in for {dataset}."
+    if study.profile:
+        yield f"Profile {study.profile}: not the paper's protocol; the figures can only show a direction."
 
 
 def _list_explanations(published: PublishedTable, records: Records) -> Iterator[str]:

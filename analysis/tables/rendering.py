@@ -113,7 +113,7 @@ def to_markdown(table: Table, heading: str = "##") -> str:
         lines += [escape_markdown(table.caption), ""]
     if table.rows:
         titles = [escape_markdown(column.title) for column in table.columns]
-        sides = ["--:" if column.numeric else ":--" for column in table.columns]
+        sides = [(":--", "--:")[column.numeric] for column in table.columns]
         lines += [f"| {' | '.join(titles)} |", f"|{'|'.join(sides)}|"]
         lines += [f"| {' | '.join(map(_write_markdown_cell, row))} |" for row in table.rows]
         lines.append("")

@@ -6,9 +6,9 @@ from operator import itemgetter
 
 from analysis import formatting
 from analysis.tables import EMPTY, Column, Table, Value, fill_table, make_estimate
-from analysis.tables.leaderboard import make_difference, name_metric, set_digits
+from analysis.tables.leaderboard import CELL, DATASET, make_difference, name_metric, set_digits
 from analysis.verdicts.cell_rows import Row, build_cell_rows, row_cell
-from analysis.verdicts.results import StudyResults, cell_name
+from analysis.verdicts.results import StudyResults
 
 
 def build_verdicts(findings: StudyResults) -> list[Table]:
@@ -16,7 +16,7 @@ def build_verdicts(findings: StudyResults) -> list[Table]:
     if not findings.verdicts:
         return []
     rows = {row_cell(row): row for row in set_digits(build_cell_rows(findings))}
-    judged = [rows[cell_name(verdict)] | vars(verdict) for verdict in findings.verdicts]
+    judged = [rows[verdict.cell_id] | vars(verdict) for verdict in findings.verdicts]
     records = findings.records
     caption = (
         f"Paired difference in test {name_metric(records)} error to the baseline, in percentage points, with its "
@@ -44,9 +44,8 @@ def _make_probability(row: Row) -> Value:
 
 
 _COLUMNS: tuple[Column[Row], ...] = (  # of a row of the leaderboard and its verdict
-    Column("dataset", "dataset", itemgetter("dataset")),
-    Column("backbone", "backbone", itemgetter("backbone")),
-    Column("variant", "variant", itemgetter("label")),
+    DATASET,
+    *CELL,
     Column("verdict", "verdict", itemgetter("verdict")),
     Column("difference", "vs baseline, pp", make_difference, numeric=True),
     Column("seeds", "seeds", itemgetter("seeds"), numeric=True),

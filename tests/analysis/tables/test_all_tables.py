@@ -159,7 +159,7 @@ def test_variants_have_both_p_values_and_what_was_left_out() -> None:
     [table] = overall.build_variants(Judged(several(THREE).records))
     row = by_key(table, 0)
     assert (row["variant"].text, row["backbone"].text, row["verdict"].text) == (
-        "sire (lambda=0.1)",
+        "sire(lambda=0.1)",
         "all",
         "NOT ENOUGH EVIDENCE",
     )
@@ -167,7 +167,7 @@ def test_variants_have_both_p_values_and_what_was_left_out() -> None:
     difference = row["difference"]
     assert (difference.number, difference.low, difference.high) == (0.02, 0.005, 0.035)
     assert by_key(table, 1)["difference"].text == NONE and "probability" not in row
-    assert table.notes == ("sire (lambda=0.1): left out d: 1 of 5 seeds diverged (2)",)
+    assert table.notes == ("sire(lambda=0.1): left out d: 1 of 5 seeds diverged (2)",)
 
 
 def test_friedmans_ranks_name_their_control() -> None:
@@ -296,19 +296,6 @@ def test_a_variant_with_one_setting_has_no_grid() -> None:
     assert ablations.build_tables(several({"a": {"baseline": around(0.3), "sire:lambda=1": around(0.3)}})) == []
 
 
-@pytest.mark.parametrize(
-    ("settings", "parsed"),
-    [
-        ("", {}),
-        ("decoders=1+4, lambda=0.1", {"decoders": "1+4", "lambda": "0.1"}),
-        ("path=a, b, size=2", {"path": "a, b", "size": "2"}),
-        ("sire.lambda=1, label=a=b", {"sire.lambda": "1", "label": "a=b"}),
-    ],
-)
-def test_settings_are_read(settings: str, parsed: dict[str, str]) -> None:
-    assert ablations.parse_settings(settings) == parsed
-
-
 # -- budgets
 
 
@@ -326,7 +313,7 @@ def test_budgets_show_what_differs_and_say_what_is_shared() -> None:
 def test_every_cell_has_its_verdict_with_its_numbers() -> None:
     findings = several({"a": THREE["a"] | {"sire:lambda=1": [0.2, 0.2, 0.2, 0.2, None]}})
     [table] = verdict_table.build_verdicts(findings)
-    assert column(table, "variant") == ["sire", "wide", "sire (lambda=1)"]
+    assert column(table, "variant") == ["sire", "wide", "sire(lambda=1)"]
     for index, one in enumerate(findings.verdicts):
         row = by_key(table, index)
         assert (row["verdict"].text, row["difference"].number, row["p_adjusted"].number, row["seeds"].number) == (

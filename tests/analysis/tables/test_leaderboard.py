@@ -37,8 +37,8 @@ def findings() -> StudyResults:
 def test_order_and_bold(findings: StudyResults) -> None:
     rows = build_cell_rows(findings)
     assert [(row["rank"], row["label"]) for row in rows] == [
-        (1, "sire (lambda=0.1)"),
-        (2, "sire (lambda=1)"),
+        (1, "sire(lambda=0.1)"),
+        (2, "sire(lambda=1)"),
         (3, "baseline"),
         (None, "wide"),
     ]
@@ -111,7 +111,7 @@ def test_a_table_per_dataset_holds_fractions_intervals_and_runs(findings: StudyR
     keys = [column.key for column in table.columns]
     assert "decoders" not in keys, "no cell has any"
     best = dict(zip(keys, table.rows[0], strict=True))
-    assert (best["rank"].number, best["variant"].text, best["error"].bold) == (1, "sire (lambda=0.1)", True)
+    assert (best["rank"].number, best["variant"].text, best["error"].bold) == (1, "sire(lambda=0.1)", True)
     row = build_cell_rows(findings)[0]
     error = best["error"]
     assert error.number == row["mean_error"] and error.low == pytest.approx(row["mean_error"] - row["interval"])
@@ -140,7 +140,7 @@ def test_every_form_is_printed(tmp_path: Path, graftbench: Command) -> None:
     records = testing.make_study(CELLS)
     records.trials.to_parquet(tmp_path / "trials.parquet")
     records.epochs.to_parquet(tmp_path / "epochs.parquet")
-    (tmp_path / "study.json").write_text(json.dumps(dict(records.study)))
+    (tmp_path / "study.json").write_text(json.dumps(dict(records.study.whole)))
 
     def printed(form: str) -> str:
         answer = graftbench("leaderboard", "--records", tmp_path, "--format", form)
