@@ -123,7 +123,7 @@ class TrialRun:
             Diverged: a loss is not finite; the epoch leaves no trace.
         """
         number = len(self.history) + 1
-        rate = recipes.learning_rate(self._recipe, number, self.trial.epochs)
+        rate = recipes.compute_learning_rate(self._recipe, number, self.trial.epochs)
         trained = train_epoch(
             self._graft,
             self._optimizer,

@@ -259,6 +259,17 @@ def test_links_lead_somewhere(path: Path) -> None:
     assert not re.search(r"/(root|work|home|Users)/", text), "a path of a machine"
 
 
+def test_the_way_leads_to_things_that_exist() -> None:
+    text = page("find-your-way.md")
+    named = re.findall(r"`((?:suite|analysis)/[\w/]+\.py)`(?:, which \w+ `([\w/]+\.py)`)?: ((?:`\w+`(?:, )?)+)", text)
+    assert len(named) > 10
+    for file, _, names in named:
+        for name in re.findall(r"\w+", names):
+            assert re.search(rf"^ *(?:def|class) {name}\b", (ROOT / file).read_text(), re.MULTILINE), (file, name)
+    way = text[text.index("## The way of one trial") : text.index("## What to touch")]
+    assert len(re.findall(r"^\| `[\w/]+\.py` \|", way, re.MULTILINE)) <= 35
+
+
 def test_studies_name_documents_that_exist() -> None:
     for path in (ROOT / "configs").glob("*.yaml"):
         for name in re.findall(r"docs/[\w./-]+\.md", path.read_text()):

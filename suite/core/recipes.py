@@ -233,7 +233,7 @@ def canonicalize_recipe(component: Component) -> Component:
     return Component(component.name, freeze_settings({k: v for k, v in values.items() if v != getattr(own, k)}))
 
 
-def learning_rate(recipe: Recipe, epoch: int, epochs: int) -> float:
+def compute_learning_rate(recipe: Recipe, epoch: int, epochs: int) -> float:
     """The rate of an epoch, counted from 1, in a budget of `epochs`.
 
     Milestones are fractions of the budget: 0.3, 0.6 and 0.8 of 200 drop the rate after epochs 60, 120 and 160.

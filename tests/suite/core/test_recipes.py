@@ -19,8 +19,8 @@ from suite.core.recipes import (
     Recipe,
     Schedule,
     canonicalize_recipe,
+    compute_learning_rate,
     find_idle_knobs,
-    learning_rate,
     resolve_recipe,
 )
 from suite.core.specs import Component, freeze_settings
@@ -32,14 +32,14 @@ def component(name: str, **settings: object) -> Component:
 
 
 def test_sire_rates_drop_by_five_after_60_120_and_160_of_200_epochs() -> None:
-    rates = [learning_rate(RECIPES["sire"], epoch, 200) for epoch in range(1, 201)]
+    rates = [compute_learning_rate(RECIPES["sire"], epoch, 200) for epoch in range(1, 201)]
     expected = [0.1] * 60 + [0.02] * 60 + [0.004] * 40 + [0.0008] * 40
     assert rates == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 7, 10, 30, 1000])
 def test_a_smaller_budget_compresses_the_schedule(epochs: int) -> None:
-    rates = [learning_rate(RECIPES["sire"], epoch, epochs) for epoch in range(1, epochs + 1)]
+    rates = [compute_learning_rate(RECIPES["sire"], epoch, epochs) for epoch in range(1, epochs + 1)]
     assert rates[0] == 0.1
     assert rates == sorted(rates, reverse=True)
     if epochs % 10 == 0:
@@ -48,7 +48,7 @@ def test_a_smaller_budget_compresses_the_schedule(epochs: int) -> None:
 
 def test_cosine_falls_from_the_rate_to_almost_zero() -> None:
     recipe = Recipe(lr=0.4, schedule="cosine")
-    rates = [learning_rate(recipe, epoch, 10) for epoch in range(1, 11)]
+    rates = [compute_learning_rate(recipe, epoch, 10) for epoch in range(1, 11)]
     assert rates == pytest.approx([0.2 * (1 + math.cos(math.pi * done / 10)) for done in range(10)])
     assert rates[0] == 0.4 and rates == sorted(rates, reverse=True) and rates[-1] > 0
 
@@ -56,7 +56,7 @@ def test_cosine_falls_from_the_rate_to_almost_zero() -> None:
 @pytest.mark.parametrize("schedule", ["cosine", "step"])
 def test_warmup_rises_in_equal_steps_below_the_rate(schedule: Schedule) -> None:
     recipe = Recipe(lr=0.6, schedule=schedule, milestones=(0.5,), warmup=0.2)
-    rates = [learning_rate(recipe, epoch, 10) for epoch in range(1, 11)]
+    rates = [compute_learning_rate(recipe, epoch, 10) for epoch in range(1, 11)]
     assert rates[:3] == pytest.approx([0.2, 0.4, 0.6])
     assert max(rates) == rates[2]
     if schedule == "cosine":
@@ -67,7 +67,7 @@ def test_warmup_rises_in_equal_steps_below_the_rate(schedule: Schedule) -> None:
 
 def test_the_imagenet_recipe_warms_up_for_5_of_90_epochs() -> None:
     recipe = RECIPES["imagenet"]
-    rates = [learning_rate(recipe, epoch, 90) for epoch in range(1, 91)]
+    rates = [compute_learning_rate(recipe, epoch, 90) for epoch in range(1, 91)]
     assert rates[:6] == pytest.approx([0.1 * step / 6 for step in range(1, 7)]) and rates[5] == max(rates)
 
 
@@ -75,13 +75,13 @@ def test_the_imagenet_recipe_warms_up_for_5_of_90_epochs() -> None:
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5])
 def test_short_budgets_have_a_rate_above_zero_in_every_epoch(epochs: int, warmup: float) -> None:
     recipe = Recipe(lr=0.1, schedule="cosine", warmup=warmup)
-    rates = [learning_rate(recipe, epoch, epochs) for epoch in range(1, epochs + 1)]
+    rates = [compute_learning_rate(recipe, epoch, epochs) for epoch in range(1, epochs + 1)]
     assert all(0 < rate <= 0.1 for rate in rates) and max(rates) == pytest.approx(0.1)
 
 
 def test_milestones_survive_floating_point() -> None:
     recipe = Recipe(schedule="step", milestones=(0.7,), factor=0.1)  # 0.7 * 10 == 7.000000000000001 in some orders
-    assert [learning_rate(recipe, epoch, 10) for epoch in (7, 8)] == pytest.approx([0.1, 0.01])
+    assert [compute_learning_rate(recipe, epoch, 10) for epoch in (7, 8)] == pytest.approx([0.1, 0.01])
 
 
 def test_numbers_of_the_papers() -> None:
