@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
 import pandas as pd
 import pyarrow as pa
 
 from analysis.formatting import format_plural
+from analysis.records.manifest import REMEDY
 from analysis.records.mlflow_runs import INFINITE
 from suite.core.records import COLUMNS
 
-FRACTIONS = tuple(name for name in COLUMNS if name.endswith("_error"))
+FRACTIONS = [name for name in COLUMNS if name.endswith("_error")]
 _EXAMPLES = 5
 
 
 def format_examples(names: Iterable[object]) -> str:
     """The first few, for a sentence."""
-    known = [str(name) for name in names]
-    return "; ".join(known[:_EXAMPLES]) + ("; ..." if len(known) > _EXAMPLES else "")
+    shown = list(map(str, names))
+    if len(shown) > _EXAMPLES:
+        shown[_EXAMPLES:] = ["..."]
+    return "; ".join(shown)
 
 
-def check_columns(name: str, table: pa.Schema, wanted: pa.Schema, remedy: str, may_lack: Container[str] = ()) -> None:
+def check_columns(name: str, table: pa.Schema, wanted: pa.Schema, may_lack: Set[str] = frozenset()) -> None:
     """
     Args:
         may_lack: columns that an earlier version did not have.
@@ -29,30 +32,33 @@ def check_columns(name: str, table: pa.Schema, wanted: pa.Schema, remedy: str, m
     Raises:
         ValueError: a column is missing or of another type; the message names all of them.
     """
-    lacking = sorted(column for column in set(wanted.names) - set(table.names) if column not in may_lack)
-    if lacking:
-        raise ValueError(f"{name} lacks the columns {', '.join(lacking)}: {remedy}.")
-    wrong = [
-        f"{one} is {_plain_type(table.field(one).type)}, not {_plain_type(wanted.field(one).type)}"
-        for one in wanted.names
-        if one in table.names and _plain_type(table.field(one).type) != _plain_type(wanted.field(one).type)
-    ]
+    missing = sorted(set(wanted.names) - set(table.names) - may_lack)
+    if missing:
+        raise ValueError(f"{name} lacks the columns {', '.join(missing)}: {REMEDY}.")
+    wrong = []
+    for column in wanted.names:
+        if column not in table.names:
+            continue
+        kind, wanted_kind = _plain_type(table.field(column).type), _plain_type(wanted.field(column).type)
+        if kind != wanted_kind:
+            wrong.append(f"{column} is {kind}, not {wanted_kind}")
     if wrong:
-        raise ValueError(f"{name} has columns of the wrong type ({'; '.join(wrong)}): {remedy}.")
+        raise ValueError(f"{name} has columns of the wrong type ({'; '.join(wrong)}): {REMEDY}.")
 
 
 def fill_columns(table: pa.Table, wanted: pa.Schema) -> pa.Table:
     """The table with the `wanted` columns that it lacks: null, or empty text."""
     for field in wanted:
         if field.name not in table.column_names:
-            nothing = "" if pa.types.is_string(field.type) else None
-            table = table.append_column(field, pa.array([nothing] * table.num_rows, field.type))
+            nothing = pa.scalar("" if pa.types.is_string(field.type) else None, field.type)
+            table = table.append_column(field, pa.repeat(nothing, table.num_rows))
     return table
 
 
 def _plain_type(kind: pa.DataType) -> str:
     """`text` for every way of storing it, else the type's name."""
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
     return "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)
 
 
@@ -82,25 +88,27 @@ def without_infinities(trials: pd.DataFrame, metric: str, names: Sequence[str]) 
     trials, problems = trials.copy(), []
     completed = (trials["status"] == "completed").to_numpy()
     row_names = pd.Series(names, trials.index, dtype=object)
-    for column in (name for name, kind in COLUMNS.items() if kind is float):
+    for column, kind in COLUMNS.items():
+        if kind is not float:
+            continue
         infinite = (trials[column].abs() >= INFINITE).to_numpy(dtype=bool, na_value=False)
-        if infinite.any():
-            trials[column] = trials[column].mask(infinite)
-            if (infinite & completed).any():
-                where = format_examples(row_names[infinite & completed])
-                problems.append(f"{column} is infinite, so counted as not measured, in {where}.")
-    lacking = completed & (trials["stage"] == "confirm").to_numpy() & trials[metric].isna().to_numpy()
-    if lacking.any():
-        some = format_plural(int(lacking.sum()), "completed trial")
-        problems.append(f"{some} without a finite {metric}: {format_examples(row_names[lacking])}; not averaged.")
+        trials[column] = trials[column].mask(infinite)
+        if (infinite & completed).any():
+            where = format_examples(row_names[infinite & completed])
+            problems.append(f"{column} is infinite, so counted as not measured, in {where}.")
+    missing = completed & (trials["stage"] == "confirm").to_numpy() & trials[metric].isna().to_numpy()
+    if missing.any():
+        count = format_plural(int(missing.sum()), "completed trial")
+        problems.append(f"{count} without a finite {metric}: {format_examples(row_names[missing])}; not averaged.")
     return trials, problems
 
 
 def trial_names(trials: pd.DataFrame) -> list[str]:
     """`sire (lambda=0.1) on cnn, digits, seed 2`, row by row."""
-    columns = [trials[name].tolist() for name in ("variant", "settings", "backbone", "dataset", "stage", "seed")]
-    return [
-        f"{variant}{f' ({settings})' if settings else ''} on {backbone}, {dataset}, "
-        f"{'seed' if stage == 'confirm' else 'search trial'} {seed}"
-        for variant, settings, backbone, dataset, stage, seed in zip(*columns, strict=True)
-    ]
+    names = []
+    columns = ["variant", "settings", "backbone", "dataset", "stage", "seed"]
+    for variant, settings, backbone, dataset, stage, seed in trials[columns].itertuples(index=False, name=None):
+        label = f"{variant} ({settings})" if settings else variant
+        kind = "seed" if stage == "confirm" else "search trial"
+        names.append(f"{label} on {backbone}, {dataset}, {kind} {seed}")
+    return names

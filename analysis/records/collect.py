@@ -75,17 +75,39 @@ def _study_of(tags: Mapping[str, str], study: str, uri: str) -> dict[str, Any]:
         check_experiment_schema(tags)
     except NewerSchemaError as error:
         raise NewerSchemaError(f"Study {study!r} at {redact_uri(uri)}: {error}.") from error
-    texts, index = [tags[STUDY_TAG]], 1
+    text, index = tags[STUDY_TAG], 1
     while f"{STUDY_TAG}.{index}" in tags:
-        texts.append(tags[f"{STUDY_TAG}.{index}"])
+        text += tags[f"{STUDY_TAG}.{index}"]
         index += 1
-    plan: dict[str, Any] = json.loads("".join(texts))
+    plan: dict[str, Any] = json.loads(text)
     return plan
 
 
-def _not_found(study: str, uri: str, known: Iterable[str]) -> StudyNotFoundError:
-    names = ", ".join(sorted(known)) or "none"
+def _not_found(study: str, uri: str, studies: Iterable[str]) -> StudyNotFoundError:
+    names = ", ".join(sorted(studies)) or "none"
     return StudyNotFoundError(f"No study {study!r} at {redact_uri(uri)}; studies there: {names}.")
+
+
+class _Source:
+    """What a database and a server share: artifacts lie in files, or where MLflow fetches them."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+
+    def read_predictions(self, run: Run) -> bytes | None:
+        source = f"{run.artifact_uri}/predictions.parquet"
+        if source.startswith("file://"):
+            source = url2pathname(source.removeprefix("file://"))
+        if "://" not in source:
+            return Path(source).read_bytes() if Path(source).is_file() else None
+        mlflow = _import_mlflow()
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                path = mlflow.artifacts.download_artifacts(source, dst_path=folder, tracking_uri=self._uri)
+                return Path(path).read_bytes()
+        except (mlflow.exceptions.MlflowException, OSError) as error:
+            log.debug("%s: %s", source, error)
+            return None
 
 
 @contextmanager
@@ -109,7 +131,7 @@ _RUNS = """
     JOIN tags k ON k.run_uuid = r.run_uuid AND k.key = 'kind' AND k.value = 'trial'
     WHERE r.experiment_id = :experiment AND r.lifecycle_stage = 'active'
 """
-_TAGS = "SELECT run_uuid, key, value FROM tags WHERE run_uuid IN :runs"
+_TAGS = "SELECT run_uuid, key, COALESCE(value, '') FROM tags WHERE run_uuid IN :runs"
 _VALUE = "CASE WHEN is_nan = '1' THEN NULL ELSE value END"  # so written it is true in SQLite and in PostgreSQL
 _METRICS = f"SELECT run_uuid, key, {_VALUE} FROM latest_metrics WHERE run_uuid IN :runs AND key NOT LIKE 'epoch/%'"
 _EPOCHS = "FROM metrics WHERE run_uuid IN :runs AND key LIKE 'epoch/%'"
@@ -155,41 +177,42 @@ def _connect(uri: str) -> Iterator[Any]:
         engine.dispose()
 
 
-class _Database:
+class _Database(_Source):
     def __init__(self, connection: Any, uri: str, study: str) -> None:
-        self._connection, self._uri = connection, uri
-        active = "FROM experiments e WHERE e.lifecycle_stage = 'active'"
-        names = {name: key for key, name in self._query(f"SELECT e.experiment_id, e.name {active}")}
-        if study not in names:
+        super().__init__(uri)
+        self._connection = connection
+        active = "SELECT e.name, e.experiment_id FROM experiments e WHERE e.lifecycle_stage = 'active'"
+        experiments = dict(self._query(active))
+        if study not in experiments:
             tagged = f"e.experiment_id IN (SELECT experiment_id FROM experiment_tags WHERE key = '{STUDY_TAG}')"
-            raise _not_found(study, uri, [name for (name,) in self._query(f"SELECT e.name {active} AND {tagged}")])
-        self._experiment = names[study]
+            raise _not_found(study, uri, dict(self._query(f"{active} AND {tagged}")))
+        self._experiment = experiments[study]
         self.experiment_id = str(self._experiment)
-        found = self._query("SELECT key, value FROM experiment_tags WHERE experiment_id = :one", one=self._experiment)
-        self.tags: dict[str, str] = {key: value or "" for key, value in found}
+        tags = "SELECT key, COALESCE(value, '') FROM experiment_tags WHERE experiment_id = :experiment"
+        self.tags: dict[str, str] = dict(self._query(tags, experiment=self._experiment))
 
     def list_runs(self) -> list[Run]:
         return [Run(*row) for row in self._query(_RUNS, experiment=self._experiment)]
 
     def fill_runs(self, runs: Sequence[Run]) -> None:
-        known = {run.run_id: run for run in runs}
-        for start in range(0, len(runs), epoch_files.RUNS):
-            some = [run.run_id for run in runs[start : start + epoch_files.RUNS]]
-            for run_id, key, value in self._query(_TAGS, runs=some):
-                known[run_id].tags[key] = value or ""
-            for run_id, key, value in self._query(_METRICS, runs=some):
-                known[run_id].metrics[key] = read_number(value)
+        by_id = {run.run_id: run for run in runs}
+        for run_id, key, value in self._query(_TAGS, runs=list(by_id)):
+            by_id[run_id].tags[key] = value
+        for run_id, key, value in self._query(_METRICS, runs=list(by_id)):
+            by_id[run_id].metrics[key] = read_number(value)
 
     def read_histories(self, runs: Sequence[Run]) -> pa.Table:
-        keys = {run.run_id: run.trial_key for run in runs}
-        found = self._query(_GROUPS, runs=list(keys))
-        twice = any(points != steps for *_, points, steps in found)
-        groups = [(keys[run_id], key.removeprefix(EPOCH_PREFIX), points) for run_id, key, points, _ in found]
-        rows = self._query(f"{_POINTS}, timestamp" if twice else _POINTS, runs=list(keys))
-        return epoch_files.make_table(groups, np.fromiter(rows, epoch_files.POINT, len(rows)))
-
-    def read_predictions(self, run: Run) -> bytes | None:
-        return _read_predictions(run, self._uri)
+        trial_keys = {run.run_id: run.trial_key for run in runs}
+        statement = _POINTS
+        keys, metrics, sizes = [], [], []
+        for run_id, metric, points, steps in self._query(_GROUPS, runs=list(trial_keys)):
+            keys.append(trial_keys[run_id])
+            metrics.append(metric.removeprefix(EPOCH_PREFIX))
+            sizes.append(points)
+            if points != steps:  # an epoch was written twice
+                statement = f"{_POINTS}, timestamp"
+        rows = self._query(statement, runs=list(trial_keys))
+        return epoch_files.make_table(keys, metrics, sizes, np.fromiter(rows, epoch_files.POINT, len(rows)))
 
     def _query(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
         """The driver's own tuples: rows of SQLAlchemy take several times as long."""
@@ -241,29 +264,30 @@ def _server_errors(uri: str) -> Iterator[None]:
         ) from error
 
 
-class _Server:
+class _Server(_Source):
     def __init__(self, uri: str, study: str) -> None:
-        self._client, self._uri = _import_mlflow().MlflowClient(tracking_uri=uri), uri
+        super().__init__(uri)
+        self._client = _import_mlflow().MlflowClient(tracking_uri=uri)
         experiment = self._client.get_experiment_by_name(study)
         if experiment is None or experiment.lifecycle_stage != "active":
-            known = [item.name for item in self._client.search_experiments() if STUDY_TAG in item.tags]
-            raise _not_found(study, uri, known)
+            studies = [item.name for item in self._client.search_experiments() if STUDY_TAG in item.tags]
+            raise _not_found(study, uri, studies)
         self.experiment_id = str(experiment.experiment_id)
         self.tags: dict[str, str] = dict(experiment.tags)
         self._data: dict[str, Any] = {}  # of the runs, by id: it comes with them
 
     def list_runs(self) -> list[Run]:
-        found, token = [], None
+        runs, token = [], None
         while True:
             filters = {"filter_string": "tags.kind = 'trial'", "max_results": 1000, "page_token": token}
             page = self._client.search_runs([self.experiment_id], **filters)
             for item in page:
                 info = item.info
-                found.append(Run(info.run_id, info.status, info.start_time, info.end_time, info.artifact_uri))
+                runs.append(Run(info.run_id, info.status, info.start_time, info.end_time, info.artifact_uri))
                 self._data[info.run_id] = item.data
             token = page.token
             if not token:
-                return found
+                return runs
 
     def fill_runs(self, runs: Sequence[Run]) -> None:
         for run in runs:
@@ -271,38 +295,18 @@ class _Server:
             run.tags, run.metrics = dict(data.tags), {key: read_number(value) for key, value in data.metrics.items()}
 
     def read_histories(self, runs: Sequence[Run]) -> pa.Table:
-        jobs = [(run, key) for run in runs for key in run.metrics if key.startswith(EPOCH_PREFIX)]
-
-        def read(job: tuple[Run, str]) -> list[tuple[int, float]]:
-            history = self._client.get_metric_history(job[0].run_id, job[1])
-            return [(item.step, item.value) for item in sorted(history, key=lambda item: (item.step, item.timestamp))]
-
+        run_ids, keys, metrics = [], [], []
+        for run in runs:
+            for metric in run.metrics:
+                if metric.startswith(EPOCH_PREFIX):
+                    run_ids.append(run.run_id)
+                    keys.append(run.trial_key)
+                    metrics.append(metric)
         with ThreadPoolExecutor(8) as pool:  # one call per run and metric is all that REST offers: 19 ms each
-            found = list(pool.map(read, jobs))
-        groups = [
-            (run.trial_key, key.removeprefix(EPOCH_PREFIX), len(points))
-            for (run, key), points in zip(jobs, found, strict=True)
-        ]
-        points = [point for points in found for point in points]
-        return epoch_files.make_table(groups, np.fromiter(points, epoch_files.POINT, len(points)))
-
-    def read_predictions(self, run: Run) -> bytes | None:
-        return _read_predictions(run, self._uri)
-
-
-# --- artifacts
-
-
-def _read_predictions(run: Run, uri: str) -> bytes | None:
-    source = f"{run.artifact_uri}/predictions.parquet"
-    if "://" not in source or source.startswith("file://"):
-        local = Path(url2pathname(source.removeprefix("file://")) if source.startswith("file://") else source)
-        return local.read_bytes() if local.is_file() else None
-    mlflow = _import_mlflow()
-    try:
-        with tempfile.TemporaryDirectory() as name:
-            got = mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=name, tracking_uri=uri)
-            return Path(got).read_bytes()
-    except (mlflow.exceptions.MlflowException, OSError) as error:
-        log.debug("%s: %s", source, error)
-        return None
+            histories = list(pool.map(self._client.get_metric_history, run_ids, metrics))
+        points = []
+        for history in histories:
+            history.sort(key=lambda point: (point.step, point.timestamp))
+            points += [(point.step, point.value) for point in history]
+        names = [metric.removeprefix(EPOCH_PREFIX) for metric in metrics]
+        return epoch_files.make_table(keys, names, list(map(len, histories)), np.fromiter(points, epoch_files.POINT))

@@ -26,7 +26,8 @@ from analysis.records.checks import check_fractions, format_examples, trial_name
 from analysis.records.description import StudyDescription, read_description
 from analysis.records.external_fields import parse_number, parse_text, says_nan
 from analysis.records.mlflow_runs import INFINITE, LARGEST
-from analysis.records.model import AUDITED, CELL, METRICS, Records, several_baselines
+from analysis.records.model import AUDITED, METRICS, Records, several_baselines
+from analysis.records.superseded import CELL, find_with_result
 from suite.core.records import COLUMNS, EPOCH_COLUMNS, STATUSES
 from suite.core.specs import BASELINE
 
@@ -289,10 +290,7 @@ def _without_repetitions(trials: pd.DataFrame, found: _Usage) -> pd.DataFrame:
     same = undated & _find_repeats(trials, result)
     trials = found.set_aside(trials, same, "its seed stands there already with the same result")
     place = [*CELL, "stage", "seed"]
-    done = trials["status"].isin(["completed", "diverged"])
-    with_result = pd.MultiIndex.from_frame(trials.loc[done, place])
-    has_result = pd.Series(pd.MultiIndex.from_frame(trials[place]).isin(with_result), trials.index)
-    again = (trials["status"] == "failed") & (trials["stage"] == "confirm") & has_result
+    again = (trials["status"] == "failed") & (trials["stage"] == "confirm") & find_with_result(trials)
     trials = found.set_aside(trials, again, "a failed trial whose seed has a result")
     undated = trials[trials["started"].isna() & (trials["stage"] == "confirm")]
     double = undated[undated.duplicated(place, keep=False)]

@@ -38,7 +38,7 @@ def read_external_epochs(frames: Sequence[tuple[str, pd.DataFrame]], folder: Pat
             f"{name}: {format_plural(rows, 'row')} of epochs {what}." for what, rows in counted.items() if rows
         ]
     if not tables:
-        return epoch_files.make_empty_table().to_pandas(), sentences
+        return epoch_files.SCHEMA.empty_table().to_pandas(), sentences
     return pd.concat(tables, ignore_index=True), sentences
 
 

@@ -38,29 +38,29 @@ def load_records(path: Path) -> Records:
     if not path.exists():
         raise FileNotFoundError(f"No records at {path}: there is no such file or folder.")
     for attempt in range(_ATTEMPTS):
-        found = manifest.read_manifest(path) if path.is_dir() else None
-        if found is None:
+        collected = manifest.read_manifest(path)
+        if collected is None:
             return external.load_external(path)
         try:
-            return _load_collected(path, found)
+            return _load_collected(path, collected)
         except (manifest.DamagedError, FileNotFoundError):  # a collector at work may have just moved the file
             if attempt + 1 == _ATTEMPTS:
                 raise
     raise AssertionError("unreachable")
 
 
-def _load_collected(folder: Path, found: manifest.Manifest) -> Records:
-    files = manifest.verify_files(folder, found)
+def _load_collected(folder: Path, collected: manifest.Manifest) -> Records:
+    files = manifest.verify_files(folder, collected)
     for name in ("trials.parquet", "study.json"):
         if name not in files:
             raise manifest.DamagedError(f"{folder / manifest.NAME} names no {name}: {manifest.REMEDY}.")
     table = manifest.read_content(folder / "trials.parquet", lambda: pq.read_table(files["trials.parquet"]))
-    checks.check_columns(str(folder / "trials.parquet"), table.schema, mlflow_runs.SCHEMA, manifest.REMEDY, NULLABLE)
+    checks.check_columns(str(folder / "trials.parquet"), table.schema, mlflow_runs.SCHEMA, NULLABLE)
     table = checks.fill_columns(table, mlflow_runs.SCHEMA)
     stored = [file for name, file in files.items() if name.startswith(f"{epoch_files.FOLDER}/")]
     for file in stored:
         schema = manifest.read_content(file, partial(pq.read_schema, file))
-        checks.check_columns(str(file), schema, epoch_files.SCHEMA, manifest.REMEDY)
+        checks.check_columns(str(file), schema, epoch_files.SCHEMA)
     trials = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
     described = manifest.read_content(folder / "study.json", lambda: json.loads(files["study.json"].read_text()))
     study = read_description(described, str(folder / "study.json"))
@@ -69,5 +69,6 @@ def _load_collected(folder: Path, found: manifest.Manifest) -> Records:
     trials, problems = checks.without_infinities(trials, METRICS[study.metric], names)
     epochs = manifest.read_content(folder / epoch_files.FOLDER, lambda: epoch_files.read_epochs(stored).to_pandas())
     records = arrange_records(trials, epochs, study)
-    source = {"tracking_uri": found.tracking, "experiment_id": found.experiment_id, "collected": found.collected}
+    source = {"tracking_uri": collected.tracking, "experiment_id": collected.experiment_id}
+    source["collected"] = collected.collected
     return replace(records, source=source, problems=(*problems, *records.problems))

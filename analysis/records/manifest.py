@@ -2,7 +2,7 @@
 
 `manifest.json` names every file with its SHA-256. New files wait in `.next/` until the new manifest stands,
 which is the one moment at which the folder changes; then they move to their places. Where a change was cut off in
-between, `locate` finds a file in either place.
+between, `verify_files` finds a file in either place.
 """
 
 from __future__ import annotations
@@ -87,14 +87,13 @@ def read_manifest(folder: Path) -> Manifest | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text())
-        check_schema(found["schema"], found.setdefault("version", ""))
-        found["runs"] = {name: SeenRun(**run) for name, run in found["runs"].items()}
-        found["files"] = {name: Stored(**stored) for name, stored in found["files"].items()}
-        if any(name.startswith("/") or ".." in name.split("/") for name in found["files"]):
+        content = json.loads(path.read_text())
+        check_schema(content["schema"], content.setdefault("version", ""))
+        content["runs"] = {name: SeenRun(**run) for name, run in content["runs"].items()}
+        content["files"] = {name: Stored(**stored) for name, stored in content["files"].items()}
+        if any(name.startswith("/") or ".." in name.split("/") for name in content["files"]):
             raise DamagedError(f"{path} names files outside its folder: {REMEDY}.")
-        known = {spec.name for spec in fields(Manifest)}
-        return Manifest(**{name: value for name, value in found.items() if name in known})
+        return Manifest(**{spec.name: content[spec.name] for spec in fields(Manifest) if spec.name in content})
     except NewerSchemaError as error:
         raise NewerSchemaError(f"{path}: {error}.") from error
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError, NoRecordError) as error:
@@ -114,16 +113,11 @@ def read_content(path: Path, read: Callable[[], Content]) -> Content:
         raise DamagedError(f"{path} is damaged ({reason.rstrip('.')}): {REMEDY}.") from error
 
 
-def locate_file(folder: Path, name: str, stored: Stored) -> Path:
-    """Where the file is whose content the manifest names.
-
-    Raises:
-        DamagedError: it is nowhere; the message names it.
-    """
+def _locate_file(folder: Path, name: str, stored: Stored) -> Path:
     for place in (folder, folder / _WAITING):
         path = os.path.join(place, name)  # noqa: PTH118  (there may be thousands of predictions)
         with suppress(FileNotFoundError):
-            if compute_sha256(path) == stored.sha256:
+            if _compute_sha256(path) == stored.sha256:
                 return Path(path)
     what = "is not what was collected (cut short, or changed since)" if (folder / name).is_file() else "is missing"
     raise DamagedError(f"{folder / name} {what}: {REMEDY}.")
@@ -135,10 +129,10 @@ def verify_files(folder: Path, manifest: Manifest) -> dict[str, Path]:
     Raises:
         DamagedError: one of them is missing, cut short or changed.
     """
-    return {name: locate_file(folder, name, stored) for name, stored in manifest.files.items()}
+    return {name: _locate_file(folder, name, stored) for name, stored in manifest.files.items()}
 
 
-def compute_sha256(path: str | Path) -> str:
+def _compute_sha256(path: str | Path) -> str:
     with open(path, "rb") as file:  # noqa: PTH123
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -177,7 +171,7 @@ class Change:
 
     def add_draft(self, name: str, rows: int | None = None) -> str:
         """Take the draft in under `name`, where `{}` stands for the first digits of its checksum; the name."""
-        digest = compute_sha256(self.draft_path())
+        digest = _compute_sha256(self.draft_path())
         name = name.format(digest[:16])
         target = self._waiting / name
         target.parent.mkdir(exist_ok=True)
@@ -186,22 +180,18 @@ class Change:
         return name
 
     def commit_change(self, head: Manifest, runs: Mapping[str, SeenRun]) -> None:
-        """Let the change count.
-
-        Args:
-            head: the new manifest, without runs and files.
-        """
-        found = replace(head, runs=runs, files=self._files)
-        self.draft_path().write_text(json.dumps(vars(found), default=vars))
+        """Let the change count; `head` is the new manifest, without runs and files."""
+        manifest = replace(head, runs=runs, files=self._files)
+        self.draft_path().write_text(json.dumps(vars(manifest), default=vars))
         self.draft_path().replace(self._folder / NAME)
-        settle_folder(self._folder, found, self._owned)
+        settle_folder(self._folder, manifest, self._owned)
 
 
 def settle_folder(folder: Path, manifest: Manifest, owned: tuple[str, ...]) -> None:
     """Move what waits to its place, and remove what the manifest doesn't know."""
-    for waiting in [path for path in (folder / _WAITING).rglob("*") if path.is_file()]:
+    for waiting in list((folder / _WAITING).rglob("*")):
         name = waiting.relative_to(folder / _WAITING).as_posix()
-        if name in manifest.files and compute_sha256(waiting) == manifest.files[name].sha256:
+        if name in manifest.files and _compute_sha256(waiting) == manifest.files[name].sha256:
             (folder / name).parent.mkdir(exist_ok=True)
             waiting.replace(folder / name)
     for name in owned:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from suite.core.records import COLUMNS, FINISHED
 
 RUNNING = "running"  # a row whose trial has not ended, or whose driver died: as good as missing
 INFINITE = 1.797e308  # MLflow stores +-inf as the largest double
+BATCH = 500  # runs that are read at once; their epochs make one file
 LARGEST = 1e100  # nothing measures larger figures, and their sums overflow
 _ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64()}
 SCHEMA = pa.schema(
@@ -44,10 +45,9 @@ class Run:
     def alive(self) -> bool:
         return self.status in ("RUNNING", "SCHEDULED")
 
-    def is_as(self, seen: SeenRun | None) -> bool:
+    def is_as(self, seen: SeenRun) -> bool:
         """Whether nothing can have been written to it since."""
-        then = seen and (seen.status, seen.started, seen.ended)
-        return not self.alive and then == (self.status, self.started, self.ended)
+        return not self.alive and (seen.status, seen.started, seen.ended) == (self.status, self.started, self.ended)
 
     def note_seen(self, part: str) -> SeenRun:
         return SeenRun(self.status, self.started, self.ended, self.trial_key, self.record, part)
@@ -55,27 +55,27 @@ class Run:
 
 def one_per_key(runs: Iterable[Run]) -> list[Run]:
     """One run per trial key: the finished one, else the latest. Runs that have no key yet are all kept."""
-
-    def rank(run: Run) -> tuple[bool, int, str]:
-        return run.record in FINISHED, run.started or 0, run.run_id
-
     best: dict[str, Run] = {}
-    for run in sorted(runs, key=rank):
+    for run in sorted(runs, key=lambda run: (run.record in FINISHED, run.started or 0, run.run_id)):
         best[run.trial_key or run.run_id] = run
     return list(best.values())
 
 
-def trials_table(runs: Sequence[Run], unchanged: pa.Table | None = None) -> pa.Table:
+def split_batches(runs: Sequence[Run]) -> Iterator[Sequence[Run]]:
+    """The runs, as many at once as one read asks for."""
+    for start in range(0, len(runs), BATCH):
+        yield runs[start : start + BATCH]
+
+
+def trials_table(runs: Iterable[Run], unchanged: pa.Table) -> pa.Table:
     """One row per run, and the `unchanged` rows of an earlier table, in the order of their start."""
-    table = pa.Table.from_pylist([_make_row(run) for run in runs], schema=SCHEMA)
-    if unchanged is not None:
-        table = pa.concat_tables([unchanged, table])
-    return table.sort_by([("started", "ascending"), ("run_id", "ascending")])
+    table = pa.Table.from_pylist(list(map(_make_row, runs)), schema=SCHEMA)
+    return pa.concat_tables([unchanged, table]).sort_by([("started", "ascending"), ("run_id", "ascending")])
 
 
 def read_number(value: float | None) -> float:
     """A metric as it was logged; None stands for NaN."""
-    if value is None or math.isnan(value):
+    if value is None:
         return math.nan
     return math.copysign(math.inf, value) if abs(value) >= INFINITE else float(value)
 
@@ -87,16 +87,13 @@ def _make_row(run: Run) -> dict[str, Any]:
         if kind is str:
             row[name] = run.tags.get(name, "")
         else:
-            value = run.metrics.get(name)
-            row[name] = value if value is None or kind is float else _to_integer(value)
+            row[name] = run.metrics.get(name)
+            if kind is int and row[name] is not None:
+                row[name] = int(row[name]) if math.isfinite(row[name]) else None
     if row["seed"] is None and run.tags.get("seed", "").isdigit():  # interrupted before its metrics were written
         row["seed"] = int(run.tags["seed"])
-    if not row["status"]:
-        row["status"] = RUNNING if run.alive else "failed"
-        ended = f"its run ended as {run.status} without a record"
-        row["reason"] = "interrupted, or still running" if run.alive else ended
+    if not row["status"] and run.alive:
+        row |= {"status": RUNNING, "reason": "interrupted, or still running"}
+    elif not row["status"]:
+        row |= {"status": "failed", "reason": f"its run ended as {run.status} without a record"}
     return row
-
-
-def _to_integer(value: float) -> int | None:
-    return int(value) if math.isfinite(value) else None

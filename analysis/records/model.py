@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,13 +11,12 @@ from typing import Any
 import pandas as pd
 
 from analysis.formatting import format_plural, format_ranges
-from analysis.records import superseded as passes
 from analysis.records.description import StudyDescription
 from suite.core.records import Record
 from suite.core.specs import BASELINE, CellId, format_label
 
 METRICS = {"top1": "test_top1_error", "top5": "test_top5_error"}
-CELL = passes.CELL
+_ABSENCES = {"running": "not finished", "completed": "without a test error"}  # by status; others are said as they are
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,15 +92,18 @@ class CellResults:
     @property
     def doubtful(self) -> frozenset[int]:
         """Confirm seeds with several trials of which nothing says which counts."""
-        counted = Counter(record.seed for record in self.confirm)
-        return frozenset(seed for seed, number in counted.items() if number > 1)
+        trials = Counter(record.seed for record in self.confirm)
+        return frozenset(seed for seed, number in trials.items() if number > 1)
 
     def errors_by_seed(self, metric: str) -> dict[int, float]:
         """Test error (fraction) by seed, of the completed confirm trials; a doubtful seed has none."""
         doubtful = self.doubtful
-        done = (one for one in self.confirm if one.status == "completed" and one.seed not in doubtful)
-        found = {record.seed: getattr(record, metric) for record in done}
-        return {seed: error for seed, error in sorted(found.items()) if error is not None and math.isfinite(error)}
+        errors: dict[int, float] = {}
+        for record in self.confirm:
+            error = getattr(record, metric)
+            if record.status == "completed" and record.seed not in doubtful and error is not None:
+                errors[record.seed] = error
+        return {seed: error for seed, error in sorted(errors.items()) if math.isfinite(error)}
 
     def describe_gap(self, metric: str) -> str:
         """Why the test errors of this cell are no full set; empty when they are.
@@ -110,26 +112,23 @@ class CellResults:
         """
         if self.refused:
             return f"refused: {self.refused}"
-        present, seeds, doubtful = self.errors_by_seed(metric), self.records_by_seed(), self.doubtful
-        absent = [seed for seed in self.expected if seed not in present]
-        if not absent:
+        errors, records, doubtful = self.errors_by_seed(metric), self.records_by_seed(), self.doubtful
+        missing = [seed for seed in self.expected if seed not in errors]
+        if not missing:
             return ""
         if not self.confirm and self.search and all(trial.status == "diverged" for trial in self.search):
             return f"no confirm trial: all {format_plural(len(self.search), 'search trial')} diverged"
-        kinds: dict[str, list[int]] = {}
-        for seed in absent:
-            kind = "with different results" if seed in doubtful else _describe_absence(seeds.get(seed))
-            kinds.setdefault(kind, []).append(seed)
-        return "; ".join(
-            f"{len(where)} of {format_plural(len(self.expected), 'seed')} {kind} ({format_ranges(where)})"
-            for kind, where in kinds.items()
-        )
-
-
-def _describe_absence(record: Record | None) -> str:
-    if record is None or str(record.status) == "running":
-        return "missing" if record is None else "not finished"
-    return "without a test error" if record.status == "completed" else record.status
+        reasons: dict[str, list[int]] = defaultdict(list)
+        for seed in missing:
+            if seed in doubtful:
+                reason = "with different results"
+            elif seed in records:
+                reason = _ABSENCES.get(records[seed].status, records[seed].status)
+            else:
+                reason = "missing"
+            reasons[reason].append(seed)
+        total = format_plural(len(self.expected), "seed")
+        return "; ".join(f"{len(seeds)} of {total} {why} ({format_ranges(seeds)})" for why, seeds in reasons.items())
 
 
 @dataclass(frozen=True)
@@ -144,10 +143,12 @@ class Group:
     @property
     def without_baseline(self) -> str:
         """Why nothing in the group has a reference; empty when it has one."""
-        found = [cell.settings or "no settings" for cell in self.cells if cell.is_baseline]
         if self.baseline is not None:
             return ""
-        return several_baselines("this group", found) if found else "this group has no baseline"
+        settings = [cell.settings or "no settings" for cell in self.cells if cell.is_baseline]
+        if not settings:
+            return "this group has no baseline"
+        return several_baselines("this group", settings)
 
 
 def several_baselines(group: str, settings: Sequence[str]) -> str:

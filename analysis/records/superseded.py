@@ -18,21 +18,33 @@ PROTOCOL = {
 }
 
 
+def find_with_result(trials: pd.DataFrame) -> pd.Series:
+    """Which rows are of a cell, stage and seed that has a result, in this row or another."""
+    seeds = pd.MultiIndex.from_frame(trials[[*CELL, "stage", "seed"]].astype(str))
+    results = trials["status"].isin(["completed", "diverged"])
+    return pd.Series(seeds.isin(seeds[results]), trials.index)
+
+
 def find_replaced(trials: pd.DataFrame) -> pd.Series:
     """Which rows are `skipped` or unfinished confirm trials of a cell and seed that another row has a result of."""
-    confirm, status = trials["stage"] == "confirm", trials["status"]
-    names = pd.Series(list(zip(*(trials[name].astype(str) for name in [*CELL, "seed"]), strict=True)), trials.index)
-    return confirm & status.isin(WITHOUT_END) & names.isin(names[confirm & status.isin(["completed", "diverged"])])
+    return (trials["stage"] == "confirm") & trials["status"].isin(WITHOUT_END) & find_with_result(trials)
 
 
-def find_stale(ordered: pd.DataFrame, stage: str) -> list[Any]:
-    """Indices of the stage's rows that a later protocol of their cell, or a later trial of their seed, replaced."""
-    # A trial without an end has not told its batch, threads, ... yet: it can't say which protocol counts.
-    rows = ordered[(ordered["stage"] == stage) & ~ordered["status"].isin(WITHOUT_END)]
-    cells = list(rows[CELL].itertuples(index=False, name=None))
-    protocols = [tuple(map(str, row)) for row in rows[PROTOCOL[stage]].itertuples(index=False, name=None)]
-    seeds = [(cell, str(seed)) for cell, seed in zip(cells, rows["seed"], strict=True)]
-    latest = dict(zip(cells, protocols, strict=True))  # rows are in order of start: the last one stays
-    newest = dict(zip(seeds, rows.index, strict=True))
-    each = zip(rows.index, cells, seeds, protocols, strict=True)
-    return [index for index, cell, seed, own in each if own != latest[cell] or newest[seed] != index]
+def find_stale(trials: pd.DataFrame) -> list[Any]:
+    """Indices of the rows that a later protocol of their cell, or a later trial of their seed, replaced.
+
+    Only rows that say when they started replace or are replaced. A trial without an end has not told its batch,
+    threads, ... yet: it can't say which protocol counts.
+    """
+    stale: list[Any] = []
+    if "started" not in trials:
+        return stale
+    ended = trials[trials["started"].notna() & ~trials["status"].isin(WITHOUT_END)]
+    ordered = ended.sort_values("started", kind="stable")
+    for stage, protocol in PROTOCOL.items():
+        rows = ordered[ordered["stage"] == stage]
+        protocols = pd.MultiIndex.from_frame(rows[[*CELL, *protocol]].astype(str))
+        latest = protocols[~rows.duplicated(CELL, keep="last")]
+        again = rows.duplicated([*CELL, "seed"], keep="last")
+        stale += rows.index[~protocols.isin(latest) | again].tolist()
+    return stale
