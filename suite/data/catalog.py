@@ -112,9 +112,15 @@ def _describe_fault(name: str, error: Exception) -> str:
 
 def _list_folders(folder: Path) -> list[Path]:
     """Folders in a folder, without hidden ones: what is being fetched counts for nothing."""
-    if not folder.is_dir():
+    return [path for path in sorted(_list_directory(folder)) if path.is_dir() and not path.name.startswith(".")]
+
+
+def _list_directory(folder: Path, at_most: int | None = None) -> list[Path]:
+    """What lies in a folder; nothing where it may not be read, as `lost+found` of a mounted disk."""
+    try:
+        return list(islice(folder.iterdir(), at_most))
+    except OSError:
         return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _parquet_folders(root: Path) -> list[str]:
@@ -122,7 +128,7 @@ def _parquet_folders(root: Path) -> list[str]:
 
 
 def holds_parquet(folder: Path) -> bool:
-    return any(any(folder.glob(layout)) for layout in ("*.parquet", "data/*.parquet"))
+    return any(any(folder.glob(layout)) for layout in ("*.parquet", "*/*.parquet"))
 
 
 LOOKED_AT = 50  # entries of a folder that are looked at: a folder of a million photographs is told by its first ones
@@ -132,21 +138,29 @@ def _image_folders(root: Path) -> list[str]:
     """Trees of class folders in `root`, or one level deeper."""
     found = []
     for top in _list_folders(root):
-        trees = [path for path in (top, *_list_folders(top)) if _holds_classes(path) or _holds_classes(path / "train")]
-        found += [str(path.relative_to(root)) for path in (trees[:1] if top in trees else trees)]
+        if _holds_parts_or_classes(top):
+            found.append(top.name)
+            continue
+        found += [f"{top.name}/{path.name}" for path in _list_folders(top) if _holds_parts_or_classes(path)]
     return found
+
+
+def _holds_parts_or_classes(folder: Path) -> bool:
+    return _holds_classes(folder) or _holds_classes(folder / "train")
 
 
 def _holds_classes(folder: Path) -> bool:
     """Whether at least two folders in it hold images."""
-    if not folder.is_dir():
-        return False
-    classes = (path for path in islice(folder.iterdir(), LOOKED_AT) if path.is_dir())
-    return len(list(islice((path for path in classes if _holds_images(path)), 2))) == 2
+    classes = 0
+    for path in _list_directory(folder, LOOKED_AT):
+        classes += path.is_dir() and _holds_images(path)
+        if classes == 2:
+            return True
+    return False
 
 
 def _holds_images(folder: Path) -> bool:
-    return any(path.suffix.lower() in EXTENSIONS for path in islice(folder.iterdir(), LOOKED_AT))
+    return any(path.suffix.lower() in EXTENSIONS for path in _list_directory(folder, LOOKED_AT))
 
 
 # Datasets that read whatever lies in the folder `path`, and how such folders are told.

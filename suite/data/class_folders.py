@@ -16,9 +16,9 @@ from suite.core.errors import UserError
 from suite.core.settings import Setting
 from suite.core.specs import hash_parts
 from suite.data.fetch import fetch_remedy
-from suite.data.images import Resize
-from suite.data.settings import resize_setting, size_setting, validation_setting
+from suite.data.images import Resize, resize_setting, size_setting
 from suite.data.source import DatasetInfo, ImageFiles, Labels, Part
+from suite.data.splits import validation_setting
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's, in any case
 

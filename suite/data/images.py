@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from suite.core.settings import Setting
+
 GREY_MODES = frozenset({"1", "L"})
 DEEP_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})  # Pillow would clip their values at 255
 
@@ -77,3 +79,19 @@ def _resize_picture(picture: Image.Image, height: int, width: int, resize: Resiz
     scaled = picture.resize((wide, high), Image.Resampling.BILINEAR)
     left, top = round((wide - side) / 2.0), round((high - side) / 2.0)
     return scaled.crop((left, top, left + side, top + side))
+
+
+# -- settings of datasets whose images are resized
+
+LARGEST = 4096  # pixels a side
+
+
+def size_setting(side: int) -> Setting:
+    return Setting(
+        side, "image side in pixels; photographs are resized to it once, when they are decoded", low=1, high=LARGEST
+    )
+
+
+def resize_setting(how: str) -> Setting:
+    doc = "squash: to the square as it is; crop: the shorter side to the size, then the centre"
+    return Setting(how, doc, choices=("squash", "crop"))

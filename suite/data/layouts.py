@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
 
 from suite.core.errors import UserError
+from suite.core.settings import Setting
 from suite.data.images import Resize
 from suite.data.source import ImageSource, Part
 
-SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.parquet")
+# `train-00000-of-00005.parquet`, or with a fingerprint before the suffix
+SHARD = re.compile(r".+-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?\.parquet")
+SHARD_NUMBER = re.compile(r"-\d{5}-of-(\d{5})(?:-[0-9a-f]+)?")
 
 
 class Layout(Protocol):
@@ -38,7 +41,7 @@ class ParquetSet:
     Attributes:
         name: of the dataset in studies.
         repository: on the Hub.
-        config: the folder in the repository that holds the files.
+        classes: how many; labels without stored names are 0, 1, ...
         image, label: columns.
         splits: the split that is each part.
         examples: rows of each part.
@@ -47,7 +50,7 @@ class ParquetSet:
 
     name: str
     repository: str
-    config: str
+    classes: int
     image: str
     label: str
     splits: Mapping[Part, str]
@@ -58,21 +61,20 @@ class ParquetSet:
 
     def has_files(self, root: Path) -> bool:
         """Whether any file of the set is there."""
-        for folder in self._list_folders(root):
-            for split in self.splits.values():
-                if any(folder.glob(f"{split}-*.parquet")) or any(folder.glob(f"{split}/*.parquet")):
-                    return True
-        return False
+        try:
+            return bool(self._find_splits(root))
+        except UserError:  # files that are no whole set
+            return True
 
     def find_missing(self, root: Path) -> str | None:
-        for part in self.splits:
-            try:
-                files = self._list_files(root, part)
-            except UserError as refusal:
-                return str(refusal)
-            if not files:
+        try:
+            splits = self._find_splits(root)
+        except UserError as refusal:
+            return str(refusal)
+        for split in self.splits.values():
+            if split not in splits:
                 folder = self._list_folders(root)[0]
-                return f"no {self.splits[part]}-*.parquet in {folder}; fetch it with {self.format_download(root)}"
+                return f"no {split}-*.parquet in {folder}; fetch it with {self.format_download(root)}"
         return None
 
     def open_part(self, root: Path, part: Part) -> ImageSource:
@@ -81,19 +83,24 @@ class ParquetSet:
         Raises:
             UserError: files or columns are missing, or the files hold other rows or classes than the set has.
         """
-        from suite.data.parquet_rows import ParquetRows, find_columns, read_metadata  # pyarrow: only where it is needed
+        from suite.data import parquet_files  # pyarrow: only where it is needed
+        from suite.data.parquet_rows import ParquetRows
 
         missing = self.find_missing(root)
         if missing:
             raise UserError(f"{self.name}: {missing}")
-        files = self._list_files(root, part)
-        rows = sum(read_metadata(file).num_rows for file in files)
+        splits = self._find_splits(root)
+        parts = {name: splits[split] for name, split in self.splits.items()}
+        files = parts[part]
+        rows = sum(parquet_files.read_metadata(file).num_rows for file in files)
         if rows != self.examples[part]:
             raise UserError(
                 f"{self.name}: the {part} part in {files[0].parent} has {rows:,} rows, not {self.examples[part]:,}; "
                 f"fetch them with {self.format_download(root)}"
             )
-        columns = find_columns(files[0], self.label)
+        columns = parquet_files.find_columns(parts, self.image, self.label)
+        if not columns.stored_names:
+            columns = replace(columns, classes=tuple(range(self.classes)))
         self._check_class_names(files[0], columns.class_names)
         origin = f"{self.name} {part} in {files[0].parent}, {columns.image} and {columns.label}, {self.resize}"
         return ParquetRows(origin, self.shape, files, columns, self.resize)
@@ -105,14 +112,15 @@ class ParquetSet:
 
     def _list_folders(self, root: Path) -> list[Path]:
         names = (f"{self.name}-parquet", self.name, self.repository.rpartition("/")[2])
-        return [
-            Path(root).absolute() / name / subfolder
-            for name in dict.fromkeys(names)
-            for subfolder in ("", "data", self.config)
-        ]
+        return [Path(root).absolute() / name for name in dict.fromkeys(names)]
 
-    def _list_files(self, root: Path, part: Part) -> list[Path]:
-        return list_shards(self._list_folders(root), self.splits[part])
+    def _find_splits(self, root: Path) -> dict[str, list[Path]]:
+        """Of the first folder that has files of the set."""
+        for folder in self._list_folders(root):
+            splits = find_splits(folder)
+            if splits.keys() & set(self.splits.values()):
+                return splits
+        return {}
 
     def _check_class_names(self, file: Path, stored: tuple[str, ...]) -> None:
         """Refuses files whose labels mean other classes."""
@@ -154,29 +162,96 @@ def open_part(root: Path, part: Part, classic: Layout, parquet: ParquetSet) -> I
     return choose_layout(root, classic, parquet).open_part(root, part)
 
 
-def list_shards(folders: Sequence[Path], split: str) -> list[Path]:
-    """The files `split-*.parquet`, or `split/*.parquet`, of the first folder that has some; empty where none has.
+# -- folders of any name
+
+
+def path_setting() -> Setting:
+    return Setting("", "directory below the data directory that holds the files; must be given", parse=parse_path)
+
+
+def parse_path(given: Any) -> str:
+    """A directory name below the data directory. Raises ValueError with a sentence."""
+    if not isinstance(given, str):
+        raise ValueError(f"must be the name of a directory below the data directory, not {given!r}")
+    path = PurePosixPath(given)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"must be a name below the data directory, without a leading / or .., not {given!r}")
+    return str(path) if given else ""
+
+
+# -- shards
+
+TRAIN_SPLITS = ("train", "training")
+VALIDATION_SPLITS = ("validation", "valid", "val", "dev")
+TEST_SPLITS = ("test", "testing")
+SPLITS = frozenset((*TRAIN_SPLITS, *VALIDATION_SPLITS, *TEST_SPLITS))
+
+
+def find_splits(directory: Path) -> dict[str, list[Path]]:
+    """The Parquet files in a directory by split, in lower case: `train-00000-of-00002.parquet`, `train.parquet`,
+    `train/0000.parquet`; in the directory itself, or a folder or two below it (`data/`, `default/train/`).
 
     Raises:
-        UserError: a shard that the files' names promise is missing.
+        UserError: a split's files lie in several folders, are of several shardings, or some are missing.
     """
-    for folder in folders:
-        for pattern in (f"{split}-*.parquet", f"{split}/*.parquet"):
-            files = sorted(folder.glob(pattern))
-            if files:
-                _refuse_missing_shards(files)
-                return files
+    places: dict[str, dict[Path, list[Path]]] = {}
+    for pattern in ("*.parquet", "*/*.parquet", "*/*/*.parquet"):
+        for file in sorted(directory.glob(pattern)):
+            hidden = any(part.startswith(".") for part in file.relative_to(directory).parts)
+            if not hidden:
+                places.setdefault(_name_split(file), {}).setdefault(file.parent, []).append(file)
+    splits = {}
+    for split, folders in places.items():
+        if len(folders) > 1:
+            first, second, *_ = folders
+            raise UserError(f"parquet: {split} files lie in {first} and in {second}; move away those that don't count")
+        [files] = folders.values()
+        _check_shards(files)
+        splits[split] = files
+    return splits
+
+
+def choose_split(splits: Mapping[str, list[Path]], names: Sequence[str]) -> list[Path]:
+    """The files of the first split that is there; empty where none is."""
+    for name in names:
+        if name in splits:
+            return splits[name]
     return []
 
 
-def _refuse_missing_shards(files: list[Path]) -> None:
-    """Names like train-00000-of-00005.parquet say how many there must be."""
-    names = {file.name for file in files}
+def _name_split(file: Path) -> str:
+    """`train` of `train-0.parquet` and of `train/0.parquet`."""
+    if file.parent.name.lower() in SPLITS:
+        return file.parent.name.lower()
+    return re.split(r"[-_.]", file.name.lower())[0]
+
+
+def _check_shards(files: Sequence[Path]) -> None:
+    """Names say how many files there must be: `train-00000-of-00005.parquet`, or `0000.parquet` and on."""
+    numbers: dict[str, dict[int, Path]] = {}
     for file in files:
         shard = SHARD.fullmatch(file.name)
-        if shard is None:
-            continue
-        for number in range(int(shard[2])):
-            name = f"{shard[1]}-{number:05d}-of-{shard[2]}.parquet"
-            if name not in names:
-                raise UserError(f"parquet: {file.with_name(name)} is missing beside {file.name}; fetch it too")
+        count = shard[2] if shard else ""
+        number = int(shard[1]) if shard else len(numbers.get("", {}))
+        same = numbers.setdefault(count, {})
+        if number in same:
+            raise UserError(f"parquet: {file} and {same[number].name} are the same shard; move one away")
+        same[number] = file
+    if len(numbers) > 1:
+        first, second = (next(iter(same.values())) for same in list(numbers.values())[:2])
+        raise UserError(f"parquet: {first} and {second.name} are two shardings of one split; move one of them away")
+    [(count, same)] = numbers.items()
+    for number in range(int(count or 0)):
+        if number not in same:
+            missing = SHARD_NUMBER.sub(rf"-{number:05d}-of-\1", files[0].name)
+            raise UserError(f"parquet: {files[0].with_name(missing)} is missing beside {files[0].name}; fetch it too")
+    _check_numbered(files)
+
+
+def _check_numbered(files: Sequence[Path]) -> None:
+    """`0000.parquet`, `0001.parquet`, ... have no gap."""
+    numbered = [file for file in files if file.stem.isdigit()]
+    for number, file in enumerate(numbered):
+        if int(file.stem) != number:
+            missing = file.with_name(f"{number:0{len(file.stem)}d}.parquet")
+            raise UserError(f"parquet: {missing} is missing beside {file.name}; fetch it too")

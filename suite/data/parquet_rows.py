@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
@@ -12,12 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow
 import pyarrow.parquet
 
 from suite.core.errors import UserError
 from suite.data.images import Resize, Unreadable, decode_image, read_stored_shape
+from suite.data.parquet_files import Columns, read_labels, read_metadata
 from suite.data.source import Images, ImageSource, Labels
 
 KEPT = 3  # row groups in memory: threads that decode neighbouring rows touch two at a time
@@ -50,11 +49,7 @@ class ParquetRows(ImageSource):
 
     @cached_property
     def labels(self) -> Labels:  # type: ignore[override]
-        columns = [label_column(file, self._columns) for file in self.files]
-        for file, column in zip(self.files, columns, strict=True):
-            if column.null_count:
-                raise UserError(f"parquet: {file} has rows without a label; remove them or repair the file")
-        return np.concatenate([column.to_numpy(zero_copy_only=False).astype(np.int64) for column in columns])
+        return read_labels(self.files, self._columns)
 
     def decode(self, row: int) -> Images:
         group = self._find_group(row)
@@ -103,23 +98,6 @@ class ParquetRows(ImageSource):
             raise _unlike_first(group.file, error) from error
 
 
-def read_metadata(file: Path) -> Any:
-    """A file's own description. Raises UserError when it has none."""
-    try:
-        return pyarrow.parquet.read_metadata(file)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"parquet: {file} is not a readable Parquet file ({error}); fetch it again") from error
-
-
-def label_column(file: Path, columns: Columns) -> Any:
-    """The labels of a file as one Arrow array; its images aren't read."""
-    try:
-        with pyarrow.parquet.ParquetFile(file) as table:
-            return table.read(columns=[columns.label]).column(columns.label).combine_chunks()
-    except (pyarrow.ArrowException, OSError, KeyError) as error:
-        raise _unlike_first(file, error) from error
-
-
 def first_shape(file: Path, columns: Columns) -> tuple[int, int, int]:
     """(channels, height, width) of the first image, from its header."""
     try:
@@ -136,7 +114,7 @@ def first_shape(file: Path, columns: Columns) -> tuple[int, int, int]:
 
 
 def _read_bytes(cell: Any) -> bytes:
-    data = cell.get("bytes") if isinstance(cell, Mapping) else None
+    data = cell.get("bytes") if isinstance(cell, Mapping) else cell
     if not isinstance(data, bytes) or not data:
         raise Unreadable(NO_BYTES)
     return data
@@ -144,60 +122,3 @@ def _read_bytes(cell: Any) -> bytes:
 
 def _unlike_first(file: Path, error: Exception) -> UserError:
     return UserError(f"parquet: {file} can't be read like its first train file ({error}); fetch it again")
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Names of the image and label columns; `class_names` is empty when the file stores none."""
-
-    image: str
-    label: str
-    class_names: tuple[str, ...]
-
-
-def find_columns(file: Path, label: str) -> Columns:
-    """The columns by type: a struct of bytes and path, and whole numbers; `label` decides among several of these.
-
-    Raises:
-        UserError: the file can't be read, or a column is missing or ambiguous.
-    """
-    try:
-        schema = pyarrow.parquet.read_schema(file)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"parquet: {file} is not a readable Parquet file ({error}); fetch it again") from error
-    images = [field.name for field in schema if _is_image(field.type)]
-    if len(images) != 1:
-        found = ", ".join(images) or "none"
-        raise UserError(f"parquet: {file} needs one image column of struct<bytes, path>, and has {found}")
-    numbers = [field.name for field in schema if pyarrow.types.is_integer(field.type)]
-    chosen = _choose_label(file, numbers, label)
-    return Columns(images[0], chosen, _class_names(schema.metadata or {}, chosen))
-
-
-def _is_image(kind: Any) -> bool:
-    return pyarrow.types.is_struct(kind) and {kind.field(i).name for i in range(kind.num_fields)} == {"bytes", "path"}
-
-
-def _choose_label(file: Path, numbers: list[str], wanted: str) -> str:
-    known = ", ".join(numbers) or "none"
-    if wanted:
-        if wanted not in numbers:
-            raise UserError(f"parquet.label: {file} has no whole-number column {wanted!r}; it has {known}")
-        return wanted
-    if "label" in numbers:
-        return "label"
-    if not numbers:
-        names = ", ".join(pyarrow.parquet.read_schema(file).names)
-        raise UserError(f"parquet: {file} has no column of whole numbers to be labels, only {names}; add one")
-    if len(numbers) != 1:
-        raise UserError(f"parquet.label: {file} has {known} as whole-number columns; set label to the one to classify")
-    return numbers[0]
-
-
-def _class_names(metadata: dict[bytes, bytes], label: str) -> tuple[str, ...]:
-    """Names of a ClassLabel feature as the `datasets` library stores them; empty where there are none."""
-    try:
-        names = json.loads(metadata[b"huggingface"])["info"]["features"][label]["names"]
-    except (KeyError, TypeError, ValueError):
-        return ()
-    return tuple(str(name) for name in names) if isinstance(names, list) else ()

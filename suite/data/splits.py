@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.core.errors import UserError
+from suite.core.settings import Setting
 
 Indices = NDArray[np.int64]
 
@@ -50,3 +51,15 @@ def digest(train: Indices, validation: Indices) -> str:
     """16 hexadecimal digits that name a split."""
     parts = (np.ascontiguousarray(part, dtype="<i8").tobytes() for part in (train, validation))
     return hashlib.sha256(b"|".join(parts)).hexdigest()[:16]
+
+
+def validation_setting(default: str) -> Setting:
+    return Setting(0, f"training images held out; 0: {default}", low=0)
+
+
+FIFTH_OR_TENTH = "a fifth, or a tenth where there are 100 classes or more"
+
+
+def held_out(train_examples: int, classes: int) -> int:
+    """How many training images are held out where neither study nor paper says: `FIFTH_OR_TENTH`."""
+    return round(train_examples / (10 if classes >= 100 else 5))

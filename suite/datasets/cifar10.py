@@ -8,8 +8,8 @@ from suite.data import layouts
 from suite.data.cifar import EXAMPLES, SHAPE, CifarSet
 from suite.data.fetch import download_torchvision
 from suite.data.layouts import ParquetSet
-from suite.data.settings import validation_setting
 from suite.data.source import DatasetInfo, ImageSource, Part
+from suite.data.splits import validation_setting
 
 SETTINGS = {"validation": validation_setting("10,000 (SIRe's split)")}
 
@@ -24,7 +24,7 @@ NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse"
 PARQUET = ParquetSet(
     name="cifar10",
     repository="uoft-cs/cifar10",
-    config="plain_text",
+    classes=10,
     image="img",
     label="label",
     splits={"train": "train", "test": "test"},

@@ -10,8 +10,8 @@ from suite.data import layouts
 from suite.data.cifar import EXAMPLES, SHAPE, CifarSet
 from suite.data.fetch import download_torchvision
 from suite.data.layouts import ParquetSet
-from suite.data.settings import validation_setting
 from suite.data.source import DatasetInfo, ImageSource, Part
+from suite.data.splits import validation_setting
 
 SETTINGS = {"validation": validation_setting("5,000, 50 per class (SIRe's split)")}
 
@@ -34,7 +34,7 @@ NAMES = """
 PARQUET = ParquetSet(
     name="cifar100",
     repository="uoft-cs/cifar100",
-    config="cifar100",
+    classes=100,
     image="img",
     label="fine_label",
     splits={"train": "train", "test": "test"},

@@ -8,8 +8,8 @@ from suite.data import layouts
 from suite.data.fetch import download_torchvision
 from suite.data.idx import CLASSES, EXAMPLES, SIDE, IdxSet
 from suite.data.layouts import ParquetSet
-from suite.data.settings import validation_setting
 from suite.data.source import DatasetInfo, ImageSource, Part
+from suite.data.splits import validation_setting
 
 SETTINGS = {"validation": validation_setting("10,000 (SIRe's split)")}
 
@@ -18,7 +18,7 @@ NAMES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt
 PARQUET = ParquetSet(
     name="fashion_mnist",
     repository="zalando-datasets/fashion_mnist",
-    config="fashion_mnist",
+    classes=CLASSES,
     image="image",
     label="label",
     splits={"train": "train", "test": "test"},

@@ -13,9 +13,10 @@ import numpy as np
 from suite.core.errors import UserError
 from suite.core.settings import Setting
 from suite.data.class_folders import Tree, choose_test_rows, scan_class_folders
-from suite.data.images import Resize
-from suite.data.settings import FIFTH_OR_TENTH, held_out, path_setting, resize_setting, size_setting, validation_setting
+from suite.data.images import Resize, resize_setting, size_setting
+from suite.data.layouts import path_setting
 from suite.data.source import DatasetInfo, ImageFiles, ImageSource, Labels, Part
+from suite.data.splits import FIFTH_OR_TENTH, held_out, validation_setting
 
 SETTINGS = {
     "path": path_setting(),

@@ -12,9 +12,8 @@ from pathlib import Path
 from suite.core.errors import UserError
 from suite.data import layouts
 from suite.data.class_folders import class_folders, scan_class_folders
-from suite.data.images import Resize
+from suite.data.images import Resize, resize_setting, size_setting
 from suite.data.layouts import ParquetSet
-from suite.data.settings import resize_setting, size_setting
 from suite.data.source import DatasetInfo, ImageFiles, ImageSource, Part
 
 SETTINGS = {"size": size_setting(256), "resize": resize_setting("crop")}
@@ -61,7 +60,7 @@ def _parquet_set(size: int, resize: Resize) -> ParquetSet:
     return ParquetSet(
         name="imagenet",
         repository="ILSVRC/imagenet-1k",
-        config="data",
+        classes=CLASSES,
         image="image",
         label="label",
         splits={"train": "train", "test": "validation"},

@@ -8,8 +8,8 @@ from suite.data import layouts
 from suite.data.fetch import download_torchvision
 from suite.data.idx import CLASSES, EXAMPLES, SIDE, IdxSet
 from suite.data.layouts import ParquetSet
-from suite.data.settings import validation_setting
 from suite.data.source import DatasetInfo, ImageSource, Part
+from suite.data.splits import validation_setting
 
 SETTINGS = {"validation": validation_setting("10,000 (SIRe's split; ours for Pandey and Jha 2020: 5000)")}
 
@@ -24,7 +24,7 @@ NAMES = tuple(str(digit) for digit in range(CLASSES))
 PARQUET = ParquetSet(
     name="mnist",
     repository="ylecun/mnist",
-    config="mnist",
+    classes=CLASSES,
     image="image",
     label="label",
     splits={"train": "train", "test": "test"},

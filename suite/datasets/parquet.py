@@ -1,24 +1,30 @@
 """Image classification in Hugging Face's Parquet layout: `train-*.parquet`, `test-*.parquet`, images as encoded bytes.
 
-A directory below the data directory, the files in it or in its `data/`. Without `test-*` files the `validation-*`
-files are the test part (ImageNet's own habit).
+A directory below the data directory; the files lie in it or in a folder of it. Without a test split the validation
+split is the test part (ImageNet's own habit).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from suite.core.errors import UserError
+from suite.core.errors import UserError, did_you_mean
 from suite.core.settings import Setting
-from suite.data.images import Resize
-from suite.data.layouts import list_shards
-from suite.data.parquet_rows import Columns, ParquetRows, find_columns, first_shape, label_column, read_metadata
-from suite.data.settings import FIFTH_OR_TENTH, LARGEST, held_out, path_setting, resize_setting, validation_setting
+from suite.core.specs import hash_parts
+from suite.data.images import LARGEST, Resize, resize_setting
+from suite.data.layouts import TEST_SPLITS, TRAIN_SPLITS, VALIDATION_SPLITS, choose_split, find_splits, path_setting
+from suite.data.parquet_files import Columns, check_test_labels, find_columns, read_metadata
+from suite.data.parquet_rows import ParquetRows, first_shape
 from suite.data.source import DatasetInfo, ImageSource, Part
+from suite.data.splits import FIFTH_OR_TENTH, held_out, validation_setting
 
 SETTINGS = {
     "path": path_setting(),
+    "image": Setting("", "name of the image column, needed where there are several"),
     "label": Setting("", "name of the label column, needed where there are several"),
+    "train": Setting("", "split to train on; empty: train"),
+    "test": Setting("", "split to test on; empty: test, else validation"),
     "validation": validation_setting(FIFTH_OR_TENTH),
     "size": Setting(
         0, "image side in pixels that images are resized to; 0: as stored, all of one shape", low=0, high=LARGEST
@@ -32,23 +38,27 @@ def facts(
     root: Path,
     *,
     path: str = "",
+    image: str = "",
     label: str = "",
+    train: str = "",
+    test: str = "",
     validation: int = 0,
     size: int = 0,
     resize: Resize = "squash",
     channels: int = 0,
 ) -> DatasetInfo:
-    """From the files' metadata, the label column where no class names are stored, and the first image.
+    """From every file's metadata and label column, and the first image.
 
     Raises:
-        UserError: the directory, a part, or a column is missing. There are no facts without the files, so they are
-            refused here, not reported as `missing`.
+        UserError: the directory, a part, or a column is missing, or files contradict each other. There are no facts
+            without the files, so they are refused here, not reported as `missing`.
     """
     _choose_resize(size, resize)
-    parts: dict[Part, list[Path]] = {part: _list_files(root, path, part) for part in ("train", "test")}
-    columns = find_columns(parts["train"][0], label)
+    parts = _find_parts(root, path, train, test)
+    columns = find_columns(parts, image, label)
+    check_test_labels(parts["test"], columns, not test and bool(_find_validation(root, path)))
     rows = {part: sum(read_metadata(file).num_rows for file in files) for part, files in parts.items()}
-    classes = len(columns.class_names) or _largest_label(parts["train"], columns) + 1
+    classes = len(columns.classes)
     return DatasetInfo(
         title=PurePosixPath(path).name,
         classes=classes,
@@ -69,39 +79,66 @@ def source(
     part: Part,
     *,
     path: str = "",
+    image: str = "",
     label: str = "",
+    train: str = "",
+    test: str = "",
     validation: int = 0,
     size: int = 0,
     resize: Resize = "squash",
     channels: int = 0,
 ) -> ImageSource:
     """The part's images in the order of files and rows. Raises UserError as `facts` does."""
-    files, first = _list_files(root, path, part), _list_files(root, path, "train")[0]
-    columns = find_columns(first, label)
-    how = _choose_resize(size, resize)
-    origin = f"parquet {part} in {files[0].parent}, {columns.image} and {columns.label}, {how}"
-    return ParquetRows(origin, _find_shape(first, columns, size, channels), files, columns, how)
+    parts = _find_parts(root, path, train, test)
+    columns = find_columns(parts, image, label)
+    files, how = parts[part], _choose_resize(size, resize)
+    classes = f"{hash_parts(*columns.classes):x}"[:8]  # another order of classes is another decoded copy
+    origin = (
+        f"parquet {files[0].name} in {files[0].parent}, {columns.image} and {columns.label} (classes {classes}), {how}"
+    )
+    shape = _find_shape(parts["train"][0], columns, size, channels)
+    return ParquetRows(origin, shape, files, columns, how)
 
 
-def _list_files(root: Path, path: str, part: Part) -> list[Path]:
+def _find_parts(root: Path, path: str, train: str, test: str) -> dict[Part, list[Path]]:
+    directory = _find_directory(root, path)
+    splits = find_splits(directory)
+    return {
+        "train": _choose_part("train", directory, splits, train, TRAIN_SPLITS),
+        "test": _choose_part("test", directory, splits, test, (*TEST_SPLITS, *VALIDATION_SPLITS)),
+    }
+
+
+def _find_validation(root: Path, path: str) -> list[Path]:
+    return choose_split(find_splits(_find_directory(root, path)), VALIDATION_SPLITS)
+
+
+def _find_directory(root: Path, path: str) -> Path:
     if not path:
         raise UserError(
             "parquet.path: name the directory below the data directory that holds train-*.parquet and "
-            "test-*.parquet, for instance {name: parquet, path: cifar10-parquet}"
+            "test-*.parquet, for instance {name: parquet, path: my-set}"
         )
     directory = Path(root).absolute() / path
     if not directory.is_dir():
-        raise UserError(f"parquet: {directory} is missing; {_fetch_remedy(directory)}")
-    prefixes = ("train",) if part == "train" else ("test", "validation")
-    for prefix in prefixes:
-        files = list_shards((directory, directory / "data"), prefix)
-        if files:
-            return files
-    wanted = " or ".join(f"{prefix}-*.parquet" for prefix in prefixes)
-    raise UserError(f"parquet: no {wanted} in {directory} or its data/; {_fetch_remedy(directory)}")
+        raise UserError(f"parquet: {directory} is missing; {_format_remedy(directory)}")
+    return directory
 
 
-def _fetch_remedy(directory: Path) -> str:
+def _choose_part(
+    part: Part, directory: Path, splits: Mapping[str, list[Path]], wanted: str, names: Sequence[str]
+) -> list[Path]:
+    if wanted and wanted.lower() not in splits:
+        raise UserError(f"parquet.{part}: {directory} has no split {wanted!r}{did_you_mean(wanted, list(splits))}")
+    files = choose_split(splits, (wanted.lower(),) if wanted else names)
+    if files:
+        return files
+    known = f"it has {', '.join(sorted(splits))}; set {part} to one of them" if splits else _format_remedy(directory)
+    patterns = " or ".join(f"{name}-*.parquet" for name in names[:: len(names) - 1])
+    raise UserError(f"parquet: no {patterns} in {directory} or a folder of it; {known}")
+
+
+def _format_remedy(directory: Path) -> str:
     return (
         "put the data set's Parquet files there, for instance with "
         f"`huggingface-cli download --repo-type dataset NAME --local-dir {directory}`"
@@ -117,11 +154,3 @@ def _choose_resize(size: int, resize: Resize) -> Resize:
 def _find_shape(file: Path, columns: Columns, size: int, channels: int) -> tuple[int, int, int]:
     stored, height, width = first_shape(file, columns)
     return (channels or stored, size, size) if size else (channels or stored, height, width)
-
-
-def _largest_label(files: list[Path], columns: Columns) -> int:
-    largest = -1
-    for file in files:
-        values = label_column(file, columns).drop_null().to_numpy(zero_copy_only=False)
-        largest = max(largest, int(values.max(initial=-1)))
-    return largest

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from suite.core.errors import UserError
 from suite.core.settings import Setting
 from suite.core.specs import hash_parts
-from suite.data.settings import validation_setting
 from suite.data.source import Arrays, DatasetInfo, Images, ImageSource, Labels, Part
+from suite.data.splits import validation_setting
 
 SETTINGS = {
     "classes": Setting(10, "number of classes", low=2),

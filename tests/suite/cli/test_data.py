@@ -299,6 +299,23 @@ def test_list_finds_folders_of_any_images(data_command: Command, root: Path) -> 
     assert (found["folder(path=parts)"]["train_examples"], found["folder(path=parts)"]["test_examples"]) == (12, 12)
 
 
+def test_a_folder_that_may_not_be_read_hides_nothing_else(
+    data_command: Command, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`lost+found` of a mounted disk; root may read it, so the refusal is made here."""
+    write_photos(root / "birds")
+    (root / "lost+found").mkdir()
+    iterdir = Path.iterdir
+
+    def refuse(path: Path) -> Any:
+        if path.name == "lost+found":
+            raise PermissionError(13, "Permission denied", str(path))
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert "folder(path=birds)" in listed(data_command)
+
+
 def test_a_datasets_own_folder_is_no_folder_of_any_images(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from suite.datasets import caltech101
 
@@ -882,7 +899,7 @@ def test_the_pages_dataset_file_works(
     monkeypatch.setattr(registry, "_find_files", lambda kind: {"bloodmnist": ROOT / "suite/datasets/bloodmnist.py"})
     assert sum(module.EXAMPLES.values()) == 17_092 == 11_959 + 1_712 + 3_421, "Yang et al. 2023, table 2"
     sizes = {"train": 5, "val": 2, "test": 3}
-    arrays = {f"{part}_images": np.full((n, 28, 28, 3), n, np.uint8) for part, n in sizes.items()}
+    arrays: dict[str, Any] = {f"{part}_images": np.full((n, 28, 28, 3), n, np.uint8) for part, n in sizes.items()}
     arrays |= {f"{part}_labels": np.arange(n, dtype=np.uint8)[:, None] for part, n in sizes.items()}
     archive = io.BytesIO()
     np.savez(archive, **arrays)

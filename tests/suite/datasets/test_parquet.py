@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def picture(value: int, shape: tuple[int, ...] = (6, 5, 3)) -> bytes:
 
 def write_parquet(
     file: Path,
-    images: list[bytes | None],
+    images: Sequence[bytes | None],
     labels: list[int],
     names: list[str] | None = None,
     rows_per_group: int | None = None,
@@ -91,9 +91,11 @@ def test_parquet_channels_come_first(tmp_path: Path) -> None:
     assert np.array_equal(parquet.source(tmp_path, "train", path="set").decode(3), pixels.transpose(2, 0, 1))
 
 
-def test_parquet_without_class_names_counts_labels(tmp_path: Path) -> None:
+def test_parquet_without_class_names_takes_the_labels_that_there_are(tmp_path: Path) -> None:
     write_set(tmp_path, names=None, labels=[0, 6])
-    assert parquet.facts(tmp_path, path="set").classes == 7
+    facts = parquet.facts(tmp_path, path="set")
+    assert (facts.classes, facts.class_names) == (3, ("0", "1", "6"))
+    assert parquet.source(tmp_path, "train", path="set").labels.tolist() == [0, 1, 0, 0, 2]
 
 
 def test_parquet_holds_out_what_it_is_told(tmp_path: Path) -> None:
@@ -174,15 +176,15 @@ def test_parquet_a_colour_image_among_grey_ones_is_refused(tmp_path: Path) -> No
 def test_parquet_a_file_unlike_the_first_is_refused(tmp_path: Path) -> None:
     file = write_set(tmp_path)
     table = pq.read_table(file)
-    pq.write_table(table.rename_columns(["img", "other"]), file)
-    source = parquet.source(tmp_path, "train", path="set")
-    with pytest.raises(UserError, match=r"train-1\.parquet can't be read like its first"):
-        _ = source.labels
-    pq.write_table(table.rename_columns(["other", "label"]), file)
-    source = parquet.source(tmp_path, "train", path="set")
-    assert source.decode(2)[0, 0, 0] == 2
-    with pytest.raises(UserError, match=r"train-1\.parquet can't be read like its first"):
-        source.decode(3)
+    for names, column in ((["img", "other"], "label"), (["other", "label"], "img")):
+        pq.write_table(table.rename_columns(names), file)
+        with pytest.raises(UserError, match=rf"train-1\.parquet has no column '{column}', and .*train-0\.parquet has"):
+            parquet.source(tmp_path, "train", path="set")
+    pq.write_table(table.set_column(1, "label", pa.array(["a", "b"])), file)
+    with pytest.raises(
+        UserError, match=r"'label' of .*train-1\.parquet holds string, and that of .*train-0\.parquet int64"
+    ):
+        parquet.source(tmp_path, "train", path="set")
 
 
 def write_groups(root: Path, rows_per_group: int) -> int:
@@ -291,7 +293,7 @@ def test_parquet_label_column_must_be_unambiguous(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="fine, coarse"):
         parquet.facts(tmp_path, path="set")
     assert parquet.facts(tmp_path, path="set", label="fine").classes == 2
-    with pytest.raises(UserError, match="no whole-number column 'fin'"):
+    with pytest.raises(UserError, match="has no column 'fin'; it has fine, coarse"):
         parquet.facts(tmp_path, path="set", label="fin")
 
 
@@ -347,3 +349,204 @@ def test_parquet_channels_decide_where_the_first_image_misleads(tmp_path: Path) 
     assert coloured.shape == (3, 6, 5) and coloured.decode(0)[:, 0, 0].tolist() == [7, 7, 7]
     assert parquet.facts(tmp_path, path="set", channels=3).shape == (3, 6, 5)
     assert coloured.origin == source.origin, "the shape tells them apart"
+
+
+# -- nothing is guessed against the evidence
+
+
+def write_part(file: Path, labels: Any, names: list[str] | None = None, image: str = "image", **more: Any) -> None:
+    """Images whose pixels are their row's number, a column `label` and more columns."""
+    count = len(labels)
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    cells = pa.array([{"bytes": picture(row), "path": None} for row in range(count)], kind)
+    table = pa.table({image: cells, "label": labels, **more})
+    if names:
+        features = {"label": {"names": names, "_type": "ClassLabel"}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, file)
+
+
+def write_parts(root: Path, train: Any, test: Any, **more: Any) -> None:
+    write_part(root / "set" / "train.parquet", train, **{name: value[0] for name, value in more.items()})
+    write_part(root / "set" / "test.parquet", test, **{name: value[1] for name, value in more.items()})
+
+
+def read_part(root: Path, part: Any = "train", **settings: Any) -> list[int]:
+    return parquet.source(root, part, path="set", **settings).labels.tolist()
+
+
+WORDS = ["bee", "ant", "cat", "bee"]
+
+
+@pytest.mark.parametrize(
+    ("values", "classes", "labels"),
+    [
+        (pa.array(WORDS), ("ant", "bee", "cat"), [1, 0, 2, 1]),
+        (pa.array(WORDS, pa.large_string()), ("ant", "bee", "cat"), [1, 0, 2, 1]),
+        (pa.array(WORDS).dictionary_encode(), ("ant", "bee", "cat"), [1, 0, 2, 1]),
+        (pa.array([True, False, False, True]), ("False", "True"), [1, 0, 0, 1]),
+        (pa.array([3, 1, 2, 3]), ("1", "2", "3"), [2, 0, 1, 2]),
+        (pa.array([2_000_000_000, 7, 7, 7]), ("7", "2000000000"), [1, 0, 0, 0]),
+        (pa.array([1, 0, 0, 1], pa.uint8()), (), [1, 0, 0, 1]),
+    ],
+    ids=["text", "large text", "dictionary", "bool", "from 1", "large", "0, 1"],
+)
+def test_labels_of_every_kind_are_read(
+    tmp_path: Path, values: Any, classes: tuple[str, ...], labels: list[int]
+) -> None:
+    """Beside a column of whole numbers that would be taken for labels."""
+    write_parts(tmp_path, values, values, width=([32] * 4, [32] * 4))
+    facts = parquet.facts(tmp_path, path="set")
+    assert (facts.class_names, facts.classes) == (classes, len(set(labels)))
+    assert read_part(tmp_path) == read_part(tmp_path, "test") == labels
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ([0.5, 1.5, 0.5, 0.5], "the column 'label' of .* holds double, and labels are whole numbers, texts"),
+        ([[0], [1], [0], [1]], "the column 'label' of .* holds list"),
+        ([11, 12, 13, 14], "the column 'label' has another value in each of its 4 rows, so it is no label"),
+    ],
+)
+def test_what_is_no_label_is_refused(tmp_path: Path, values: list[Any], sentence: str) -> None:
+    write_parts(tmp_path, values, values, width=([32] * 4, [32] * 4))
+    with pytest.raises(UserError, match=sentence):
+        parquet.facts(tmp_path, path="set")
+
+
+def rename(root: Path, **names: str) -> None:
+    for file in (root / "set").glob("*.parquet"):
+        table = pq.read_table(file)
+        pq.write_table(table.rename_columns([names.get(name, name) for name in table.column_names]), file)
+
+
+@pytest.mark.parametrize("name", ["labels", "Target", "class", "fine_label", "bird_class"])
+def test_a_column_named_like_a_label_is_the_label(tmp_path: Path, name: str) -> None:
+    write_parts(tmp_path, WORDS, WORDS, width=([32] * 4, [32] * 4))
+    rename(tmp_path, label=name)
+    assert read_part(tmp_path) == [1, 0, 2, 1]
+
+
+def test_a_whole_number_of_another_name_is_not_guessed(tmp_path: Path) -> None:
+    write_parts(tmp_path, WORDS, WORDS, width=([32] * 4, [32] * 4))
+    rename(tmp_path, label="species")
+    with pytest.raises(UserError, match="has the columns species, width; set label to the one to classify"):
+        parquet.facts(tmp_path, path="set")
+    assert read_part(tmp_path, label="species") == [1, 0, 2, 1]
+
+
+def test_the_image_column_is_chosen_or_named(tmp_path: Path) -> None:
+    write_parts(tmp_path, WORDS, WORDS)
+    for file in (tmp_path / "set").glob("*.parquet"):
+        table = pq.read_table(file)
+        pq.write_table(table.append_column("mask", table["image"]), file)
+    with pytest.raises(UserError, match="has image, mask; set image to the one to use"):
+        parquet.facts(tmp_path, path="set")
+    assert read_part(tmp_path, image="image") == [1, 0, 2, 1]
+    with pytest.raises(UserError, match="has no column 'imag' of encoded images; did you mean 'image'"):
+        parquet.facts(tmp_path, path="set", image="imag")
+
+
+def test_images_may_be_plain_bytes(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        table = pa.table({"jpg": pa.array([picture(row) for row in range(4)], pa.binary()), "label": WORDS})
+        (tmp_path / "set").mkdir(exist_ok=True)
+        pq.write_table(table, tmp_path / "set" / f"{part}.parquet")
+    assert parquet.source(tmp_path, "train", path="set").decode(3)[0, 0, 0] == 3
+
+
+# -- facts come from every file
+
+
+def test_equal_names_in_another_order_are_mapped_by_name(tmp_path: Path) -> None:
+    write_parts(tmp_path, [0, 1, 2, 0], [0, 1, 2, -1], names=(["ant", "bee", "cat"], ["cat", "ant", "bee"]))
+    assert parquet.facts(tmp_path, path="set").class_names == ("ant", "bee", "cat")
+    assert read_part(tmp_path) == [0, 1, 2, 0]
+    assert read_part(tmp_path, "test") == [2, 0, 1, -1], "one that names no class stays, for the cache to name its row"
+
+
+def test_other_names_are_refused_with_both_files(tmp_path: Path) -> None:
+    write_parts(tmp_path, [0, 1, 0, 0], [0, 1], names=(["ant", "bee"], ["ant", "wasp"]))
+    with pytest.raises(
+        UserError, match=r"test\.parquet and .*train\.parquet name other classes \(one alone has 'bee'\)"
+    ):
+        parquet.facts(tmp_path, path="set")
+
+
+def test_a_class_that_training_lacks_is_refused_with_its_row(tmp_path: Path) -> None:
+    write_parts(tmp_path, WORDS, ["ant", "wasp"])
+    with pytest.raises(UserError, match=r"test\.parquet row 1 has label 'wasp', a class that the training part hasn't"):
+        read_part(tmp_path, "test")
+
+
+def test_another_order_of_classes_is_another_decoded_copy(tmp_path: Path) -> None:
+    write_parts(tmp_path, WORDS, WORDS)
+    before = parquet.source(tmp_path, "test", path="set").origin
+    write_part(tmp_path / "set" / "train.parquet", ["ant", "dog", "bee", "cat", "dog"])
+    assert parquet.source(tmp_path, "test", path="set").origin != before
+
+
+# -- a split is one complete set of shards
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (["train-00000-of-00003-0a1b.parquet", "train-00002-of-00003-0c2d.parquet"],
+         r"train-00001-of-00003\.parquet is missing beside"),
+        (["train-00000-of-00001.parquet", "train-00000-of-00002.parquet", "train-00001-of-00002.parquet"],
+         "are two shardings of one split"),
+        (["train-00000-of-00001.parquet", "train.parquet"], "are two shardings of one split"),
+        (["train-00000-of-00001-aa.parquet", "train-00000-of-00001-bb.parquet"], "are the same shard"),
+        (["train-0.parquet", "data/train-0.parquet"], "train files lie in .*set and in .*data; move away those"),
+        (["default/train/0000.parquet", "default/train/0002.parquet"], r"0001\.parquet is missing beside 0002"),
+    ],
+)  # fmt: skip
+def test_a_split_that_is_no_complete_set_is_refused(tmp_path: Path, names: list[str], sentence: str) -> None:
+    for name in (*names, "test.parquet"):
+        write_part(tmp_path / "set" / name, WORDS)
+    with pytest.raises(UserError, match=sentence):
+        parquet.facts(tmp_path, path="set")
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train-00000-of-00001-0a1b.parquet", "test-00000-of-00001-0a1b.parquet"),
+        ("train.parquet", "valid.parquet"),
+        ("Training-0.parquet", "dev-0.parquet"),
+        ("default/train/0000.parquet", "default/validation/0000.parquet"),
+        ("plain_text/train-0.parquet", "plain_text/test-0.parquet"),
+        ("train/part-0.parquet", "val/part-0.parquet"),
+    ],
+)
+def test_splits_are_found_by_their_usual_names(tmp_path: Path, train: str, test: str) -> None:
+    write_part(tmp_path / "set" / train, WORDS)
+    write_part(tmp_path / "set" / test, WORDS[:3])
+    facts = parquet.facts(tmp_path, path="set")
+    assert (facts.train_examples, facts.test_examples) == (4, 3)
+
+
+def test_splits_may_be_named(tmp_path: Path) -> None:
+    for split, count in (("clean", 4), ("noisy", 3), ("test", 2)):
+        write_part(tmp_path / "set" / f"{split}.parquet", WORDS[:count])
+    with pytest.raises(UserError, match=r"no train-\*.* or .*; it has clean, noisy, test; set train to one of them"):
+        parquet.facts(tmp_path, path="set")
+    facts = parquet.facts(tmp_path, path="set", train="clean", test="noisy")
+    assert (facts.train_examples, facts.test_examples) == (4, 3)
+    with pytest.raises(UserError, match=r"parquet\.train: .* has no split 'clan'; did you mean 'clean'"):
+        parquet.facts(tmp_path, path="set", train="clan")
+
+
+@pytest.mark.parametrize("withheld", [[-1, -1], pa.array([None, None], pa.int64())])
+def test_a_test_part_whose_labels_are_withheld_says_what_to_use(tmp_path: Path, withheld: Any) -> None:
+    write_parts(tmp_path, [0, 1, 0, 1], withheld, names=(["ant", "bee"], ["ant", "bee"]))
+    with pytest.raises(UserError, match="has no labels, they are withheld; add labelled files"):
+        parquet.facts(tmp_path, path="set")
+    write_part(tmp_path / "set" / "validation.parquet", [1, 0, 1], ["ant", "bee"])
+    with pytest.raises(UserError, match="they are withheld; set `test: validation`"):
+        parquet.facts(tmp_path, path="set")
+    assert parquet.facts(tmp_path, path="set", test="validation").test_examples == 3
+    assert read_part(tmp_path, "test", test="validation") == [1, 0, 1]
