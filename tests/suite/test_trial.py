@@ -17,7 +17,7 @@ import torch
 from pyarrow import parquet
 from torch import Tensor, nn
 
-from suite.core import records, registry
+from suite.core import records, registry, specs
 from suite.core.errors import UserError
 from suite.core.recipes import Selection
 from suite.core.records import Epoch, Record
@@ -120,7 +120,7 @@ def cell(variant: str = "plain", **settings: Any) -> Cell:
     return Cell(Component("tiny"), Component("tiny"), Component(variant, freeze_settings(settings)))
 
 
-def trial(variant: str = "plain", stage: str = "confirm", epochs: int = 4, **options: Any) -> Trial:
+def trial(variant: str = "plain", stage: specs.Stage = "confirm", epochs: int = 4, **options: Any) -> Trial:
     settings, recipe = options.pop("settings", {}), options.pop("recipe", {})
     recipe = Component("sire", freeze_settings({"batch": 8, "lr": 0.05, **recipe}))
     return Trial(
@@ -130,7 +130,7 @@ def trial(variant: str = "plain", stage: str = "confirm", epochs: int = 4, **opt
         seed=options.pop("seed", 0),
         epochs=epochs,
         **options,
-    )  # type: ignore[arg-type]
+    )
 
 
 def place(directory: Path | None = None, **options: Any) -> RunContext:
@@ -298,9 +298,12 @@ def test_interrupted_and_resumed_equals_straight_through_to_the_bit(
         interrupted(trial(variant, **options), directory, after)
         torch.manual_seed(after)  # another process would have drawn other numbers
         told: list[int] = []
-        resumed = run_trial(
-            trial(variant, **options), lambda epoch, told=told: not told.append(epoch.epoch), place=place(directory)
-        )
+
+        def note(epoch: Epoch, told: list[int] = told) -> bool:
+            told.append(epoch.epoch)
+            return True
+
+        resumed = run_trial(trial(variant, **options), note, place=place(directory))
         assert told == [1, 2, 3, 4]
         assert timeless(resumed) == timeless(straight)
         a, b = (parquet.read_table(folder / "predictions.parquet") for folder in (tmp_path / "a", directory))
@@ -355,7 +358,7 @@ def test_a_no_after_the_last_epoch_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("stage", ["search", "confirm"])
-def test_divergence_is_a_result(stage: str, tmp_path: Path, tiny: TinyData) -> None:
+def test_divergence_is_a_result(stage: specs.Stage, tmp_path: Path, tiny: TinyData) -> None:
     doomed = trial("poison", stage, settings={"calls": 12})  # 5 batches per epoch: the third epoch breaks
     record = run_trial(doomed, place=place(tmp_path))
     assert (record.status, record.reason, record.epochs_run) == ("diverged", "training loss nan in epoch 3", 2)
@@ -450,7 +453,12 @@ def test_initial_weights_are_what_the_first_step_trains(hooks: list[tuple[str, i
 
     def apply_zeroed(backbone: Backbone) -> Graft:
         head = backbone.head[-1]  # type: ignore[index]
-        return Graft(backbone, initialise=lambda images: [nn.init.zeros_(one) for one in head.parameters()] and None)
+
+        def zero(images: Tensor) -> None:
+            for parameter in head.parameters():
+                nn.init.zeros_(parameter)
+
+        return Graft(backbone, initialise=zero)
 
     registry.load_component("variant", "plain").apply = apply_zeroed
     record = run_trial(trial("plain", "search", epochs=1, recipe={"batch": 36}), place=place())
@@ -514,7 +522,7 @@ def test_lambda_zero_of_sire_is_the_baseline(tmp_path: Path) -> None:
     (baseline, old), (sire, new) = results
     assert sire.test_loss == baseline.test_loss is not None
     for one, other in zip(baseline.history, sire.history, strict=True):
-        same = {"train_seconds": 0.0, "scalars": {}}
+        same: dict[str, Any] = {"train_seconds": 0.0, "scalars": {}}
         assert dataclasses.replace(one, **same) == dataclasses.replace(other, **same)
     assert parquet.read_table(old / "predictions.parquet").equals(parquet.read_table(new / "predictions.parquet"))
     kept, grafted = (torch.load(folder / "best.pt", weights_only=True)["model"] for folder in (old, new))
@@ -525,11 +533,11 @@ def test_init_of_what_a_variant_keeps_equals_its_baselines() -> None:
     streams = Streams("confirm", 5)
     state = torch.get_rng_state()
     plain = assemble_network(cell("plain"), SHAPE, CLASSES, streams=streams).model.state_dict()
-    decoded = assemble_network(cell("decoded"), SHAPE, CLASSES, streams=streams).model
+    decoded: Any = assemble_network(cell("decoded"), SHAPE, CLASSES, streams=streams).model
     assert torch.equal(state, torch.get_rng_state())
-    assert all(torch.equal(value, decoded.backbone.state_dict()[name]) for name, value in plain.items())  # type: ignore[union-attr]
-    again = assemble_network(cell("decoded"), SHAPE, CLASSES, streams=streams).model
-    assert torch.equal(decoded.decoder.weight, again.decoder.weight)  # type: ignore[union-attr]
+    assert all(torch.equal(value, decoded.backbone.state_dict()[name]) for name, value in plain.items())
+    again: Any = assemble_network(cell("decoded"), SHAPE, CLASSES, streams=streams).model
+    assert torch.equal(decoded.decoder.weight, again.decoder.weight)
     other = assemble_network(cell("plain"), SHAPE, CLASSES, streams=Streams("search", 5)).model.state_dict()
     assert not torch.equal(plain["head.2.weight"], other["head.2.weight"])
 

@@ -501,7 +501,8 @@ def test_settings_beside_the_one_shown_make_lines_of_their_own() -> None:
 
 
 def test_a_value_that_diverged_is_a_cross_at_the_foot() -> None:
-    cells = {"baseline": BASE} | {f"sire:lambda={value}": [0.1, 0.11, 0.1, 0.1, 0.1] for value in (1, 2, 3)}
+    cells: dict[str, Sequence[float | None]] = {"baseline": BASE}
+    cells |= {f"sire:lambda={value}": [0.1, 0.11, 0.1, 0.1, 0.1] for value in (1, 2, 3)}
     cells["sire:lambda=9"] = [0.1, None, 0.1, 0.1, 0.1]
     one = only(testing.make_study(cells), "response-sire-lambda")
     assert [line.get_marker() for line in lines(one.figure.axes[0])].count("x") == 1
@@ -597,5 +598,5 @@ def test_values_that_nothing_measures_end_a_curve() -> None:
     spoilt = dataclasses.replace(records, epochs=epochs.assign(value=epochs["value"].mask(huge, 1e299)))
     (curves,) = (one for id, one in drawn(spoilt).items() if id.startswith("curves"))
     (losses,) = (one for one in curves.figure.axes if one.get_title(loc="left") == "validation loss")
-    assert max(line.get_xdata()[-1] for line in losses.get_lines()) == 2
+    assert max(np.asarray(line.get_xdata())[-1] for line in losses.get_lines()) == 2
     assert render_svg(curves.figure)

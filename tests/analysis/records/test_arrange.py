@@ -88,9 +88,9 @@ def test_damage_is_named_with_its_remedy(tmp_path: Path, name: str, damage: str)
 def test_damage_that_the_manifest_vouches_for_is_named_too(tmp_path: Path, name: str, content: bytes) -> None:
     (path,) = collected(tmp_path).glob(name)
     whole = (tmp_path / "manifest.json").read_text()
-    digests = [hashlib.sha256(text).hexdigest() for text in (path.read_bytes(), content)]
+    old, new = (hashlib.sha256(text).hexdigest() for text in (path.read_bytes(), content))
     path.write_bytes(content)
-    (tmp_path / "manifest.json").write_text(whole.replace(*digests))
+    (tmp_path / "manifest.json").write_text(whole.replace(old, new))
     with pytest.raises(ValueError, match=rf"{path.name} is damaged .*: collect the study's records again\."):
         load_records(tmp_path)
 

@@ -95,7 +95,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store.trial("sire1", 1, "completed", test_top1_error=0.09, **sire)
     store.trial("sire1", 1, "failed", end="FAILED", reason="out of memory", **sire)  # an earlier or later failure
     store.trial("sire2", 2, None, end=None, **sire)  # interrupted
-    bad = {"train_seconds": math.inf, "train_top1_error": -math.inf, "validation_loss": math.nan}
+    bad: dict[str, Any] = {"train_seconds": math.inf, "train_top1_error": -math.inf, "validation_loss": math.nan}
     store.trial("draw0", 0, "diverged", stage="search", **bad, **sire)
     store.trial("draw1", 1, None, end="KILLED", stage="search", **sire)
     gone = store.trial("gone", 7, "completed", test_top1_error=0.5)
@@ -245,7 +245,8 @@ class Gate:
         import urllib.error
         from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-        asked = self.asked = []
+        self.asked: list[str] = []
+        asked = self.asked
         wanted = "Basic " + base64.b64encode(b"me:right").decode()
 
         class Handler(BaseHTTPRequestHandler):

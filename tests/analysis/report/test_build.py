@@ -42,7 +42,7 @@ def shifted(by: float, base: list[float] = BASE) -> list[float | None]:
 
 
 def a_study(**changes: Any) -> Records:
-    cells = {
+    cells: testing.Errors = {
         "baseline": BASE,
         "sire:lambda=0.1": shifted(0.02),
         EVIL: shifted(-0.02),
@@ -182,9 +182,7 @@ def test_a_study_of_many_cells_is_folded_below_a_map_of_all() -> None:
 
 
 def test_what_must_be_known_stands_before_the_verdicts() -> None:
-    records = testing.make_study(
-        {"baseline": [0.9] * 5, "se": shifted(0.02)}, looks=3, profile="quick"
-    )
+    records = testing.make_study({"baseline": [0.9] * 5, "se": shifted(0.02)}, looks=3, profile="quick")
     text = Outline(page_of(records)).text
     above = text[: text.index("What the words mean")]
     assert "Profile quick" in above and "3 looks" in above

@@ -47,7 +47,7 @@ def column(table: Table, key: str) -> list[str]:
 
 # -- over all datasets
 
-THREE = {
+THREE: dict[str, dict[str, Sequence[float | None]]] = {
     "a": {"baseline": around(0.30), "sire": around(0.20), "wide": around(0.25)},
     "b": {"baseline": around(0.30), "sire": around(0.28), "wide": around(0.25)},
     "c": {"baseline": around(0.30), "sire": around(0.30), "wide": around(0.35)},
@@ -123,7 +123,7 @@ def test_nothing_comparable_is_a_table_that_says_so() -> None:
 
 
 def test_other_numbers_of_seeds_leave_no_iqm() -> None:
-    few = {"baseline": around(0.3)[:3], "sire": around(0.2)[:3], "wide": around(0.2)[:3]}
+    few: testing.Errors = {"baseline": around(0.3)[:3], "sire": around(0.2)[:3], "wide": around(0.2)[:3]}
     rows = [row for name, own in {**THREE, "b": few}.items() for row in testing.trial_rows(own, name)]
     cells = [testing.cell_of(name, dataset, "cnn") | {"seeds": 3 if dataset == "b" else 5}
              for dataset in THREE for name in few]  # fmt: skip

@@ -17,7 +17,7 @@ from analysis.verdicts.results import StudyResults
 from tests.fixtures import Command
 
 BASE = [0.100, 0.110, 0.105, 0.095, 0.102]
-CELLS = {
+CELLS: testing.Errors = {
     "baseline": BASE,
     "sire:lambda=0.1": [error - 0.02 - wave for error, wave in zip(BASE, [0.001, 0, -0.001, 0.0005, 0], strict=True)],
     "sire:lambda=1": [error - 0.02 + wave for error, wave in zip(BASE, [0.001, 0.001, -0.001, 0, 0], strict=True)],

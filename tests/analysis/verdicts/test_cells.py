@@ -4,7 +4,7 @@ import dataclasses
 import gc
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ def shifted(seeds: int, gain: float, wave: float = 1.0) -> list[float]:
     return [BASE[seed] - gain - wave * WAVE[seed] for seed in range(seeds)]
 
 
-def verdict(variant: list[float | None], base: list[float | None] | None = None, **changes: Any) -> Verdict:
+def verdict(variant: Sequence[float | None], base: Sequence[float | None] | None = None, **changes: Any) -> Verdict:
     base = list(BASE[: len(variant)]) if base is None else base
     (one,) = judge_cells(testing.make_study({"baseline": base, "sire": variant}, **changes))
     return one
@@ -69,7 +69,7 @@ def test_paired_t_is_what_decides() -> None:
     one = verdict(shifted(5, 0.002))
     expected = paired.run_paired_t(np.array([0.002 + wave for wave in WAVE[:5]]))
     assert one.p_value == one.p_adjusted == pytest.approx(expected.p_value)
-    assert (one.ci_low, one.ci_high) == (pytest.approx(expected.low), pytest.approx(expected.high))
+    assert (one.ci_low, one.ci_high) == pytest.approx((expected.low, expected.high))
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -148,8 +148,8 @@ def test_same_difference_in_every_seed() -> None:
     assert "8 seeds cannot decide by sign-flip (p = 0.0078); 1 more seed could" in open_still.reason
     assert open_still.p_value == pytest.approx(2 / 256) and open_still.test == "sign-flip"
     coarse = verdict(shifted(5, 0.02, wave=0), alpha=0.1)
-    assert (coarse.verdict, coarse.p_value) == ("HELPS", pytest.approx(2 / 32)), "what decides is shown"
-    assert (many.verdict, many.p_value) == ("HELPS", pytest.approx(2 / 256))
+    assert coarse.verdict == "HELPS" and coarse.p_value == pytest.approx(2 / 32), "what decides is shown"
+    assert many.verdict == "HELPS" and many.p_value == pytest.approx(2 / 256)
     assert "nan" not in json.dumps([dataclasses.asdict(few), dataclasses.asdict(many)]).lower()
 
 
@@ -509,7 +509,12 @@ def test_seeds_needed_count_in_all_and_can_decide() -> None:
 
 
 def test_json_has_one_object_per_cell_without_nan() -> None:
-    cells = {"baseline": BASE[:5], "sire:lambda=0.1": shifted(5, 0.02), "same": BASE[:5], "lost": [None, *BASE[1:5]]}
+    cells: testing.Errors = {
+        "baseline": BASE[:5],
+        "sire:lambda=0.1": shifted(5, 0.02),
+        "same": BASE[:5],
+        "lost": [None, *BASE[1:5]],
+    }
     found = json.loads(json.dumps(to_json(StudyResults(testing.make_study(cells))), allow_nan=False))
     assert [one["variant"] for one in found] == ["sire", "same", "lost"]
     wanted = "dataset backbone variant settings seeds mean_difference ci_low ci_high p_value p_adjusted test verdict"

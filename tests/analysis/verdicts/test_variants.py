@@ -298,7 +298,12 @@ def test_ranking_against_the_baseline() -> None:
 def test_ranking_takes_complete_datasets_and_names_the_rest() -> None:
     gains = [0.010, 0.012, 0.011, 0.014, 0.02, 0.008, 0.01]
     lost: list[float | None] = [None, None, *gains[2:]]
-    variants = {"sire": gains, "bad": [-gain for gain in gains], "lost": lost, "same": [*gains[:6], None]}
+    variants: dict[str, Gains] = {
+        "sire": gains,
+        "bad": [-gain for gain in gains],
+        "lost": lost,
+        "same": [*gains[:6], None],
+    }
     (one,) = findings({name: {"cnn": own} for name, own in variants.items()}).rankings
     assert set(one.labels) == {"baseline", "sire", "bad", "same"} and len(one.datasets) == 6
     assert one.left_out == ("lost: not comparable on d0, d1", "d6: not comparable there: same")

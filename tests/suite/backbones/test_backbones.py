@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -44,7 +46,7 @@ def test_base_cnn_leaves_a_fitting_image_alone() -> None:
 
 
 def test_base_cnn_width_scales_convolutions_and_dense_layers() -> None:
-    model = base_cnn.build((3, 32, 32), 10, width=0.25)
+    model: Any = base_cnn.build((3, 32, 32), 10, width=0.25)
     assert [stage.out_channels for stage in model.stages] == [16, 32, 64, 128]
     hidden = [layer.out_features for layer in model.head if isinstance(layer, torch.nn.Linear)]
     assert hidden == [256, 256, 10]

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,7 @@ def test_a_group_gets_what_its_neediest_undecided_cell_asks_for() -> None:
     calm = [0.30, 0.295, 0.302, 0.299]
     group = needs({"a": NOISY, "b": calm, "c": CLEAR}, looks=2)
     asked = {need.verdict.variant: need for need in group.cells}
-    expected = needed(0.01 / np.std(NOISY, ddof=1), 0.025 / 3)
+    expected = needed(0.01 / float(np.std(NOISY, ddof=1)), 0.025 / 3)
     assert (asked["a"].seeds, asked["a"].undecided) == (expected, True) and expected > 10
     assert asked["b"].undecided and asked["b"].seeds < expected
     assert (asked["c"].verdict.verdict, asked["c"].undecided, asked["c"].seeds) == ("HELPS", False, 4)
@@ -202,7 +202,7 @@ def test_seeds_that_can_t_reach_a_verdict_are_never_enough() -> None:
 # -- looks
 
 
-def finish(of: Plan, errors: dict[str, Sequence[float]]) -> None:
+def finish(of: Plan, errors: Mapping[str, Sequence[float]]) -> None:
     """Confirm trials of the plan's first group, as a run leaves them."""
     storage = StudyStorage(of.study)
     storage.create()
@@ -224,7 +224,7 @@ def store(storage: StudyStorage, trial: Trial, error: float) -> None:
 BOTH = {"baseline": [0.2, 0.3, 0.4, 0.3, 0.2], "image_gradient": [0.3, 0.3, 0.3, 0.3, 0.3]}
 
 
-def seen(of: Plan, errors: dict[str, Sequence[float]]) -> Plan:
+def seen(of: Plan, errors: Mapping[str, Sequence[float]]) -> Plan:
     """The plan after a run of it that left these errors."""
     looked = add_current_look(of, StudyStorage(of.study))
     finish(looked, errors)
@@ -513,7 +513,7 @@ def half_lost() -> tuple[Plan, list[topup.Addition]]:
     """Two groups, topped up to 5 once before: in the first nothing can be compared, in the second more is needed."""
     wide = plan(backbones=[*STUDY["backbones"], "gradient_cnn"], statistics={"looks": 3, "most_seeds": 9})
     wide = replace(wide, looks=(InterimLook({GROUP: 3, OTHER: 3}), InterimLook({GROUP: 5, OTHER: 5}, detect=0.6)))
-    cells = {
+    cells: dict[str, testing.Errors] = {
         GROUP: {"baseline": [0.3, 0.3, None, 0.3, 0.3], "image_gradient": [0.30, 0.28, 0.31, 0.29, 0.3]},
         OTHER: {"baseline": [0.3] * 5, "image_gradient": [0.30, 0.28, 0.31, 0.29, 0.3]},
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import torch
 from timm.layers import EcaModule
 
@@ -155,7 +156,7 @@ def test_what_else_a_file_can_say_exists() -> None:
         module = registry.load_component("variant", example)
         text = Path(module.__file__).read_text()
         if said.startswith("Graft("):
-            assert re.findall(r"(\w+)=", said)[0] in {*grafting.Graft._fields}
+            assert re.findall(r"(\w+)=", said)[0] in {*model.Graft._fields}
         elif said.startswith("backbone."):
             assert "backbone.report.append(" in text
         else:
@@ -258,7 +259,7 @@ def test_workers_of_ray_get_absolute_folders(
     def init(**options: Any) -> None:
         seen.update(options, inherited=os.environ[registry.PLUGINS])
 
-    monkeypatch.setattr(ray_tune.ray, "init", init)
+    monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(ray_tune, "_QUIET", {})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(registry.PLUGINS, os.pathsep.join(["mine", "/elsewhere"]))

@@ -197,8 +197,8 @@ def test_no_draw_rounds_to_one_or_leaves_its_range(monkeypatch: pytest.MonkeyPat
         for log in (False, True):
             for low, high in ((1, 3), (1, 99), (3, 10**6)):
                 assert Space(low=low, high=high, log=log, integer=True).value_at(position) == high
-            for low, high in ((0.1, 0.3), (1e-5, 1e-1), (0.1, 0.7)):
-                assert Space(low=low, high=high, log=log).value_at(position) <= high
+            for least, most in ((0.1, 0.3), (1e-5, 1e-1), (0.1, 0.7)):
+                assert Space(low=least, high=most, log=log).value_at(position) <= most
 
 
 def test_whole_numbers_are_drawn_evenly() -> None:

@@ -18,7 +18,7 @@ import pytest
 from suite.core.errors import UserError
 from suite.core.registry import list_components, load_component
 from suite.data import idx
-from suite.data.source import ImageSource
+from suite.data.source import ImageSource, Part
 from suite.data.splits import allocate, digest, split
 from suite.datasets import cifar10, cifar100, digits, fashion_mnist, mnist, synthetic
 
@@ -141,7 +141,8 @@ IDX = ((mnist, "MNIST"), (fashion_mnist, "FashionMNIST"))
 
 def write_idx(root: Path, monkeypatch: pytest.MonkeyPatch, folder: str = "MNIST", *, compressed: bool = False) -> Path:
     """A tiny set: 3 training and 2 test images; returns its folder."""
-    for part, count in (("train", 3), ("test", 2)):
+    examples: dict[Part, int] = {"train": 3, "test": 2}
+    for part, count in examples.items():
         monkeypatch.setitem(idx.EXAMPLES, part, count)
     for name in list(mnist.MD5):
         monkeypatch.delitem(mnist.MD5, name)

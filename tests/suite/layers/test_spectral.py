@@ -242,7 +242,8 @@ class TestGradients:
         layer, again = DiffStride(2.0), DiffStride(2.0)
         layer(x).square().sum().backward()
         again(x.clone().requires_grad_()).square().sum().backward()
-        assert layer.strides.grad is not None and torch.equal(layer.strides.grad, again.strides.grad)
+        one, other = layer.strides.grad, again.strides.grad
+        assert one is not None and other is not None and torch.equal(one, other)
 
     def test_a_frozen_stride_gets_none(self) -> None:
         layer = DiffStride(2.0).requires_grad_(False)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from suite.backbones import resnet18
+from suite.core import registry
 from suite.core.errors import UserError
 from suite.core.settings import canonicalize_component
 from suite.core.specs import Cell, Component, Streams, Trial, freeze_settings
@@ -143,7 +144,7 @@ def test_recipe_changes(variant: str, settings: dict[str, Any], changes: dict[st
 
 
 def test_two_parts_that_change_one_knob_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = grafting.registry.load_component("variant", "tanh")
+    module = registry.load_component("variant", "tanh")
     monkeypatch.setattr(module, "recipe", lambda: {"lr": 1.0}, raising=False)
     with pytest.raises(UserError, match=r"^tanh\+training: two of its parts change recipe\.lr; keep one of them$"):
         grafting.recipe_changes("tanh+training", {"training.lr": 0.5})
@@ -190,7 +191,7 @@ def test_what_parts_bring_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
         return type(name, (), {"SETTINGS": {}, "apply": staticmethod(apply)})
 
     modules = {"a": part("a", 2.0), "b": part("b", 5.0), "c": type("c", (), {"SETTINGS": {}, "apply": Graft})}
-    monkeypatch.setattr(grafting.registry, "load_component", lambda kind, name: modules[name])
+    monkeypatch.setattr(registry, "load_component", lambda kind, name: modules[name])
     streams: list[str] = []
 
     def stream(name: str) -> Any:

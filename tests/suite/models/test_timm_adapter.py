@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import timm
@@ -56,8 +57,9 @@ def assert_equal_to_the_bit(model: nn.Module, size: int = 64) -> Backbone:
     ours, theirs = dict(parts.named_parameters()), dict(model.named_parameters())
     assert {id(p) for p in ours.values()} == {id(p) for p in backbone.parameters()}
     for name, parameter in theirs.items():
-        assert parameter.grad is not None and ours[name].grad is not None, name
-        assert torch.equal(parameter.grad, ours[name].grad), name
+        wanted, found = parameter.grad, ours[name].grad
+        assert wanted is not None and found is not None, name
+        assert torch.equal(wanted, found), name
     buffers = dict(parts.named_buffers())
     assert all(torch.equal(buffer, buffers[name]) for name, buffer in model.named_buffers())
     return backbone
@@ -91,7 +93,7 @@ def test_build_draws_its_weights_as_timm_does() -> None:
 
 def test_stages_of_resnet18() -> None:
     with torch.device("meta"):
-        backbone = timm_adapter.build((3, 224, 224), 1000, model="resnet18")
+        backbone: Any = timm_adapter.build((3, 224, 224), 1000, model="resnet18")
     facts = [(stage.in_channels, stage.out_channels, stage.stride) for stage in backbone.stages]
     assert facts == [(3, 64, 2), (64, 64, 2), (64, 128, 2), (128, 256, 2), (256, 512, 2)]
     assert isinstance(backbone.stages[0].downsample, ConvUnit)
@@ -125,7 +127,7 @@ def test_strides_and_residual_sums(name: str, strides: list[int], sums: int) -> 
 
 def test_bodies_of_vgg_are_convolution_units() -> None:
     with torch.device("meta"):
-        backbone = timm_adapter.build((3, 64, 64), 10, model="vgg16")
+        backbone: Any = timm_adapter.build((3, 64, 64), 10, model="vgg16")
     assert [len(stage.body) for stage in backbone.stages] == [2, 2, 3, 3, 3]
     assert all(isinstance(unit, ConvUnit) for stage in backbone.stages for unit in stage.body)
 

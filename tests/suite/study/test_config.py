@@ -240,6 +240,7 @@ def test_lists_expand_to_a_grid(settings: dict[str, Any], expanded: list[dict[st
 
 
 def test_identity_is_what_results_depend_on() -> None:
+    changes: dict[str, Any]
     first = study()
     for changes in (
         {"seeds": 5},

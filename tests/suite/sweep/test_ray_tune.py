@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import ray
 
 from suite.core.errors import UserError
 from suite.study.config import Resources
@@ -23,15 +24,15 @@ from suite.sweep import ray_tune
 def test_a_trial_takes_a_gpu_where_there_is_one_and_the_study_allows(
     monkeypatch: pytest.MonkeyPatch, gpus_there: int, asked: float | None, device: str, gpus: float, on: str
 ) -> None:
-    monkeypatch.setattr(ray_tune.ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": float(gpus_there)})
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": float(gpus_there)})
     resources, place = ray_tune.settle_resources(Resources(cpus=2, gpus=asked), device)
     assert (resources.cpus, resources.gpus, place) == (2, gpus, on)
 
 
 def test_slots_are_what_fits_by_the_scarcest_resource(monkeypatch: pytest.MonkeyPatch) -> None:
     node = {"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}}
-    monkeypatch.setattr(ray_tune.ray, "nodes", lambda: [node, node, {**node, "Alive": False}])
-    monkeypatch.setattr(ray_tune.ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 2.0})
+    monkeypatch.setattr(ray, "nodes", lambda: [node, node, {**node, "Alive": False}])
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 2.0})
     assert ray_tune.count_slots(Resources(cpus=1, gpus=0)) == 8
     assert ray_tune.count_slots(Resources(cpus=1, gpus=0.5)) == 4
     assert ray_tune.count_slots(Resources(cpus=3, gpus=1)) == 2

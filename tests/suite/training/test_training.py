@@ -150,8 +150,8 @@ def test_micro_batches_keep_their_partners() -> None:
     whole = Batch(torch.arange(7.0).view(7, 1, 1, 1), torch.arange(7), torch.arange(7).roll(1), 0.3)
     parts = whole.split(3)
     assert [len(part.labels) for part in parts] == [3, 2, 2] and all(part.share == 0.3 for part in parts)
-    for column in range(3):
-        assert torch.equal(torch.cat([part[column] for part in parts]), whole[column])  # type: ignore[arg-type]
+    for column in ("inputs", "labels", "partners"):
+        assert torch.equal(torch.cat([getattr(part, column) for part in parts]), getattr(whole, column))
     assert whole.split(None) == [whole]
     assert [len(part.labels) for part in whole.split(1)] == [3, 2, 2]  # never a single image
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -22,6 +22,8 @@ from suite.models.assembly import build_backbone
 from suite.models.cost import count_network_costs
 from suite.training.loop import build_optimizer
 from suite.variants import diffstride, hybrid, spectral
+
+Kind = TypeVar("Kind", bound=nn.Module)
 
 # docs/papers.md, section 3: side of the map after the stem and stages 2-4 (stage 1 keeps it), and GMAC.
 TUPLE = (1, 1, 2, 2, 2)
@@ -68,7 +70,7 @@ def images(size: int = 32) -> Tensor:
     return torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
-def pools(model: nn.Module, *kinds: type[nn.Module]) -> list[nn.Module]:
+def pools(model: nn.Module, *kinds: type[Kind]) -> list[Kind]:
     return [module for module in model.modules() if isinstance(module, kinds)]
 
 
@@ -328,7 +330,7 @@ class TestEnd:
             hybrid.apply(small(strides), order=order)
 
     def test_hartley_alone(self) -> None:
-        model = spectral.apply(small(), where="end").model
+        model: Any = spectral.apply(small(), where="end").model
         assert len(pools(model, HartleyPool)) == 1 and not pools(model, FixedSpectralPool, DiffStride)
         assert model.features(images()).shape[-2:] == (2, 2)
         assert find_places(model, "test") == find_places(small(), "test")

@@ -54,7 +54,7 @@ def test_batch_norm_normalises_each_pass_alone_and_both_update_it() -> None:
     torch.manual_seed(0)
     model = image_gradient.apply(gradient_cnn.build((1, 28, 28), 10, dropout=0.0)).model.train()
     norm = model.backbone.tail[1]
-    batches: list[torch.Tensor] = []
+    batches: list[tuple[Tensor, Tensor]] = []
     norm.register_forward_hook(lambda _, args, out: batches.append((args[0].detach(), out.detach())))
     model(torch.randn(8, 1, 28, 28))
     assert norm.num_batches_tracked == 2
@@ -132,7 +132,8 @@ def test_score_adds_the_logits_of_one_classifier() -> None:
 
 
 def test_concat_is_one_dense_layer_on_both_maps() -> None:
-    baseline, model = built().eval(), image_gradient.apply(built(), fusion="concat").model.eval()
+    baseline: Any = built().eval()
+    model: Any = image_gradient.apply(built(), fusion="concat").model.eval()
     assert set(model.state_dict()) == {*(f"backbone.{name}" for name in baseline.state_dict()), "second.weight"}
     dense = baseline.head[2]
     assert parameter_count(model) - parameter_count(baseline) == dense.in_features * dense.out_features
@@ -147,7 +148,8 @@ def test_concat_draws_its_half_from_the_global_generator() -> None:
     def second(seed: int) -> Tensor:
         backbone = built()
         torch.manual_seed(seed)
-        weight: Tensor = image_gradient.apply(backbone, fusion="concat").model.second.weight
+        model: Any = image_gradient.apply(backbone, fusion="concat").model
+        weight: Tensor = model.second.weight
         return weight
 
     assert torch.equal(second(1), second(1)) and not torch.equal(second(1), second(2))

@@ -222,12 +222,12 @@ def test_per_class_divides_the_cross_entropy() -> None:
     assert sire.apply(small()).cross_entropy_scale == 1.0
 
 
-def _trained(steps: int = 3, **settings: Any) -> dict[str, Tensor]:
+def _trained(**settings: Any) -> dict[str, Tensor]:
     """The backbone's state after some SGD steps; every run sees the same data and dropout."""
     graft = sire.apply(small(), **settings)
     graft.model.train()
     optimiser = torch.optim.SGD(graft.model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    for step in range(steps):
+    for step in range(3):
         torch.manual_seed(step)
         output = graft.model(images(seed=step))
         loss = functional.cross_entropy(output.logits, torch.arange(4))
