@@ -8,12 +8,15 @@ since 1970), `epochs/` (Parquet files of `EPOCH_COLUMNS`), `predictions/<trial_k
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import re
+import sqlite3
+import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -116,8 +119,8 @@ def _open_source(uri: str, study: str) -> Iterator[RunSource]:
         with _server_errors(uri):
             yield _Server(uri, study)
     elif re.match(r"(sqlite|postgresql|mysql|mssql)(\+\w+)?://", uri):
-        with _connect(uri) as connection:
-            yield _Database(connection, uri, study)
+        with _connect(uri) as query:
+            yield _Database(query, uri, study)
     else:
         raise StudyNotFoundError(
             f"{redact_uri(uri)!r} is no tracking store: give sqlite:///, postgresql:// or http(s)://."
@@ -141,22 +144,60 @@ _GROUPS = (
 _POINTS = f"SELECT step, {_VALUE} {_EPOCHS} ORDER BY run_uuid, key, step"  # MLflow's index has this order
 
 
+Query = Callable[..., Sequence[Any]]  # a statement and its named values, to rows; `runs` is a list of ids
+
+
 @contextmanager
-def _connect(uri: str) -> Iterator[Any]:
-    """Read-only. SQLite is opened so by the driver, PostgreSQL by the transaction (one snapshot for all)."""
+def _connect(uri: str) -> Iterator[Query]:
+    """Read-only."""
+    connect = _connect_sqlite if re.match(r"sqlite(\+pysqlite)?:", uri) else _connect_server
+    try:
+        with connect(uri) as query:
+            yield query
+    except Exception as error:
+        if not _is_database_error(error):
+            raise
+        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        raise StudyNotFoundError(
+            f"The tracking database {redact_uri(uri)} can't be read ({reason}): check its address and login, and that "
+            "MLflow wrote it."
+        ) from error
+
+
+def _is_database_error(error: Exception) -> bool:
+    if isinstance(error, sqlite3.Error):
+        return True
+    sqlalchemy = sys.modules.get("sqlalchemy")  # where it wasn't imported, nothing of it was raised
+    return sqlalchemy is not None and isinstance(error, sqlalchemy.exc.SQLAlchemyError)
+
+
+@contextmanager
+def _connect_sqlite(uri: str) -> Iterator[Query]:
+    """By Python's own driver: SQLAlchemy takes a third of a second to import."""
+    path = Path(uri.partition(":///")[2].partition("?")[0])
+    if not path.is_file():
+        raise StudyNotFoundError(f"No tracking database at {redact_uri(uri)}.")
+
+    def query(statement: str, **values: Any) -> Sequence[Any]:
+        runs = values.pop("runs", [])
+        names = [f"run{number}" for number in range(len(runs))]
+        marks = ", ".join(f":{name}" for name in names)
+        statement = statement.replace(":runs", f"({marks})")
+        return connection.execute(statement, values | dict(zip(names, runs, strict=True))).fetchall()
+
+    with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+        yield query
+
+
+@contextmanager
+def _connect_server(uri: str) -> Iterator[Query]:
+    """PostgreSQL and others. PostgreSQL is read in one transaction: one snapshot for all."""
     import sqlalchemy
 
     try:
         url = sqlalchemy.make_url(uri)
         options: dict[str, Any] = {}
-        if url.get_backend_name() == "sqlite":
-            path = Path(url.database or "")
-            if not path.is_file():
-                raise StudyNotFoundError(f"No tracking database at {redact_uri(uri)}.")
-            url = sqlalchemy.make_url(
-                f"sqlite:///file:{path.resolve().as_uri().removeprefix('file://')}?mode=ro&uri=true"
-            )
-        elif url.get_backend_name() == "postgresql":
+        if url.get_backend_name() == "postgresql":
             options = {"isolation_level": "REPEATABLE READ", "execution_options": {"postgresql_readonly": True}}
             options["connect_args"] = {"connect_timeout": _SECONDS}
         engine = sqlalchemy.create_engine(url, **options)
@@ -164,25 +205,30 @@ def _connect(uri: str) -> Iterator[Any]:
         raise StudyNotFoundError("Not the address of a database: write postgresql://USER@HOST/NAME.") from error
     except ImportError as error:
         raise StudyNotFoundError(f"The database's driver is not installed ({error}): pip install it.") from error
+
+    def query(statement: str, **values: Any) -> Sequence[Any]:
+        """The driver's own tuples: rows of SQLAlchemy take several times as long."""
+        text = sqlalchemy.text(statement)
+        if "runs" in values:
+            text = text.bindparams(sqlalchemy.bindparam("runs", expanding=True))
+        result = connection.execute(text, values)
+        rows: Sequence[Any] = result.cursor.fetchall()
+        result.close()
+        return rows
+
     try:
         with engine.connect() as connection:
-            yield connection
-    except sqlalchemy.exc.SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        raise StudyNotFoundError(
-            f"The tracking database {redact_uri(uri)} can't be read ({reason}): check its address and login, and that "
-            "MLflow wrote it."
-        ) from error
+            yield query
     finally:
         engine.dispose()
 
 
 class _Database(_Source):
-    def __init__(self, connection: Any, uri: str, study: str) -> None:
+    def __init__(self, query: Query, uri: str, study: str) -> None:
         super().__init__(uri)
-        self._connection = connection
+        self._query = query
         active = "SELECT e.name, e.experiment_id FROM experiments e WHERE e.lifecycle_stage = 'active'"
-        experiments = dict(self._query(active))
+        experiments: dict[str, Any] = dict(self._query(active))
         if study not in experiments:
             tagged = f"e.experiment_id IN (SELECT experiment_id FROM experiment_tags WHERE key = '{STUDY_TAG}')"
             raise _not_found(study, uri, dict(self._query(f"{active} AND {tagged}")))
@@ -213,18 +259,6 @@ class _Database(_Source):
                 statement = f"{_POINTS}, timestamp"
         rows = self._query(statement, runs=list(trial_keys))
         return epoch_files.make_table(keys, metrics, sizes, np.fromiter(rows, epoch_files.POINT, len(rows)))
-
-    def _query(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
-        """The driver's own tuples: rows of SQLAlchemy take several times as long."""
-        import sqlalchemy
-
-        text = sqlalchemy.text(statement)
-        if "runs" in values:
-            text = text.bindparams(sqlalchemy.bindparam("runs", expanding=True))
-        result = self._connection.execute(text, values)
-        rows: list[tuple[Any, ...]] = result.cursor.fetchall()
-        result.close()
-        return rows
 
 
 # --- a server, by REST
