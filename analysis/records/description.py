@@ -9,7 +9,7 @@ from typing import Any, Literal
 from suite.core.specs import CellId
 
 _MOST_SEEDS, _MOST = 10_000, 1_000_000  # more would be a slip, and fill the memory
-_Holds = Callable[[Any], bool]
+_Check = tuple[Callable[[Any], bool], str]  # whether a value can be the entry, and what it must be
 
 
 @dataclass(frozen=True)
@@ -60,35 +60,32 @@ def read_description(study: object, where: str) -> StudyDescription:
     """
     if not isinstance(study, Mapping):
         raise ValueError(f'{where} must be a JSON object, such as {{"alpha": 0.05}}.')
-    _check_entries(study, where)
-    known = {spec.name for spec in fields(StudyDescription)}
-    entries = {name: value for name, value in study.items() if name in known and value is not None}
+    for name, check in _ENTRIES.items():
+        if name in study:
+            _check_entry(f"{where}: {name}", study[name], check)
+    cells = []
+    for number, cell in enumerate(study.get("cells", ()), start=1):
+        for name, check in _CELL.items():
+            _check_entry(f"{where}: {name} of cell {number}", cell.get(name), check)
+        cell_id = CellId(*(cell[name] for name in CellId._fields))
+        cells.append(PlannedCell(cell_id, cell.get("refused") or "", cell.get("seeds")))
+    entries = {spec.name: study[spec.name] for spec in fields(StudyDescription) if study.get(spec.name) is not None}
     reproduces = entries.get("reproduces", ())
     if isinstance(reproduces, str):
         reproduces = [reproduces]
-    entries["reproduces"] = tuple(reproduces)
-    entries["cells"] = tuple(map(_read_cell, entries.get("cells", ())))
-    return StudyDescription(**entries | {"whole": study})
+    return StudyDescription(**entries | {"reproduces": tuple(reproduces), "cells": tuple(cells), "whole": study})
 
 
-def _read_cell(cell: Mapping[str, Any]) -> PlannedCell:
-    cell_id = CellId(*(cell[name] for name in CellId._fields))
-    return PlannedCell(cell_id, cell.get("refused") or "", cell.get("seeds"))
+def _check_entry(name: str, value: object, check: _Check) -> None:
+    holds, what = check
+    if not holds(value):
+        text = repr(value)
+        if len(text) > 60:
+            text = f"{text[:57]}..."
+        raise ValueError(f"{name} is {text}; it must be {what}.")
 
 
-def _check_entries(study: Mapping[str, Any], where: str) -> None:
-    for name, (holds, what) in _ENTRIES.items():
-        if name in study and not holds(study[name]):
-            raise ValueError(f"{where}: {name} is {_shorten_repr(study[name])}; it must be {what}.")
-    for number, cell in enumerate(study.get("cells", ()), start=1):
-        for name, (holds, what) in _CELL.items():
-            if not holds(cell.get(name)):
-                raise ValueError(
-                    f"{where}: {name} of cell {number} is {_shorten_repr(cell.get(name))}; it must be {what}."
-                )
-
-
-def _is_whole_between(least: int, most: int) -> tuple[_Holds, str]:
+def _must_be_whole(least: int, most: int) -> _Check:
     def holds(value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
@@ -99,55 +96,64 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _is_alpha(value: Any) -> bool:
+    return _is_number(value) and 1e-6 <= value < 0.5
+
+
+def _is_rope(value: Any) -> bool:
+    return _is_number(value) and 0 < value <= 0.1
+
+
+def _is_metric(value: Any) -> bool:
+    return value in ("top1", "top5")
+
+
 def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_text_or_null(value: Any) -> bool:
     return value is None or isinstance(value, str)
 
 
+def _is_seeds_or_null(value: Any) -> bool:
+    return value is None or _SEEDS[0](value)
+
+
 def _is_text_mapping(value: Any) -> bool:
-    return value is None or (isinstance(value, Mapping) and all(isinstance(one, str) for one in value.values()))
+    return value is None or (isinstance(value, Mapping) and all(map(_is_text, value.values())))
 
 
 def _is_names(value: Any) -> bool:
-    return _is_text(value) or (isinstance(value, list) and all(isinstance(one, str) for one in value))
+    return _is_text_or_null(value) or (isinstance(value, list) and all(map(_is_text, value)))
 
 
 def _is_cells(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(cell, dict) and set(CellId._fields) <= cell.keys() for cell in value
-    )
+    required = set(CellId._fields)
+    return isinstance(value, list) and all(isinstance(cell, dict) and required <= cell.keys() for cell in value)
 
 
-def _shorten_repr(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-_SEEDS = _is_whole_between(0, _MOST_SEEDS)
-_NAMES_TO_TEXT = 'an object of names and texts, such as {"sire": "what it is"}'
-_ENTRIES: Mapping[str, tuple[_Holds, str]] = {
-    "study": (_is_text, "text"),
-    "description": (_is_text, "text"),
-    "profile": (_is_text, "text"),
+_SEEDS = _must_be_whole(0, _MOST_SEEDS)
+_COUNT = _must_be_whole(0, _MOST)
+_TEXT = (_is_text_or_null, "text")
+_ENTRIES: Mapping[str, _Check] = {
+    "study": _TEXT,
+    "description": _TEXT,
+    "profile": _TEXT,
     "seeds": _SEEDS,
-    "search_trials": _is_whole_between(0, _MOST),
-    "first_draws": _is_whole_between(0, _MOST),
-    "looks": _is_whole_between(1, _MOST),
-    "looks_taken": _is_whole_between(0, _MOST),
-    "alpha": (
-        lambda value: _is_number(value) and 1e-6 <= value < 0.5,
-        "a number from 1e-06 to below 0.5, such as 0.05",
-    ),
-    "rope": (
-        lambda value: _is_number(value) and 0 < value <= 0.1,
-        "a fraction between 0 and 0.1 (0.005 stands for 0.5 percentage points)",
-    ),
-    "metric": (lambda value: value in ("top1", "top5"), "top1 or top5"),
-    "about": (_is_text_mapping, _NAMES_TO_TEXT),
+    "search_trials": _COUNT,
+    "first_draws": _COUNT,
+    "looks": _must_be_whole(1, _MOST),
+    "looks_taken": _COUNT,
+    "alpha": (_is_alpha, "a number from 1e-06 to below 0.5, such as 0.05"),
+    "rope": (_is_rope, "a fraction between 0 and 0.1 (0.005 stands for 0.5 percentage points)"),
+    "metric": (_is_metric, "top1 or top5"),
+    "about": (_is_text_mapping, 'an object of names and texts, such as {"sire": "what it is"}'),
     "reproduces": (_is_names, "a list of names of published tables"),
     "cells": (_is_cells, "a list of objects with dataset, backbone, variant and settings"),
 }
-_CELL: Mapping[str, tuple[_Holds, str]] = {
-    **{name: (lambda value: isinstance(value, str), "text") for name in CellId._fields},
-    "refused": (_is_text, "text, or null"),
-    "seeds": (lambda value: value is None or _SEEDS[0](value), _SEEDS[1]),
+_CELL: Mapping[str, _Check] = {
+    **dict.fromkeys(CellId._fields, (_is_text, "text")),
+    "refused": (_is_text_or_null, "text, or null"),
+    "seeds": (_is_seeds_or_null, _SEEDS[1]),
 }

@@ -13,7 +13,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -35,7 +34,7 @@ NEEDED = ("dataset", "backbone", "variant", "seed")
 _KNOWN: dict[str, type] = {**COLUMNS, "run_id": str, "started": int, "ended": int}
 _COUNTS = tuple(name for name, kind in COLUMNS.items() if kind is int and name != "seed")
 _AMOUNTS = (*_COUNTS, "train_seconds", "seconds_per_epoch", "images_per_second", "peak_memory_mib")  # never below 0
-_STATUSES = frozenset({*STATUSES, "running"})
+_STATUSES = sorted({*STATUSES, "running"})
 
 
 @dataclass
@@ -59,11 +58,10 @@ class _Usage:
         return self.set_aside(frame, which, reason)
 
     def list_sentences(self) -> tuple[str, ...]:
-        rows = (
-            f"{format_plural(len(where), 'row')} not used, {why}: {format_examples(where)}."
-            for why, where in self.aside.items()
-        )
-        return (*self.sentences, *rows)
+        sentences = list(self.sentences)
+        for reason, rows in self.aside.items():
+            sentences.append(f"{format_plural(len(rows), 'row')} not used, {reason}: {format_examples(rows)}.")
+        return tuple(sentences)
 
 
 def load_external(path: Path) -> Records:
@@ -73,65 +71,65 @@ def load_external(path: Path) -> Records:
         FileNotFoundError: there is no such file.
         ValueError: what is there can't be used; the message says why and what to do.
     """
-    folder = path if path.is_dir() else path.parent
-    files = (
-        [path] if path.is_file() else [file for kind in ("parquet", "csv") for file in sorted(path.glob(f"*.{kind}"))]
-    )
+    files = [path] if path.is_file() else [*sorted(path.glob("*.parquet")), *sorted(path.glob("*.csv"))]
     if not files:
         raise FileNotFoundError(f"No study.json, Parquet or CSV file in {path}: collect the study's records first.")
-    found, tables, epochs = _Usage(), [], []
-    for file in files:
-        frame = _read_table(file)
-        if set(EPOCH_COLUMNS) <= set(frame.columns):
-            epochs.append((file.name, frame))
-        elif lacking := _find_missing_columns(frame):
-            found.sentences.append(f"{file.name} is not used: it lacks {lacking}.")
-        elif frame.empty:
-            found.sentences.append(f"{file.name} is not used: it has no rows.")
-        else:
-            found.sentences += _name_unknown(file, frame)
-            tables.append(frame)
-    if not tables:
-        remedy = "add a file with the columns " + ", ".join([*NEEDED, METRICS["top1"]])
-        reasons = " ".join(found.sentences) or f"{', '.join(file.name for file in files)}: epochs alone."
-        raise ValueError(f"No results in {path}: {reasons.rstrip('.')}; {remedy}.")
-    trials = pd.concat(tables, ignore_index=True)
-    named = path.resolve().name if path.is_dir() else path.stem
-    defaults = {"study": named, "metric": "top1" if METRICS["top1"] in trials else "top5"}
-    study = _read_description(folder / "study.json" if path.is_dir() else None, defaults)
+    usage = _Usage()
+    table, epochs = _read_tables(path, files, usage)
+    study = _read_description(path, "top1" if METRICS["top1"] in table else "top5")
     metric = METRICS[study.metric]
-    if metric not in trials:
+    if metric not in table:
         raise ValueError(f"No column {metric} in {path}, which the study's metric asks for.")
-    trials = _read_trials(trials, metric, found)
+    trials = _read_trials(table, metric, usage)
     searches = trials[trials["stage"] == "search"].groupby(CELL).size()
     if "search_trials" not in study.whole and len(searches):
         study = replace(study, search_trials=int(searches.max()))
-    long, odd = external_epochs.read_external_epochs(epochs, folder)
-    found.sentences += odd
-    records = arrange_records(trials.drop(columns="row"), long, study)
-    found.sentences += _check_baselines(trials)
+    histories, epoch_sentences = external_epochs.read_external_epochs(epochs, path)
+    records = arrange_records(trials.drop(columns="row"), histories, study)
+    usage.sentences += [*epoch_sentences, *_check_baselines(trials)]
+    problems = (*usage.list_sentences(), *records.problems)
     source = {"files": [file.name for file in files]}
-    return replace(
-        records, source=source, problems=(*found.list_sentences(), *records.problems), lost=frozenset(found.lost)
-    )
+    return replace(records, source=source, problems=problems, lost=frozenset(usage.lost))
 
 
 # --- files
 
 
+def _read_tables(
+    path: Path, files: Sequence[Path], usage: _Usage
+) -> tuple[pd.DataFrame, list[tuple[str, pd.DataFrame]]]:
+    """The files with results as one table, and those with epochs by name."""
+    tables, epochs = [], []
+    for file in files:
+        frame = _read_table(file)
+        missing = _find_missing_columns(frame)
+        if set(EPOCH_COLUMNS) <= set(frame.columns):
+            epochs.append((file.name, frame))
+        elif missing:
+            usage.sentences.append(f"{file.name} is not used: it lacks {missing}.")
+        elif frame.empty:
+            usage.sentences.append(f"{file.name} is not used: it has no rows.")
+        else:
+            unknown = ", ".join(repr(name) for name in frame if name not in _KNOWN and name != "row")
+            if unknown:
+                usage.sentences.append(f"{file.name}: no use is made of the unknown columns {unknown}.")
+            tables.append(frame)
+    if not tables:
+        remedy = "add a file with the columns " + ", ".join([*NEEDED, METRICS["top1"]])
+        reasons = " ".join(usage.sentences) or f"{', '.join(file.name for file in files)}: epochs alone."
+        raise ValueError(f"No results in {path}: {reasons.rstrip('.')}; {remedy}.")
+    return pd.concat(tables, ignore_index=True), epochs
+
+
 def _read_table(file: Path) -> pd.DataFrame:
     """The table as objects, with a column `row` that says where each row is from."""
     try:
-        frame = _read_csv(file) if file.suffix == ".csv" else _read_parquet(file)
+        if file.suffix == ".csv":
+            return _read_csv(file)
+        frame = pd.DataFrame(pq.read_table(file).to_pydict(), dtype=object)
     except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"{file} can't be read as {file.suffix[1:]} ({reason}): export it again.") from error
-    return frame
-
-
-def _read_parquet(file: Path) -> pd.DataFrame:
-    table = pq.read_table(file)
-    frame = pd.DataFrame({name: pd.Series(table[name].to_pylist(), dtype=object) for name in table.column_names})
     frame["row"] = [f"{file.name} row {number}" for number in range(1, len(frame) + 1)]
     return frame
 
@@ -164,22 +162,20 @@ def _find_missing_columns(frame: pd.DataFrame) -> str:
     if not set(METRICS.values()) & set(frame):
         needed.append(METRICS["top1"])
     unknown = [name for name in frame if name not in _KNOWN]
-    guesses = {name: difflib.get_close_matches(name, unknown, 1) for name in needed}
-    return ", ".join(name + _suggest_column(guess[0]) if guess else name for name, guess in guesses.items())
+    for index, name in enumerate(needed):
+        for guess in difflib.get_close_matches(name, unknown, 1):
+            # A column of accuracies must not be renamed: that would turn every verdict round.
+            needed[index] += f" (1 - {guess!r})" if "acc" in guess.lower() else f" (is {guess!r} meant?)"
+    return ", ".join(needed)
 
 
-def _suggest_column(guess: str) -> str:
-    """A column of accuracies must not be renamed: that would turn every verdict round."""
-    return f" (1 - {guess!r})" if "acc" in guess.lower() else f" (is {guess!r} meant?)"
-
-
-def _name_unknown(file: Path, frame: pd.DataFrame) -> list[str]:
-    names = [name for name in frame if name not in _KNOWN and name != "row"]
-    return [f"{file.name}: no use is made of the unknown columns {', '.join(map(repr, names))}."] if names else []
-
-
-def _read_description(file: Path | None, defaults: dict[str, Any]) -> StudyDescription:
-    if file is None or not file.is_file():
+def _read_description(path: Path, metric: str) -> StudyDescription:
+    """The folder's `study.json` over the name of file or folder and the metric that the results have."""
+    if path.is_file():
+        return read_description({"study": path.stem, "metric": metric}, "study.json")
+    defaults = {"study": path.resolve().name, "metric": metric}
+    file = path / "study.json"
+    if not file.is_file():
         return read_description(defaults, "study.json")
     try:
         described = json.loads(file.read_text())
@@ -193,54 +189,55 @@ def _read_description(file: Path | None, defaults: dict[str, Any]) -> StudyDescr
 # --- rows
 
 
-def _read_trials(frame: pd.DataFrame, metric: str, found: _Usage) -> pd.DataFrame:
+def _read_trials(frame: pd.DataFrame, metric: str, usage: _Usage) -> pd.DataFrame:
     """The usable rows with every column of the schema; a cell that says nothing is missing, or empty text."""
-    trials = pd.DataFrame({"row": frame["row"]})
+    frame = frame.reindex(columns=["row", *_KNOWN])
+    trials = frame[["row"]].copy()
     unread: dict[str, pd.Series] = {}
     for name, kind in _KNOWN.items():
-        column = frame[name] if name in frame else pd.Series([None] * len(frame), dtype=object)
         if kind is str:
-            trials[name] = column.map(parse_text)
-        else:
-            read = [parse_number(value, kind) for value in column]
-            numbers = pd.Series(read, frame.index, dtype=object)  # not inferred: a float would round long integers
-            unread[name] = pd.Series([isinstance(one, str) for one in read], frame.index, dtype=bool)
-            trials[name] = numbers.mask(unread[name], None).astype("Int64" if kind is int else "float64")
-    found.sentences += _not_recorded(trials)
-    said_nan = frame[metric].map(says_nan) if metric in frame else pd.Series(False, frame.index)
-    trials = _with_defaults(trials, metric, said_nan)
-    for name, mask in unread.items():
+            trials[name] = frame[name].map(parse_text)
+            continue
+        values = [parse_number(value, kind) for value in frame[name]]
+        numbers = pd.Series(values, frame.index, dtype=object)  # not inferred: a float would round long integers
+        unread[name] = numbers.map(lambda value: isinstance(value, str)).astype(bool)
+        trials[name] = numbers.mask(unread[name], None).astype("Int64" if kind is int else "float64")
+    usage.sentences += _not_recorded(trials)
+    trials = _with_defaults(trials, metric, frame[metric].map(says_nan))
+    for name, which in unread.items():
         if name in ("seed", metric):
-            trials = found.set_lost(trials, mask.reindex(trials.index), f"{name} is no number")
-        elif mask.any():
-            found.sentences.append(f"{name} is no number, so missing, in {format_examples(frame['row'][mask])}.")
-    found.sentences += _without_impossible(trials)
+            trials = usage.set_lost(trials, which.reindex(trials.index), f"{name} is no number")
+        elif which.any():
+            usage.sentences.append(f"{name} is no number, so missing, in {format_examples(frame['row'][which])}.")
+    usage.sentences += _without_impossible(trials)
     for name in ("dataset", "backbone", "variant"):
-        trials = found.set_aside(trials, trials[name] == "", f"without a {name}")
-    trials = found.set_aside(trials, trials["seed"].isna(), "without a seed")
-    trials = found.set_lost(trials, ~trials["stage"].isin(["confirm", "search"]), "stage must be confirm or search")
-    known = ", ".join(sorted(_STATUSES))
-    trials = found.set_lost(trials, ~trials["status"].isin(_STATUSES), f"status must be one of {known}")
+        trials = usage.set_aside(trials, trials[name] == "", f"without a {name}")
+    trials = usage.set_aside(trials, trials["seed"].isna(), "without a seed")
+    trials = usage.set_lost(trials, ~trials["stage"].isin(["confirm", "search"]), "stage must be confirm or search")
+    reason = f"status must be one of {', '.join(_STATUSES)}"
+    trials = usage.set_lost(trials, ~trials["status"].isin(_STATUSES), reason)
     check_fractions(trials, trials["row"].tolist())
-    trials = _without_repetitions(trials, found)
+    trials = _without_repetitions(trials, usage)
     trials, problems = without_infinities(trials, metric, trials["row"].tolist())
-    found.sentences += problems
+    usage.sentences += problems
     return trials.reset_index(drop=True)
 
 
 def _without_impossible(trials: pd.DataFrame) -> list[str]:
     """Takes amounts below 0, and finite figures that nothing measures, out of the trials; sentences on them."""
     sentences = []
-    for name in (name for name, kind in COLUMNS.items() if kind is not str):
-        size = trials[name].abs()
-        for what, which in {
-            "below 0": (trials[name] < 0) if name in _AMOUNTS else None,
-            f"beyond {LARGEST:g}": (size > LARGEST) & (size < INFINITE),
-        }.items():
-            found = pd.Series(False, trials.index) if which is None else which.fillna(False).astype(bool)
-            if found.any():
-                trials[name] = trials[name].mask(found)
-                sentences.append(f"{name} is {what}, so missing, in {format_examples(trials['row'][found])}.")
+    for name, kind in COLUMNS.items():
+        if kind is str:
+            continue
+        values = trials[name]
+        impossible = {f"beyond {LARGEST:g}": values.abs().between(LARGEST, INFINITE, inclusive="neither")}
+        if name in _AMOUNTS:
+            impossible = {"below 0": values < 0} | impossible
+        for what, which in impossible.items():
+            which = which.fillna(False).astype(bool)
+            if which.any():
+                trials[name] = trials[name].mask(which)
+                sentences.append(f"{name} is {what}, so missing, in {format_examples(trials['row'][which])}.")
     return sentences
 
 
@@ -248,23 +245,27 @@ def _check_baselines(trials: pd.DataFrame) -> list[str]:
     """What stands in the way of comparing: no baseline at all, or several in one group."""
     rows = trials[trials["variant"] == BASELINE]
     if rows.empty:
-        names = ", ".join(map(str, trials["variant"].unique()[:6]))
-        told = f"; there are: {names}. Rename the one to compare with" if names else ""
-        return [f"No row has the variant {BASELINE!r}, with which the others are compared{told}."]
+        sentence = f"No row has the variant {BASELINE!r}, with which the others are compared"
+        if not trials.empty:
+            sentence += f"; there are: {', '.join(trials['variant'].unique()[:6])}. Rename the one to compare with"
+        return [f"{sentence}."]
     sentences = []
     for (dataset, backbone), group in rows.groupby(["dataset", "backbone"], sort=False):
         settings = [text or "no settings" for text in group["settings"].unique()]
         if len(settings) > 1:
-            remedy = f"call {'one' if len(settings) == 2 else 'all but one'} of them by another variant's name"
-            sentences.append(f"{several_baselines(f'{dataset} / {backbone}', settings)}: {remedy}.")
+            number = "one" if len(settings) == 2 else "all but one"
+            sentence = several_baselines(f"{dataset} / {backbone}", settings)
+            sentences.append(f"{sentence}: call {number} of them by another variant's name.")
     return sentences
 
 
 def _not_recorded(trials: pd.DataFrame) -> list[str]:
     """What no row says of the conditions that the audit compares. No micro-batch means the whole batch, so it says."""
-    fields = [name for name in AUDITED if name != "micro_batch"]
-    lacking = [AUDITED[name] for name in fields if (trials[name].isna() | (trials[name].astype(str) == "")).all()]
-    return [f"Not recorded, so the audit can't compare it: {', '.join(lacking)}."] if lacking else []
+    missing = []
+    for name, label in AUDITED.items():
+        if name != "micro_batch" and trials[name].isin(["", pd.NA]).all():
+            missing.append(label)
+    return [f"Not recorded, so the audit can't compare it: {', '.join(missing)}."] if missing else []
 
 
 def _with_defaults(trials: pd.DataFrame, metric: str, said_nan: pd.Series) -> pd.DataFrame:
@@ -280,27 +281,18 @@ def _with_defaults(trials: pd.DataFrame, metric: str, said_nan: pd.Series) -> pd
     return trials
 
 
-def _without_repetitions(trials: pd.DataFrame, found: _Usage) -> pd.DataFrame:
+def _without_repetitions(trials: pd.DataFrame, usage: _Usage) -> pd.DataFrame:
     """Rows that say the same once; what remains double is a conflict, and named."""
-    trials = found.set_aside(
-        trials, _find_repeats(trials, [name for name in _KNOWN if name != "trial_key"]), "repeated"
-    )
+    trials = usage.set_aside(trials, trials.drop(columns=["row", "trial_key"]).duplicated(), "repeated")
     undated = trials["started"].isna() & (trials["stage"] == "confirm")
-    result = [*CELL, "stage", "seed", "status", *METRICS.values()]
-    same = undated & _find_repeats(trials, result)
-    trials = found.set_aside(trials, same, "its seed stands there already with the same result")
     place = [*CELL, "stage", "seed"]
+    same = undated & trials.duplicated([*place, "status", *METRICS.values()])
+    trials = usage.set_aside(trials, same, "its seed stands there already with the same result")
     again = (trials["status"] == "failed") & (trials["stage"] == "confirm") & find_with_result(trials)
-    trials = found.set_aside(trials, again, "a failed trial whose seed has a result")
+    trials = usage.set_aside(trials, again, "a failed trial whose seed has a result")
     undated = trials[trials["started"].isna() & (trials["stage"] == "confirm")]
     double = undated[undated.duplicated(place, keep=False)]
     for _, rows in double.groupby(place, sort=False, dropna=False):
-        name = trial_names(rows)[0]
-        found.sentences.append(
-            f"{name} has different results, and nothing says which counts: {format_examples(rows['row'])}."
-        )
+        conflict = f"{trial_names(rows)[0]} has different results, and nothing says which counts"
+        usage.sentences.append(f"{conflict}: {format_examples(rows['row'])}.")
     return trials
-
-
-def _find_repeats(trials: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
-    return trials.duplicated(list(columns), keep="first")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -16,36 +17,37 @@ from analysis.records.mlflow_runs import LARGEST
 _MOST_EPOCHS = 10**7  # an epoch beyond is a slip
 
 
-def read_external_epochs(frames: Sequence[tuple[str, pd.DataFrame]], folder: Path) -> tuple[pd.DataFrame, list[str]]:
+def read_external_epochs(frames: Sequence[tuple[str, pd.DataFrame]], path: Path) -> tuple[pd.DataFrame, list[str]]:
     """The long tables as one, and sentences on the rows that are not used, or not drawn.
 
     Args:
         frames: file names with what they hold, as objects.
-        folder: a collected folder that lost its manifest has its histories in `epochs/`.
+        path: of the results. A collected folder that lost its manifest has its histories in `epochs/`.
     """
-    stored = sorted((folder / epoch_files.FOLDER).glob("*.parquet"))
+    folder = (path if path.is_dir() else path.parent) / epoch_files.FOLDER
+    stored = sorted(folder.glob("*.parquet"))
     try:
-        tables: list[pd.DataFrame] = [epoch_files.read_epochs(stored).to_pandas()] if stored else []
+        epochs = epoch_files.read_epochs(stored).to_pandas()
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(
-            f"{folder / epoch_files.FOLDER} can't be read ({str(error).splitlines()[0]}): remove it."
-        ) from error
+        raise ValueError(f"{folder} can't be read ({str(error).splitlines()[0]}): remove it.") from error
+    tables = [epochs] if stored else []
     sentences: list[str] = []
     for name, frame in frames:
-        table, counted = _keep_usable(frame)
+        table, unused = _keep_usable(frame)
         tables.append(table)
-        sentences += [
-            f"{name}: {format_plural(rows, 'row')} of epochs {what}." for what, rows in counted.items() if rows
-        ]
-    if not tables:
-        return epoch_files.SCHEMA.empty_table().to_pandas(), sentences
-    return pd.concat(tables, ignore_index=True), sentences
+        for what, which in unused.items():
+            if which.any():
+                sentences.append(f"{name}: {format_plural(int(which.sum()), 'row')} of epochs {what}.")
+    if tables:
+        epochs = pd.concat(tables, ignore_index=True)
+    return epochs, sentences
 
 
-def _keep_usable(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The rows that say a trial, a metric, a whole epoch and a value; the others counted by what they lack."""
-    epochs, values = (frame[name].map(lambda value: parse_number(value, float)) for name in ("epoch", "value"))
+def _keep_usable(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, pd.Series]]:
+    """The rows that say a trial, a metric, a whole epoch and a value; and which others lack what."""
+    values = frame["value"].map(partial(parse_number, kind=float))
     readable = ~values.map(lambda value: isinstance(value, str)).astype(bool)
+    epochs = frame["epoch"].map(partial(parse_number, kind=float))
     numbers = pd.to_numeric(epochs, errors="coerce").astype("float64")
     table = pd.DataFrame(
         {
@@ -57,12 +59,12 @@ def _keep_usable(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     )
     named = (table["trial_key"] != "") & (table["metric"] != "") & numbers.notna()
     whole = (numbers == numbers.round()) & numbers.between(0, _MOST_EPOCHS)
-    usable = named & whole & readable
-    counted = {
+    unused = {
         "without a trial, metric or epoch, not used": ~named,
         f"whose epoch is no whole number from 0 to {_MOST_EPOCHS}, not used": named & ~whole,
         "whose value is no number, not used": named & whole & ~readable,
-        f"whose value is missing, infinite or beyond {LARGEST:g}: a curve ends before it": usable
-        & ~(table["value"].abs() <= LARGEST),
     }
-    return table[usable].astype({"epoch": "int64"}), {what: int(rows.sum()) for what, rows in counted.items()}
+    usable = named & whole & readable
+    drawn = table["value"].abs() <= LARGEST
+    unused[f"whose value is missing, infinite or beyond {LARGEST:g}: a curve ends before it"] = usable & ~drawn
+    return table[usable].astype({"epoch": "int64"}), unused

@@ -21,31 +21,31 @@ def parse_number(value: object, kind: type) -> float | int | str | None:
     if value is None or (isinstance(value, str) and value.strip().lower() in _MISSING):
         return None
     try:
-        found = float(value)  # type: ignore[arg-type]
+        number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return str(value)
-    if math.isnan(found):
+    if math.isnan(number):
         return None
     if kind is float:
-        return found
-    return _parse_whole(value, found)
+        return number
+    return _parse_whole(value, number)
 
 
-def _parse_whole(value: object, found: float) -> int | str:
+def _parse_whole(value: object, number: float) -> int | str:
     """The value as an integer, exact beyond 2^53 too; its text where it is none, or has more than 64 bits."""
-    if not (math.isfinite(found) and found.is_integer()):
+    if not number.is_integer():
         return str(value)
     try:
         exact = int(value)  # type: ignore[call-overload]
     except ValueError:  # 1e6
-        exact = int(found)
+        exact = int(number)
     return exact if abs(exact) < _TOO_LARGE else str(value)
 
 
 def says_nan(value: object) -> bool:
     """NaN or an infinity is what a diverged trial leaves; nothing at all is what a lost one leaves."""
     try:
-        found = float(value)  # type: ignore[arg-type]
+        number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return False
-    return not math.isfinite(found) or abs(found) >= INFINITE
+    return math.isnan(number) or abs(number) >= INFINITE
