@@ -36,21 +36,26 @@ def check_plan(plan: Plan, data: Path, *, strict: bool = False) -> Plan:
         UserError: an illegal setting or space, a refused baseline, nothing left to run, or `strict` and a refusal.
     """
     study = plan.study
-    same: dict[registry.Kind, dict[Component, Axis]] = {}
+    canonical: dict[registry.Kind, dict[Component, Axis]] = {}
     for kind, entries in entries_by_kind(study).items():
-        same[kind] = {axis.component: _canonicalize_axis(kind, axis) for axis in expand_axes(kind, entries)}
-        refuse_repeats(list(same[kind].values()))
+        canonical[kind] = {axis.component: _canonicalize_axis(kind, axis) for axis in expand_axes(kind, entries)}
+        refuse_repeats(list(canonical[kind].values()))
     recipe = recipes.resolve_recipe(plan.recipe)
-    stored = {axis.component: _read_dataset_info(axis, recipe, data) for axis in same["dataset"].values()}
-    facts = {one: replace(known, shape=input_shape(known, recipe)) for one, known in stored.items()}
+    stored = [(axis.component, _read_dataset_info(axis, recipe, data)) for axis in canonical["dataset"].values()]
+    datasets = {dataset: replace(info, shape=input_shape(info, recipe)) for dataset, info in stored}
     spaces = {name: _check_space(name, space) for name, space in study.search.space.items()}
-    _check_searched_knobs(plan, spaces, stored.values())
-    cells = [replace(planned, cell=_replace_components(same, planned.cell)) for planned in plan.cells]
-    counted = count_costs(
-        (cell, facts[cell.dataset].shape, facts[cell.dataset].classes) for cell in (x.cell for x in cells)
-    )
-    costed = [_add_costs(plan, planned, spaces, counted[planned.cell]) for planned in cells]
-    checked = with_cells(plan, _check_searches(costed, facts))
+    _check_searched_knobs(plan, spaces, dict(stored).values())
+    cells = []
+    for planned in plan.cells:
+        cell = Cell(
+            canonical["dataset"][planned.cell.dataset].component,
+            canonical["backbone"][planned.cell.backbone].component,
+            canonical["variant"][planned.cell.variant].component,
+        )
+        cells.append(PlannedCell(cell, tuple((name, spaces[name]) for name, _ in planned.space)))
+    costs = count_costs((planned.cell for planned in cells), datasets)
+    cells = [_add_costs(plan, planned, costs[planned.cell]) for planned in cells]
+    checked = with_cells(plan, _check_searches(cells, datasets))
     _refuse_hopeless(checked, strict)
     return checked
 
@@ -86,54 +91,41 @@ def _read_dataset_info(axis: Axis, recipe: recipes.Recipe, data: Path) -> Datase
     return facts
 
 
-def _replace_components(same: Mapping[registry.Kind, Mapping[Component, Axis]], cell: Cell) -> Cell:
-    return Cell(
-        same["dataset"][cell.dataset].component,
-        same["backbone"][cell.backbone].component,
-        same["variant"][cell.variant].component,
-    )
-
-
 def _check_space(name: str, space: Space) -> Space:
     variant, dot, knob = name.partition(".")
     declared = grafting.find_settings(variant) if dot else recipes.KNOBS
-    where = f"search.space.{name}"
-    if dot and knob not in declared:
-        raise UserError(f"{where}: {variant} has no setting {knob!r}; it has: {', '.join(sorted(declared)) or 'none'}")
-    setting: Setting = declared[knob if dot else name]
+    setting = declared.get(knob or name)
+    if setting is None:
+        known = ", ".join(sorted(declared)) or "none"
+        raise UserError(f"search.space.{name}: {variant} has no setting {knob!r}; it has: {known}")
     try:
         if space.choices:
-            return replace(space, choices=tuple(setting.parse_value(choice) for choice in space.choices))
+            return replace(space, choices=tuple(map(setting.parse_value, space.choices)))
         whole = isinstance(setting.default, int) and not isinstance(setting.default, bool)
         for bound in (space.low, space.high):
             setting.parse_value(int(bound) if whole and bound is not None and bound == int(bound) else bound)
     except ValueError as error:
-        raise UserError(f"{where}: {error}") from error
+        raise UserError(f"search.space.{name}: {error}") from error
     return replace(space, integer=whole)
 
 
-def _add_costs(plan: Plan, planned: PlannedCell, spaces: Mapping[str, Space], counted: NetworkCosts) -> PlannedCell:
-    cell = planned.cell
-    space = tuple((name, spaces[name]) for name, _ in planned.space)
-    cost = counted.costs
-    if cost is None:
-        return PlannedCell(cell, space, refused=counted.refused)
+def _add_costs(plan: Plan, planned: PlannedCell, network: NetworkCosts) -> PlannedCell:
+    if network.costs is None:
+        return replace(planned, refused=network.refused)
     try:
-        fixed = _find_fixed_knobs(plan, cell)
+        fixed = _find_fixed_knobs(plan, planned.cell)
     except UserError as refusal:
-        return PlannedCell(cell, space, refused=str(refusal))
-    changed = {name: value for name, value in fixed if name != "epochs"}
-    settled = changed.keys() | recipes.find_idle_knobs(
-        recipes.resolve_recipe(plan.recipe, freeze_settings(changed)), changed
-    )
-    return PlannedCell(
-        cell,
-        space=tuple(item for item in space if item[0] not in settled),
+        return replace(planned, refused=str(refusal))
+    changes = dict(fixed)
+    changes.pop("epochs", None)
+    recipe = recipes.resolve_recipe(plan.recipe, freeze_settings(changes))
+    settled = changes.keys() | recipes.find_idle_knobs(recipe, changes)
+    return replace(
+        planned,
+        space=tuple(item for item in planned.space if item[0] not in settled),
         fixed=fixed,
-        parameters=cost.parameters,
-        macs=cost.macs,
-        inference_macs=cost.inference_macs,
-        warnings=counted.warnings,
+        **vars(network.costs),
+        warnings=network.warnings,
     )
 
 
@@ -143,80 +135,91 @@ def _find_fixed_knobs(plan: Plan, cell: Cell) -> Settings:
     Raises:
         UserError: they are illegal together with the recipe.
     """
+    label = cell.variant.label
     changes = grafting.recipe_changes(cell.variant.name, dict(cell.variant.settings))
     epochs = changes.pop("epochs", plan.epochs)
     recipe = recipes.resolve_recipe(plan.recipe, freeze_settings(changes))
-    own = recipes.resolve_recipe(plan.recipe)
-    if recipe.random_resized_crop != own.random_resized_crop:
-        raise UserError(f"{cell.variant.label}: a group's cells see images of one size; leave random_resized_crop out")
-    named = {**changes, **({"epochs": epochs} if epochs != plan.epochs else {})}
-    if changes and all(value == getattr(own, name) for name, value in named.items()):
-        said = ", ".join(f"{name} {value}" for name, value in named.items())
-        raise UserError(f"{cell.variant.label}: changes nothing, the study's recipe has {said} already; leave it out")
-    if not changes.get("augment", True) and not any(getattr(own, name) for name in recipes.AUGMENTING):
-        raise UserError(f"{cell.variant.label}: the study's recipe augments nothing; leave it out, or name flip or pad")
-    return freeze_settings(named)
+    before = recipes.resolve_recipe(plan.recipe)
+    if recipe.random_resized_crop != before.random_resized_crop:
+        raise UserError(f"{label}: a group's cells see images of one size; leave random_resized_crop out")
+    if changes and recipe == before and epochs == plan.epochs:
+        knobs = ", ".join(f"{name} {value}" for name, value in changes.items())
+        raise UserError(f"{label}: changes nothing, the study's recipe has {knobs} already; leave it out")
+    if not changes.get("augment", True) and not any(getattr(before, name) for name in recipes.AUGMENTING):
+        raise UserError(f"{label}: the study's recipe augments nothing; leave it out, or name flip or pad")
+    if epochs != plan.epochs:
+        changes["epochs"] = epochs
+    return freeze_settings(changes)
 
 
-def _check_searched_knobs(plan: Plan, spaces: Mapping[str, Space], facts: Iterable[DatasetInfo]) -> None:
-    knobs = [(name, space) for name, space in spaces.items() if "." not in name]
-    known = list(facts)
+def _check_searched_knobs(plan: Plan, spaces: Mapping[str, Space], stored: Iterable[DatasetInfo]) -> None:
+    def serve_datasets(chosen: Settings) -> None:
+        recipe = recipes.resolve_recipe(plan.recipe, chosen)
+        for info in stored:
+            input_shape(info, recipe)
 
-    def serve(chosen: Settings) -> None:
-        for one in known:
-            input_shape(one, recipes.resolve_recipe(plan.recipe, chosen))
-
-    found = _find_refusal(knobs, serve)
-    if found:
-        raise UserError(found[1])
+    refusal = _find_refusal([item for item in spaces.items() if "." not in item[0]], serve_datasets)
+    if refusal:
+        raise UserError(refusal[1])
 
 
-def _check_searches(cells: Iterable[PlannedCell], facts: Mapping[Component, DatasetInfo]) -> Iterator[PlannedCell]:
+def _check_searches(cells: list[PlannedCell], datasets: Mapping[Component, DatasetInfo]) -> Iterator[PlannedCell]:
     """The cells, each refused when its variant can't be built at some corner of its space.
 
     Raises:
         UserError: no cell that searches a name can serve all of its space, so the space itself is wrong.
     """
-    cells = list(cells)
-    found = {planned.cell: _variant_refusal(planned, facts[planned.cell.dataset]) for planned in cells}
-    served = {name for planned in cells if not (planned.refused or found[planned.cell]) for name, _ in planned.space}
+    refusals: dict[Cell, tuple[str, str]] = {}
+    served: set[str] = set()
     for planned in cells:
-        refusal = found[planned.cell]
-        if refusal and refusal[0] not in served:
-            raise UserError(refusal[1])
-        yield PlannedCell(planned.cell, planned.space, planned.fixed, refusal[1]) if refusal else planned
+        if planned.refused:
+            continue
+        refusal = _find_variant_refusal(planned, datasets[planned.cell.dataset])
+        if refusal:
+            refusals[planned.cell] = refusal
+        else:
+            served.update(dict(planned.space))
+    for planned in cells:
+        if planned.cell not in refusals:
+            yield planned
+            continue
+        name, sentence = refusals[planned.cell]
+        if name not in served:
+            raise UserError(sentence)
+        yield PlannedCell(planned.cell, planned.space, planned.fixed, sentence)
 
 
-def _variant_refusal(planned: PlannedCell, facts: DatasetInfo) -> tuple[str, str] | None:
+def _find_variant_refusal(planned: PlannedCell, facts: DatasetInfo) -> tuple[str, str] | None:
     def build(chosen: Settings) -> None:
         assemble_network(planned.cell, facts.shape, facts.classes, streams=None, hyperparameters=chosen)
 
-    return None if planned.refused else _find_refusal([item for item in planned.space if "." in item[0]], build)
+    return _find_refusal([item for item in planned.space if "." in item[0]], build)
 
 
-def _find_refusal(space: Iterable[tuple[str, Space]], attempt: Callable[[Settings], object]) -> tuple[str, str] | None:
+def _find_refusal(space: list[tuple[str, Space]], attempt: Callable[[Settings], object]) -> tuple[str, str] | None:
     """The name to blame and the sentence, when `attempt` refuses some combination of bounds and choices."""
 
-    def refused(chosen: Mapping[str, object]) -> UserError | None:
+    def try_values(chosen: Mapping[str, object]) -> UserError | None:
         try:
             attempt(freeze_settings(chosen))
         except UserError as refusal:
             return refusal
         return None
 
-    space = list(space)
     if not space:
         return None
     values = [item.choices or (item.value_at(0.0), item.value_at(LAST)) for _, item in space]
     for corner in itertools.islice(itertools.product(*values), MOST_CORNERS):
-        chosen = dict(zip((name for name, _ in space), corner, strict=True))
-        if not refused(chosen):
+        chosen = dict(zip(dict(space), corner, strict=True))
+        if not try_values(chosen):
             continue
         for name in list(chosen):  # what is refused without a name isn't that name's fault
-            rest = {other: value for other, value in chosen.items() if other != name}
-            chosen = rest if refused(rest) else chosen
+            rest = dict(chosen)
+            del rest[name]
+            if try_values(rest):
+                chosen = rest
         name = min(chosen)
-        return name, f"search.space.{name}: with {format_settings(freeze_settings(chosen))}: {refused(chosen)}"
+        return name, f"search.space.{name}: with {format_settings(freeze_settings(chosen))}: {try_values(chosen)}"
     return None
 
 

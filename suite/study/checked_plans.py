@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +31,10 @@ def check_plan_once(plan: Plan, data: Path, *, strict: bool = False) -> Plan:
         path = cache_directory() / "plans" / f"{_fingerprint(plan, data)}.json"
     except UserError:  # a dataset can't be read: the check says where it stands in the study
         path = None
-    cells = None if strict or path is None else _read_cells(path)
-    if cells is not None:
-        return with_cells(plan, cells)
+    if path is not None and not strict:
+        cells = _read_cells(path)
+        if cells is not None:
+            return with_cells(plan, cells)
     from suite.study.check import check_plan
 
     checked = check_plan(plan, data, strict=strict)
@@ -45,8 +45,12 @@ def check_plan_once(plan: Plan, data: Path, *, strict: bool = False) -> Plan:
 
 def find_missing_data(plan: Plan, data: Path) -> dict[str, str]:
     """What the plan's datasets lack before it can run, by label, each with its remedy. Planning needs no files."""
-    found = {planned.cell.dataset: Dataset(planned.cell.dataset, data).info.missing for planned in plan.runnable}
-    return {dataset.label: sentence for dataset, sentence in found.items() if sentence}
+    missing = {}
+    for dataset in dict.fromkeys(planned.cell.dataset for planned in plan.runnable):
+        remedy = Dataset(dataset, data).info.missing
+        if remedy:
+            missing[dataset.label] = remedy
+    return missing
 
 
 def _fingerprint(plan: Plan, data: Path) -> str:
@@ -83,21 +87,15 @@ def _keep_cells(path: Path, checked: Plan) -> None:
 
 def _read_cells(path: Path) -> list[PlannedCell] | None:
     try:
-        return [_read_cell(data) for data in json.loads(path.read_text())]
-    except (OSError, ValueError, KeyError, TypeError):
+        cells: list[PlannedCell] = json.loads(path.read_text(), object_hook=_read_value)
+    except (OSError, ValueError):
         return None
+    return cells
 
 
-def _read_cell(data: Mapping[str, Any]) -> PlannedCell:
-    cell = Cell(**{role: _read_component(part) for role, part in data["cell"].items()})
-    space = tuple((name, _read_space(part)) for name, part in data["space"])
-    fixed = freeze_settings(dict(data["fixed"]))
-    return PlannedCell(**{**data, "cell": cell, "space": space, "fixed": fixed, "warnings": tuple(data["warnings"])})
-
-
-def _read_component(data: Mapping[str, Any]) -> Component:
-    return Component(data["name"], freeze_settings(dict(data["settings"])))
-
-
-def _read_space(data: Mapping[str, Any]) -> Space:
-    return Space(**{**data, "choices": freeze_settings({"": data["choices"]})[0][1]})
+def _read_value(fields: dict[str, Any]) -> PlannedCell | Cell | Component | Space:
+    """The value that was written as this object, known by its fields; JSON's lists are its tuples."""
+    for kind in (PlannedCell, Cell, Component, Space):
+        if fields.keys() == kind.__dataclass_fields__.keys():
+            return kind(**dict(freeze_settings(fields)))
+    raise ValueError("written by another version")

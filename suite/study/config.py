@@ -5,11 +5,12 @@ Every mistake becomes one `UserError` sentence that starts with the key's path i
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -41,8 +42,9 @@ def _setting_value(value: Any) -> Any:
     if isinstance(value, list):
         if not value:
             raise ValueError("must name at least one value, not []")
-        return [_setting_value(item) for item in value]
-    if not isinstance(value, bool | int | float | str):
+        for item in value:
+            _setting_value(item)
+    elif not isinstance(value, bool | int | float | str):
         raise ValueError(f"must be a value or a list of values, not {value!r}")
     return value
 
@@ -165,14 +167,14 @@ class Study(Section):
     @field_validator("variants")
     @classmethod
     def _one_baseline(cls, variants: list[Entry]) -> list[Entry]:
-        if sum(entry.name == BASELINE for entry in variants) != 1:
+        if [entry.name for entry in variants].count(BASELINE) != 1:
             raise ValueError(f"must hold {BASELINE!r} exactly once, since every comparison is with it")
         return variants
 
     @model_validator(mode="after")
     def _known_backbones(self) -> Study:
         names = {entry.name for entry in self.backbones}
-        for entry in (*self.datasets, *self.backbones, Entry(name=self.recipe.name, backbones=self.recipe.backbones)):
+        for entry in (*self.datasets, *self.backbones, self.recipe):
             if entry.backbones:
                 raise ValueError(f"{entry.name}.backbones: only a variant can be restricted to some backbones")
         for entry in self.variants:
@@ -196,35 +198,31 @@ class Study(Section):
 
 def ready_studies() -> dict[str, Path]:
     """The study files that come with the package, by name."""
-    folder = next(folder for folder in READY_FOLDERS if folder.is_dir())
+    folder = next(filter(Path.is_dir, READY_FOLDERS))
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def find_study(named: Path) -> Path:
-    """The file that the command line names: its path, or the bare name of a ready one (`demo`).
-
-    Raises:
-        UserError: there is none.
-    """
-    if named.is_file():
-        return named
-    if str(named) == named.stem and named.stem in ready_studies():
-        return ready_studies()[named.stem]
-    if named.is_dir():
-        raise UserError(f"{named}: is a folder, not a study file; a folder of records is read with --records")
-    raise UserError(f"{named}: no such study file{did_you_mean(named.stem, ready_studies())}")
+def _find_study(path: Path) -> Path:
+    if path.is_file():
+        return path
+    ready = ready_studies()
+    if str(path) in ready:
+        return ready[str(path)]
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder, not a study file; a folder of records is read with --records")
+    raise UserError(f"{path}: no such study file{did_you_mean(path.stem, ready)}")
 
 
-def load_study(named: Path, profile: str = "") -> Study:
+def load_study(path: Path, profile: str = "") -> Study:
     """The study of a file, in one of its profiles if named.
 
     Args:
-        named: its path, or the name of a ready study.
+        path: of the file, or the bare name of a ready study (`demo`).
 
     Raises:
         UserError: the file is missing, is no YAML, or breaks a rule; one sentence with the key's path.
     """
-    path = find_study(named)
+    path = _find_study(path)
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
     except (UnicodeDecodeError, yaml.reader.ReaderError) as error:
@@ -252,8 +250,8 @@ def parse_study(data: Any, profile: str = "") -> Study:
     except ValidationError as error:
         raise UserError(_format_error(error)) from None
     if not study.search.trials and (study.search.space or study.search.asha):
-        given = "space" if study.search.space else "asha"
-        raise UserError(f"search.trials: without trials {given} does nothing; name how many, or leave {given} out")
+        idle = "space" if study.search.space else "asha"
+        raise UserError(f"search.trials: without trials {idle} does nothing; name how many, or leave {idle} out")
     return study
 
 
@@ -281,51 +279,39 @@ _PHRASES = {  # pydantic's error types
     "string_too_long": "must have at most {max_length} characters",
     "string_pattern_mismatch": "use lower-case letters, digits, - and _",
 }
+_SECTIONS: dict[str, type[Section]] = {"search": Search, "asha": Asha, "resources": Resources, "statistics": Statistics}
 _SELF_EVIDENT = frozenset({"missing", "too_short", "string_too_short"})  # the wrong value would add nothing
 
 
 def _format_error(error: ValidationError) -> str:
     # A misspelt key is also a missing one: the misspelling is the better sentence.
-    first = min(error.errors(), key=lambda found: found["type"] == "missing")
-    return f"{_format_location(first['loc'])}: {_phrase_error(first)}"
+    first = min(error.errors(), key=lambda mistake: mistake["type"] == "missing")
+    location = ""
+    for part in first["loc"]:
+        location += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return f"{location.lstrip('.')}: {_phrase_error(first)}"
 
 
 def _phrase_error(error: Mapping[str, Any]) -> str:
-    kind, given, context = error["type"], error["input"], error.get("ctx", {})
+    kind, value, context = error["type"], error["input"], error.get("ctx", {})
     if kind in {"extra_forbidden", "unexpected_keyword_argument"}:
         return f"unknown key{did_you_mean(str(error['loc'][-1]), _known_keys(error['loc']))}"
     if kind == "literal_error":
-        return one_of(given, re.findall("'([^']*)'", context["expected"]))
+        return one_of(value, re.findall("'([^']*)'", context["expected"]))
     if kind == "value_error":
         return str(context["error"])
     phrase = _PHRASES.get(kind, error["msg"]).format(**context)
-    return phrase if kind in _SELF_EVIDENT else f"{phrase}, not {given!r}"
-
-
-def _format_location(loc: tuple[int | str, ...]) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
-    return text.lstrip(".")
+    return phrase if kind in _SELF_EVIDENT else f"{phrase}, not {value!r}"
 
 
 def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
-    model: Any = Study
-    for part in loc[:-1]:
-        if isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
-            model = _section_type(model.model_fields[part].annotation) if part in model.model_fields else Space
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        return list(model.model_fields)
-    return list(Space.__dataclass_fields__)
-
-
-def _section_type(annotation: Any) -> Any:
-    """The section or space inside `X`, `X | None`, `list[X]` or `dict[str, X]`."""
-    options = [annotation, *(_section_type(argument) for argument in get_args(annotation))]
-    found = [option for option in options if option is Space or _is_section(option)]
-    return found[0] if found else annotation
-
-
-def _is_section(option: Any) -> bool:
-    return isinstance(option, type) and issubclass(option, BaseModel)
+    """The keys of the section in which the misspelt one stands (an entry's keys are settings, known elsewhere)."""
+    if "space" in loc[:-1]:
+        return list(Space.__dataclass_fields__)
+    section: type[Section] = Study
+    if len(loc) > 1:
+        section = _SECTIONS[str(loc[-2])]
+    return list(section.model_fields)
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -353,8 +339,7 @@ _StrictLoader.add_implicit_resolver(
 def expand_grid(entry: Entry) -> Iterator[dict[str, Any]]:
     """The settings that an entry expands to: a list of values is one axis; a value that is itself a list is
     written as a list inside the list (`decoders: [[1, 4], [1, 2]]`)."""
-    combinations: list[dict[str, Any]] = [{}]
-    for name, value in entry.settings.items():
-        values = value if isinstance(value, list) else [value]
-        combinations = [{**chosen, name: item} for chosen in combinations for item in values]
-    yield from combinations
+    settings = entry.settings
+    axes = [value if isinstance(value, list) else [value] for value in settings.values()]
+    for values in itertools.product(*axes):
+        yield dict(zip(settings, values, strict=True))

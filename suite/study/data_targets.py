@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import yaml
@@ -15,67 +16,72 @@ from suite.core.settings import Setting, canonicalize_component
 from suite.core.specs import Component, freeze_settings
 from suite.data.catalog import holds_parquet
 from suite.study.config import load_study
-from suite.study.plan import Axis, expand_axes, refuse_repeats
+from suite.study.plan import expand_axes, refuse_repeats
+
+STUDY_SUFFIXES = (".yaml", ".yml")
 
 
-def find_targets(target: str, given: list[str], root: Path) -> list[Component]:
-    """The datasets that a command is about: one by name or label with `given` settings, or a study file's.
+def find_targets(target: str, settings: list[str], root: Path) -> list[Component]:
+    """The datasets that a command is about: one by name or label with `settings`, or a study file's.
 
     Args:
         target: `folder`, `folder(path=birds)` as `data list` prints it, or the path of a study file.
-        given: `size=224`.
+        settings: `size=224`.
 
     Raises:
         UserError: an unknown name or an illegal setting.
     """
-    if not target.endswith((".yaml", ".yml")):
-        return [_canonicalize_dataset(_find_one(target, given, root))]
-    if given:
+    if not target.endswith(STUDY_SUFFIXES):
+        dataset = _parse_target(target, settings, root)
+        return [_canonicalize_dataset(dataset, dataset.name)]
+    if settings:
         raise UserError("--set: a study file says the settings of its datasets; leave --set out")
-    named = expand_axes("dataset", load_study(Path(target)).datasets)
-    same = [Axis(axis.where, _canonicalize_dataset(axis.component, axis.where)) for axis in named]
-    return [axis.component for axis in refuse_repeats(same)]
+    axes = []
+    for axis in expand_axes("dataset", load_study(Path(target)).datasets):
+        axes.append(replace(axis, component=_canonicalize_dataset(axis.component, axis.where)))
+    return [axis.component for axis in refuse_repeats(axes)]
 
 
 def find_residency(target: str) -> str:
     """Where trials will want the images to live: as the study file says."""
-    return load_study(Path(target)).resources.residency if target.endswith((".yaml", ".yml")) else "auto"
+    return load_study(Path(target)).resources.residency if target.endswith(STUDY_SUFFIXES) else "auto"
 
 
-def _find_one(target: str, given: list[str], root: Path) -> Component:
+def _parse_target(target: str, settings: list[str], root: Path) -> Component:
+    name, inner = target, ""
     label = re.fullmatch(r"(\w+)\((.*)\)", target)
-    name, inner = label.groups() if label else (target, "")
-    if name not in registry.list_components("dataset") and (hint := _folder_hint(target, root)):
-        raise UserError(f"dataset: unknown dataset {target!r}; {hint}")
+    if label:
+        name, inner = label.groups()
+    if name not in registry.list_components("dataset"):
+        _refuse_folder(target, root)
     registry.check_name("dataset", name)
     declared = registry.load_component("dataset", name).SETTINGS
-    settings = [_parse_setting(text, target, declared) for text in re.split(r", (?=\w+=)", inner) if text]
-    settings += [_parse_setting(text, f"--set {text}", declared) for text in given]
-    return Component(name, freeze_settings(dict(settings)))
+    values = [_parse_setting(text, target, declared) for text in re.split(r", (?=\w+=)", inner) if text]
+    values += [_parse_setting(text, f"--set {text}", declared) for text in settings]
+    return Component(name, freeze_settings(dict(values)))
 
 
-def _folder_hint(target: str, root: Path) -> str | None:
+def _refuse_folder(target: str, root: Path) -> None:
+    """What is no dataset may be a folder in the data directory; a component reads it then."""
     path = PurePosixPath(target)
-    if path.is_absolute() or ".." in path.parts or not path.parts or not (root / path).is_dir():
-        return None
-    name = "parquet" if holds_parquet(root / path) else "folder"
-    return f"{path} is a folder in {root}: `{name} --set {shlex.quote(f'path={path}')}`"
+    if path.parts and not path.is_absolute() and ".." not in path.parts and (root / path).is_dir():
+        name = "parquet" if holds_parquet(root / path) else "folder"
+        remedy = f"`{name} --set {shlex.quote(f'path={path}')}`"
+        raise UserError(f"dataset: unknown dataset {target!r}; {path} is a folder in {root}: {remedy}")
 
 
-def _canonicalize_dataset(dataset: Component, where: str | None = None) -> Component:
-    return canonicalize_component(
-        registry.load_component("dataset", dataset.name).SETTINGS, dataset, where or dataset.name
-    )
+def _canonicalize_dataset(dataset: Component, where: str) -> Component:
+    return canonicalize_component(registry.load_component("dataset", dataset.name).SETTINGS, dataset, where)
 
 
 def _parse_setting(text: str, where: str, declared: Mapping[str, Setting]) -> tuple[str, object]:
-    name, equals, said = text.partition("=")
-    if name in declared and isinstance(declared[name].default, str) and said[:1] not in {"'", '"'}:
-        return name, said  # a folder may be named 2020, or no
+    name, equals, written = text.partition("=")
+    if name in declared and isinstance(declared[name].default, str) and not written.startswith(("'", '"')):
+        return name, written  # a folder may be named 2020, or no
     try:
-        value = yaml.safe_load(said)
+        value = yaml.safe_load(written)
     except yaml.YAMLError as error:
-        raise UserError(f"{where}: {said!r} isn't a YAML value; put it in quotes") from error
+        raise UserError(f"{where}: {written!r} isn't a YAML value; put it in quotes") from error
     if not name or not equals or not isinstance(value, bool | int | float | str):
         raise UserError(f"{where}: must be NAME=VALUE, for instance size=224")
     return name, value

@@ -6,14 +6,15 @@ import gc
 import multiprocessing
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import torch
 
 from suite.core.errors import UserError
-from suite.core.specs import Cell, Component
+from suite.core.specs import Cell, Component, Settings
+from suite.data.source import DatasetInfo
 from suite.models import grafting
 from suite.models.assembly import cell_costs
 from suite.models.cost import Costs
@@ -32,29 +33,30 @@ class NetworkCosts:
     warnings: tuple[str, ...] = ()
 
 
-def count_costs(cells: Iterable[tuple[Cell, Shape, int]]) -> dict[Cell, NetworkCosts]:
-    """Costs of cells, each with its input shape and number of classes."""
-    cells = list(cells)
-    networks = {_network_identity(*item): item for item in reversed(cells)}  # of equal ones the first is built
-    counted = dict(zip(networks, _count_each(list(networks.values())), strict=True))
-    return {item[0]: counted[_network_identity(*item)] for item in cells}
-
-
-def _network_identity(cell: Cell, shape: Shape, classes: int) -> tuple[object, ...]:
-    """What decides a network: not its dataset's name, and not a positive weight of a loss term."""
-    return cell.backbone, _variant_structure(cell.variant), shape, classes
+def count_costs(cells: Iterable[Cell], datasets: Mapping[Component, DatasetInfo]) -> dict[Cell, NetworkCosts]:
+    """Costs of cells, whose datasets' facts give the input shape and the number of classes."""
+    identities: dict[Cell, object] = {}
+    networks: dict[object, tuple[Cell, Shape, int]] = {}
+    for cell in cells:
+        facts = datasets[cell.dataset]
+        # Not the dataset's name; of equal networks the first is built.
+        identities[cell] = cell.backbone, _variant_structure(cell.variant), facts.shape, facts.classes
+        networks.setdefault(identities[cell], (cell, facts.shape, facts.classes))
+    costs = dict(zip(networks, _count_each(list(networks.values())), strict=True))
+    return {cell: costs[identity] for cell, identity in identities.items()}
 
 
 def _variant_structure(variant: Component) -> tuple[object, ...]:
-    """The variant without its positive weights; where it sets something else too, that they are set still counts."""
+    """The variant without its loss weights' positive values; beside other settings, that they are set counts."""
     declared = grafting.find_settings(variant.name)
-    weights = {name for name, value in variant.settings if declared[name].is_weight and _is_positive(value)}
-    others = tuple((name, value) for name, value in variant.settings if name not in weights)
-    return variant.name, others, tuple(sorted(weights)) if others else ()
-
-
-def _is_positive(value: object) -> bool:
-    return isinstance(value, int | float) and value > 0
+    weights: list[str] = []
+    others: Settings = ()
+    for name, value in variant.settings:
+        if declared[name].is_weight and isinstance(value, int | float) and value > 0:
+            weights.append(name)
+        else:
+            others += ((name, value),)
+    return (variant.name, others, *weights) if others else (variant.name,)
 
 
 def _count_each(networks: list[tuple[Cell, Shape, int]]) -> list[NetworkCosts]:
@@ -80,5 +82,5 @@ def _count_network(network: tuple[Cell, Shape, int]) -> NetworkCosts:
             costs = cell_costs(*network)
         except UserError as refusal:
             return NetworkCosts(None, str(refusal))
-    own = (str(warning.message) for warning in caught if warning.category is UserWarning)
-    return NetworkCosts(costs, warnings=tuple(dict.fromkeys(own)))
+    messages = dict.fromkeys(str(warning.message) for warning in caught if warning.category is UserWarning)
+    return NetworkCosts(costs, warnings=tuple(messages))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -97,18 +99,14 @@ class Plan:
 
     def count_seeds(self, cell: Cell) -> int:
         """Confirm seeds of a cell: the study's, or what a topup raised its group's to."""
-        return (
-            max(self.study.seeds, self._seeds_by_group.get(group_label(cell), 0))
-            if self._seeds_by_group
-            else self.study.seeds
-        )
+        return max(self.study.seeds, self._seeds_by_group[group_label(cell)])
 
     @functools.cached_property
-    def _seeds_by_group(self) -> dict[str, int]:
-        raised: dict[str, int] = {}
+    def _seeds_by_group(self) -> Counter[str]:
+        raised: Counter[str] = Counter()
         for look in self.looks:
             if look.detect is not None:
-                raised |= {group: max(seeds, raised.get(group, 0)) for group, seeds in look.seeds.items()}
+                raised |= Counter(look.seeds)  # the larger number of each group
         return raised
 
     def search_trial(self, cell: Cell, index: int, chosen: Settings, conditions: ExecutionConfig) -> Trial:
@@ -131,15 +129,16 @@ class Plan:
         self, cell: Cell, stage: Stage, seed: int, epochs: int, chosen: Settings, conditions: ExecutionConfig
     ) -> Trial:
         fixed = dict(self.fixed_knobs(cell))
-        own_epochs = fixed.pop("epochs", epochs)
+        fixed_epochs = fixed.pop("epochs", epochs)
+        if stage == "confirm":  # unequal to the baseline's, and the audit will say so; the searches stay equal
+            epochs = fixed_epochs
         return Trial(
             cell=cell,
             recipe=self.recipe,
             stage=stage,
             seed=seed,
-            # Unequal to the baseline's, and the audit will say so; the searches stay equal.
-            epochs=own_epochs if stage == "confirm" else epochs,
-            hyperparameters=freeze_settings({**dict(chosen), **fixed}),
+            epochs=epochs,
+            hyperparameters=freeze_settings(dict(chosen) | fixed),
             split_seed=self.study.split_seed,
             resplit=self.study.resplit,
             precision=conditions.precision,
@@ -149,9 +148,10 @@ class Plan:
 
     def first_draws(self, planned: PlannedCell, index: int) -> Settings:
         """What the index-th search trial tries in every cell that has these hyperparameters."""
-        return freeze_settings(
-            {name: space.value_at(first_draw(self.study.study, index, name)) for name, space in planned.space}
-        )
+        chosen = {}
+        for name, space in planned.space:
+            chosen[name] = space.value_at(first_draw(self.study.study, index, name))
+        return freeze_settings(chosen)
 
 
 @dataclass(frozen=True)
@@ -164,9 +164,6 @@ class Axis:
     where: str
     component: Component
     backbones: tuple[str, ...] = ()
-
-    def serves(self, backbone: Component) -> bool:
-        return not self.backbones or backbone.name in self.backbones
 
 
 def expand_axes(kind: registry.Kind, entries: Iterable[Entry]) -> Iterator[Axis]:
@@ -193,25 +190,20 @@ def make_plan(study: Study) -> Plan:
     search_epochs = study.search.epochs or recipe.epochs
     _check_space_names(study)
     _check_grace(study, search_epochs)
-    datasets, backbones, variants = (
-        refuse_repeats(list(expand_axes(kind, entries))) for kind, entries in entries_by_kind(study).items()
-    )
-    cells = [
-        Cell(dataset.component, backbone.component, variant.component)
-        for dataset in datasets
-        for backbone in backbones
-        for variant in variants
-        if variant.serves(backbone.component)
-    ]
-    spaces = {cell: _space_of(study, cell) for cell in cells}
-    _refuse_unused(study, spaces.values())
+    axes = [refuse_repeats(list(expand_axes(kind, entries))) for kind, entries in entries_by_kind(study).items()]
+    cells = []
+    for dataset, backbone, variant in itertools.product(*axes):
+        if not variant.backbones or backbone.component.name in variant.backbones:
+            cell = Cell(dataset.component, backbone.component, variant.component)
+            cells.append(PlannedCell(cell, _find_space(study, cell.variant)))
+    _refuse_unused(study, cells)
     return Plan(
         study=study,
         recipe=recipes.canonicalize_recipe(chosen),
         epochs=recipe.epochs,
         search_epochs=search_epochs,
         batch=recipe.batch,
-        cells=tuple(PlannedCell(cell, space) for cell, space in spaces.items()),
+        cells=tuple(cells),
     )
 
 
@@ -237,8 +229,8 @@ def refuse_repeats(axes: list[Axis]) -> list[Axis]:
 
 
 def _check_space_names(study: Study) -> None:
-    variants = {part for entry in study.variants for part in split_variant(entry.name)}
-    knobs = [name for name in recipes.KNOBS if name not in _NOT_SEARCHABLE]
+    variants = set(itertools.chain.from_iterable(split_variant(entry.name) for entry in study.variants))
+    knobs = recipes.KNOBS.keys() - _NOT_SEARCHABLE
     for name in study.search.space:
         where = f"search.space.{name}"
         owner, dot, _ = name.partition(".")
@@ -247,8 +239,8 @@ def _check_space_names(study: Study) -> None:
         if not dot and name in _NOT_SEARCHABLE:
             raise UserError(f"{where}: every cell of a group must have the same {name}; set it under recipe instead")
         if not dot and name not in knobs:
-            hint = did_you_mean(name, [*knobs, *(f"{variant}.<setting>" for variant in variants)])
-            raise UserError(f"{where}: unknown hyperparameter{hint}")
+            settings = {f"{variant}.<setting>" for variant in variants}
+            raise UserError(f"{where}: unknown hyperparameter{did_you_mean(name, knobs | settings)}")
 
 
 def _check_grace(study: Study, epochs: int) -> None:
@@ -259,22 +251,23 @@ def _check_grace(study: Study, epochs: int) -> None:
         raise UserError(f"search.asha.grace: {asha.grace} of {epochs} search epochs stops nothing; {remedy}")
 
 
-def _refuse_unused(study: Study, spaces: Iterable[tuple[tuple[str, Space], ...]]) -> None:
-    used = {name for space in spaces for name, _ in space}
+def _refuse_unused(study: Study, cells: Iterable[PlannedCell]) -> None:
+    used = dict(itertools.chain.from_iterable(planned.space for planned in cells))
     for name in study.search.space:
         if name not in used:
             raise UserError(f"search.space.{name}: every cell sets it itself, so no search would use it; leave one out")
 
 
-def _space_of(study: Study, cell: Cell) -> tuple[tuple[str, Space], ...]:
-    variant = cell.variant
-    owners = split_variant(variant.name)
+def _find_space(study: Study, variant: Component) -> tuple[tuple[str, Space], ...]:
+    """The study's space without what the variant sets itself, and without other variants' settings."""
+    parts = split_variant(variant.name)
     fixed = {name if "." in name else f"{variant.name}.{name}" for name, _ in variant.settings}
-    return tuple(
-        (name, space)
-        for name, space in sorted(study.search.space.items())
-        if name not in fixed and ("." not in name or name.partition(".")[0] in owners)
-    )
+    space = []
+    for name in sorted(study.search.space):
+        owner, dot, _ = name.partition(".")
+        if name not in fixed and (not dot or owner in parts):
+            space.append((name, study.search.space[name]))
+    return tuple(space)
 
 
 def with_cells(plan: Plan, cells: Iterable[PlannedCell]) -> Plan:

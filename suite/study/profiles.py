@@ -19,35 +19,39 @@ def apply_profile(data: Mapping[str, Any], profile: str) -> dict[str, Any]:
     Raises:
         UserError: the file has no such profile, or a profile is no mapping.
     """
-    given = data.get("profiles", {})
-    if not isinstance(given, Mapping) or not all(isinstance(part, Mapping) for part in given.values()):
+    study = dict(data)
+    profiles = study.pop("profiles", {})
+    if not isinstance(profiles, Mapping) or not all(isinstance(changes, Mapping) for changes in profiles.values()):
         raise UserError("profiles: must be a mapping of names, each to a mapping of what differs")
-    own = {key: value for key, value in data.items() if key != "profiles"}
-    if "profile" in own:
+    if "profile" in study:
         raise UserError("profile: unknown key; a profile is chosen with --profile")
     if not profile:
-        return own
-    if not given:
+        return study
+    if not profiles:
         raise UserError(f"profiles: the study has none, so no {profile!r}; leave --profile out")
-    if profile not in given:
-        raise UserError(f"profiles: has no {profile!r}{did_you_mean(profile, given)}")
-    fixed = sorted({"study", "profile", "profiles"} & set(given[profile]))
-    if fixed:
-        raise UserError(f"profiles.{profile}.{fixed[0]}: can't be set by a profile; leave it out")
-    merged = _merge_mappings(own, given[profile])
-    for key in {"study", "storage"} - set(given[profile]):
-        if isinstance(own.get(key), str) and own[key]:  # what is no name is refused as it stands
-            merged[key] = f"{own[key]}-{profile}"
+    if profile not in profiles:
+        raise UserError(f"profiles: has no {profile!r}{did_you_mean(profile, profiles)}")
+    changes = profiles[profile]
+    for key in ("profile", "profiles", "study"):
+        if key in changes:
+            raise UserError(f"profiles.{profile}.{key}: can't be set by a profile; leave it out")
+    merged = _merge_mappings(study, changes)
+    for key in {"study", "storage"} - set(changes):
+        if isinstance(study.get(key), str) and study[key]:  # what is no name is refused as it stands
+            merged[key] = f"{study[key]}-{profile}"
     return {**merged, "profile": profile}
 
 
 def _merge_mappings(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, change in changes.items():
-        known = merged.get(key)
-        if isinstance(change, Mapping) and isinstance(known, str):
-            known = {"name": known}  # `recipe: sire` is short for `recipe: {name: sire}`
-        merged[key] = (
-            _merge_mappings(known, change) if isinstance(change, Mapping) and isinstance(known, Mapping) else change
-        )
-    return {key: value for key, value in merged.items() if value is not None or key not in changes}
+        value = merged.get(key)
+        if isinstance(value, str):
+            value = {"name": value}  # `recipe: sire` is short for `recipe: {name: sire}`
+        if change is None:
+            merged.pop(key, None)
+        elif isinstance(change, Mapping) and isinstance(value, Mapping):
+            merged[key] = _merge_mappings(value, change)
+        else:
+            merged[key] = change
+    return merged
