@@ -50,14 +50,14 @@ def on_these(strata: Sequence[tuple[float, Differences]]) -> float | None:
         return 1.0
     if any(is_constant(values) and not all_zero(values) for _, values in strata):
         return sign_flip(np.concatenate([weight / len(values) * values for weight, values in strata]))
-    mean = sum(weight * float(values.mean()) for weight, values in strata)
-    parts = [
-        (weight**2 * float(np.var(values, ddof=1)) / len(values), len(values) - 1)
-        for weight, values in strata
-        if not is_constant(values)
-    ]
-    variance = sum(part for part, _ in parts)
-    freedom = variance**2 / sum(part**2 / free for part, free in parts)
+    mean = variance = divisor = 0.0
+    for weight, values in strata:
+        mean += weight * float(values.mean())
+        if not is_constant(values):
+            part = weight**2 * float(np.var(values, ddof=1)) / len(values)
+            variance += part
+            divisor += part**2 / (len(values) - 1)
+    freedom = variance**2 / divisor
     return float(2 * special.stdtr(freedom, -abs(mean) / math.sqrt(variance)))
 
 
@@ -118,11 +118,5 @@ def run_friedman(errors: NDArray[np.float64], alpha: float) -> Ranks:
         ratio, p_value = math.inf, float(stats.chi2.sf(statistic, methods - 1))
     control = posthoc_demsar(rounded, control=0, p_adjust="holm").to_numpy()[0, 1:]
     q = float(stats.studentized_range.ppf(1 - alpha, methods, math.inf)) / math.sqrt(2)
-    return Ranks(
-        tuple(average.tolist()),
-        statistic,
-        ratio,
-        p_value,
-        tuple(control.tolist()),
-        q * math.sqrt(spread),
-    )
+    difference = q * math.sqrt(spread)
+    return Ranks(tuple(average.tolist()), statistic, ratio, p_value, tuple(control.tolist()), difference)

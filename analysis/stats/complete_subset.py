@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
+import numpy as np
+
 LEAST_DATASETS = 6  # for Friedman's test and what follows it
 LEAST_METHODS = 3  # the baseline and two variants; with one, Wilcoxon's test says it all
 _Name = TypeVar("_Name", bound=Hashable)
@@ -19,23 +21,17 @@ def without_gaps(
     six datasets goes where three names or more have no gap: then the other names go. At last comes back what has no gap
     with all that is left. It depends on what is missing alone, never on how good the rest is.
     """
-    kept, places = list(names), list(datasets)
-    while kept and places:
-        gaps = [[not known(name, dataset) for dataset in places] for name in kept]
-        by_name = [sum(line) / len(places) for line in gaps]
-        by_dataset = [sum(column) / len(kept) for column in zip(*gaps, strict=True)]
-        if max(by_name) == 0:
-            break
-        last_that_counts = len(places) == LEAST_DATASETS and by_name.count(0) >= LEAST_METHODS
-        if last_that_counts or max(by_name) >= max(by_dataset):
-            kept.pop(_last_of_the_largest(by_name))
+    table = [[known(name, dataset) for dataset in datasets] for name in names]
+    gaps = ~np.array(table, dtype=bool).reshape(len(names), len(datasets))
+    rows, columns = np.arange(len(names)), np.arange(len(datasets))
+    while gaps[np.ix_(rows, columns)].any():
+        by_name, by_dataset = gaps[np.ix_(rows, columns)].mean(axis=1), gaps[np.ix_(rows, columns)].mean(axis=0)
+        last_that_counts = len(columns) == LEAST_DATASETS and (by_name == 0).sum() >= LEAST_METHODS
+        if last_that_counts or by_name.max() >= by_dataset.max():
+            rows = np.delete(rows, np.flatnonzero(by_name == by_name.max())[-1])
         else:
-            places.pop(_last_of_the_largest(by_dataset))
-    if kept and places:
-        places = [dataset for dataset in datasets if all(known(name, dataset) for name in kept)]
-        kept = [name for name in names if all(known(name, dataset) for dataset in places)]
-    return kept, places
-
-
-def _last_of_the_largest(shares: Sequence[float]) -> int:
-    return max(range(len(shares)), key=lambda index: (shares[index], index))
+            columns = np.delete(columns, np.flatnonzero(by_dataset == by_dataset.max())[-1])
+    if len(rows) and len(columns):
+        columns = np.flatnonzero(~gaps[rows].any(axis=0))
+        rows = np.flatnonzero(~gaps[:, columns].any(axis=1))
+    return [names[row] for row in rows.tolist()], [datasets[column] for column in columns.tolist()]

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special  # scipy.stats and statsmodels take a second to import: where they are needed alone
 
+from analysis.formatting import format_plural
+
 Differences = NDArray[np.float64]
 
 LEAST = 3  # seeds below which there is no test
@@ -66,6 +68,15 @@ def run_paired_t(differences: Differences, alpha: float = 0.05) -> PairedT:
     error = compute_spread(differences) / len(differences) ** 0.5
     half = float(special.stdtrit(freedom, 1 - alpha / 2)) * error
     return PairedT(2 * float(special.stdtr(freedom, -abs(mean / error))), mean - half, mean + half)
+
+
+def test_mean_difference(differences: Differences) -> float:
+    """p of the paired t test; of the sign-flip test where all differences are one value, and 1 where that is 0."""
+    if all_zero(differences):
+        return 1.0
+    if is_constant(differences):
+        return sign_flip(differences)
+    return run_paired_t(differences).p_value
 
 
 def sign_flip(differences: Differences, seed: int = 0) -> float:
@@ -125,7 +136,9 @@ def equivalence_from(differences: Differences, rope: float, always: int = BY_SIG
     Of few differences that scatter widely the spread itself is hardly known; more of them narrow the mean down all the
     same.
     """
-    return WITH_EQUIVALENCE if rope >= 2 * compute_spread(differences) else always
+    if rope >= 2 * compute_spread(differences):
+        return WITH_EQUIVALENCE
+    return always
 
 
 def _detects(size: float, seeds: int, alpha: float) -> bool:
@@ -153,7 +166,10 @@ def effect_in_sd(seeds: int, alpha: float) -> float:
         low, high = high, 2 * high
     while high - low > 1e-6 * high:
         middle = (low + high) / 2
-        low, high = (low, middle) if _detects(middle, seeds, alpha) else (middle, high)
+        if _detects(middle, seeds, alpha):
+            high = middle
+        else:
+            low = middle
     return high
 
 
@@ -179,34 +195,38 @@ def is_attainable(seeds: int, family: int, alpha: float, looks: int = 1) -> bool
     Args:
         alpha: per look, as everywhere here.
     """
-    return seeds >= LEAST and least_p_value(seeds, family) < (alpha * looks if seeds < BY_SIGN_FLIP else alpha)
+    if seeds < BY_SIGN_FLIP:
+        return seeds >= LEAST and _least_p_value(seeds, family) < alpha * looks
+    return _least_p_value(seeds, family) < alpha
 
 
-def least_p_value(seeds: int, family: int) -> float:
+def _least_p_value(seeds: int, family: int) -> float:
     """The least p that the sign-flip test can have where so many seeds let it speak; 0: it doesn't.
 
     From 6 seeds on it must agree, unadjusted; from 10 on it decides, adjusted by Holm over the family.
     """
     if seeds < WITH_SIGN_FLIP:
         return 0.0
+    if seeds < BY_SIGN_FLIP:
+        return 2.0 / 2.0**seeds
     least = 2.0 / 2.0**seeds if seeds <= EXACT_UP_TO else 1.0 / (1 + RESAMPLES)
-    return least if seeds < BY_SIGN_FLIP else min(1.0, family * least)
+    return min(1.0, family * least)
 
 
 def describe_unattainable(seeds: int, family: int, alpha: float, looks: int = 1) -> str:
     """The sentence that says why so many seeds can reach no HELPS or HURTS and how many can; empty where they can."""
     if is_attainable(seeds, family, alpha, looks):
         return ""
-    enough = next((more for more in range(seeds, 4 * BY_SIGN_FLIP) if is_attainable(more, family, alpha, looks)), None)
+    enough = attainable_from(seeds, family, alpha, looks)
     remedy = f"{enough} seeds can" if enough else "no number of seeds can: judge fewer cells in one study"
-    cells = "1 cell" if family == 1 else f"{family} cells"
     if seeds < LEAST:
         why = f"there is no test below {LEAST} seeds"
     elif seeds < BY_SIGN_FLIP:
-        why = f"the sign-flip test must agree, and its least p there is 2/2^{seeds} = {least_p_value(seeds, 1):.2g}"
+        why = f"the sign-flip test must agree, and its least p there is 2/2^{seeds} = {_least_p_value(seeds, 1):.2g}"
     else:
-        why = f"the least p of the sign-flip test, corrected for {cells}, is {least_p_value(seeds, family):.2g}"
-    return f"{seeds} {'seed' if seeds == 1 else 'seeds'} cannot reach HELPS or HURTS ({why}); {remedy}"
+        cells, least = format_plural(family, "cell"), _least_p_value(seeds, family)
+        why = f"the least p of the sign-flip test, corrected for {cells}, is {least:.2g}"
+    return f"{format_plural(seeds, 'seed')} cannot reach HELPS or HURTS ({why}); {remedy}"
 
 
 def seeds_to_see(effect: float, differences: Differences, alpha: float) -> int | None:
@@ -234,12 +254,17 @@ def seeds_needed(effect: float, differences: Differences, family: int, alpha: fl
     if is_constant(differences):
         return seeds_for_sign_flip(family, alpha)
     seeds = seeds_to_see(effect, differences, alpha / family)
-    return None if seeds is None else attainable_from(seeds, family, alpha, looks)
+    if seeds is None:
+        return None
+    return attainable_from(seeds, family, alpha, looks)
 
 
 def attainable_from(seeds: int, family: int, alpha: float, looks: int = 1) -> int | None:
     """The first number of seeds from `seeds` on that can reach a verdict; None: more than 1,000."""
-    return next((more for more in range(seeds, MOST_SEEDS + 1) if is_attainable(more, family, alpha, looks)), None)
+    for more in range(seeds, MOST_SEEDS + 1):
+        if is_attainable(more, family, alpha, looks):
+            return more
+    return None
 
 
 def bootstrap_interval(differences: Differences, alpha: float, seed: int = 0) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from analysis.tables import Column, Table, Value, fill_table
 from analysis.verdicts import audit
-from analysis.verdicts.cell_rows import list_completed, run_ids, runs_of
+from analysis.verdicts.cell_rows import run_ids, runs_of
 from analysis.verdicts.results import StudyResults
 
 _ALWAYS = frozenset({"search trials", "confirm seeds"})
@@ -23,7 +23,7 @@ def build_budgets(findings: StudyResults) -> Table:
         budgets = [audit.budget_table(cell) for cell in cells]
         reference = next((budget for cell, budget in zip(cells, budgets, strict=True) if cell.is_baseline), None)
         for cell, budget in zip(cells, budgets, strict=True):
-            label = Value(cell.label, runs=runs_of(list_completed(cell), ids))
+            label = Value(cell.label, runs=runs_of(audit.list_completed(cell), ids))
             places = {"dataset": cell.dataset, "backbone": cell.backbone, "variant": label}
             items.append({**places, "budget": budget, "reference": reference or budget})
     columns: list[Column[Any]] = [Column(name, name, itemgetter(name)) for name in ("dataset", "backbone", "variant")]

@@ -15,7 +15,7 @@ from analysis.formatting import (
     format_size,
     p_is,
 )
-from analysis.records.model import CellResults, Records
+from analysis.records.model import CellResults
 from analysis.stats import paired
 from analysis.stats.paired import BY_PROBABILITY, BY_SIGN_FLIP, WITH_EQUIVALENCE, WITH_SIGN_FLIP, Differences
 from analysis.verdicts.model import TestSettings, Verdict
@@ -24,55 +24,60 @@ WORTH_HAVING = 0.75  # P(variant better), Bouthillier et al. 2021
 _BY_CHANCE = 2.0  # binomial standard errors of a test part's error: exceeded in 1 of 44 test parts
 
 
-def alpha_in_words(records: Records) -> str:
+def alpha_in_words(terms: TestSettings) -> str:
     """`alpha 0.05`, `alpha 0.05 split over 2 looks: 0.025 at each`."""
-    return _format_alpha(TestSettings.of(records, 1))
+    text = f"alpha {terms.alpha * terms.looks:.3g}"
+    if terms.looks == 1:
+        return text
+    return f"{text} split over {terms.looks} looks: {terms.alpha:.3g} at each"
 
 
-def _format_alpha(terms: TestSettings) -> str:
-    whole = f"alpha {terms.alpha * terms.looks:.3g}"
-    return whole if terms.looks == 1 else f"{whole} split over {terms.looks} looks: {terms.alpha:.3g} at each"
+def looks_note(terms: TestSettings) -> str:
+    """The end of a reason, where there are several looks."""
+    if terms.looks == 1:
+        return ""
+    return f"; {alpha_in_words(terms)}"
 
 
 def corrected_text(p: float | None, family: int, noun: str = "cell") -> str:
     """`p = 0.012 after Holm's correction for 5 cells`; a family of one needs no correction."""
-    return p_is(p) if family == 1 else f"{p_is(p)} after Holm's correction for {format_plural(family, noun)}"
+    if family == 1:
+        return p_is(p)
+    return f"{p_is(p)} after Holm's correction for {format_plural(family, noun)}"
 
 
-def ci_text(low: float, high: float, terms: TestSettings) -> str:
-    return f"{format_level(terms.alpha)} CI {format_interval(low, high)} pp"
+def _interval_text(facts: Verdict, terms: TestSettings) -> str:
+    return f"{format_level(terms.alpha)} CI {format_interval(facts.ci_low, facts.ci_high)} pp"
 
 
 def significant_text(facts: Verdict, terms: TestSettings) -> str:
     """The reason of HELPS and HURTS."""
-    mean, low, high = facts.mean_difference or 0.0, facts.ci_low or 0.0, facts.ci_high or 0.0
+    mean = facts.mean_difference or 0.0
     direction = "lower" if mean > 0 else "higher"
+    text = f"error {format_percent(abs(mean))} pp {direction} than the baseline's; {_interval_text(facts, terms)}"
     tests = f"{facts.test}, {corrected_text(facts.p_adjusted, terms.family)}, {facts.seeds} seeds"
-    small = _too_small(facts, terms)
-    text = (
-        f"error {format_percent(abs(mean))} pp {direction} than the baseline's; {ci_text(low, high, terms)} ({tests})"
-    )
-    return text + small + looks_note(terms)
+    return f"{text} ({tests}){_size_note(facts, terms)}{looks_note(terms)}"
 
 
-def _too_small(facts: Verdict, terms: TestSettings) -> str:
-    return f"; too small to matter (within ±{format_size(terms.rope)} pp)" if facts.too_small else ""
+def _size_note(facts: Verdict, terms: TestSettings) -> str:
+    if not facts.too_small:
+        return ""
+    return f"; too small to matter (within ±{format_size(terms.rope)} pp)"
 
 
 def equivalent_text(facts: Verdict, terms: TestSettings) -> str:
-    within = (
-        f"within ±{format_size(terms.rope)} pp of the baseline (equivalence test, TOST, {p_is(facts.equivalence_p)})"
-    )
-    shown = ci_text(facts.ci_low or 0.0, facts.ci_high or 0.0, terms)
-    return f"{within}; {shown}, {facts.seeds} seeds{looks_note(terms)}"
+    within = f"within ±{format_size(terms.rope)} pp of the baseline"
+    test = f"equivalence test, TOST, {p_is(facts.equivalence_p)}"
+    return f"{within} ({test}); {_interval_text(facts, terms)}, {facts.seeds} seeds{looks_note(terms)}"
 
 
 def undecided_text(facts: Verdict, differences: Differences, objection: str, terms: TestSettings) -> str:
     """The reason of NOT ENOUGH EVIDENCE: the interval, what speaks against a verdict, what would be enough."""
-    wins = f"{facts.wins}/{facts.seeds} wins" if facts.seeds < WITH_EQUIVALENCE else ""
-    shown = ci_text(facts.ci_low or 0.0, facts.ci_high or 0.0, terms)
-    scattered = too_scattered(differences, terms.rope)
-    return "; ".join(filter(None, (shown, wins, objection, scattered, _enough_text(facts, terms)))) + looks_note(terms)
+    parts = [_interval_text(facts, terms)]
+    if facts.seeds < WITH_EQUIVALENCE:
+        parts.append(f"{facts.wins}/{facts.seeds} wins")
+    parts += [objection, too_scattered(differences, terms.rope), _enough_text(facts, terms)]
+    return "; ".join(filter(None, parts)) + looks_note(terms)
 
 
 def too_scattered(differences: Differences, rope: float, always: int = BY_SIGN_FLIP, noun: str = "seeds") -> str:
@@ -133,20 +138,18 @@ def _enough_text(facts: Verdict, terms: TestSettings) -> str:
 
 def without_spread(facts: Verdict, decided: bool, terms: TestSettings) -> str:
     """Of a cell with the same difference in every seed, where the sign-flip test alone decides."""
-    mean, seeds = facts.mean_difference or 0.0, facts.seeds
-    text = f"{format_points(mean)} pp in each of {seeds} seeds, so the t test has no spread to go by"
+    seeds = facts.seeds
+    text = f"{format_points(facts.mean_difference)} pp in each of {seeds} seeds, so the t test has no spread to go by"
     if decided:
         tested = corrected_text(facts.p_adjusted, terms.family)
-        return f"{text}; sign-flip, {tested}{_too_small(facts, terms)}{looks_note(terms)}"
+        return f"{text}; sign-flip, {tested}{_size_note(facts, terms)}{looks_note(terms)}"
+    text += f"; {seeds} seeds cannot decide by sign-flip"
+    if facts.p_value is not None:
+        text += f" ({p_is(facts.p_value)})"
     enough = paired.seeds_for_sign_flip(terms.family, terms.alpha)
-    more = f"; {format_plural(enough - seeds, 'more seed')} could" if enough > seeds else ""
-    shown = "" if facts.p_value is None else f" ({p_is(facts.p_value)})"
-    return f"{text}; {seeds} seeds cannot decide by sign-flip{shown}{more}{looks_note(terms)}"
-
-
-def looks_note(terms: TestSettings) -> str:
-    """`; alpha 0.05 split over 2 looks: 0.025 at each`, where there are several."""
-    return "" if terms.looks == 1 else f"; {_format_alpha(terms)}"
+    if enough > seeds:
+        text += f"; {format_plural(enough - seeds, 'more seed')} could"
+    return text + looks_note(terms)
 
 
 def find_unlearned(cell: CellResults, name: str) -> tuple[str, bool]:
@@ -156,30 +159,35 @@ def find_unlearned(cell: CellResults, name: str) -> tuple[str, bool]:
     to have learned nothing when its error is not below that by more than the chance of a test part of this size, two
     binomial standard errors: on 360 images and ten equal classes 3.2 percentage points. Always by top-1.
     """
-    known = {
-        seed: (trial.test_top1_error, trial.majority_error, trial.test_examples or 0)
-        for seed, trial in cell.records_by_seed().items()
-        if trial.status == "completed"
-    }
-    rows = {seed: (own, most, images) for seed, (own, most, images) in known.items() if own is not None and most}
-    if not rows:
+    errors, majorities, images, collapsed = [], [], [], []
+    for seed, trial in cell.records_by_seed().items():
+        error, majority = trial.test_top1_error, trial.majority_error
+        if trial.status == "completed" and error is not None and majority:
+            errors.append(error)
+            majorities.append(majority)
+            images.append(trial.test_examples or 0)
+            if error >= _chance_level(majority, images[-1]):
+                collapsed.append(seed)
+    if not errors:
         return "", False
-    errors, majorities, images = zip(*rows.values(), strict=True)
     mean, majority = sum(errors) / len(errors), sum(majorities) / len(majorities)
+    text = f"no better than always answering the commonest class ({format_percent(majority)} % error)"
     if mean >= _chance_level(majority, min(images)):
-        chance = f", within the chance of {min(images)} test images" if mean < majority else ""
-        text = f"{name} is no better than always answering the commonest class ({format_percent(majority)} % error)"
-        return f"{text}: its mean error is {format_percent(mean)} %{chance}", True
-    collapsed = [seed for seed, (own, most, count) in rows.items() if own >= _chance_level(most, count)]
+        text = f"{name} is {text}: its mean error is {format_percent(mean)} %"
+        if mean < majority:
+            text += f", within the chance of {min(images)} test images"
+        return text, True
     if not collapsed:
         return "", False
-    some = f"{len(collapsed)} of {format_plural(len(rows), 'network')} of {name}"
-    text = f"no better than always answering the commonest class ({format_percent(majority)} % error)"
-    return f"{some} {'is' if len(collapsed) == 1 else 'are'} {text}: seed {format_ranges(collapsed)}", False
+    verb = "is" if len(collapsed) == 1 else "are"
+    some = f"{len(collapsed)} of {format_plural(len(errors), 'network')} of {name} {verb}"
+    return f"{some} {text}: seed {format_ranges(collapsed)}", False
 
 
 def _chance_level(majority: float, images: int) -> float:
-    return majority - (_BY_CHANCE * math.sqrt(majority * (1 - majority) / images) if images else 0.0)
+    if not images:
+        return majority
+    return majority - _BY_CHANCE * math.sqrt(majority * (1 - majority) / images)
 
 
 def nothing_to_say(names: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics as stdlib
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -13,8 +14,9 @@ import pandas as pd
 from scipy import special
 
 from analysis.records.model import CellResults, Records
-from analysis.stats import paired as statistics
+from analysis.stats import paired
 from analysis.stats.paired import LEAST
+from analysis.verdicts.audit import list_completed
 from analysis.verdicts.model import Verdict
 from analysis.verdicts.results import StudyResults
 from suite.core.records import Record
@@ -34,19 +36,22 @@ def build_cell_rows(findings: StudyResults) -> list[Row]:
     (see `_mark_best`). `runs`: the MLflow runs of its completed confirm trials; `decoders`: how many reconstructed
     during training, None for none. Read them only: the next caller gets the same.
     """
-    records, ids, decoders = findings.records, run_ids(findings.records), _count_decoders(findings.records.epochs)
-    by_dataset: dict[str, list[tuple[Row, CellResults]]] = {}
+    records = findings.records
+    ids, decoders = run_ids(records), _count_decoders(records.epochs)
+    boards: dict[str, list[tuple[Row, CellResults]]] = defaultdict(list)
     for group in findings.groups:
-        baseline = list(runs_of(list_completed(group.baseline), ids)) if group.baseline else []
+        baseline_runs: tuple[str, ...] = ()
+        if group.baseline:
+            baseline_runs = runs_of(list_completed(group.baseline), ids)
         for cell in group.cells:
+            trials = cell.confirm + cell.search
             row = _build_row(cell, findings.by_cell.get(cell.cell_id), records)
             row["runs"] = list(runs_of(list_completed(cell), ids))
-            row["baseline_runs"] = [] if cell.is_baseline else baseline
-            row["decoders"] = max((decoders.get(one.trial_key, 0) for one in (*cell.confirm, *cell.search)), default=0)
-            row["decoders"] = row["decoders"] or None
-            by_dataset.setdefault(group.dataset, []).append((row, cell))
+            row["baseline_runs"] = [] if cell.is_baseline else list(baseline_runs)
+            row["decoders"] = max((decoders.get(trial.trial_key, 0) for trial in trials), default=0) or None
+            boards[group.dataset].append((row, cell))
     rows: list[Row] = []
-    for board in by_dataset.values():
+    for board in boards.values():
         board.sort(key=lambda item: (not item[0]["comparable"], item[0]["mean_error"] is None, item[0]["mean_error"]))
         ranked = [item for item in board if item[0]["comparable"]]
         means = [row["mean_error"] for row, _ in ranked]
@@ -80,11 +85,6 @@ def run_ids(records: Records) -> dict[str, str]:
     return {key: str(run) for key, run in both if not pd.isna(run) and run}
 
 
-def list_completed(cell: CellResults) -> list[Record]:
-    """The confirm trials that its mean is over."""
-    return [trial for trial in cell.confirm if trial.status == "completed"]
-
-
 def runs_of(trials: Sequence[Record], ids: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(ids[trial.trial_key] for trial in trials if trial.trial_key in ids)
 
@@ -92,10 +92,9 @@ def runs_of(trials: Sequence[Record], ids: Mapping[str, str]) -> tuple[str, ...]
 def _count_decoders(epochs: pd.DataFrame) -> dict[str, int]:
     """Decoders by trial key, of trials that have any: the reconstruction errors that its first epoch logged."""
     first = epochs[epochs["epoch"] == 1]
-    found = first[first["metric"].astype(str).str.startswith(_RECONSTRUCTION)]
-    return {
-        str(key): int(number) for key, number in found.groupby("trial_key", observed=True)["metric"].nunique().items()
-    }
+    logged = first[first["metric"].astype(str).str.startswith(_RECONSTRUCTION)]
+    counts: dict[str, int] = logged.groupby("trial_key", observed=True)["metric"].nunique().to_dict()
+    return counts
 
 
 # -- a row
@@ -103,29 +102,24 @@ def _count_decoders(epochs: pd.DataFrame) -> dict[str, int]:
 
 def _build_row(cell: CellResults, verdict: Verdict | None, records: Records) -> Row:
     errors, gap = list(cell.errors_by_seed(records.metric).values()), cell.describe_gap(records.metric)
-    full = bool(errors) and not gap
-    refused_pair = verdict is not None and verdict.verdict == "NOT COMPARABLE"
-    return {
+    row: Row = {
         "study": records.study.study,
         "profile": records.study.profile or None,
         "metric": records.metric,
-        "dataset": cell.dataset,
-        "backbone": cell.backbone,
-        "variant": cell.variant,
-        "settings": cell.settings,
+        **cell.cell_id._asdict(),
         "label": cell.label,
         "rank": None,
-        "comparable": full and not refused_pair,
+        "comparable": False,
         "bold": False,
         "errors": errors,
-        "mean_error": stdlib.fmean(errors) if full else None,
-        "interval": half_width(errors, records.alpha) if full else None,
-        "difference": verdict.mean_difference if verdict else None,
-        "ci_low": verdict.ci_low if verdict else None,
-        "ci_high": verdict.ci_high if verdict else None,
-        "verdict": verdict.verdict if verdict else ("baseline" if full else "baseline, incomplete"),
-        "reason": verdict.reason if verdict else gap,
-        "warnings": list(verdict.warnings) if verdict else [],
+        "mean_error": None,
+        "interval": None,
+        "difference": None,
+        "ci_low": None,
+        "ci_high": None,
+        "verdict": "baseline, incomplete",
+        "reason": gap,
+        "warnings": [],
         "seeds": len(errors),
         "seeds_expected": len(cell.expected),
         "parameters": _read_count(cell, "parameters"),
@@ -133,6 +127,15 @@ def _build_row(cell: CellResults, verdict: Verdict | None, records: Records) -> 
         "inference_macs": _read_count(cell, "inference_macs"),
         "train_seconds": _train_seconds(cell),
     }
+    if errors and not gap:
+        mean, interval = stdlib.fmean(errors), half_width(errors, records.alpha)
+        row |= {"comparable": True, "mean_error": mean, "interval": interval, "verdict": "baseline"}
+    if verdict is None:
+        return row
+    if verdict.verdict == "NOT COMPARABLE":
+        row["comparable"] = False
+    row |= {"difference": verdict.mean_difference, "ci_low": verdict.ci_low, "ci_high": verdict.ci_high}
+    return row | {"verdict": verdict.verdict, "reason": verdict.reason, "warnings": list(verdict.warnings)}
 
 
 def half_width(errors: Sequence[float], alpha: float) -> float | None:
@@ -149,14 +152,19 @@ def _t_quantile(alpha: float, seeds: int) -> float:
 
 def _read_count(cell: CellResults, field: str) -> int | None:
     """A count, from any trial of the cell that has it, completed confirm trials first; None when none has it."""
-    trials = [*sorted(cell.confirm, key=lambda trial: trial.status != "completed"), *cell.search]
-    return next((value for value in (getattr(trial, field) for trial in trials) if value is not None), None)
+    for trial in [*sorted(cell.confirm, key=lambda trial: trial.status != "completed"), *cell.search]:
+        value: int | None = getattr(trial, field)
+        if value is not None:
+            return value
+    return None
 
 
 def _train_seconds(cell: CellResults) -> float | None:
     """Mean over the cell's confirm trials that measured it, diverged ones too."""
-    found = [trial.train_seconds for trial in cell.confirm if trial.train_seconds is not None]
-    return stdlib.fmean(found) if found and all(map(math.isfinite, found)) else None
+    seconds = [trial.train_seconds for trial in cell.confirm if trial.train_seconds is not None]
+    if not seconds or not all(map(math.isfinite, seconds)):
+        return None
+    return stdlib.fmean(seconds)
 
 
 def _mark_best(board: list[tuple[Row, CellResults]], records: Records) -> None:
@@ -166,19 +174,18 @@ def _mark_best(board: list[tuple[Row, CellResults]], records: Records) -> None:
     3 seeds nothing can be told apart, so nothing is bold. The best was picked on these numbers: bold is a reading aid,
     the verdicts are the tests.
     """
-    if not board or len(board[0][1].errors_by_seed(records.metric)) < LEAST:
+    if not board:
         return
     best = board[0][1].errors_by_seed(records.metric)
-    paired, p_values = [], []
+    if len(best) < LEAST:
+        return
+    board[0][0]["bold"] = True
+    paired_rows, p_values = [], []
     for row, cell in board[1:]:
         errors = cell.errors_by_seed(records.metric)
-        if errors.keys() != best.keys():
-            continue
-        differences = np.round([errors[seed] - best[seed] for seed in best], _ROUNDING)
-        alike, flat = statistics.all_zero(differences), statistics.is_constant(differences)
-        flip = statistics.sign_flip(differences) if flat and not alike else 1.0
-        paired.append(row)
-        p_values.append(flip if flat else statistics.run_paired_t(differences).p_value)
-    board[0][0]["bold"] = True
-    for row, p in zip(paired, statistics.adjust_holm(p_values), strict=True):
+        if errors.keys() == best.keys():
+            differences = np.round([errors[seed] - best[seed] for seed in best], _ROUNDING)
+            paired_rows.append(row)
+            p_values.append(paired.test_mean_difference(differences))
+    for row, p in zip(paired_rows, paired.adjust_holm(p_values), strict=True):
         row["bold"] = p >= records.alpha

@@ -5,11 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from analysis.records.model import Records
 from suite.core.specs import CellId, format_label
 
 Ruling = Literal["HELPS", "HURTS", "MIXED", "EQUIVALENT", "NOT ENOUGH EVIDENCE", "SINGLE RUN", "NOT COMPARABLE"]
 RULINGS: tuple[Ruling, ...] = get_args(Ruling)  # MIXED: of a variant, never of a cell
+
+
+def rule_by_sign(mean_difference: float | None) -> Ruling:
+    """Of a difference that is significant; positive means that the variant is better."""
+    return "HELPS" if (mean_difference or 0.0) > 0 else "HURTS"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +52,10 @@ class Verdict:
     @property
     def cell_id(self) -> CellId:
         return CellId(self.dataset, self.backbone, self.variant, self.settings)
+
+    def list_differences(self) -> NDArray[np.float64]:
+        """In the order of the seeds, for the tests."""
+        return np.array([difference for _, difference in self.differences])
 
     @property
     def label(self) -> str:
@@ -108,9 +120,4 @@ class TestSettings:
 
     @classmethod
     def of(cls, records: Records, family: int) -> TestSettings:
-        return cls(records.alpha, records.rope, family, looks_of(records))
-
-
-def looks_of(records: Records) -> int:
-    """At how many numbers of seeds the study planned to look at its results."""
-    return records.study.looks
+        return cls(records.alpha, records.rope, family, records.study.looks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 
@@ -46,14 +47,19 @@ class _Comparable:
     """What can be ranked on one backbone: the baseline and the variants on the datasets that have them all."""
 
     backbone: str
-    labels: tuple[str, ...]  # the baseline first
-    datasets: tuple[str, ...]
-    errors: tuple[tuple[float, ...], ...]  # datasets x labels, less the baseline's
-    left_out: tuple[str, ...]
+    planned: bool  # with enough datasets and variants for a ranking
+    labels: list[str]  # the baseline first
+    datasets: list[str]
+    errors: list[list[float]]  # datasets x labels, less the baseline's
+    left_out: list[str]
 
     @property
     def enough(self) -> bool:
-        return len(self.datasets) >= LEAST_DATASETS and len(self.labels) >= LEAST_METHODS
+        return _is_enough(self.datasets, self.labels)
+
+
+def _is_enough(datasets: Sequence[str], labels: Sequence[str]) -> bool:
+    return len(datasets) >= LEAST_DATASETS and len(labels) >= LEAST_METHODS
 
 
 def rank_variants(records: Records, arranged: Sequence[Group], verdicts: Sequence[Verdict]) -> list[Ranking]:
@@ -63,61 +69,62 @@ def rank_variants(records: Records, arranged: Sequence[Group], verdicts: Sequenc
 
 def list_unranked(arranged: Sequence[Group], verdicts: Sequence[Verdict]) -> list[str]:
     """Why a backbone has no ranking, a sentence each: of those that were planned with enough for one."""
-    told = []
+    sentences = []
     for one in _list_comparable(arranged, verdicts):
-        own = [verdict for verdict in verdicts if verdict.backbone == one.backbone]
-        planned = len({verdict.dataset for verdict in own}), 1 + len({verdict.label for verdict in own})
-        if not one.enough and planned[0] >= LEAST_DATASETS and planned[1] >= LEAST_METHODS:
+        if one.planned and not one.enough:
             variants = format_plural(max(0, len(one.labels) - 1), "variant")
-            told.append(
+            sentences.append(
                 f"No ranking with Friedman's test on {one.backbone}: {format_plural(len(one.datasets), 'dataset')} "
                 f"with {variants} are left, and it takes {LEAST_DATASETS} with {LEAST_METHODS - 1} (left out: "
                 f"{'; '.join(one.left_out)})."
             )
-    return told
+    return sentences
 
 
 def _rank_backbone(one: _Comparable, alpha: float) -> Ranking:
     """Ranks go by the paired difference, the baseline's being 0: within a dataset that is the order of the errors."""
-    found = across_datasets.run_friedman(np.array(one.errors), alpha)
-    order = np.argsort(found.average, kind="stable").tolist()
-    p_values = [None, *found.against_control]
+    ranks = across_datasets.run_friedman(np.array(one.errors), alpha)
+    rows = zip(ranks.average, one.labels, (None, *ranks.against_control), strict=True)
+    average, labels, p_values = zip(*sorted(rows, key=itemgetter(0)), strict=True)
     return Ranking(
         backbone=one.backbone,
-        datasets=one.datasets,
-        labels=tuple(one.labels[index] for index in order),
-        average_ranks=tuple(found.average[index] for index in order),
-        statistic=found.statistic,
-        iman_davenport=found.iman_davenport,
-        p_value=found.p_value,
-        p_values=tuple(p_values[index] for index in order),
-        critical_difference=found.critical_difference,
+        datasets=tuple(one.datasets),
+        labels=labels,
+        average_ranks=average,
+        statistic=ranks.statistic,
+        iman_davenport=ranks.iman_davenport,
+        p_value=ranks.p_value,
+        p_values=p_values,
+        critical_difference=ranks.critical_difference,
         alpha=alpha,
-        left_out=one.left_out,
+        left_out=tuple(one.left_out),
     )
 
 
 def _list_comparable(arranged: Sequence[Group], verdicts: Sequence[Verdict]) -> list[_Comparable]:
     backbones = dict.fromkeys(group.backbone for group in arranged)
-    return [
-        _collect_backbone(backbone, [one for one in verdicts if one.backbone == backbone]) for backbone in backbones
-    ]
+    return [_collect_backbone(backbone, verdicts) for backbone in backbones]
 
 
 def _collect_backbone(backbone: str, verdicts: Sequence[Verdict]) -> _Comparable:
-    found = {(one.label, one.dataset): one.mean_difference for one in verdicts if one.mean_difference is not None}
-    datasets = list(dict.fromkeys(one.dataset for one in verdicts))
-    found |= {(BASELINE, dataset): 0.0 for _, dataset in found}
-    names = list(dict.fromkeys([BASELINE, *(one.label for one in verdicts)]))
-    labels, places = without_gaps(names, datasets, lambda name, dataset: (name, dataset) in found)
-    left_out = []
+    cells = [verdict for verdict in verdicts if verdict.backbone == backbone]
+    names = [BASELINE, *dict.fromkeys(cell.label for cell in cells)]
+    datasets = list(dict.fromkeys(cell.dataset for cell in cells))
+    differences: dict[tuple[str, str], float] = {}
+    for cell in cells:
+        if cell.mean_difference is not None:
+            differences[cell.label, cell.dataset] = cell.mean_difference
+            differences[BASELINE, cell.dataset] = 0.0
+    labels, places = without_gaps(names, datasets, lambda name, dataset: (name, dataset) in differences)
+    left_out, errors = [], []
     for name in names:
         if name not in labels:
-            lacking = [dataset for dataset in places if (name, dataset) not in found]
-            left_out.append(f"{name}: not comparable on {', '.join(lacking) or 'any dataset'}")
+            missing = [dataset for dataset in places if (name, dataset) not in differences]
+            left_out.append(f"{name}: not comparable on {', '.join(missing) or 'any dataset'}")
     for dataset in datasets:
-        if dataset not in places:
-            absent = [name for name in labels if name != BASELINE and (name, dataset) not in found]
-            left_out.append(f"{dataset}: not comparable there: {', '.join(absent)}")
-    errors = tuple(tuple(-found[name, dataset] for name in labels) for dataset in places)
-    return _Comparable(backbone, tuple(labels), tuple(places), errors, tuple(left_out))
+        if dataset in places:
+            errors.append([-differences[name, dataset] for name in labels])
+        else:
+            missing = [name for name in labels if name != BASELINE and (name, dataset) not in differences]
+            left_out.append(f"{dataset}: not comparable there: {', '.join(missing)}")
+    return _Comparable(backbone, _is_enough(datasets, names), labels, places, errors, left_out)

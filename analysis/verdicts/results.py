@@ -9,7 +9,7 @@ from analysis.records.arrange import group_cells
 from analysis.records.model import Group, Records
 from analysis.verdicts.audit import AuditSummary, summarise_audit
 from analysis.verdicts.cells import judge_cells
-from analysis.verdicts.model import VariantVerdict, Verdict
+from analysis.verdicts.model import TestSettings, VariantVerdict, Verdict
 from analysis.verdicts.rankings import Ranking, list_unranked, rank_variants
 from analysis.verdicts.variants import judge_variants
 from suite.core.specs import CellId
@@ -43,9 +43,12 @@ class StudyResults:
     @cached_property
     def unfinished_sentences(self) -> list[str]:
         """A sentence where planned confirm trials have not run."""
-        cells = [cell for group in self.groups for cell in group.cells if not cell.refused]
-        planned = sum(len(cell.expected) for cell in cells)
-        missing = sum(seed not in cell.records_by_seed() for cell in cells for seed in cell.expected)
+        planned = missing = 0
+        for group in self.groups:
+            for cell in group.cells:
+                if not cell.refused:
+                    planned += len(cell.expected)
+                    missing += len(set(cell.expected) - cell.records_by_seed().keys())
         if not missing or self.records.source.get("files"):  # results from elsewhere have no plan
             return []
         return [f"Not finished: {missing} of {planned} planned confirm trials have not run yet."]
@@ -54,6 +57,11 @@ class StudyResults:
     def family(self) -> int:
         """How many cells Holm's correction runs over: all but the baselines that the plan didn't refuse."""
         return sum(cell.in_family for group in self.groups for cell in group.cells)
+
+    @property
+    def terms(self) -> TestSettings:
+        """What the study fixed before the run."""
+        return TestSettings.of(self.records, self.family)
 
     @property
     def several_datasets(self) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
-from collections.abc import Sequence
+from collections import defaultdict
+from itertools import chain
 from typing import Any
 
 from analysis.formatting import NONE, format_plural, format_points, format_size
@@ -13,57 +14,59 @@ from analysis.verdicts.model import VariantVerdict, Verdict
 from analysis.verdicts.results import StudyResults
 
 _WIDTH = 118  # columns of a terminal
+_Rows = dict[str, list[tuple[str, Verdict | VariantVerdict]]]  # by place: how many seeds or datasets, and the verdict
 
 
 def to_json(findings: StudyResults) -> list[dict[str, Any]]:
     """One object per cell; errors and differences as fractions, positive when the variant is better."""
-    return [dataclasses.asdict(one) for one in findings.verdicts]
+    return list(map(dataclasses.asdict, findings.verdicts))
 
 
 def to_text(findings: StudyResults) -> str:
     """The verdicts on cells, then those on variants across datasets, for a terminal; each with its reason below."""
-    records = findings.records
-    terms = (
-        f"{cell_reasons.alpha_in_words(records)}, corrected for {format_plural(findings.family, 'cell')} (Holm); "
-        f"too small to matter: within ±{format_size(records.rope)} pp; a positive difference means that the "
-        "variant is better"
+    terms = findings.terms
+    lines = _wrap_text(
+        f"{cell_reasons.alpha_in_words(terms)}, corrected for {format_plural(terms.family, 'cell')} (Holm); too small "
+        f"to matter: within ±{format_size(terms.rope)} pp; a positive difference means that the variant is better"
     )
-    lines = [
-        textwrap.fill(text, _WIDTH, break_on_hyphens=False)
-        for text in (terms, *(f"note: {note}" for note in findings.notes))
-    ]
-    rows = [
-        (f"{one.dataset} / {one.backbone}", one.label, format_plural(one.seeds, "seed"), one)
-        for one in findings.verdicts
-    ]
-    backbones = list(dict.fromkeys(group.backbone for group in findings.groups))
-    every = backbones[0] if len(backbones) == 1 else "all backbones"
-    across = [
-        (one.backbone or every, one.label, format_plural(len(one.datasets), "dataset"), one)
-        for one in findings.variants
-    ]
-    lines += (
-        ["", "Cells", *_format_rows(rows)] if rows else ["", "Nothing to judge: no variant stands beside a baseline."]
-    )
-    if across and findings.several_datasets:
-        lines += ["", "Variants across datasets", *_format_rows(across)]
-    return "\n".join(lines)
+    for note in findings.notes:
+        lines += _wrap_text(f"note: {note}")
+    cells: _Rows = defaultdict(list)
+    for verdict in findings.verdicts:
+        cells[f"{verdict.dataset} / {verdict.backbone}"].append((format_plural(verdict.seeds, "seed"), verdict))
+    if cells:
+        lines += ["", "Cells", *_format_rows(cells)]
+    else:
+        lines += ["", "Nothing to judge: no variant stands beside a baseline."]
+    if not findings.variants or not findings.several_datasets:
+        return "\n".join(lines)
+    backbones = {group.backbone for group in findings.groups}
+    every = backbones.pop() if len(backbones) == 1 else "all backbones"
+    across: _Rows = defaultdict(list)
+    for variant in findings.variants:
+        across[variant.backbone or every].append((format_plural(len(variant.datasets), "dataset"), variant))
+    return "\n".join([*lines, "", "Variants across datasets", *_format_rows(across)])
 
 
-def _format_rows(rows: Sequence[tuple[str, str, str, Verdict | VariantVerdict]]) -> list[str]:
+def _wrap_text(text: str, indent: str = "") -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def _format_rows(rows: _Rows) -> list[str]:
     """Per row a line and its reason, under the place where the variant was grafted."""
-    labels, counts = (max(map(len, column)) for column in zip(*((row[1], row[2]) for row in rows), strict=True))
-    widest = max(len(row[3].verdict) for row in rows)
-    lines: list[str] = []
-    above = ""
-    for place, label, count, one in sorted(rows, key=lambda row: [other[0] for other in rows].index(row[0])):
-        lines += [f"  {place}"] if place != above else []
-        above = place
-        shown = f"{format_points(one.mean_difference)} pp" if one.mean_difference is not None else NONE
-        lines.append(f"    {label:<{labels}}  {one.verdict:<{widest}}  {count:>{counts}}  {shown:>9}")
-        indent = " " * 8
-        for text in (one.reason, *(f"note: {warning}" for warning in one.warnings)):
-            lines.append(
-                textwrap.fill(text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
-            )
+    counts, verdicts = zip(*chain.from_iterable(rows.values()), strict=True)
+    labels = max(len(verdict.label) for verdict in verdicts)
+    widest = max(len(verdict.verdict) for verdict in verdicts)
+    most = max(map(len, counts))
+    lines = []
+    for place, entries in rows.items():
+        lines.append(f"  {place}")
+        for count, verdict in entries:
+            shown = NONE
+            if verdict.mean_difference is not None:
+                shown = f"{format_points(verdict.mean_difference)} pp"
+            lines.append(f"    {verdict.label:<{labels}}  {verdict.verdict:<{widest}}  {count:>{most}}  {shown:>9}")
+            lines += _wrap_text(verdict.reason, " " * 8)
+            for warning in verdict.warnings:
+                lines += _wrap_text(f"note: {warning}", " " * 8)
     return lines

@@ -9,7 +9,8 @@ import numpy as np
 from analysis.formatting import format_interval, format_plural, format_points, format_size, p_is
 from analysis.stats import paired
 from analysis.verdicts.cell_reasons import corrected_text, looks_note, too_scattered
-from analysis.verdicts.model import RULINGS, Ruling, TestSettings, VariantVerdict, Verdict
+from analysis.verdicts.cells import count_rulings
+from analysis.verdicts.model import Ruling, TestSettings, VariantVerdict, Verdict
 
 LEAST_DATASETS = 3  # below, nothing is said beyond the datasets themselves
 BY_RANKS = 6  # 2/2^6 = 0.031: the first number of datasets at which Wilcoxon's test can fall below 0.05
@@ -25,67 +26,73 @@ _DID: dict[Ruling, str] = {
 
 def write_reason(facts: VariantVerdict, verdict: Ruling, cells: Sequence[Verdict], terms: TestSettings) -> str:
     """The reason of a verdict on a variant: its cells, its mean over datasets, and both p-values in words."""
-    parts = [_count_verdicts(cells)]
-    count = len(facts.datasets)
+    first, count = _count_verdicts(cells), len(facts.datasets)
     if not count:
-        return f"{parts[0]}; no dataset to compare on: {'; '.join(facts.left_out)}"
+        return f"{first}; no dataset to compare on: {'; '.join(facts.left_out)}"
+    parts = [first]
     if verdict == "MIXED":
         parts.append("it depends on where")
-    if facts.p_like_these is None:
-        parts.append(f"mean {format_points(facts.mean_difference)} pp" if count > 1 else "")
-        parts.append(f"{format_plural(count, 'dataset')}: no claim beyond {'it' if count == 1 else 'them'}")
+    if facts.p_like_these is not None:
+        parts.append(_mean_text(facts, terms) + _conclusion_text(facts, verdict, terms))
+        if facts.p_these is not None and facts.test != "identity":
+            parts.append(f"on these datasets {p_is(facts.p_these)}")
+        if facts.bayes is not None:
+            worse, within, better = facts.bayes
+            rope = format_size(terms.rope)
+            bayes = f"P(worse) {worse:.2f}, P(within ±{rope} pp) {within:.2f}, P(better) {better:.2f}"
+            parts.append(f"Bayesian signed-rank: {bayes}")
+    elif count == 1:
+        parts.append("1 dataset: no claim beyond it")
     else:
-        parts += [
-            _mean_text(facts, terms) + _conclusion_text(facts, verdict, terms),
-            _fixed_datasets_text(facts),
-            _random_datasets_text(facts, terms),
-        ]
+        parts.append(f"mean {format_points(facts.mean_difference)} pp; {count} datasets: no claim beyond them")
     if facts.left_out:
         parts.append(f"left out: {', '.join(place.partition(': ')[0] for place in facts.left_out)}")
-    return "; ".join(filter(None, parts)) + looks_note(terms)
+    return "; ".join(parts) + looks_note(terms)
 
 
 def _count_verdicts(cells: Sequence[Verdict]) -> str:
     """`helps on 2 of 5 datasets, undecided on 3`."""
-    counted = {ruling: sum(one.verdict == ruling for one in cells) for ruling in RULINGS}
-    several = len({one.backbone for one in cells}) > 1
-    noun = "cell" if several else "dataset"
-    said = [(ruling, number) for ruling, number in counted.items() if number]
-    first = "in" if several else "on"
-    parts = [f"{_DID[ruling]} {first} {number}" for ruling, number in said]
-    return ", ".join([f"{parts[0]} of {format_plural(len(cells), noun)}", *parts[1:]])
+    noun, preposition = "dataset", "on"
+    if len({cell.backbone for cell in cells}) > 1:
+        noun, preposition = "cell", "in"
+    parts = [f"{_DID[ruling]} {preposition} {count}" for ruling, count in count_rulings(cells).items()]
+    parts[0] += f" of {format_plural(len(cells), noun)}"
+    return ", ".join(parts)
 
 
 def _mean_text(facts: VariantVerdict, terms: TestSettings) -> str:
+    count = len(facts.datasets)
     if facts.test == "identity":
-        return f"identical on every dataset ({len(facts.datasets)})"
-    between = f" [{format_interval(facts.ci_low, facts.ci_high)}]" if facts.ci_low is not None else ""
-    tests = [f"{facts.test} test", corrected_text(facts.p_adjusted, terms.family, "variant")]
-    if len(facts.datasets) < BY_RANKS:
-        tests.append("low power")
-    elif facts.sign_flip_p is not None:
-        tests.append(f"sign-flip {p_is(facts.sign_flip_p)}")
-    mean = f"mean {format_points(facts.mean_difference)} pp{between}"
-    return f"{mean} over {len(facts.datasets)} datasets ({', '.join(tests)})"
+        return f"identical on every dataset ({count})"
+    text = f"mean {format_points(facts.mean_difference)} pp"
+    if facts.ci_low is not None:
+        text += f" [{format_interval(facts.ci_low, facts.ci_high)}]"
+    text += f" over {count} datasets ({facts.test} test, {corrected_text(facts.p_adjusted, terms.family, 'variant')}"
+    if count < BY_RANKS:
+        return f"{text}, low power)"
+    return f"{text}, sign-flip {p_is(facts.sign_flip_p)})"
 
 
 def _conclusion_text(facts: VariantVerdict, verdict: Ruling, terms: TestSettings) -> str:
     """What follows for datasets like these."""
     within = f"within ±{format_size(terms.rope)} pp"
-    if verdict in ("HELPS", "HURTS"):
-        inside = (
-            facts.ci_low is not None and facts.ci_high is not None and max(-facts.ci_low, facts.ci_high) < terms.rope
-        )
-        return f": {_DID[verdict]} on datasets like these" + (f", too small to matter ({within})" if inside else "")
-    if verdict == "EQUIVALENT":
-        test = f" (equivalence test, TOST, {p_is(facts.equivalence_p)})" if facts.equivalence_p is not None else ""
-        nothing = "; but networks learned nothing there, so this says nothing of the variant" if facts.warnings else ""
-        return f": {within} on datasets like these{test}{nothing}"
     if verdict == "MIXED":
         return ""
+    if verdict in ("HELPS", "HURTS"):
+        text = f": {_DID[verdict]} on datasets like these"
+        if facts.ci_low is not None and facts.ci_high is not None and max(-facts.ci_low, facts.ci_high) < terms.rope:
+            text += f", too small to matter ({within})"
+        return text
+    if verdict == "EQUIVALENT":
+        text = f": {within} on datasets like these"
+        if facts.equivalence_p is not None:
+            text += f" (equivalence test, TOST, {p_is(facts.equivalence_p)})"
+        if facts.warnings:
+            text += "; but networks learned nothing there, so this says nothing of the variant"
+        return text
+    text = f": not enough evidence for datasets like these{_enough_text(facts, terms)}"
     scattered = too_scattered(np.array(facts.differences), terms.rope, BY_RANKS, "datasets")
-    told = f": not enough evidence for datasets like these{_enough_text(facts, terms)}"
-    return f"{told}; {scattered}" if scattered else told
+    return "; ".join(filter(None, (text, scattered)))
 
 
 def _enough_text(facts: VariantVerdict, terms: TestSettings) -> str:
@@ -98,23 +105,9 @@ def _enough_text(facts: VariantVerdict, terms: TestSettings) -> str:
     return f" ({count} datasets can only see a mean of >= {format_size(facts.smallest_effect)} pp)"
 
 
-def _fixed_datasets_text(facts: VariantVerdict) -> str:
-    return f"on these datasets {p_is(facts.p_these)}" if facts.p_these is not None and facts.test != "identity" else ""
-
-
-def _random_datasets_text(facts: VariantVerdict, terms: TestSettings) -> str:
-    if facts.bayes is None:
-        return ""
-    worse, within, better = facts.bayes
-    return (
-        f"Bayesian signed-rank: P(worse) {worse:.2f}, P(within ±{format_size(terms.rope)} pp) {within:.2f}, "
-        f"P(better) {better:.2f}"
-    )
-
-
 def list_cautions(cells: Sequence[Verdict]) -> tuple[str, ...]:
     """Where networks learned nothing, so that a difference says nothing of the variant."""
-    blank = [f"{one.dataset} / {one.backbone}" for one in cells if not one.learned]
-    if not blank:
+    unlearned = [f"{cell.dataset} / {cell.backbone}" for cell in cells if not cell.learned]
+    if not unlearned:
         return ()
-    return (f"networks learned nothing on {', '.join(dict.fromkeys(blank))}",)
+    return (f"networks learned nothing on {', '.join(unlearned)}",)

@@ -5,9 +5,9 @@ The protocol is in docs/statistics.md (Demsar 2006; Benavoli et al. 2017).
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,43 +15,43 @@ from analysis.records.model import Group, Records
 from analysis.stats import across_datasets, paired
 from analysis.stats.paired import Differences
 from analysis.verdicts import variant_reasons
-from analysis.verdicts.model import Ruling, TestSettings, VariantVerdict, Verdict
+from analysis.verdicts.cells import count_rulings
+from analysis.verdicts.model import Ruling, TestSettings, VariantVerdict, Verdict, rule_by_sign
 from analysis.verdicts.variant_reasons import BY_RANKS, LEAST_DATASETS
 from suite.core.specs import CellId
 
 WITH_BAYES = 8
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Compared:
-    """A variant's cells within one scope: `values` is datasets by mean difference, `strata` what `on_these` takes."""
+@dataclass(frozen=True, eq=False)
+class _Comparison:
+    """A variant's cells on one backbone, or on all of them where that is empty; `values`: mean difference by dataset.
 
-    variant: str
-    settings: str
+    `in_family`: it counts in Holm's correction; `cells`: all of them, comparable or not.
+    """
+
     backbone: str
-    cells: tuple[Verdict, ...]  # all of them, comparable or not
-    used: tuple[Verdict, ...]
+    cells: Sequence[Verdict]
+    in_family: bool
     values: dict[str, float]
     left_out: tuple[str, ...]
-    in_family: bool
 
     @property
     def differences(self) -> Differences:
         return np.round(list(self.values.values()), 12)
 
-    @property
-    def strata(self) -> list[tuple[float, Differences]]:
-        """One per dataset, its backbones averaged seed by seed, since they share data order and test images.
-
-        Where they have unequal seeds, one per cell.
+    def list_strata(self) -> list[tuple[float, Differences]]:
+        """What `on_these` takes. One per dataset, its backbones averaged seed by seed, since they share data order and
+        test images; where they have unequal seeds, one per cell.
         """
         strata = []
         for dataset in self.values:
-            series = [dict(one.differences) for one in self.used if one.dataset == dataset]
-            if len({tuple(one) for one in series}) == 1:
-                series = [{seed: sum(one[seed] for one in series) / len(series) for seed in series[0]}]
-            weight = 1 / (len(self.values) * len(series))
-            strata += [(weight, np.round(list(one.values()), 12)) for one in series]
+            cells = [cell for cell in self.cells if cell.dataset == dataset and cell.differences]
+            series = [cell.list_differences() for cell in cells]
+            if len({tuple(dict(cell.differences)) for cell in cells}) == 1:
+                series = [np.sum(series, axis=0) / len(series)]
+            for differences in series:
+                strata.append((1 / (len(self.values) * len(series)), np.round(differences, 12)))
         return strata
 
 
@@ -60,133 +60,115 @@ def judge_variants(records: Records, arranged: Sequence[Group], verdicts: Sequen
 
     Holm's family of the former is the variants of the study; the latter are a family of their own.
     """
-    names = list(dict.fromkeys((one.variant, one.settings) for one in verdicts))
-    backbones = list(dict.fromkeys(group.backbone for group in arranged))
-    datasets = list(dict.fromkeys(group.dataset for group in arranged))
     counted = {cell.cell_id for group in arranged for cell in group.cells if cell.in_family}
+    datasets = dict.fromkeys(group.dataset for group in arranged)
+    backbones = dict.fromkeys(group.backbone for group in arranged)
+    variants: dict[tuple[str, str], list[Verdict]] = defaultdict(list)
+    for verdict in verdicts:
+        variants[verdict.variant, verdict.settings].append(verdict)
     overall, single = [], []
-    for name in names:
-        own = [one for one in verdicts if (one.variant, one.settings) == name]
-        overall.append(_collect_comparison(name, "", own, datasets, counted))
-        for backbone in backbones if len(backbones) > 1 else ():
-            there = [one for one in own if one.backbone == backbone]
-            if there:
-                single.append(_collect_comparison(name, backbone, there, datasets, counted))
+    for cells in variants.values():
+        overall.append(_compare_datasets("", cells, datasets, counted))
+        for backbone in backbones:
+            cells_there = [cell for cell in cells if cell.backbone == backbone]
+            if cells_there and len(backbones) > 1:
+                single.append(_compare_datasets(backbone, cells_there, datasets, counted))
     return _judge_family(records, overall) + _judge_family(records, single)
 
 
-def _collect_comparison(
-    name: tuple[str, str],
-    backbone: str,
-    cells: Sequence[Verdict],
-    datasets: Sequence[str],
-    counted: set[CellId],
-) -> _Compared:
+def _compare_datasets(
+    backbone: str, cells: Sequence[Verdict], datasets: Iterable[str], counted: Collection[CellId]
+) -> _Comparison:
     """What can be compared: the datasets on which the variant has every backbone that it has on any."""
-    good = [one for one in cells if one.mean_difference is not None]
-    wanted = list(dict.fromkeys(one.backbone for one in good))
-    values: dict[str, float] = {}
-    left_out = []
-    for lost in dict.fromkeys(one.backbone for one in cells if one.backbone not in wanted):
-        first = next(one.reason for one in cells if one.backbone == lost)
-        left_out.append(f"{lost}: comparable on no dataset ({first})")
+    by_place = {(cell.dataset, cell.backbone): cell for cell in cells}
+    wanted = dict.fromkeys(cell.backbone for cell in cells if cell.mean_difference is not None)
+    nowhere: dict[str, str] = {}
+    for cell in cells:
+        if cell.backbone not in wanted:
+            nowhere.setdefault(cell.backbone, cell.reason)
+    left_out = [f"{name}: comparable on no dataset ({reason})" for name, reason in nowhere.items()]
+    values = {}
     for dataset in datasets:
-        found = {one.backbone: one.mean_difference for one in good if one.dataset == dataset}
-        missing = [lacking for lacking in wanted if lacking not in found]
-        if wanted and not missing:
-            values[dataset] = float(np.mean([value for value in found.values() if value is not None]))
-        for lacking in missing:
-            why = [one.reason for one in cells if (one.dataset, one.backbone) == (dataset, lacking)]
-            left_out.append(f"{dataset} / {lacking}: {why[0] if why else 'the variant has no cell there'}")
-    return _Compared(
-        variant=name[0],
-        settings=name[1],
-        backbone=backbone,
-        cells=tuple(cells),
-        used=tuple(one for one in good if one.dataset in values),
-        values=values,
-        left_out=tuple(left_out),
-        in_family=any(one.cell_id in counted for one in cells),
-    )
+        differences = []
+        for name in wanted:
+            found = by_place.get((dataset, name))
+            if found is None:
+                left_out.append(f"{dataset} / {name}: the variant has no cell there")
+            elif found.mean_difference is None:
+                left_out.append(f"{dataset} / {name}: {found.reason}")
+            else:
+                differences.append(found.mean_difference)
+        if differences and len(differences) == len(wanted):
+            values[dataset] = float(np.mean(differences))
+    in_family = any(cell.cell_id in counted for cell in cells)
+    return _Comparison(backbone, cells, in_family, values, tuple(left_out))
 
 
-def _judge_family(records: Records, compared: Sequence[_Compared]) -> list[VariantVerdict]:
-    p_values = [_like_these(one.differences) for one in compared]
-    family = [index for index, one in enumerate(compared) if one.in_family and any(p is not None for p in p_values)]
-    corrected = paired.adjust_holm([1.0 if (p := p_values[index]) is None else p for index in family])
-    adjusted = dict(zip(family, corrected, strict=True))
-    terms = TestSettings.of(records, max(1, len(family)))
-    return [
-        _judge_one(one, p, adjusted.get(index, 1.0), terms)
-        for index, (one, p) in enumerate(zip(compared, p_values, strict=True))
-    ]
+def _judge_family(records: Records, comparisons: Sequence[_Comparison]) -> list[VariantVerdict]:
+    """One outside the family has no comparable cell, hence no test."""
+    p_values = {one: _compute_p(one.differences) for one in comparisons if one.in_family}
+    adjusted = dict(zip(p_values, paired.adjust_holm(list(p_values.values())), strict=True))
+    terms = TestSettings.of(records, max(1, len(p_values)))
+    return [_judge_variant(one, p_values.get(one, 1.0), adjusted.get(one, 1.0), terms) for one in comparisons]
 
 
-def _like_these(differences: Differences) -> float | None:
-    """Unadjusted p of the test that decides at this number of datasets; None: there is none."""
+def _compute_p(differences: Differences) -> float:
+    """Unadjusted p of the test that decides at this number of datasets; 1 where there is none."""
     if len(differences) < LEAST_DATASETS:
-        return None
-    if paired.all_zero(differences):
         return 1.0
-    if len(differences) >= BY_RANKS:
+    if len(differences) >= BY_RANKS and not paired.all_zero(differences):
         return across_datasets.wilcoxon(differences)
-    if paired.is_constant(differences):
-        return paired.sign_flip(differences)
-    return paired.run_paired_t(differences).p_value
+    return paired.test_mean_difference(differences)
 
 
-def _judge_one(one: _Compared, p: float | None, p_adjusted: float, terms: TestSettings) -> VariantVerdict:
-    helps, hurts = (sum(cell.verdict == ruling for cell in one.cells) for ruling in ("HELPS", "HURTS"))
+def _judge_variant(comparison: _Comparison, p: float, p_adjusted: float, terms: TestSettings) -> VariantVerdict:
+    cells, differences = comparison.cells, comparison.differences
+    counts = count_rulings(cells)
     facts = VariantVerdict(
-        variant=one.variant,
-        settings=one.settings,
-        backbone=one.backbone,
-        datasets=tuple(one.values),
-        differences=tuple(one.differences.tolist()),
-        left_out=one.left_out,
-        mean_difference=float(one.differences.mean()) if one.values else None,
-        helps=helps,
-        hurts=hurts,
-        warnings=variant_reasons.list_cautions(one.cells),
+        variant=cells[0].variant,
+        settings=cells[0].settings,
+        backbone=comparison.backbone,
+        datasets=tuple(comparison.values),
+        differences=tuple(differences.tolist()),
+        left_out=comparison.left_out,
+        helps=counts.get("HELPS", 0),
+        hurts=counts.get("HURTS", 0),
+        warnings=variant_reasons.list_cautions(cells),
         verdict="NOT ENOUGH EVIDENCE",
         reason="",
     )
-    if p is not None:
-        facts = _add_measurements(facts, one, p, p_adjusted, terms)
-    verdict = _apply_rule(facts, one, terms)
-    return dataclasses.replace(
-        facts, verdict=verdict, reason=variant_reasons.write_reason(facts, verdict, one.cells, terms)
-    )
+    if len(differences):
+        facts = replace(facts, mean_difference=float(differences.mean()))
+    if len(differences) >= LEAST_DATASETS:
+        strata = comparison.list_strata()
+        facts = replace(facts, p_these=across_datasets.on_these(strata), p_like_these=p, p_adjusted=p_adjusted)
+        facts = _add_measurements(facts, differences, terms)
+    ruling = _apply_rule(facts, cells, terms)
+    return replace(facts, verdict=ruling, reason=variant_reasons.write_reason(facts, ruling, cells, terms))
 
 
-def _add_measurements(
-    facts: VariantVerdict, one: _Compared, p: float, p_adjusted: float, terms: TestSettings
-) -> VariantVerdict:
-    differences = one.differences
-    many = len(differences)
-    t_test = None if paired.is_constant(differences) else paired.run_paired_t(differences, terms.alpha)
-    tost = None
-    if t_test and many >= paired.equivalence_from(differences, terms.rope, BY_RANKS):
-        tost = paired.test_equivalence(differences, terms.rope)
-    flat = float(differences[0]) if paired.all_zero(differences) else None
-    by_ranks = many >= BY_RANKS
-    test = "Wilcoxon signed-rank" if by_ranks else "t" if t_test else "sign-flip"
-    return dataclasses.replace(
-        facts,
-        ci_low=t_test.low if t_test else flat,
-        ci_high=t_test.high if t_test else flat,
-        p_these=across_datasets.on_these(one.strata),
-        p_like_these=p,
-        p_adjusted=p_adjusted,
-        sign_flip_p=paired.sign_flip(differences) if by_ranks else None,
-        equivalence_p=tost,
-        smallest_effect=paired.smallest_effect(differences, terms.alpha / terms.family) if t_test else None,
-        test="identity" if paired.all_zero(differences) else test,
-        bayes=across_datasets.compute_bayes(differences, terms.rope) if many >= WITH_BAYES else None,
-    )
+def _add_measurements(facts: VariantVerdict, differences: Differences, terms: TestSettings) -> VariantVerdict:
+    count = len(differences)
+    if not paired.is_constant(differences):
+        t_test = paired.run_paired_t(differences, terms.alpha)
+        effect = paired.smallest_effect(differences, terms.alpha / terms.family)
+        facts = replace(facts, test="t", ci_low=t_test.low, ci_high=t_test.high, smallest_effect=effect)
+        if count >= paired.equivalence_from(differences, terms.rope, BY_RANKS):
+            facts = replace(facts, equivalence_p=paired.test_equivalence(differences, terms.rope))
+    elif paired.all_zero(differences):
+        facts = replace(facts, test="identity", ci_low=float(differences[0]), ci_high=float(differences[0]))
+    else:
+        facts = replace(facts, test="sign-flip")
+    if count >= BY_RANKS:
+        facts = replace(facts, sign_flip_p=paired.sign_flip(differences))
+        if facts.test != "identity":
+            facts = replace(facts, test="Wilcoxon signed-rank")
+    if count >= WITH_BAYES:
+        facts = replace(facts, bayes=across_datasets.compute_bayes(differences, terms.rope))
+    return facts
 
 
-def _apply_rule(facts: VariantVerdict, one: _Compared, terms: TestSettings) -> Ruling:
+def _apply_rule(facts: VariantVerdict, cells: Sequence[Verdict], terms: TestSettings) -> Ruling:
     """MIXED before anything else; HELPS and HURTS before EQUIVALENT, as for cells.
 
     What holds for datasets like these must hold on these: the other p has to agree, unadjusted, where there is one.
@@ -196,11 +178,13 @@ def _apply_rule(facts: VariantVerdict, one: _Compared, terms: TestSettings) -> R
     if not facts.datasets:
         return "NOT COMPARABLE"
     if facts.p_adjusted is None:
-        return "SINGLE RUN" if all(cell.verdict == "SINGLE RUN" for cell in one.used) else "NOT ENOUGH EVIDENCE"
+        used = {cell.verdict for cell in cells if cell.dataset in facts.datasets and cell.differences}
+        return "SINGLE RUN" if used == {"SINGLE RUN"} else "NOT ENOUGH EVIDENCE"
     low, high = facts.ci_low, facts.ci_high
     excluded = low is None or high is None or not low <= 0 <= high
     agrees = facts.p_these is None or facts.p_these < terms.alpha * terms.looks
     if facts.p_adjusted < terms.alpha and excluded and agrees:
-        return "HELPS" if (facts.mean_difference or 0.0) > 0 else "HURTS"
-    same = facts.test == "identity" or (facts.equivalence_p is not None and facts.equivalence_p < terms.alpha)
-    return "EQUIVALENT" if same else "NOT ENOUGH EVIDENCE"
+        return rule_by_sign(facts.mean_difference)
+    if facts.test == "identity" or (facts.equivalence_p is not None and facts.equivalence_p < terms.alpha):
+        return "EQUIVALENT"
+    return "NOT ENOUGH EVIDENCE"

@@ -103,7 +103,7 @@ def test_summary_names_what_is_unequal_unknown_or_by_group() -> None:
     rows = changed(rows_of(errors), {"variant": "sire", "stage": "confirm"}, batch=128)
     rows = changed(changed(rows, {}, precision=""), {"variant": "se", "stage": "confirm", "seed": 1}, status="failed")
     other = [row | {"dataset": "mnist", "threads": 8, "batch": 64} for row in changed(rows_of(), {}, precision="")]
-    summary = audit.summarise_audit([group_of(rows), *_renamed(other)])
+    summary = audit.summarise_audit([group_of(rows), *_renamed(other)], StudyDescription())
     assert (summary.equal, summary.total) == (1, 3)
     assert dict(summary.unequal) == {
         "digits / cnn / sire": "batch 128, baseline 64",
@@ -122,7 +122,7 @@ def test_summary_of_results_from_elsewhere() -> None:
     """Neither a search nor any condition was recorded: unknown, and comparable all the same."""
     blank = dict.fromkeys(["recipe", "precision", "memory_format", "split", "device_kind"], "")
     rows = [row | blank | {"batch": None, "threads": None} for row in rows_of() if row["stage"] == "confirm"]
-    summary = audit.summarise_audit([group_of(rows)])
+    summary = audit.summarise_audit([group_of(rows)], StudyDescription())
     assert summary.equal == summary.total == 1
     assert {"recipe", "batch", "micro-batch", "threads", "precision"} <= set(summary.unknown)
 
@@ -140,5 +140,5 @@ def test_summary_without_baseline_and_with_too_many_looks() -> None:
 
 
 def test_stops_are_told_in_the_summary() -> None:
-    summary = audit.summarise_audit([group_of(stopped([1, 3], [1]))])
+    summary = audit.summarise_audit([group_of(stopped([1, 3], [1]))], StudyDescription())
     assert ("rungs", "after 1, 3 epochs") in summary.shared
