@@ -11,12 +11,16 @@ NONE = "–"
 
 def format_percent(fraction: float | None, decimals: int = 2) -> str:
     """`8.31` for 0.0831, without the sign %."""
-    return NONE if fraction is None else f"{_round_percent(fraction, decimals):.{decimals}f}"
+    if fraction is None:
+        return NONE
+    return f"{_round_percent(fraction, decimals):.{decimals}f}"
 
 
 def format_points(fraction: float | None, decimals: int = 2) -> str:
     """`+0.31` percentage points, without the unit; what rounds to zero is `+0.00`."""
-    return NONE if fraction is None else f"{_round_percent(fraction, decimals):+.{decimals}f}"
+    if fraction is None:
+        return NONE
+    return f"{_round_percent(fraction, decimals):+.{decimals}f}"
 
 
 def _round_percent(fraction: float, decimals: int) -> float:
@@ -37,12 +41,16 @@ def choose_decimals(halves: Iterable[float | None]) -> int:
 
 def format_size(fraction: float) -> str:
     """An unsigned amount of percentage points, `0.5` for the 0.005 that a study declares."""
-    return f"{100 * fraction:.2g}" if fraction < 0.1 else f"{100 * fraction:.0f}"
+    if fraction < 0.1:
+        return f"{100 * fraction:.2g}"
+    return f"{100 * fraction:.0f}"
 
 
 def format_interval(low: float | None, high: float | None, decimals: int = 2) -> str:
     """`-0.30 .. +0.90`, in percentage points."""
-    return NONE if low is None or high is None else f"{format_points(low, decimals)} .. {format_points(high, decimals)}"
+    if low is None or high is None:
+        return NONE
+    return f"{format_points(low, decimals)} .. {format_points(high, decimals)}"
 
 
 def format_level(alpha: float) -> str:
@@ -54,12 +62,19 @@ def p_value(p: float | None) -> str:
     """`0.012`, `< 0.0001`; `0.0496` has a third digit, for two would read as 0.05."""
     if p is None:
         return NONE
-    return "< 0.0001" if p < 0.0001 else f"{p:.{3 if 0.0495 <= p < 0.0505 else 2}g}"
+    if p < 0.0001:
+        return "< 0.0001"
+    if 0.0495 <= p < 0.0505:
+        return f"{p:.3g}"
+    return f"{p:.2g}"
 
 
 def p_is(p: float | None) -> str:
     """`p = 0.012`, `p < 0.0001`."""
-    return f"p {p_value(p)}" if p is not None and p < 0.0001 else f"p = {p_value(p)}"
+    text = p_value(p)
+    if text.startswith("<"):
+        return f"p {text}"
+    return f"p = {text}"
 
 
 def shorten_text(text: str, length: int) -> str:
@@ -79,15 +94,21 @@ def format_count(number: float | None) -> str:
     if number < 999.5:
         return f"{number:.0f}"
     digits = float(f"{number:.3g}")  # rounded first: 999,999 is 1 M, not 1000 k
-    factor, unit = next(pair for pair in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if digits >= pair[0])
-    return f"{digits / factor:.0f} {unit}" if digits >= 100 * factor else f"{digits / factor:.3g} {unit}"
+    for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if digits >= 100 * factor:
+            return f"{digits / factor:.0f} {unit}"
+        if digits >= factor:
+            return f"{digits / factor:.3g} {unit}"
+    raise AssertionError("999.5 and more is at least 1 k")
 
 
 def format_seconds(number: float | None) -> str:
     """Seconds of training: `2.4`, `153`."""
     if number is None or not math.isfinite(number):
         return NONE
-    return f"{number:.1f}" if number < 10 else f"{number:.0f}"
+    if number < 10:
+        return f"{number:.1f}"
+    return f"{number:.0f}"
 
 
 def format_hours(number: float | None) -> str:
@@ -95,12 +116,15 @@ def format_hours(number: float | None) -> str:
     if number is None or not math.isfinite(number):
         return NONE
     spent = number / 3600
-    return f"{spent:.0f}" if spent >= 99.5 else f"{spent:.2g}"
+    if spent >= 99.5:
+        return f"{spent:.0f}"
+    return f"{spent:.2g}"
 
 
 def format_plural(number: int, noun: str) -> str:
     """`1 seed`, `3 seeds`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    ending = "" if number == 1 else "s"
+    return f"{number} {noun}{ending}"
 
 
 def format_ranges(numbers: Iterable[int]) -> str:
@@ -111,13 +135,20 @@ def format_ranges(numbers: Iterable[int]) -> str:
             runs[-1].append(number)
         else:
             runs.append([number])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+    texts = [f"{run[0]}-{run[-1]}" for run in runs]
+    for index, run in enumerate(runs):
+        if len(run) == 1:
+            texts[index] = str(run[0])
+    return ", ".join(texts)
 
 
 def make_slug(*parts: object, most: int = 32) -> str:
     """A part of a file's name: `parquet(path=cifar10)` is `parquet-path-cifar10`; each part at most so long."""
-    words = [re.sub(r"[^a-z0-9]+", "-", str(part).lower()).strip("-")[:most].strip("-") for part in parts]
-    return "-".join(word for word in words if word)
+    words = []
+    for part in parts:
+        word = re.sub(r"[^a-z0-9]+", "-", str(part).lower())
+        words.append(word.strip("-")[:most].strip("-"))
+    return "-".join(filter(None, words))
 
 
 def slug_of_name(name: str) -> str:
