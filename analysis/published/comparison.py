@@ -70,7 +70,9 @@ def compare_table(table: PublishedTable, findings: StudyResults) -> list[Reprodu
     may have further settings (a profile's smaller width) but for those by which the table's rows differ.
     """
     board = build_cell_rows(findings)
-    gains = _over_baseline(findings) if table.reference.name == BASELINE else _over_reference(table, findings)
+    gains = _over_reference(table, findings)
+    if table.reference.name == BASELINE:
+        gains = _over_baseline(findings)
     return [_compare_row(table, row, board, gains, findings.records) for row in table.rows]
 
 
@@ -83,49 +85,62 @@ def _compare_row(
         cell="",
         published=printed,
         published_gain=_printed_gain(table, row, printed, records.metric),
-        outcome="not run" if row.cell is not None else "not implemented here",
+        outcome="not run",
     )
+    if row.cell is None:
+        return dataclasses.replace(plain, outcome="not implemented here")
     candidates = [ours for ours in board if _is_counterpart(table, row, ours)]
-    found = min(candidates, key=_count_settings, default=None)
-    if found is None:
+    if not candidates:
         return plain
-    gain = gains(found)
-    tested = gain is not None and gain.ruling not in {"single run", "not comparable"}
-    unadjusted = ", unadjusted" if tested and table.reference.name != BASELINE else ""
-    return dataclasses.replace(
+    ours = min(candidates, key=_count_settings)
+    gain = gains(ours)
+    compared = dataclasses.replace(
         plain,
-        cell=f"{found['dataset']} / {found['backbone']} / {found['label']}",
-        ours=_to_percent(found["mean_error"]),
-        half_width=_to_percent(found["interval"]),
-        gain=_to_percent(gain.mean) if gain else None,
+        cell=row_cell(ours).label,
+        ours=_to_percent(ours["mean_error"]),
+        half_width=_to_percent(ours["interval"]),
+        seeds=ours["seeds"],
+        runs=tuple(ours["runs"]),
+        outcome=_describe_outcome(table, gain, plain.published_gain),
+    )
+    if gain is None:
+        return compared
+    return dataclasses.replace(
+        compared,
+        gain=_to_percent(gain.mean),
         gain_half_width=_half_width(gain),
         gain_interval=_find_interval(gain),
-        seeds=found["seeds"],
-        runs=tuple(found["runs"]),
-        outcome=_describe_outcome(table, gain, plain.published_gain) + unadjusted,
-        reason=gain.reason if gain and gain.ruling == "not comparable" else "",
+        reason=gain.reason,
     )
 
 
 def row_name(table: PublishedTable, row: PublishedRow) -> str:
     """The row as printed; with its lambda where another row is printed alike."""
-    name = row.row if row.row == row.model else f"{row.row}: {row.model}"
-    alike = sum((other.row, other.model) == (row.row, row.model) for other in table.rows)
-    return name if alike == 1 or row.weight is None else f"{name}, λ {row.weight:g}"
+    name = row.row
+    if row.row != row.model:
+        name = f"{row.row}: {row.model}"
+    alike = [(other.row, other.model) for other in table.rows].count((row.row, row.model))
+    if alike == 1 or row.weight is None:
+        return name
+    return f"{name}, λ {row.weight:g}"
 
 
 def _to_percent(value: float | None) -> float | None:
-    return None if value is None else 100 * value
+    if value is None:
+        return None
+    return 100 * value
 
 
-def _half_width(gain: _Gain | None) -> float | None:
-    if gain is None or gain.high is None or gain.mean is None:
+def _half_width(gain: _Gain) -> float | None:
+    if gain.high is None or gain.mean is None:
         return None
     return 100 * (gain.high - gain.mean)
 
 
-def _find_interval(gain: _Gain | None) -> tuple[float, float] | None:
-    return None if gain is None or gain.low is None or gain.high is None else (100 * gain.low, 100 * gain.high)
+def _find_interval(gain: _Gain) -> tuple[float, float] | None:
+    if gain.low is None or gain.high is None:
+        return None
+    return 100 * gain.low, 100 * gain.high
 
 
 # -- printed
@@ -135,8 +150,10 @@ def _printed_error(table: PublishedTable, row: PublishedRow, metric: str) -> flo
     """The printed error in percent; an accuracy is turned round."""
     for name in _METRICS[metric]:
         value = table.read_percent(row, name)
+        if value is not None and name == "accuracy":
+            return round(100 - value, 10)
         if value is not None:
-            return round(100 - value, 10) if name == "accuracy" else value
+            return value
     return None
 
 
@@ -147,7 +164,9 @@ def _printed_gain(table: PublishedTable, row: PublishedRow, printed: float | Non
     for other in table.rows:
         if other.cell is not None and other.variant == table.reference and other.cell.group == row.cell.group:
             reference = _printed_error(table, other, metric)
-            return None if reference is None else round(reference - printed, 10)
+            if reference is not None:
+                return round(reference - printed, 10)
+            return None
     return None
 
 
@@ -158,10 +177,10 @@ def _is_counterpart(table: PublishedTable, row: PublishedRow, ours: Row) -> bool
     cell = row.cell
     if cell is None or not _is_variant(ours, cell.variant):
         return False
-    datasets, backbones = ([getattr(one, kind) for one in table.rows] for kind in ("dataset", "backbone"))
-    return _serves_label(ours["dataset"], cell.dataset, datasets) and _serves_label(
-        ours["backbone"], cell.backbone, backbones
-    )
+    datasets = [other.dataset for other in table.rows]
+    backbones = [other.backbone for other in table.rows]
+    serves_dataset = _serves_label(ours["dataset"], cell.dataset, datasets)
+    return serves_dataset and _serves_label(ours["backbone"], cell.backbone, backbones)
 
 
 def _is_variant(ours: Row, variant: Component) -> bool:
@@ -170,15 +189,21 @@ def _is_variant(ours: Row, variant: Component) -> bool:
 
 def _serves_label(label: str, wanted: Component, others: list[Component | None]) -> bool:
     """Whether `label` is the wanted component, with further settings at most by which the table's rows don't differ."""
-    name, ours = parse_label(label)
-    _, own = parse_label(wanted.label)
-    telling = {key for other in others if other is not None for key, _ in other.settings}
-    return name == wanted.name and all(own.get(key) == ours.get(key) for key in telling | own.keys())
+    name, settings = parse_label(label)
+    _, wanted_settings = parse_label(wanted.label)
+    decisive = set(wanted_settings)
+    for other in others:
+        if other is not None:
+            decisive.update(dict(other.settings))
+    differ = any(wanted_settings.get(key) != settings.get(key) for key in decisive)
+    return name == wanted.name and not differ
 
 
 def _count_settings(ours: Row) -> int:
     """How many settings dataset and backbone have: the fewest are nearest to the paper."""
-    return sum(len(parse_label(ours[kind])[1]) for kind in ("dataset", "backbone"))
+    _, of_dataset = parse_label(ours["dataset"])
+    _, of_backbone = parse_label(ours["backbone"])
+    return len(of_dataset) + len(of_backbone)
 
 
 # -- gains
@@ -188,11 +213,14 @@ def _over_baseline(findings: StudyResults) -> _Gains:
     """The verdicts' own."""
 
     def gain(ours: Row) -> _Gain | None:
-        one = findings.by_cell.get(row_cell(ours))
-        if one is None:
+        verdict = findings.by_cell.get(row_cell(ours))
+        if verdict is None:
             return None
-        ruling = one.verdict.lower()
-        return _Gain(ruling=ruling, mean=one.mean_difference, low=one.ci_low, high=one.ci_high, reason=one.reason)
+        ruling = verdict.verdict.lower()
+        reason = verdict.reason if ruling == "not comparable" else ""
+        return _Gain(
+            ruling=ruling, mean=verdict.mean_difference, low=verdict.ci_low, high=verdict.ci_high, reason=reason
+        )
 
     return gain
 
@@ -211,12 +239,12 @@ def _over_reference(table: PublishedTable, findings: StudyResults) -> _Gains:
 
 def _pair_gain(ours: Row, group: Group, reference: Component, records: Records) -> _Gain:
     wanted = format_settings(reference.settings)
-    other = next((cell for cell in group.cells if (cell.variant, cell.settings) == (reference.name, wanted)), None)
-    own = next(cell for cell in group.cells if (cell.variant, cell.settings) == (ours["variant"], ours["settings"]))
-    found = pair_seeds(own, other, records.metric, reference.label)
-    if found.problem:
-        return _Gain(ruling="not comparable", reason=found.problem)
-    differences = found.differences
+    cells = {(cell.variant, cell.settings): cell for cell in group.cells}
+    cell = cells[ours["variant"], ours["settings"]]
+    pairs = pair_seeds(cell, cells.get((reference.name, wanted)), records.metric, reference.label)
+    if pairs.problem:
+        return _Gain(ruling="not comparable", reason=pairs.problem)
+    differences = pairs.differences
     mean = float(differences.mean())
     if len(differences) < LEAST:
         return _Gain(ruling="single run", mean=mean)
@@ -224,19 +252,29 @@ def _pair_gain(ours: Row, group: Group, reference: Component, records: Records) 
         return _Gain(ruling="equivalent", mean=0.0, low=0.0, high=0.0)
     if paired.is_constant(differences):  # no spread, no interval
         low = high = None
-        seen = paired.sign_flip(differences) < records.alpha
+        is_significant = paired.sign_flip(differences) < records.alpha
     else:
         interval = paired.run_paired_t(differences, records.alpha)
         low, high = interval.low, interval.high
-        seen = not low <= 0.0 <= high
-    ruling = ("helps" if mean > 0 else "hurts") if seen else "not enough evidence"
+        is_significant = not low <= 0.0 <= high
+    ruling = "helps" if mean > 0 else "hurts"
+    if not is_significant:
+        ruling = "not enough evidence"
     return _Gain(ruling=ruling, mean=mean, low=low, high=high)
 
 
 def _describe_outcome(table: PublishedTable, gain: _Gain | None, published: float | None) -> str:
-    """What our gain says of the printed one (percentage points)."""
+    """What our gain says of the printed one (percentage points). No correction for many where no verdict gave it."""
+    is_over_baseline = table.reference.name == BASELINE
     if gain is None:
-        return BASELINE if table.reference.name == BASELINE else "reference"
+        return BASELINE if is_over_baseline else "reference"
+    outcome = _compare_gains(gain, published)
+    if is_over_baseline or gain.ruling in {"single run", "not comparable"}:
+        return outcome
+    return f"{outcome}, unadjusted"
+
+
+def _compare_gains(gain: _Gain, published: float | None) -> str:
     if gain.ruling not in {"helps", "hurts"}:
         return gain.ruling
     if published is None:
@@ -244,6 +282,7 @@ def _describe_outcome(table: PublishedTable, gain: _Gain | None, published: floa
     assert gain.mean is not None
     if published * gain.mean <= 0:
         return "contradicted"
-    low, high = (gain.mean if bound is None else bound for bound in (gain.low, gain.high))
-    low, high = round(100 * low, 9), round(100 * high, 9)  # without spread both are the mean, rounding included
-    return "reproduced" if low <= published <= high else "direction only"
+    low, high = _find_interval(gain) or (100 * gain.mean, 100 * gain.mean)  # without spread both are the mean
+    if round(low, 9) <= published <= round(high, 9):
+        return "reproduced"
+    return "direction only"
