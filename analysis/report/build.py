@@ -1,12 +1,11 @@
 """One self-contained HTML page per study: the answer in plain English first, then everything that it rests on.
 
-What the page says is made in `answer` (page one), `background`, `shortfalls`, `prose`, `links`, the tables and the
-figures; how it looks is in `analysis/report/templates`.
+What the page says is made in `summary` (page one), `paper_text`, `run_links`, `appendix`, the tables and the figures;
+how it looks is in `analysis/report/templates`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,20 +73,22 @@ def _page(material: Material) -> dict[str, Any]:
     """Everything that the template shows."""
     findings, records = material.findings, material.findings.records
     evidence = Evidence(findings)
-    told = summary.comparisons(findings, evidence)
-    printed, budgets, tables = _sorted(material.tables)
+    items = summary.comparisons(findings, evidence)
+    published = [table for table in material.tables if table.id.startswith(appendix.PUBLISHED)]
+    budgets = [table for table in material.tables if table.id == "budgets"]
+    tables = [table for table in material.tables if table not in published + budgets]
     page = {
         "name": records.study.study or "Study",
         "question": records.study.description,
         "notices": [*findings.unfinished_sentences, *summary.notices(findings), *findings.audit.notes],
         "headline": summary.headline(findings.verdicts),
-        "tiles": summary.tiles(findings.verdicts) if len(told) > 1 else [],
+        "tiles": summary.tiles(findings.verdicts),
         "problems": list(records.problems),
         "across": summary.across(findings),
-        "many": len(told) > summary.MANY,
-        "sections": summary.sections(told),
-        "variants": summary.by_variant(told),
-        "map": summary.overview(told),
+        "many": len(items) > summary.MANY,
+        "sections": summary.sections(items),
+        "variants": summary.by_variant(items),
+        "map": summary.overview(items),
         "about": list(records.study.about.items()),
         "looks": records.study.looks,
         "confidence": formatting.format_level(records.alpha),
@@ -101,8 +102,8 @@ def _page(material: Material) -> dict[str, Any]:
         "tables": missing_trials.group_by_kind(tables),
         "figures": material.exhibits.shown,
         "figure_notes": material.exhibits.notes,
-        "papers": appendix.papers(findings, printed),
-        "failures": [missing_trials.shorten_table(table) for table in material.failures],
+        "papers": appendix.papers(findings, published),
+        "failures": list(map(missing_trials.shorten_table, material.failures)),
         "prose": paper_text.paragraphs(findings),
         "evidence": evidence,
         "provenance": appendix.provenance(records),
@@ -110,13 +111,6 @@ def _page(material: Material) -> dict[str, Any]:
         "plan": appendix.plan(records),
     }
     return page | {"contents": [(name, title) for name, title in _CONTENTS if name in _ALWAYS or page[name]]}
-
-
-def _sorted(tables: Sequence[Table]) -> tuple[list[Table], list[Table], list[Table]]:
-    """Those beside a paper's, the budget audit, and the rest: they stand in different sections."""
-    printed = [table for table in tables if table.id.startswith(appendix.PUBLISHED)]
-    budgets = [table for table in tables if table.id == "budgets"]
-    return printed, budgets, [table for table in tables if table not in printed and table not in budgets]
 
 
 _CONTENTS = (

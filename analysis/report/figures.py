@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from markupsafe import Markup
@@ -37,23 +38,23 @@ class Exhibits:
     """All figures, in the report's order."""
 
     every: Sequence[Exhibit] = ()
-    notes: Sequence[str] = field(default=())
+    notes: Sequence[str] = ()
 
     @property
     def shown(self) -> list[tuple[str, list[Exhibit]]]:
         """What the page shows: the heading to fold figures under, empty for those that stand open, and the figures."""
         kinds: dict[str, list[Exhibit]] = {}
-        for one in self.every:
-            if one.svg:
-                kinds.setdefault(one.kind, []).append(one)
+        for exhibit in self.every:
+            if exhibit.svg:
+                kinds.setdefault(exhibit.kind, []).append(exhibit)
         parts: list[tuple[str, list[Exhibit]]] = []
-        for kind, own in kinds.items():
-            if len(own) > _OPEN:
-                parts.append((kind, own))
+        for kind, members in kinds.items():
+            if len(members) > _OPEN:
+                parts.append((kind, members))
             elif parts and not parts[-1][0]:
-                parts[-1][1].extend(own)
+                parts[-1][1].extend(members)
             else:
-                parts.append(("", own))
+                parts.append(("", members))
         return parts
 
 
@@ -66,24 +67,25 @@ def exhibits(findings: StudyResults, svgs: Path, pdfs: Path | None = None, *, wh
         whole: write every figure, and into `svgs` as PNG and PDF too.
     """
     every: list[Exhibit] = []
-    count: dict[str, int] = {}
+    count: Counter[str] = Counter()  # by kind
     room = PAGE
     svgs.mkdir(parents=True, exist_ok=True)
     for drawing in draw_all(findings):
-        one = Exhibit(drawing.id, drawing.title, drawing.caption)
-        count[one.kind] = count.get(one.kind, 0) + 1
-        text = render_svg(drawing.figure) if count[one.kind] <= KIND else ""
+        exhibit = Exhibit(drawing.id, drawing.title, drawing.caption)
+        count[exhibit.kind] += 1
+        text = render_svg(drawing.figure) if count[exhibit.kind] <= KIND else ""
         if len(text) <= room:
             room -= len(text)
-            one = Exhibit(one.id, one.title, one.caption, Markup(text))
+            exhibit = replace(exhibit, svg=Markup(text))
         if whole:
             save_drawing(drawing, svgs, FORMATS)
-        elif one.svg:
-            (svgs / f"{one.id}.svg").write_text(one.svg, encoding="utf-8")
-        if pdfs is not None and (whole or one.svg):
+        elif exhibit.svg:
+            (svgs / f"{exhibit.id}.svg").write_text(exhibit.svg, encoding="utf-8")
+        if pdfs is not None and (whole or exhibit.svg):
             save_drawing(drawing, pdfs, ("pdf",))
-        every.append(one)
-    left = sum(not one.svg for one in every)
+        every.append(exhibit)
+    left_out = sum(not exhibit.svg for exhibit in every)
+    if not left_out:
+        return Exhibits(every)
     where = "they are in figures/ beside it" if whole else "--every-figure writes them into figures/"
-    note = f"{format_plural(left, 'more figure')} would make this page too large: {where}."
-    return Exhibits(every, [note] if left else [])
+    return Exhibits(every, [f"{format_plural(left_out, 'more figure')} would make this page too large: {where}."])

@@ -16,8 +16,7 @@ _README = """Compile this folder twice, for the references: pdflatex report.tex 
 report.tex holds the prose; tables/ and figures/ are made to be taken into a paper of your own with \\input and
 \\includegraphics: it must load the packages that report.tex loads.
 """
-_HEAD = r"""\documentclass[11pt,a4paper]{article}
-"""
+_HEAD = "\\documentclass[11pt,a4paper]{article}\n"
 _SETTINGS = r"""\IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}
 \usepackage[margin=2.2cm]{geometry}
 \usepackage[hidelinks]{hyperref}
@@ -44,7 +43,7 @@ def write(findings: StudyResults, tables: Sequence[Table], exhibits: Exhibits, f
         (folder / part).mkdir(parents=True, exist_ok=True)
     for table in tables:
         (folder / "tables" / f"{table.id}.tex").write_text(latex.to_latex(table), encoding="utf-8")
-    figures = [one for one in exhibits.every if (folder / "figures" / f"{one.id}.pdf").is_file()]
+    figures = [figure for figure in exhibits.every if (folder / "figures" / f"{figure.id}.pdf").is_file()]
     (folder / "README").write_text(_README, encoding="utf-8")
     main = folder / "report.tex"
     main.write_text(_document(findings, tables, figures), encoding="utf-8")
@@ -53,37 +52,30 @@ def write(findings: StudyResults, tables: Sequence[Table], exhibits: Exhibits, f
 
 def _document(findings: StudyResults, tables: Sequence[Table], figures: Sequence[Exhibit]) -> str:
     study = findings.records.study
-    name, question = escape_latex(study.study or "Study"), escape_latex(study.description)
-    parts = [
-        _HEAD + latex.PREAMBLE + _SETTINGS,
-        "\\begin{document}",
-        f"{{\\LARGE\\bfseries {name}\\par}}",
-        f"\\medskip{{\\large {question}\\par}}" if question else "",
-        *(
-            f"\\fbox{{\\parbox{{0.95\\linewidth}}{{{escape_latex(sentence)}}}}}\\par"
-            for sentence in summary.notices(findings)
-        ),
-        "\\section*{Summary}",
-        *map(escape_latex, paper_text.paragraphs(findings)),
-        "\\section*{Tables}",
-        *_paged([f"\\input{{tables/{table.id}.tex}}" for table in tables]),
-        *_paged([_figure(one) for one in figures]),
-        "\\end{document}",
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    parts = [_HEAD + latex.PREAMBLE + _SETTINGS, "\\begin{document}"]
+    parts.append(f"{{\\LARGE\\bfseries {escape_latex(study.study or 'Study')}\\par}}")
+    if study.description:
+        parts.append(f"\\medskip{{\\large {escape_latex(study.description)}\\par}}")
+    for sentence in summary.notices(findings):
+        parts.append(f"\\fbox{{\\parbox{{0.95\\linewidth}}{{{escape_latex(sentence)}}}}}\\par")
+    parts += ["\\section*{Summary}", *map(escape_latex, paper_text.paragraphs(findings)), "\\section*{Tables}"]
+    parts += _break_pages([f"\\input{{tables/{table.id}.tex}}" for table in tables])
+    parts += _break_pages(list(map(_figure, figures)))
+    parts.append("\\end{document}\n")
+    return "\n\n".join(parts)
 
 
-def _paged(floats: Sequence[str]) -> Iterator[str]:
+def _break_pages(floats: Sequence[str]) -> Iterator[str]:
     """With a break after every few: LaTeX gives up when too many floats wait for a page."""
     for start in range(0, len(floats), _FLOATS):
         yield from floats[start : start + _FLOATS]
         yield "\\clearpage"
 
 
-def _figure(one: Exhibit) -> str:
+def _figure(figure: Exhibit) -> str:
+    title, caption = escape_latex(figure.title), escape_latex(figure.caption)
     return (
         "\\begin{figure}[htbp]\n\\centering\n"
-        f"\\includegraphics[width=\\linewidth,height=0.7\\textheight,keepaspectratio]{{figures/{one.id}.pdf}}\n"
-        f"\\caption[{{{escape_latex(one.title)}}}]{{{escape_latex(one.title)}. {escape_latex(one.caption)}}}\n"
-        f"\\label{{fig:{one.id}}}\n\\end{{figure}}"
+        f"\\includegraphics[width=\\linewidth,height=0.7\\textheight,keepaspectratio]{{figures/{figure.id}.pdf}}\n"
+        f"\\caption[{{{title}}}]{{{title}. {caption}}}\n\\label{{fig:{figure.id}}}\n\\end{{figure}}"
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 
 from analysis import formatting
+from analysis.formatting import format_plural
 from analysis.report.summary import UNDECIDED
 from analysis.verdicts.model import VariantVerdict, Verdict
 from analysis.verdicts.results import StudyResults
@@ -25,155 +28,154 @@ def paragraphs(findings: StudyResults) -> list[str]:
 
 
 def _design(findings: StudyResults) -> str:
-    cells = [cell for group in findings.groups for cell in group.cells]
-    variants = _distinct(cell.label for cell in cells if not cell.is_baseline)
-    datasets, backbones = _distinct(cell.dataset for cell in cells), _distinct(cell.backbone for cell in cells)
+    cells = list(itertools.chain.from_iterable(group.cells for group in findings.groups))
     if not cells:
         return "The study has no cells."
-    what = _named(variants, "variant") if variants else "nothing"
+    variants = [cell.label for cell in cells if not cell.is_baseline]
+    compared = _list_names(variants, "variant") if variants else "nothing"
+    datasets = _list_names([group.dataset for group in findings.groups], "dataset")
+    backbones = _list_names([group.backbone for group in findings.groups], "backbone")
     sentences = [
-        f"We compared {what} with the unmodified network (the baseline) on {_named(datasets, 'dataset')}, with "
-        f"{_named(backbones, 'backbone')}: {formatting.format_plural(len(findings.verdicts), 'comparison')}."
+        f"We compared {compared} with the unmodified network (the baseline) on {datasets}, with {backbones}: "
+        f"{format_plural(len(findings.verdicts), 'comparison')}."
     ]
-    sentences.append(_seeds(findings))
-    searched = sorted({len(cell.search) for cell in cells if not cell.refused})
-    if searched and searched[-1]:
-        sentences.append(
-            f"Hyperparameters were chosen on validation data, in {_range(searched)} search trials for each cell."
-        )
-    trials = [trial for cell in cells for trial in cell.confirm if trial.status == "completed"]
-    epochs = sorted({trial.epochs for trial in trials if trial.epochs is not None})
+    sentences += _seeds(findings)
+    searches = [len(cell.search) for cell in cells if not cell.refused]
+    if any(searches):
+        trials = _format_range(searches)
+        sentences.append(f"Hyperparameters were chosen on validation data, in {trials} search trials for each cell.")
+    completed = [trial for cell in cells for trial in cell.confirm if trial.status == "completed"]
+    epochs = [trial.epochs for trial in completed if trial.epochs is not None]
     if epochs:
-        sentences.append(f"Training took {_range(epochs)} epochs.")
-    if trials and all(trial.test_reads == 1 for trial in trials):
+        sentences.append(f"Training took {_format_range(epochs)} epochs.")
+    if completed and all(trial.test_reads == 1 for trial in completed):
         sentences.append("The test set was read once per run, at the epoch that was best on validation data.")
-    return " ".join(sentence for sentence in sentences if sentence)
+    return " ".join(sentences)
 
 
-def _seeds(findings: StudyResults) -> str:
-    counts = sorted({one.seeds for one in findings.verdicts if one.verdict != "NOT COMPARABLE"})
+def _seeds(findings: StudyResults) -> Iterator[str]:
+    counts = [verdict.seeds for verdict in findings.verdicts if verdict.verdict != "NOT COMPARABLE"]
     if not counts:
-        return ""
-    rests = f"Each comparison rests on {_range(counts)} paired {'seed' if counts == [1] else 'seeds'}"
-    if findings.records.source.get("files"):  # results from elsewhere: what a seed fixed there isn't known
-        return f"{rests}."
-    return (
-        f"{rests}: baseline and variant shared the data split, the data order, the augmentation and the backbone's "
-        "initial weights."
-    )
+        return
+    noun = "seed" if set(counts) == {1} else "seeds"
+    sentence = f"Each comparison rests on {_format_range(counts)} paired {noun}"
+    if not findings.records.source.get("files"):  # results from elsewhere: what a seed fixed there isn't known
+        sentence += (
+            ": baseline and variant shared the data split, the data order, the augmentation and the backbone's "
+            "initial weights"
+        )
+    yield f"{sentence}."
 
 
 # -- test
 
 
 def _test(findings: StudyResults) -> str:
-    records = findings.records
-    family = findings.family
-    tests = _distinct(one.test for one in findings.verdicts if one.test and one.test != "identity")
-    looks = records.study.looks
-    split = (
-        f" (the study's alpha of {records.alpha * looks:.3g}, split over {looks} planned looks)" if looks > 1 else ""
-    )
-    foreign = records.source.get("files")
-    small = "count as too small to matter" if foreign else "had been declared too small to matter before the study ran"
-    by = f"two-sided ({_and(tests)})" if tests else "by paired tests, of which none could be made"
+    records, family, looks = findings.records, findings.family, findings.records.study.looks
+    tests = dict.fromkeys(verdict.test for verdict in findings.verdicts if verdict.test not in ("", "identity"))
+    method = f"two-sided ({_join_names(list(tests))})" if tests else "by paired tests, of which none could be made"
+    comparisons = "the one comparison" if family == 1 else f"all {family} comparisons"
+    split = ""
+    if looks > 1:
+        split = f" (the study's alpha of {records.alpha * looks:.3g}, split over {looks} planned looks)"
+    small = "had been declared too small to matter before the study ran"
+    if records.source.get("files"):
+        small = "count as too small to matter"
     return (
         f"The measure is test {_METRIC[records.metric]} error. Paired differences (baseline minus variant, so that "
-        f"positive means the variant is better) were tested {by}, with Holm's correction over "
-        f"{'the one comparison' if family == 1 else f'all {family} comparisons'} of the study at alpha = "
-        f"{records.alpha:.3g}{split}. Intervals are {formatting.format_level(records.alpha)} t intervals of "
-        "the mean difference, "
-        f"without that correction. Differences within ±{formatting.format_size(records.rope)} percentage points (pp) "
-        f"{small}; "
-        "equivalence was tested by two one-sided t tests."
+        f"positive means the variant is better) were tested {method}, with Holm's correction over {comparisons} of "
+        f"the study at alpha = {records.alpha:.3g}{split}. Intervals are {formatting.format_level(records.alpha)} t "
+        "intervals of the mean difference, without that correction. Differences within "
+        f"±{formatting.format_size(records.rope)} percentage points (pp) {small}; equivalence was tested by two "
+        "one-sided t tests."
     )
 
 
 # -- results
 
 
-def _results(findings: StudyResults) -> Iterable[str]:
+def _results(findings: StudyResults) -> Iterator[str]:
     verdicts, level = findings.verdicts, formatting.format_level(findings.records.alpha)
-    decided = [one for one in verdicts if one.verdict in ("HELPS", "HURTS")]
+    decided = [verdict for verdict in verdicts if verdict.verdict in ("HELPS", "HURTS")]
     if not decided:
         yield "No comparison reached significance, which is no evidence that the variants have no effect."
     elif len(decided) <= _FEW:
-        yield from (_one(one, level) for one in decided)
+        for verdict in decided:
+            yield _tell_decided(verdict, level)
     else:
-        yield from _summarised(verdicts)
-    yield from _equivalent(verdicts)
+        yield from _summarise_variants(verdicts)
+    places = [_place(verdict) for verdict in verdicts if verdict.verdict == "EQUIVALENT"]
+    if places:
+        where = _join_names(places) if len(places) <= _NAMED else f"{len(places)} comparisons"
+        yield f"Equivalent to the baseline, within the declared margin: {where}."
     yield from _undecided(verdicts, level)
-    whole = [one for one in findings.variants if not one.backbone] or findings.variants
-    yield from (_across(one, level) for one in whole if len(one.datasets) > 1)
+    over_all = [variant for variant in findings.variants if not variant.backbone]
+    for variant in over_all or findings.variants:
+        if len(variant.datasets) > 1:
+            yield _tell_variant(variant, level)
 
 
-def _one(one: Verdict, level: str) -> str:
-    verb = "lowered" if one.verdict == "HELPS" else "raised"
-    small = ", too small to matter" if one.too_small else ""
-    between = ""
-    if one.ci_low is not None and one.ci_high is not None:
-        ends = sorted(map(abs, (one.ci_low, one.ci_high)))  # of one sign, or it were undecided
-        between = f"{level} CI {formatting.format_percent(ends[0])} to {formatting.format_percent(ends[1])} pp"
-    numbers = [between, f"adjusted {formatting.p_is(one.p_adjusted)}", f"n = {one.seeds} seeds"]
-    inside = ", ".join(part for part in numbers if part)
-    mean = formatting.format_percent(abs(one.mean_difference or 0.0))
-    return f"On {one.dataset} with {one.backbone}, {one.label} {verb} the error by {mean} pp ({inside}){small}."
+def _tell_decided(verdict: Verdict, level: str) -> str:
+    verb = "lowered" if verdict.verdict == "HELPS" else "raised"
+    small = ", too small to matter" if verdict.too_small else ""
+    mean = formatting.format_percent(abs(verdict.mean_difference or 0.0))
+    numbers = f"adjusted {formatting.p_is(verdict.p_adjusted)}, n = {verdict.seeds} seeds"
+    if verdict.ci_low is not None and verdict.ci_high is not None:
+        low, high = sorted(map(abs, (verdict.ci_low, verdict.ci_high)))  # of one sign, or it were undecided
+        numbers = f"{level} CI {formatting.format_percent(low)} to {formatting.format_percent(high)} pp, {numbers}"
+    place = f"On {verdict.dataset} with {verdict.backbone}"
+    return f"{place}, {verdict.label} {verb} the error by {mean} pp ({numbers}){small}."
 
 
-def _summarised(verdicts: Sequence[Verdict]) -> Iterable[str]:
+def _summarise_variants(verdicts: Sequence[Verdict]) -> Iterator[str]:
     """A sentence per variant: in how many of its comparisons it helps and hurts, and by how much."""
-    for label in _distinct(one.label for one in verdicts):
-        own = [one for one in verdicts if one.label == label]
+    by_label: dict[str, list[Verdict]] = defaultdict(list)
+    for verdict in verdicts:
+        by_label[verdict.label].append(verdict)
+    for label, members in by_label.items():
         parts = []
         for ruling, verb in (("HELPS", "lowered"), ("HURTS", "raised")):
-            means = [abs(one.mean_difference or 0.0) for one in own if one.verdict == ruling]
+            means = [abs(verdict.mean_difference or 0.0) for verdict in members if verdict.verdict == ruling]
             if means:
-                parts.append(f"{verb} the error in {len(means)} (by {_between(means)} pp)")
-        told = " and ".join(parts) or "reached significance in none"
-        yield f"Of its {formatting.format_plural(len(own), 'comparison')}, {label} {told}."
+                parts.append(f"{verb} the error in {len(means)} (by {_format_between(means)} pp)")
+        effects = " and ".join(parts) or "reached significance in none"
+        yield f"Of its {format_plural(len(members), 'comparison')}, {label} {effects}."
 
 
-def _equivalent(verdicts: Sequence[Verdict]) -> Iterable[str]:
-    alike = [one for one in verdicts if one.verdict == "EQUIVALENT"]
-    if alike:
-        named = [_place(one) for one in alike]
-        where = _and(named) if len(named) <= _NAMED else f"{len(named)} comparisons"
-        yield f"Equivalent to the baseline, within the declared margin: {where}."
-
-
-def _undecided(verdicts: Sequence[Verdict], level: str) -> Iterable[str]:
-    unknown = [one for one in verdicts if one.verdict in UNDECIDED]
-    if not unknown:
+def _undecided(verdicts: Sequence[Verdict], level: str) -> Iterator[str]:
+    undecided = [verdict for verdict in verdicts if verdict.verdict in UNDECIDED]
+    if not undecided:
         return
-    if len(unknown) <= _FEW:
-        told = "; ".join(_open(one, level) for one in unknown)
-        yield f"Not decided: {told}."
+    if len(undecided) <= _FEW:
+        yield f"Not decided: {'; '.join(_tell_undecided(verdict, level) for verdict in undecided)}."
     else:
-        yield f"{len(unknown)} comparisons were not decided; this does not show that the variants have no effect there."
-    sees = [one.smallest_effect for one in unknown if one.smallest_effect is not None]
-    if sees:
-        yield f"With power 0.8 these could have seen differences of {_between(sees)} pp or more."
+        count = f"{len(undecided)} comparisons were not decided"
+        yield f"{count}; this does not show that the variants have no effect there."
+    effects = [verdict.smallest_effect for verdict in undecided if verdict.smallest_effect is not None]
+    if effects:
+        yield f"With power 0.8 these could have seen differences of {_format_between(effects)} pp or more."
 
 
-def _open(one: Verdict, level: str) -> str:
-    if one.mean_difference is None:
-        return _place(one)
-    between = f", {level} CI {_signed(one)} pp" if one.ci_low is not None else ""
-    return f"{_place(one)} ({formatting.format_points(one.mean_difference)} pp{between}, n = {one.seeds})"
+def _tell_undecided(verdict: Verdict, level: str) -> str:
+    if verdict.mean_difference is None:
+        return _place(verdict)
+    numbers = [f"{formatting.format_points(verdict.mean_difference)} pp", *_interval(verdict, level)]
+    return f"{_place(verdict)} ({', '.join(numbers)}, n = {verdict.seeds})"
 
 
-def _across(one: VariantVerdict, level: str) -> str:
-    place = f"Over {formatting.format_plural(len(one.datasets), 'dataset')}" + (
-        f" with {one.backbone}" if one.backbone else ""
-    )
-    between = f"{level} CI {_signed(one)} pp" if one.ci_low is not None else ""
-    tests = [
-        f"on these datasets {formatting.p_is(one.p_these)}" if one.p_these is not None else "",
-        f"for datasets like these adjusted {formatting.p_is(one.p_adjusted)}" if one.p_adjusted is not None else "",
-    ]
-    inside = "; ".join(part for part in (between, *tests) if part)
-    mean = formatting.format_points(one.mean_difference) + " pp on average" + (f" ({inside})" if inside else "")
-    return f"{place}, {one.label} differed by {mean}: {one.verdict.lower()}."
+def _tell_variant(variant: VariantVerdict, level: str) -> str:
+    place = f"Over {format_plural(len(variant.datasets), 'dataset')}"
+    if variant.backbone:
+        place += f" with {variant.backbone}"
+    numbers = list(_interval(variant, level))
+    if variant.p_these is not None:
+        numbers.append(f"on these datasets {formatting.p_is(variant.p_these)}")
+    if variant.p_adjusted is not None:
+        numbers.append(f"for datasets like these adjusted {formatting.p_is(variant.p_adjusted)}")
+    mean = f"{formatting.format_points(variant.mean_difference)} pp on average"
+    if numbers:
+        mean += f" ({'; '.join(numbers)})"
+    return f"{place}, {variant.label} differed by {mean}: {variant.verdict.lower()}."
 
 
 # -- limits
@@ -182,30 +184,28 @@ def _across(one: VariantVerdict, level: str) -> str:
 def _limits(findings: StudyResults) -> str:
     records, verdicts = findings.records, findings.verdicts
     sentences = []
-    refused = [one for one in verdicts if one.verdict == "NOT COMPARABLE"]
+    refused = [_place(verdict) for verdict in verdicts if verdict.verdict == "NOT COMPARABLE"]
     if refused:
-        named = f": {_and([_place(one) for one in refused])}" if len(refused) <= _NAMED else ""
+        places = f": {_join_names(refused)}" if len(refused) <= _NAMED else ""
         sentences.append(
-            f"{formatting.format_plural(len(refused), 'comparison')} could not be made, for budgets "
-            "differed, a pair was refused "
-            f"or runs were missing{named}."
+            f"{format_plural(len(refused), 'comparison')} could not be made, for budgets differed, a pair was refused "
+            f"or runs were missing{places}."
         )
-    lost = records.trials["status"].isin(["failed", "diverged"]).sum()
+    lost = int(records.trials["status"].isin(["failed", "diverged"]).sum())
     if lost:
-        sentences.append(
-            f"{formatting.format_plural(int(lost), 'run')} failed or diverged; no average was taken over "
-            "unequal sets of seeds."
-        )
-    if any(one.warnings for one in verdicts):
-        warnings = _distinct(sentence for one in verdicts for sentence in one.warnings)
-        more = f"; and {len(warnings) - 3} more such warnings" if len(warnings) > 3 else ""
-        sentences.append(f"To be noted: {'; '.join(warnings[:3])}{more}.")
+        runs = format_plural(lost, "run")
+        sentences.append(f"{runs} failed or diverged; no average was taken over unequal sets of seeds.")
+    warnings = list(dict.fromkeys(itertools.chain.from_iterable(verdict.warnings for verdict in verdicts)))
+    if len(warnings) > 3:
+        warnings[3:] = [f"and {len(warnings) - 3} more such warnings"]
+    if warnings:
+        sentences.append(f"To be noted: {'; '.join(warnings)}.")
     if records.study.profile:
         sentences.append(f"The study ran under the profile {records.study.profile}, shorter than the full protocol.")
     if not records.source.get("files"):
         sentences.append("Seeds cover initialisation, data order, augmentation and dropout.")
     sentences.append("The test set is one sample, whose own chance no interval covers.")
-    if not any(one.p_like_these is not None for one in findings.variants):
+    if all(variant.p_like_these is None for variant in findings.variants):
         sentences.append("The results hold for these datasets and networks; nothing here extends them to others.")
     return " ".join(sentences)
 
@@ -213,35 +213,35 @@ def _limits(findings: StudyResults) -> str:
 # -- words
 
 
-def _place(one: Verdict) -> str:
-    return f"{one.label} on {one.dataset} with {one.backbone}"
+def _place(verdict: Verdict) -> str:
+    return f"{verdict.label} on {verdict.dataset} with {verdict.backbone}"
 
 
-def _signed(one: Verdict | VariantVerdict) -> str:
-    return f"{formatting.format_points(one.ci_low)} to {formatting.format_points(one.ci_high)}"
+def _interval(verdict: Verdict | VariantVerdict, level: str) -> Iterator[str]:
+    if verdict.ci_low is not None:
+        low, high = formatting.format_points(verdict.ci_low), formatting.format_points(verdict.ci_high)
+        yield f"{level} CI {low} to {high} pp"
 
 
-def _distinct(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))
+def _list_names(names: Sequence[str], noun: str) -> str:
+    """`the dataset a`, `the datasets a and b`, `12 datasets`; each name once."""
+    distinct = list(dict.fromkeys(names))
+    if len(distinct) > _NAMED:
+        return f"{len(distinct)} {noun}s"
+    return f"the {noun}{'s' if len(distinct) > 1 else ''} {_join_names(distinct)}"
 
 
-def _named(names: Sequence[str], noun: str) -> str:
-    """`the dataset a`, `the datasets a and b`, `12 datasets`."""
-    if len(names) > _NAMED:
-        return f"{len(names)} {noun}s"
-    return f"the {noun}{'s' if len(names) > 1 else ''} {_and(names)}"
+def _join_names(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
 
 
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def _format_range(numbers: Iterable[int]) -> str:
+    """`5`, or `3 to 5`."""
+    distinct = sorted(set(numbers))
+    return str(distinct[0]) if len(distinct) == 1 else f"{distinct[0]} to {distinct[-1]}"
 
 
-def _range(numbers: Sequence[int]) -> str:
-    """`5`, or `3 to 5`, of ascending numbers."""
-    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
-
-
-def _between(fractions: Sequence[float]) -> str:
+def _format_between(fractions: Sequence[float]) -> str:
     """`0.31`, or `0.31 to 1.20`, in percentage points."""
     low, high = formatting.format_percent(min(fractions)), formatting.format_percent(max(fractions))
     return low if low == high else f"{low} to {high}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from analysis import formatting
-from analysis.records.model import CellResults, Group, Records
+from analysis.records.model import CellResults, Records
 from analysis.verdicts.model import Verdict
 from analysis.verdicts.results import StudyResults
 from suite.core.records import Record
@@ -31,7 +32,7 @@ class Links:
 
 def links(records: Records) -> Links:
     """Links into the MLflow server, or the local UI of a database, that the records were collected from."""
-    uri, experiment = str(records.source.get("tracking_uri") or ""), str(records.source.get("experiment_id") or "")
+    uri, experiment = records.source.get("tracking_uri", ""), records.source.get("experiment_id", "")
     if not uri or not experiment:
         return Links("", "These records don't say which MLflow store they are from, so runs are named, not linked.")
     if uri.startswith(("http://", "https://")):
@@ -58,55 +59,53 @@ class Evidence:
         self.links = links(findings.records)
         self._metric = findings.records.metric
         trials = findings.records.trials
-        known = trials["run_id"].fillna("") if "run_id" in trials else [""] * len(trials)
-        self._run_ids: dict[str, str] = dict(zip(trials["trial_key"], known, strict=True))
-        self._count = 0
+        self._run_ids: dict[str, str] = dict(zip(trials["trial_key"], trials["run_id"].fillna(""), strict=True))
+        self._count = itertools.count()
         self._numbers: dict[str, int] = {}
         self._anchors: dict[str, str] = {}  # of the runs
         self._cells: dict[CellId, str] = {}
-        self.groups = [self._group(group) for group in findings.groups]
+        self.groups: list[dict[str, Any]] = []
+        for group in findings.groups:
+            cells = [self._cell(cell) for cell in group.cells if cell.confirm or cell.search]
+            self.groups.append({"name": f"{group.dataset} / {group.backbone}", "cells": cells})
 
-    def _group(self, group: Group) -> dict[str, Any]:
-        cells = [self._cell(group, cell) for cell in group.cells]
-        return {"name": f"{group.dataset} / {group.backbone}", "cells": [cell for cell in cells if cell]}
-
-    def _cell(self, group: Group, cell: CellResults) -> dict[str, Any] | None:
-        if not cell.confirm and not cell.search:
-            return None
+    def _cell(self, cell: CellResults) -> dict[str, Any]:
         anchor = self._cells[cell.cell_id] = f"c{len(self._cells)}"
         return {
             "anchor": anchor,
-            "name": f"{group.dataset} / {group.backbone} / {cell.label}",
+            "name": cell.cell_id.label,
             "label": cell.label,
             "confirm": [self._run(trial, anchor) for trial in cell.confirm],
             "search": [self._run(trial, anchor) for trial in cell.search],
         }
 
     def _run(self, trial: Record, anchor: str) -> dict[str, Any]:
-        run_id = str(self._run_ids.get(trial.trial_key) or "")
-        number, self._count = self._count, self._count + 1
+        run_id = self._run_ids.get(trial.trial_key, "")
+        number = next(self._count)
         if run_id:
             self._numbers[run_id] = number
             self._anchors[run_id] = anchor
-        error = getattr(trial, self._metric) if trial.stage == "confirm" else trial.validation_top1_error
+        kind, error = "draw", trial.validation_top1_error
+        if trial.stage == "confirm":
+            kind, error = "seed", getattr(trial, self._metric)
+        seed = formatting.NONE if trial.seed is None else trial.seed
         shown = f"{formatting.format_percent(error)} %" if trial.status in ("completed", "stopped") else trial.status
-        kind = "seed" if trial.stage == "confirm" else "draw"
         return {
             "number": number,
-            "name": f"{kind} {formatting.NONE if trial.seed is None else trial.seed}",
+            "name": f"{kind} {seed}",
             "shown": shown,
             "id": run_id or trial.trial_key,
             "url": self.links.run(run_id),
         }
 
-    def anchor(self, one: CellResults | Verdict) -> str:
+    def anchor(self, verdict: Verdict) -> str:
         """The anchor of a cell's runs; empty when it has none."""
-        return self._cells.get(one.cell_id, "")
+        return self._cells.get(verdict.cell_id, "")
 
     def of(self, runs: Sequence[str]) -> dict[str, str] | None:
         """What a number's link holds: the anchor to jump to, and the numbers of its runs; None: nothing is known."""
-        known = [run for run in runs if run in self._numbers]
-        if not known:
+        numbers = [self._numbers[run] for run in runs if run in self._numbers]
+        if not numbers:
             return None
-        numbers = formatting.format_ranges(self._numbers[run] for run in known).replace(",", "")
-        return {"anchor": self._anchors[known[0]], "runs": numbers}
+        anchor = next(self._anchors[run] for run in runs if run in self._anchors)
+        return {"anchor": anchor, "runs": formatting.format_ranges(numbers).replace(",", "")}

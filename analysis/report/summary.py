@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from analysis import formatting
 from analysis.report.run_links import Evidence
-from analysis.verdicts.cells import count_rulings
-from analysis.verdicts.model import Ruling, VariantVerdict, Verdict
+from analysis.verdicts.model import RULINGS, Ruling, VariantVerdict, Verdict
 from analysis.verdicts.results import StudyResults
 from suite.core.specs import CellId
 
@@ -44,15 +43,27 @@ _IN_GENERAL: dict[Ruling, str] = _LEADS | {
     "NOT ENOUGH EVIDENCE": "can't be said yet",
     "SINGLE RUN": "can't be said: one or two runs are no test",
 }
-_SIGNS: dict[Ruling, str] = {
-    "HELPS": "▲",
-    "HURTS": "▼",
-    "MIXED": "◆",
-    "EQUIVALENT": "≈",
-    "NOT ENOUGH EVIDENCE": "?",
-    "SINGLE RUN": "1",
-    "NOT COMPARABLE": "×",
-}
+_SIGNS = dict(zip(RULINGS, "▲▼◆≈?1×", strict=True))
+
+
+class _Outcome(NamedTuple):
+    """What comparisons are counted by; its words on a tile, behind a count, and after one or many in a sentence."""
+
+    rulings: tuple[Ruling, ...]
+    tile: str
+    word: str
+    one: str
+    many: str
+
+
+_SMALL = "too small to matter"
+_OUTCOMES = (
+    _Outcome(("HELPS",), "helps", "help", "helps", "help"),
+    _Outcome(("HURTS",), "hurts", "hurt", "hurts", "hurt"),
+    _Outcome(("EQUIVALENT",), _SMALL, _SMALL, "changes too little to matter", "change too little to matter"),
+    _Outcome(UNDECIDED, "not decided yet", "not decided", "is not decided", "are not decided"),
+    _Outcome(("NOT COMPARABLE",), *["can't be compared"] * 4),
+)
 
 
 def headline(verdicts: Sequence[Verdict]) -> str:
@@ -60,161 +71,169 @@ def headline(verdicts: Sequence[Verdict]) -> str:
     if not verdicts:
         return "No variant was compared with a baseline."
     if len(verdicts) == 1:
-        return f"{verdicts[0].label} on {verdicts[0].dataset} / {verdicts[0].backbone} {_LEADS[verdicts[0].verdict]}."
-    counted = count_rulings(verdicts)
-    helps, hurts = (_by_too_little(verdicts, ruling) for ruling in ("HELPS", "HURTS"))
-    parts = [
-        (counted.get("HELPS", 0), f"helps{helps}", f"help{helps}"),
-        (counted.get("HURTS", 0), f"hurts{hurts}", f"hurt{hurts}"),
-        (counted.get("EQUIVALENT", 0), "changes too little to matter", "change too little to matter"),
-        (sum(counted.get(ruling, 0) for ruling in UNDECIDED), "is not decided", "are not decided"),
-        (counted.get("NOT COMPARABLE", 0), "can't be compared", "can't be compared"),
-    ]
-    told = ", ".join(f"{number} {one if number == 1 else many}" for number, one, many in parts if number)
-    return f"Of {formatting.format_plural(len(verdicts), 'comparison')} with a baseline, {told}."
+        verdict = verdicts[0]
+        return f"{verdict.label} on {verdict.dataset} / {verdict.backbone} {_LEADS[verdict.verdict]}."
+    parts = []
+    for outcome in _OUTCOMES:
+        members = [verdict for verdict in verdicts if verdict.verdict in outcome.rulings]
+        if len(members) == 1:
+            parts.append(f"1 {outcome.one}{_by_too_little(members)}")
+        elif members:
+            parts.append(f"{len(members)} {outcome.many}{_by_too_little(members)}")
+    return f"Of {formatting.format_plural(len(verdicts), 'comparison')} with a baseline, {', '.join(parts)}."
 
 
-def _by_too_little(verdicts: Sequence[Verdict], ruling: str) -> str:
+def _by_too_little(verdicts: Sequence[Verdict]) -> str:
     """` (1 of them by too little to matter)`, where there are such."""
-    own = [one for one in verdicts if one.verdict == ruling]
-    small = sum(one.too_small for one in own)
-    return f" ({f'{small} of them ' if len(own) > 1 else ''}by too little to matter)" if small else ""
+    small = sum(verdict.too_small for verdict in verdicts)
+    if not small:
+        return ""
+    return f" ({small} of them by too little to matter)" if len(verdicts) > 1 else " (by too little to matter)"
 
 
 def tiles(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
-    """The counts of the headline, one tile each."""
-    counted = count_rulings(verdicts)
-    named = zip(("helps", "hurts", "too small to matter", "not decided yet", "can't be compared"), _TALLY, strict=True)
-    return [
-        {"name": name, "ruling": rulings[0], "count": sum(counted.get(ruling, 0) for ruling in rulings)}
-        for name, (_, rulings) in named
-    ]
+    """The counts of the headline, one tile each; none for a single comparison."""
+    if len(verdicts) < 2:
+        return []
+    counts = _count_outcomes([verdict.verdict for verdict in verdicts])
+    return [{"name": outcome.tile, "ruling": outcome.rulings[0], "count": count} for outcome, count in counts.items()]
+
+
+def _count_outcomes(rulings: Sequence[Ruling]) -> dict[_Outcome, int]:
+    return {outcome: sum(map(rulings.count, outcome.rulings)) for outcome in _OUTCOMES}
+
+
+def _describe_counts(rulings: Sequence[Ruling]) -> str:
+    """`of 27 comparisons, 7 help, 20 not decided`."""
+    parts = [f"of {formatting.format_plural(len(rulings), 'comparison')}"]
+    parts += [f"{count} {outcome.word}" for outcome, count in _count_outcomes(rulings).items() if count]
+    return ", ".join(parts)
 
 
 def sections(items: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
     """Items under the heading of their verdict, without empty headings."""
-    found = [(name, [item for item in items if item["ruling"] in rulings]) for name, rulings in SECTIONS]
-    return [(name, own) for name, own in found if own]
+    filled = []
+    for name, rulings in SECTIONS:
+        members = [item for item in items if item["ruling"] in rulings]
+        if members:
+            filled.append((name, members))
+    return filled
 
 
 def comparisons(findings: StudyResults, evidence: Evidence) -> list[dict[str, Any]]:
     """One item per cell, in the order of the plan."""
+    items = []
     errors = _mean_errors(findings)
-    return [_comparison(one, errors.get(one.cell_id), evidence) for one in findings.verdicts]
-
-
-def _comparison(one: Verdict, errors: tuple[float, float] | None, evidence: Evidence) -> dict[str, Any]:
-    told = ""
-    if errors is not None and one.mean_difference is not None:
-        without, with_it = map(formatting.format_percent, errors)
-        told = f"error {without} % without it, {with_it} % with it"
-    return {
-        "ruling": one.verdict,
-        "label": one.label,
-        "place": f"{one.dataset} / {one.backbone}",
-        "lead": _LEADS[one.verdict],
-        "told": told,
-        "reason": one.reason,
-        "warnings": one.warnings,
-        "anchor": evidence.anchor(one),
-        "sign": _SIGNS[one.verdict],
-        "shown": formatting.format_points(one.mean_difference),
-    }
+    for verdict in findings.verdicts:
+        told = ""
+        if verdict.cell_id in errors and verdict.mean_difference is not None:
+            without, with_it = map(formatting.format_percent, errors[verdict.cell_id])
+            told = f"error {without} % without it, {with_it} % with it"
+        item = {
+            "ruling": verdict.verdict,
+            "label": verdict.label,
+            "place": f"{verdict.dataset} / {verdict.backbone}",
+            "lead": _LEADS[verdict.verdict],
+            "told": told,
+            "reason": verdict.reason,
+            "warnings": verdict.warnings,
+            "anchor": evidence.anchor(verdict),
+            "sign": _SIGNS[verdict.verdict],
+            "shown": formatting.format_points(verdict.mean_difference),
+        }
+        items.append(item)
+    return items
 
 
 def _mean_errors(findings: StudyResults) -> dict[CellId, tuple[float, float]]:
     """Mean test error of baseline and cell over the seeds that were compared."""
-    metric, found = findings.records.metric, {}
+    metric, means = findings.records.metric, {}
     for group in findings.groups:
         reference = group.baseline.errors_by_seed(metric) if group.baseline else {}
         for cell in group.cells:
-            one = findings.by_cell.get(cell.cell_id)
-            seeds = [seed for seed, _ in one.differences] if one else []
-            own = cell.errors_by_seed(metric)
-            if seeds and all(seed in own and seed in reference for seed in seeds):
-                means = (statistics.fmean(errors[seed] for seed in seeds) for errors in (reference, own))
-                found[cell.cell_id] = (next(means), next(means))
-    return found
+            verdict = findings.by_cell.get(cell.cell_id)
+            if verdict is None or not verdict.differences:
+                continue
+            seeds = dict(verdict.differences).keys()
+            errors = cell.errors_by_seed(metric)
+            if seeds <= errors.keys() and seeds <= reference.keys():
+                without = statistics.fmean(reference[seed] for seed in seeds)
+                means[cell.cell_id] = without, statistics.fmean(errors[seed] for seed in seeds)
+    return means
 
 
 def across(findings: StudyResults) -> list[dict[str, Any]]:
     """One item per variant, where there are several datasets; its verdicts per backbone are in `parts`."""
-    variants = findings.variants
+    items: list[dict[str, Any]] = []
     if not findings.several_datasets:
-        return []
-    items = []
-    for one in [one for one in variants if not one.backbone]:
-        parts = [part for part in variants if part.backbone and part.label == one.label]
-        items.append(_variant(one, findings) | {"parts": [_variant(part, findings) for part in parts]})
+        return items
+    parts: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for variant in findings.variants:
+        item = _variant(variant, findings)
+        if variant.backbone:
+            parts[variant.label].append(item)
+        else:
+            items.append(item | {"parts": parts[variant.label]})
     return items
 
 
-def _variant(one: VariantVerdict, findings: StudyResults) -> dict[str, Any]:
-    own = [cell for cell in findings.verdicts if cell.label == one.label and one.backbone in ("", cell.backbone)]
+def _variant(variant: VariantVerdict, findings: StudyResults) -> dict[str, Any]:
+    rulings = []
+    for verdict in findings.verdicts:
+        if verdict.label == variant.label and variant.backbone in ("", verdict.backbone):
+            rulings.append(verdict.verdict)
     return {
-        "ruling": one.verdict,
-        "label": one.label,
-        "place": one.backbone,
-        "tried": f"of {formatting.format_plural(len(own), 'comparison')}, {_tallied(count_rulings(own))}",
-        "general": _IN_GENERAL[one.verdict],
-        "reason": one.reason,
-        "warnings": one.warnings,
+        "ruling": variant.verdict,
+        "label": variant.label,
+        "place": variant.backbone,
+        "tried": _describe_counts(rulings),
+        "general": _IN_GENERAL[variant.verdict],
+        "reason": variant.reason,
+        "warnings": variant.warnings,
         "parts": (),
     }
 
 
-def _tallied(counted: Mapping[Ruling, int]) -> str:
-    """`7 help, 20 not decided`."""
-    numbers = [(sum(counted.get(ruling, 0) for ruling in rulings), word) for word, rulings in _TALLY]
-    return ", ".join(f"{number} {word}" for number, word in numbers if number)
-
-
-_TALLY: tuple[tuple[str, tuple[Ruling, ...]], ...] = (
-    ("help", ("HELPS",)),
-    ("hurt", ("HURTS",)),
-    ("too small to matter", ("EQUIVALENT",)),
-    ("not decided", UNDECIDED),
-    ("can't be compared", ("NOT COMPARABLE",)),
-)
-
-
 def by_variant(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The comparisons of each variant: how many of which verdict, and the items by heading, for folding."""
-    found = []
-    for label in dict.fromkeys(item["label"] for item in items):
-        own = [item for item in items if item["label"] == label]
-        counts = _tallied(Counter(item["ruling"] for item in own))
-        told = f"of {formatting.format_plural(len(own), 'comparison')}, {counts}"
-        found.append({"label": label, "told": told, "sections": sections(own)})
-    return found
+    by_label: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for item in items:
+        by_label[item["label"]].append(item)
+    variants = []
+    for label, members in by_label.items():
+        told = _describe_counts([item["ruling"] for item in members])
+        variants.append({"label": label, "told": told, "sections": sections(members)})
+    return variants
 
 
 def overview(items: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """Every comparison at a glance: a row per dataset and backbone, a column per variant; None for a single row."""
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, dict[str, Any]] = defaultdict(dict)
+    labels: dict[str, None] = {}  # a set in order
+    legend: dict[str, str] = {}
     for item in items:
-        rows.setdefault(item["place"], {})[item["label"]] = item
+        rows[item["place"]][item["label"]] = item
+        labels[item["label"]] = None
+        legend[item["sign"]] = f"{item['sign']} {_MEANINGS[item['ruling']]}"
     if len(rows) < 2:
         return None
-    labels = list(dict.fromkeys(item["label"] for item in items))
-    signs = {item["sign"]: _MEANINGS[item["ruling"]] for item in items}
-    legend = ", ".join(f"{sign} {meaning}" for sign, meaning in signs.items())
-    lines = [(place, [row.get(label) for label in labels]) for place, row in rows.items()]
-    return {"labels": labels, "rows": lines, "legend": legend}
+    return {"labels": labels, "rows": rows, "legend": ", ".join(legend.values())}
 
 
 def notices(findings: StudyResults) -> list[str]:
     """What a reader must know before believing anything below."""
-    study, found = findings.records.study, []
-    if study.profile:
+    profile, notes = findings.records.study.profile, []
+    if profile:
         holds = "What it finds holds for short training, not for a paper's protocol."
-        found.append(f"Profile {study.profile}: a shortened run. {holds}")
-    warned = [one for one in findings.verdicts if one.warnings]
+        notes.append(f"Profile {profile}: a shortened run. {holds}")
+    sentences, warned = [], 0
+    for verdict in findings.verdicts:
+        warned += bool(verdict.warnings)
+        for warning in verdict.warnings:
+            sentences.append(f"{verdict.label} on {verdict.dataset} / {verdict.backbone}: {warning}")
+    if len(sentences) > 2:
+        sentences[2:] = [f"and {len(sentences) - 2} more"]
     if warned:
-        sentences = [
-            f"{one.label} on {one.dataset} / {one.backbone}: {sentence}" for one in warned for sentence in one.warnings
-        ]
-        shown = "; ".join(sentences[:2]) + (f"; and {len(sentences) - 2} more" if len(sentences) > 2 else "")
-        count = formatting.format_plural(len(warned), "comparison")
-        found.append(f"{count} {'carries a warning' if len(warned) == 1 else 'carry warnings'}: {shown}.")
-    return found
+        verb = "carries a warning" if warned == 1 else "carry warnings"
+        notes.append(f"{formatting.format_plural(warned, 'comparison')} {verb}: {'; '.join(sentences)}.")
+    return notes
