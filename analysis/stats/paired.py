@@ -1,7 +1,7 @@
 """The tests behind the verdicts: scipy and statsmodels, with the degenerate cases made explicit.
 
 Unless it says otherwise, everything takes `differences`: d_s = error(baseline) - error(variant) per seed, as fractions;
-positive means that the variant is better.
+positive means that the variant is better. Where a function knows of looks, its alpha is that of one look.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def run_paired_t(differences: Differences, alpha: float = 0.05) -> PairedT:
     """Paired t test and its 1 - alpha interval, as scipy's `ttest_rel` has them.
 
     Raises:
-        ValueError: fewer than 2 differences, or no spread among them (see `constant`).
+        ValueError: fewer than 2 differences, or no spread among them (see `is_constant`).
     """
     if len(differences) < 2 or is_constant(differences):
         raise ValueError("a t test needs at least two differences that differ")
@@ -79,7 +79,7 @@ def test_mean_difference(differences: Differences) -> float:
     return run_paired_t(differences).p_value
 
 
-def sign_flip(differences: Differences, seed: int = 0) -> float:
+def sign_flip(differences: Differences) -> float:
     """Two-sided p of the sign-flip test on the mean: exact up to 16 differences, seeded Monte Carlo above.
 
     Equal to scipy's `permutation_test(permutation_type="samples")`, which takes 0.2 s where this takes 1 ms: the sign
@@ -89,7 +89,7 @@ def sign_flip(differences: Differences, seed: int = 0) -> float:
     observed = abs(float(differences.sum())) - _ROUNDING * count
     if count <= EXACT_UP_TO:
         return float(np.mean(np.abs(_list_patterns(count) @ differences) >= observed))
-    as_large = sum(int((np.abs(part @ differences) >= observed).sum()) for part in _draw_flips(count, seed))
+    as_large = sum(int((np.abs(part @ differences) >= observed).sum()) for part in _draw_flips(count))
     return (1 + as_large) / (1 + RESAMPLES)
 
 
@@ -101,9 +101,9 @@ def _list_patterns(count: int) -> Differences:
 
 
 @functools.lru_cache(maxsize=4)
-def _draw_flips(count: int, seed: int) -> list[NDArray[np.int8]]:
+def _draw_flips(count: int) -> list[NDArray[np.int8]]:
     """99,999 random sign patterns of `count`, in parts that turn into floats without much memory."""
-    signs = 2 * np.random.default_rng(seed).integers(0, 2, (RESAMPLES, count), np.int8) - 1
+    signs = 2 * np.random.default_rng(0).integers(0, 2, (RESAMPLES, count), np.int8) - 1
     return np.array_split(signs, 10)
 
 
@@ -136,9 +136,7 @@ def equivalence_from(differences: Differences, rope: float, always: int = BY_SIG
     Of few differences that scatter widely the spread itself is hardly known; more of them narrow the mean down all the
     same.
     """
-    if rope >= 2 * compute_spread(differences):
-        return WITH_EQUIVALENCE
-    return always
+    return WITH_EQUIVALENCE if rope >= 2 * compute_spread(differences) else always
 
 
 def _detects(size: float, seeds: int, alpha: float) -> bool:
@@ -190,11 +188,7 @@ def seeds_for_sign_flip(family: int, alpha: float) -> int:
 
 
 def is_attainable(seeds: int, family: int, alpha: float, looks: int = 1) -> bool:
-    """Whether any HELPS or HURTS can be reached with so many seeds over a family of so many cells; see `floor`.
-
-    Args:
-        alpha: per look, as everywhere here.
-    """
+    """Whether any HELPS or HURTS can be reached with so many seeds over a family of so many cells."""
     if seeds < BY_SIGN_FLIP:
         return seeds >= LEAST and _least_p_value(seeds, family) < alpha * looks
     return _least_p_value(seeds, family) < alpha
@@ -247,27 +241,19 @@ def seeds_needed(effect: float, differences: Differences, family: int, alpha: fl
     """Fewest seeds that see `effect` (fraction) at Holm's hardest step and can reach a verdict; None: more than 1,000.
 
     Without any spread the sign-flip test alone decides, whatever the effect.
-
-    Args:
-        alpha: per look, as everywhere here.
     """
     if is_constant(differences):
         return seeds_for_sign_flip(family, alpha)
     seeds = seeds_to_see(effect, differences, alpha / family)
-    if seeds is None:
-        return None
-    return attainable_from(seeds, family, alpha, looks)
+    return None if seeds is None else attainable_from(seeds, family, alpha, looks)
 
 
 def attainable_from(seeds: int, family: int, alpha: float, looks: int = 1) -> int | None:
     """The first number of seeds from `seeds` on that can reach a verdict; None: more than 1,000."""
-    for more in range(seeds, MOST_SEEDS + 1):
-        if is_attainable(more, family, alpha, looks):
-            return more
-    return None
+    return next((more for more in range(seeds, MOST_SEEDS + 1) if is_attainable(more, family, alpha, looks)), None)
 
 
-def bootstrap_interval(differences: Differences, alpha: float, seed: int = 0) -> tuple[float, float]:
+def bootstrap_interval(differences: Differences, alpha: float) -> tuple[float, float]:
     """BCa bootstrap interval of the mean difference; shown from 10 seeds on, never decides.
 
     Raises:
@@ -278,18 +264,18 @@ def bootstrap_interval(differences: Differences, alpha: float, seed: int = 0) ->
     from scipy import stats
 
     result = stats.bootstrap(
-        (differences,), np.mean, confidence_level=1 - alpha, n_resamples=BOOTSTRAPS, rng=np.random.default_rng(seed)
+        (differences,), np.mean, confidence_level=1 - alpha, n_resamples=BOOTSTRAPS, rng=np.random.default_rng(0)
     )
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
-def probability_better(differences: Differences, alpha: float, seed: int = 0) -> tuple[float, float, float]:
+def probability_better(differences: Differences, alpha: float) -> tuple[float, float, float]:
     """P(variant better) on paired seeds, ties counting half, with its percentile bootstrap interval.
 
     Bouthillier et al. 2021, section 5: a variant should win at least 3 of 4 runs to be worth having.
     """
     wins = np.where(np.abs(differences) <= _ROUNDING, 0.5, differences > 0).astype(float)
-    draws = np.random.default_rng(seed).integers(0, len(wins), (BOOTSTRAPS, len(wins)))
+    draws = np.random.default_rng(0).integers(0, len(wins), (BOOTSTRAPS, len(wins)))
     low, high = np.quantile(wins[draws].mean(axis=1), (alpha / 2, 1 - alpha / 2))
     return float(wins.mean()), float(low), float(high)
 
@@ -308,7 +294,7 @@ def compute_iqm(values: Sequence[float]) -> float:
     return float(stats.trim_mean(np.asarray(values, dtype=float), 0.25))
 
 
-def iqm_interval(errors_by_dataset: Mapping[str, Sequence[float]], alpha: float, seed: int = 0) -> tuple[float, float]:
+def iqm_interval(errors_by_dataset: Mapping[str, Sequence[float]], alpha: float) -> tuple[float, float]:
     """Percentile interval of the IQM over all runs: seeds are drawn anew within each dataset (stratified bootstrap).
 
     It says how the figure would vary with other seeds on these datasets, nothing of other datasets.
@@ -323,7 +309,7 @@ def iqm_interval(errors_by_dataset: Mapping[str, Sequence[float]], alpha: float,
     from scipy import stats
 
     errors = np.array([list(values) for values in errors_by_dataset.values()], dtype=float)  # datasets x seeds
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     draws = generator.integers(0, errors.shape[1], (BOOTSTRAPS, *errors.shape))
     drawn = np.take_along_axis(np.broadcast_to(errors, draws.shape), draws, axis=2).reshape(BOOTSTRAPS, -1)
     low, high = np.quantile(stats.trim_mean(drawn, 0.25, axis=1), (alpha / 2, 1 - alpha / 2))

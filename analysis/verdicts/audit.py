@@ -25,9 +25,7 @@ _COUNTS = frozenset({"search trials", "search epochs", "confirm seeds"})  # know
 def find_unequal(cell: CellResults, baseline: CellResults, name: str = "baseline", first_draws: int = 0) -> list[str]:
     """What differs between a cell and its baseline: `threads 4, baseline 2`; empty when the budgets are equal.
 
-    Args:
-        name: what the other cell is, for people.
-        first_draws: how many search trials the two must have begun with the same draws.
+    `name` and `first_draws`: see `pairs.pair_seeds`.
     """
     differences = []
     spent, other_spent = _summarise_search(cell), _summarise_search(baseline)

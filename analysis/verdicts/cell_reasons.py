@@ -27,16 +27,12 @@ _BY_CHANCE = 2.0  # binomial standard errors of a test part's error: exceeded in
 def alpha_in_words(terms: TestSettings) -> str:
     """`alpha 0.05`, `alpha 0.05 split over 2 looks: 0.025 at each`."""
     text = f"alpha {terms.alpha * terms.looks:.3g}"
-    if terms.looks == 1:
-        return text
-    return f"{text} split over {terms.looks} looks: {terms.alpha:.3g} at each"
+    return text if terms.looks == 1 else f"{text} split over {terms.looks} looks: {terms.alpha:.3g} at each"
 
 
 def looks_note(terms: TestSettings) -> str:
     """The end of a reason, where there are several looks."""
-    if terms.looks == 1:
-        return ""
-    return f"; {alpha_in_words(terms)}"
+    return "" if terms.looks == 1 else f"; {alpha_in_words(terms)}"
 
 
 def corrected_text(p: float | None, family: int, noun: str = "cell") -> str:
@@ -60,9 +56,7 @@ def significant_text(facts: Verdict, terms: TestSettings) -> str:
 
 
 def _size_note(facts: Verdict, terms: TestSettings) -> str:
-    if not facts.too_small:
-        return ""
-    return f"; too small to matter (within ±{format_size(terms.rope)} pp)"
+    return f"; too small to matter (within ±{format_size(terms.rope)} pp)" if facts.too_small else ""
 
 
 def equivalent_text(facts: Verdict, terms: TestSettings) -> str:
@@ -83,9 +77,7 @@ def undecided_text(facts: Verdict, differences: Differences, objection: str, ter
 def too_scattered(differences: Differences, rope: float, always: int = BY_SIGN_FLIP, noun: str = "seeds") -> str:
     """Why there was no equivalence test although the mean lies within the ROPE; empty where there was one.
 
-    Args:
-        always: from how many differences on there is one whatever their spread.
-        noun: what they are, for people.
+    `always`: from how many differences on there is one whatever their spread; `noun`: what they are, for people.
     """
     count = len(differences)
     if count < WITH_EQUIVALENCE or count >= paired.equivalence_from(differences, rope, always):

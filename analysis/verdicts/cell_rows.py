@@ -142,12 +142,8 @@ def half_width(errors: Sequence[float], alpha: float) -> float | None:
     """Half the t interval of the mean; None below 3 values."""
     if len(errors) < LEAST:
         return None
-    return _t_quantile(alpha, len(errors)) * stdlib.stdev(errors) / math.sqrt(len(errors))
-
-
-@lru_cache
-def _t_quantile(alpha: float, seeds: int) -> float:
-    return float(special.stdtrit(seeds - 1, 1 - alpha / 2))
+    quantile = float(special.stdtrit(len(errors) - 1, 1 - alpha / 2))
+    return quantile * stdlib.stdev(errors) / math.sqrt(len(errors))
 
 
 def _read_count(cell: CellResults, field: str) -> int | None:

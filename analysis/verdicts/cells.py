@@ -35,8 +35,12 @@ def judge_cells(records: Records, arranged: Sequence[Group] | None = None) -> li
     terms = TestSettings.of(records, len(p_values))
     verdicts = []
     for pairs in compared:
-        if len(pairs.seeds) < LEAST:
-            verdicts.append(_make_untested_verdict(pairs))
+        count = len(pairs.seeds)
+        if pairs.problem:
+            verdicts.append(_make_plain_verdict(pairs, "NOT COMPARABLE", pairs.problem))
+        elif count < LEAST:
+            reason = f"{format_plural(count, 'seed')}: no test and no interval; a verdict takes {LEAST} seeds or more"
+            verdicts.append(_make_plain_verdict(pairs, "SINGLE RUN", reason))
         else:
             verdicts.append(_judge_pairs(pairs, p_values[pairs], adjusted[pairs], terms))
     return verdicts
@@ -54,43 +58,27 @@ def _compute_p(differences: Differences) -> float:
 def _make_plain_verdict(pairs: Pairs, ruling: Ruling, reason: str) -> Verdict:
     """A verdict with what is known before any test."""
     warnings, unlearned = _find_unlearned(pairs)
-    verdict = Verdict(
-        **pairs.cell.cell_id._asdict(),
-        seeds=len(pairs.seeds),
-        warnings=warnings,
-        learned=not unlearned,
-        verdict=ruling,
-        reason=reason,
-    )
-    if not pairs.seeds:
+    cell_id, differences, count = pairs.cell.cell_id._asdict(), pairs.differences, len(pairs.seeds)
+    verdict = Verdict(**cell_id, seeds=count, warnings=warnings, learned=not unlearned, verdict=ruling, reason=reason)
+    if not count:
         return verdict
-    return replace(
-        verdict,
-        mean_difference=float(pairs.differences.mean()),
-        wins=int((pairs.differences > 0).sum()),
-        differences=tuple(zip(pairs.seeds, pairs.differences.tolist(), strict=True)),
-        seed_correlation=paired.compute_correlation(pairs.errors, pairs.errors + pairs.differences),
-    )
+    by_seed = tuple(zip(pairs.seeds, differences.tolist(), strict=True))
+    mean, wins = float(differences.mean()), int((differences > 0).sum())
+    correlation = paired.compute_correlation(pairs.errors, pairs.errors + differences)
+    return replace(verdict, mean_difference=mean, wins=wins, differences=by_seed, seed_correlation=correlation)
 
 
 def _find_unlearned(pairs: Pairs) -> tuple[tuple[str, ...], list[str]]:
     """Warnings of networks that learned nothing, and the names of the sides where that is all of them."""
     warnings, unlearned = [], []
-    for name, side in ((pairs.name, pairs.baseline), (pairs.cell.label, pairs.cell)):
-        warning, nothing = cell_reasons.find_unlearned(side, name) if side else ("", False)
-        if warning:
-            warnings.append(warning)
-        if nothing:
-            unlearned.append(name)
+    for name, side in (("baseline", pairs.baseline), (pairs.cell.label, pairs.cell)):
+        if side is not None:
+            warning, nothing = cell_reasons.find_unlearned(side, name)
+            if warning:
+                warnings.append(warning)
+            if nothing:
+                unlearned.append(name)
     return tuple(warnings), unlearned
-
-
-def _make_untested_verdict(pairs: Pairs) -> Verdict:
-    if pairs.problem:
-        return _make_plain_verdict(pairs, "NOT COMPARABLE", pairs.problem)
-    seeds = format_plural(len(pairs.seeds), "seed")
-    reason = f"{seeds}: no test and no interval; a verdict takes {LEAST} seeds or more"
-    return _make_plain_verdict(pairs, "SINGLE RUN", reason)
 
 
 def _judge_pairs(pairs: Pairs, p: float, p_adjusted: float, terms: TestSettings) -> Verdict:
@@ -106,7 +94,8 @@ def _judge_pairs(pairs: Pairs, p: float, p_adjusted: float, terms: TestSettings)
     elif paired.is_constant(differences):
         ruled = _judge_without_spread(facts, terms)
     else:
-        ruled = _apply_rule(_add_measurements(facts, differences, terms), differences, terms)
+        facts = replace(_add_measurements(facts, differences, terms), test=_name_test(facts.seeds))
+        ruled = _apply_rule(facts, differences, terms)
     if ruled.verdict == "EQUIVALENT" and not ruled.learned:
         _, unlearned = _find_unlearned(pairs)
         return replace(ruled, reason=ruled.reason + cell_reasons.nothing_to_say(unlearned))
@@ -132,21 +121,14 @@ def _judge_without_spread(facts: Verdict, terms: TestSettings) -> Verdict:
 def _add_measurements(facts: Verdict, differences: Differences, terms: TestSettings) -> Verdict:
     """Intervals, power and equivalence. Power is at alpha over the family: Holm's first and hardest step."""
     t_test = paired.run_paired_t(differences, terms.alpha)
-    facts = replace(
-        facts,
-        ci_low=t_test.low,
-        ci_high=t_test.high,
-        test=_name_test(facts.seeds),
-        seeds_needed=paired.seeds_needed(terms.rope, differences, terms.family, terms.alpha, terms.looks),
-        smallest_effect=paired.smallest_effect(differences, terms.alpha / terms.family),
-    )
+    effect = paired.smallest_effect(differences, terms.alpha / terms.family)
+    needed = paired.seeds_needed(terms.rope, differences, terms.family, terms.alpha, terms.looks)
+    facts = replace(facts, ci_low=t_test.low, ci_high=t_test.high, smallest_effect=effect, seeds_needed=needed)
     if facts.seeds >= paired.equivalence_from(differences, terms.rope):
         facts = replace(facts, equivalence_p=paired.test_equivalence(differences, terms.rope))
     if facts.seeds >= BY_SIGN_FLIP:
-        interval = paired.bootstrap_interval(differences, terms.alpha)
-        facts = replace(
-            facts, bootstrap=interval, probability_better=paired.probability_better(differences, terms.alpha)
-        )
+        facts = replace(facts, bootstrap=paired.bootstrap_interval(differences, terms.alpha))
+        facts = replace(facts, probability_better=paired.probability_better(differences, terms.alpha))
     return facts
 
 
@@ -157,9 +139,7 @@ def _name_test(seeds: int) -> str:
         return "paired t"
     if seeds < BY_SIGN_FLIP:
         return "paired t and sign-flip"
-    if seeds <= paired.EXACT_UP_TO:
-        return "sign-flip"
-    return "sign-flip (Monte Carlo)"
+    return "sign-flip" if seeds <= paired.EXACT_UP_TO else "sign-flip (Monte Carlo)"
 
 
 def _apply_rule(facts: Verdict, differences: Differences, terms: TestSettings) -> Verdict:

@@ -18,12 +18,11 @@ from analysis.verdicts.audit import count_shared_draws, find_unequal
 class Pairs:
     """A cell's d_s = error(baseline) - error(variant), fractions in the order of `seeds`; or a `problem`.
 
-    `errors` are the cell's own; `baseline` is what it was compared with, which people know as `name`.
+    `errors` are the cell's own; `baseline` is what it was compared with.
     """
 
     cell: CellResults
     baseline: CellResults | None
-    name: str = "baseline"
     seeds: tuple[int, ...] = ()
     errors: NDArray[np.float64] = dataclasses.field(default_factory=lambda: np.empty(0))
     differences: NDArray[np.float64] = dataclasses.field(default_factory=lambda: np.empty(0))
@@ -36,19 +35,15 @@ def pair_cells(records: Records, arranged: Sequence[Group]) -> list[Pairs]:
     compared = []
     for group in arranged:
         for cell in group.cells:
-            if not cell.is_baseline:
-                absence = group.without_baseline
-                compared.append(pair_seeds(cell, group.baseline, records.metric, first_draws=draws, absence=absence))
+            if not cell.is_baseline and group.baseline is None and not cell.refused:
+                compared.append(Pairs(cell, None, problem=group.without_baseline))
+            elif not cell.is_baseline:
+                compared.append(pair_seeds(cell, group.baseline, records.metric, first_draws=draws))
     return compared
 
 
 def pair_seeds(
-    cell: CellResults,
-    baseline: CellResults | None,
-    metric: str,
-    name: str = "baseline",
-    first_draws: int = 0,
-    absence: str = "",
+    cell: CellResults, baseline: CellResults | None, metric: str, name: str = "baseline", first_draws: int = 0
 ) -> Pairs:
     """Pairs by seed; refused unless both sides have every seed and had the same budget.
 
@@ -56,37 +51,32 @@ def pair_seeds(
         baseline: what the cell is compared with, another cell of its group; None: the records have none.
         name: what that is, for people.
         first_draws: how many search trials the two must have begun with the same draws.
-        absence: why there is no `baseline`; the default says that the group has none.
     """
     if cell.refused:
-        return Pairs(cell, baseline, name, problem=f"refused: {cell.refused}")
+        return Pairs(cell, baseline, problem=f"refused: {cell.refused}")
     if baseline is None:
-        return Pairs(cell, None, name, problem=absence or f"this group has no {name}")
-    problems = _find_problems(cell, baseline, metric, name, first_draws)
-    if problems:
-        return Pairs(cell, baseline, name, problem="; ".join(problems))
+        return Pairs(cell, None, problem=f"this group has no {name}")
     errors, references = cell.errors_by_seed(metric), baseline.errors_by_seed(metric)
+    problems = _find_gaps(cell, baseline, metric, name) + find_unequal(cell, baseline, name, first_draws)
+    if not problems and not errors:
+        problems.append("no confirm trial was planned, and none has ended")
+    if not problems:
+        wrong = [seed for seed, error in errors.items() if not (0 <= error <= 1 and 0 <= references[seed] <= 1)]
+        if wrong:
+            problems.append(f"errors that are no fractions from 0 to 1 (seed {format_ranges(wrong)})")
+    if problems:
+        return Pairs(cell, baseline, problem="; ".join(problems))
     # rounded: 0.1 - 0.09 and 0.2 - 0.19 are the same difference
     differences = np.round([references[seed] - error for seed, error in errors.items()], 12)
-    return Pairs(cell, baseline, name, tuple(errors), np.array(list(errors.values())), differences)
+    return Pairs(cell, baseline, tuple(errors), np.array(list(errors.values())), differences)
 
 
-def _find_problems(cell: CellResults, baseline: CellResults, metric: str, name: str, first_draws: int) -> list[str]:
-    """Why the two can't be compared."""
-    problems = []
+def _find_gaps(cell: CellResults, baseline: CellResults, metric: str, name: str) -> list[str]:
+    gaps = []
     for prefix, side in (("", cell), (f"{name}: ", baseline)):
         gap = side.describe_gap(metric)
         if gap:
-            problems.append(prefix + gap)
-    if problems:
-        problems.append("an average over unequal sets is refused")
-    problems += find_unequal(cell, baseline, name, first_draws)
-    if problems:
-        return problems
-    errors, references = cell.errors_by_seed(metric), baseline.errors_by_seed(metric)
-    if not errors:
-        return ["no confirm trial was planned, and none has ended"]
-    wrong = [seed for seed, error in errors.items() if not (0 <= error <= 1 and 0 <= references[seed] <= 1)]
-    if wrong:
-        return [f"errors that are no fractions from 0 to 1 (seed {format_ranges(wrong)})"]
-    return []
+            gaps.append(prefix + gap)
+    if gaps:
+        gaps.append("an average over unequal sets is refused")
+    return gaps

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from analysis.formatting import format_plural, format_size
 from analysis.records.model import CellResults
 from analysis.stats import paired
-from analysis.stats.paired import LEAST, Differences
+from analysis.stats.paired import LEAST
 from analysis.verdicts.model import TestSettings, Verdict
 from analysis.verdicts.pairs import pair_cells
 from analysis.verdicts.results import StudyResults
@@ -105,13 +105,9 @@ def list_spreads(findings: StudyResults) -> list[Spread]:
     for pairs in pair_cells(findings.records, findings.groups):
         count, differences = len(pairs.seeds), pairs.differences
         if count >= LEAST and not paired.is_constant(differences):
-            needed = _count_seeds_needed(terms.rope, differences, terms)
+            needed = paired.seeds_needed(terms.rope, differences, terms.family, terms.alpha, terms.looks)
             spreads.append(Spread(pairs.cell, count, paired.compute_spread(differences), needed))
     return spreads
-
-
-def _count_seeds_needed(effect: float, differences: Differences, terms: TestSettings) -> int | None:
-    return paired.seeds_needed(effect, differences, terms.family, terms.alpha, terms.looks)
 
 
 def list_needs(findings: StudyResults, effect: float, most: int) -> list[GroupNeed]:
@@ -131,7 +127,7 @@ def _find_need(verdict: Verdict, effect: float, terms: TestSettings) -> Need:
     if verdict.verdict != "NOT ENOUGH EVIDENCE":
         return Need(verdict, False, verdict.seeds, verdict.verdict)
     differences = verdict.list_differences()
-    seeds = _count_seeds_needed(effect, differences, terms)
+    seeds = paired.seeds_needed(effect, differences, terms.family, terms.alpha, terms.looks)
     spread = f"sd {format_size(paired.compute_spread(differences))} pp"
     if seeds is None:
         return Need(verdict, True, None, f"{verdict.label} needs more than {paired.MOST_SEEDS:,} seeds ({spread})")

@@ -47,7 +47,6 @@ class _Comparable:
     """What can be ranked on one backbone: the baseline and the variants on the datasets that have them all."""
 
     backbone: str
-    planned: bool  # with enough datasets and variants for a ranking
     labels: list[str]  # the baseline first
     datasets: list[str]
     errors: list[list[float]]  # datasets x labels, less the baseline's
@@ -55,11 +54,7 @@ class _Comparable:
 
     @property
     def enough(self) -> bool:
-        return _is_enough(self.datasets, self.labels)
-
-
-def _is_enough(datasets: Sequence[str], labels: Sequence[str]) -> bool:
-    return len(datasets) >= LEAST_DATASETS and len(labels) >= LEAST_METHODS
+        return len(self.datasets) >= LEAST_DATASETS and len(self.labels) >= LEAST_METHODS
 
 
 def rank_variants(records: Records, arranged: Sequence[Group], verdicts: Sequence[Verdict]) -> list[Ranking]:
@@ -71,7 +66,7 @@ def list_unranked(arranged: Sequence[Group], verdicts: Sequence[Verdict]) -> lis
     """Why a backbone has no ranking, a sentence each: of those that were planned with enough for one."""
     sentences = []
     for one in _list_comparable(arranged, verdicts):
-        if one.planned and not one.enough:
+        if not one.enough:
             variants = format_plural(max(0, len(one.labels) - 1), "variant")
             sentences.append(
                 f"No ranking with Friedman's test on {one.backbone}: {format_plural(len(one.datasets), 'dataset')} "
@@ -102,15 +97,21 @@ def _rank_backbone(one: _Comparable, alpha: float) -> Ranking:
 
 
 def _list_comparable(arranged: Sequence[Group], verdicts: Sequence[Verdict]) -> list[_Comparable]:
-    backbones = dict.fromkeys(group.backbone for group in arranged)
-    return [_collect_backbone(backbone, verdicts) for backbone in backbones]
+    """Of every backbone that was planned with enough datasets and variants for a ranking."""
+    comparable = []
+    for backbone in dict.fromkeys(group.backbone for group in arranged):
+        cells = [verdict for verdict in verdicts if verdict.backbone == backbone]
+        names = [BASELINE, *dict.fromkeys(cell.label for cell in cells)]
+        datasets = list(dict.fromkeys(cell.dataset for cell in cells))
+        if len(datasets) >= LEAST_DATASETS and len(names) >= LEAST_METHODS:
+            comparable.append(_collect_backbone(backbone, names, datasets, cells))
+    return comparable
 
 
-def _collect_backbone(backbone: str, verdicts: Sequence[Verdict]) -> _Comparable:
-    cells = [verdict for verdict in verdicts if verdict.backbone == backbone]
-    names = [BASELINE, *dict.fromkeys(cell.label for cell in cells)]
-    datasets = list(dict.fromkeys(cell.dataset for cell in cells))
-    differences: dict[tuple[str, str], float] = {}
+def _collect_backbone(
+    backbone: str, names: Sequence[str], datasets: Sequence[str], cells: Sequence[Verdict]
+) -> _Comparable:
+    differences = {}
     for cell in cells:
         if cell.mean_difference is not None:
             differences[cell.label, cell.dataset] = cell.mean_difference
@@ -127,4 +128,4 @@ def _collect_backbone(backbone: str, verdicts: Sequence[Verdict]) -> _Comparable
         else:
             missing = [name for name in labels if name != BASELINE and (name, dataset) not in differences]
             left_out.append(f"{dataset}: not comparable there: {', '.join(missing)}")
-    return _Comparable(backbone, _is_enough(datasets, names), labels, places, errors, left_out)
+    return _Comparable(backbone, labels, places, errors, left_out)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,38 +23,6 @@ from suite.core.specs import CellId
 WITH_BAYES = 8
 
 
-@dataclass(frozen=True, eq=False)
-class _Comparison:
-    """A variant's cells on one backbone, or on all of them where that is empty; `values`: mean difference by dataset.
-
-    `in_family`: it counts in Holm's correction; `cells`: all of them, comparable or not.
-    """
-
-    backbone: str
-    cells: Sequence[Verdict]
-    in_family: bool
-    values: dict[str, float]
-    left_out: tuple[str, ...]
-
-    @property
-    def differences(self) -> Differences:
-        return np.round(list(self.values.values()), 12)
-
-    def list_strata(self) -> list[tuple[float, Differences]]:
-        """What `on_these` takes. One per dataset, its backbones averaged seed by seed, since they share data order and
-        test images; where they have unequal seeds, one per cell.
-        """
-        strata = []
-        for dataset in self.values:
-            cells = [cell for cell in self.cells if cell.dataset == dataset and cell.differences]
-            series = [cell.list_differences() for cell in cells]
-            if len({tuple(dict(cell.differences)) for cell in cells}) == 1:
-                series = [np.sum(series, axis=0) / len(series)]
-            for differences in series:
-                strata.append((1 / (len(self.values) * len(series)), np.round(differences, 12)))
-        return strata
-
-
 def judge_variants(records: Records, arranged: Sequence[Group], verdicts: Sequence[Verdict]) -> list[VariantVerdict]:
     """One per variant with its settings in the order of the plan, per backbone too where there are several.
 
@@ -68,18 +36,19 @@ def judge_variants(records: Records, arranged: Sequence[Group], verdicts: Sequen
         variants[verdict.variant, verdict.settings].append(verdict)
     overall, single = [], []
     for cells in variants.values():
-        overall.append(_compare_datasets("", cells, datasets, counted))
+        overall.append((_compare_datasets("", cells, datasets), cells))
         for backbone in backbones:
             cells_there = [cell for cell in cells if cell.backbone == backbone]
             if cells_there and len(backbones) > 1:
-                single.append(_compare_datasets(backbone, cells_there, datasets, counted))
-    return _judge_family(records, overall) + _judge_family(records, single)
+                single.append((_compare_datasets(backbone, cells_there, datasets), cells_there))
+    return _judge_family(records, overall, counted) + _judge_family(records, single, counted)
 
 
-def _compare_datasets(
-    backbone: str, cells: Sequence[Verdict], datasets: Iterable[str], counted: Collection[CellId]
-) -> _Comparison:
-    """What can be compared: the datasets on which the variant has every backbone that it has on any."""
+def _compare_datasets(backbone: str, cells: Sequence[Verdict], datasets: Iterable[str]) -> VariantVerdict:
+    """What is known before any test: the mean differences on the datasets that can be compared.
+
+    Those are the datasets on which the variant has every backbone that it has on any.
+    """
     by_place = {(cell.dataset, cell.backbone): cell for cell in cells}
     wanted = dict.fromkeys(cell.backbone for cell in cells if cell.mean_difference is not None)
     nowhere: dict[str, str] = {}
@@ -87,7 +56,7 @@ def _compare_datasets(
         if cell.backbone not in wanted:
             nowhere.setdefault(cell.backbone, cell.reason)
     left_out = [f"{name}: comparable on no dataset ({reason})" for name, reason in nowhere.items()]
-    values = {}
+    means = {}
     for dataset in datasets:
         differences = []
         for name in wanted:
@@ -99,17 +68,59 @@ def _compare_datasets(
             else:
                 differences.append(found.mean_difference)
         if differences and len(differences) == len(wanted):
-            values[dataset] = float(np.mean(differences))
-    in_family = any(cell.cell_id in counted for cell in cells)
-    return _Comparison(backbone, cells, in_family, values, tuple(left_out))
+            means[dataset] = np.mean(differences)
+    rounded, counts = np.round(list(means.values()), 12), count_rulings(cells)
+    return VariantVerdict(
+        variant=cells[0].variant,
+        settings=cells[0].settings,
+        backbone=backbone,
+        datasets=tuple(means),
+        differences=tuple(rounded.tolist()),
+        left_out=tuple(left_out),
+        mean_difference=float(rounded.mean()) if means else None,
+        helps=counts.get("HELPS", 0),
+        hurts=counts.get("HURTS", 0),
+        warnings=variant_reasons.list_cautions(cells),
+        verdict="NOT ENOUGH EVIDENCE",
+        reason="",
+    )
 
 
-def _judge_family(records: Records, comparisons: Sequence[_Comparison]) -> list[VariantVerdict]:
+def _judge_family(
+    records: Records, compared: Sequence[tuple[VariantVerdict, Sequence[Verdict]]], counted: Collection[CellId]
+) -> list[VariantVerdict]:
     """One outside the family has no comparable cell, hence no test."""
-    p_values = {one: _compute_p(one.differences) for one in comparisons if one.in_family}
+    p_values = {}
+    for facts, cells in compared:
+        if any(cell.cell_id in counted for cell in cells):
+            p_values[facts] = _compute_p(np.array(facts.differences))
     adjusted = dict(zip(p_values, paired.adjust_holm(list(p_values.values())), strict=True))
     terms = TestSettings.of(records, max(1, len(p_values)))
-    return [_judge_variant(one, p_values.get(one, 1.0), adjusted.get(one, 1.0), terms) for one in comparisons]
+    verdicts = []
+    for facts, cells in compared:
+        if len(facts.datasets) >= LEAST_DATASETS:
+            p_these = across_datasets.on_these(_list_strata(facts.datasets, cells))
+            facts = replace(facts, p_these=p_these, p_like_these=p_values[facts], p_adjusted=adjusted[facts])
+            facts = _add_measurements(facts, np.array(facts.differences), terms)
+        ruling = _apply_rule(facts, cells, terms)
+        reason = variant_reasons.write_reason(facts, ruling, cells, terms)
+        verdicts.append(replace(facts, verdict=ruling, reason=reason))
+    return verdicts
+
+
+def _list_strata(datasets: Sequence[str], cells: Sequence[Verdict]) -> list[tuple[float, Differences]]:
+    """What `on_these` takes. One per dataset, its backbones averaged seed by seed, since they share data order and test
+    images; where they have unequal seeds, one per cell.
+    """
+    strata = []
+    for dataset in datasets:
+        used = [cell for cell in cells if cell.dataset == dataset and cell.differences]
+        series = [cell.list_differences() for cell in used]
+        if len({tuple(dict(cell.differences)) for cell in used}) == 1:
+            series = [np.sum(series, axis=0) / len(series)]
+        for differences in series:
+            strata.append((1 / (len(datasets) * len(series)), np.round(differences, 12)))
+    return strata
 
 
 def _compute_p(differences: Differences) -> float:
@@ -119,32 +130,6 @@ def _compute_p(differences: Differences) -> float:
     if len(differences) >= BY_RANKS and not paired.all_zero(differences):
         return across_datasets.wilcoxon(differences)
     return paired.test_mean_difference(differences)
-
-
-def _judge_variant(comparison: _Comparison, p: float, p_adjusted: float, terms: TestSettings) -> VariantVerdict:
-    cells, differences = comparison.cells, comparison.differences
-    counts = count_rulings(cells)
-    facts = VariantVerdict(
-        variant=cells[0].variant,
-        settings=cells[0].settings,
-        backbone=comparison.backbone,
-        datasets=tuple(comparison.values),
-        differences=tuple(differences.tolist()),
-        left_out=comparison.left_out,
-        helps=counts.get("HELPS", 0),
-        hurts=counts.get("HURTS", 0),
-        warnings=variant_reasons.list_cautions(cells),
-        verdict="NOT ENOUGH EVIDENCE",
-        reason="",
-    )
-    if len(differences):
-        facts = replace(facts, mean_difference=float(differences.mean()))
-    if len(differences) >= LEAST_DATASETS:
-        strata = comparison.list_strata()
-        facts = replace(facts, p_these=across_datasets.on_these(strata), p_like_these=p, p_adjusted=p_adjusted)
-        facts = _add_measurements(facts, differences, terms)
-    ruling = _apply_rule(facts, cells, terms)
-    return replace(facts, verdict=ruling, reason=variant_reasons.write_reason(facts, ruling, cells, terms))
 
 
 def _add_measurements(facts: VariantVerdict, differences: Differences, terms: TestSettings) -> VariantVerdict:
