@@ -14,11 +14,7 @@ from suite.tracking.mlflow_store import check_store, forget_experiment, tracking
 
 
 def remove_checkpoints(study: Study) -> str:
-    """Drop the weights of finished trials; says how much that freed. Records and predictions stay.
-
-    Raises:
-        UserError: the storage is another study's, or a run is using it.
-    """
+    """Drop the weights of finished trials; says how much that freed. Records and predictions stay."""
     storage = StudyStorage(study)
     storage.check_study()
     if not storage.path.is_dir():
@@ -26,28 +22,28 @@ def remove_checkpoints(study: Study) -> str:
     freed, trials = 0, 0
     with storage.locked():
         for key, record in storage.read_records().items():
-            weights = list(storage.trial_directory(key).glob("*.pt")) if record.status in FINISHED else []
-            freed += sum(path.stat().st_size for path in weights)
-            trials += bool(weights)
-            drop_checkpoints(storage.trial_directory(key))
+            folder = storage.trial_directory(key)
+            if record.status in FINISHED:
+                sizes = [path.stat().st_size for path in folder.glob("*.pt")]
+                freed += sum(sizes)
+                trials += bool(sizes)
+            drop_checkpoints(folder)
     return f"removed the checkpoints of {trials} finished trials ({freed / 2**20:.1f} MiB) under {storage.path}"
 
 
 def remove_study(study: Study) -> str:
-    """Remove the study's storage, and delete its experiment in MLflow (kept there under another name).
-
-    Raises:
-        UserError: the storage is another study's, a run is using it, or the tracking store does not answer.
-    """
+    """Remove the study's storage, and delete its experiment in MLflow (kept there under another name)."""
     storage, uri = StudyStorage(study), tracking_uri(study)
     storage.check_owner()
     check_store(uri)
-    found = storage.path.is_dir()
-    with storage.locked() if found else contextlib.nullcontext():
+    exists = storage.path.is_dir()
+    with storage.locked() if exists else contextlib.nullcontext():
         retired = forget_experiment(uri, study.study, f"{study.study} (removed {time.strftime('%Y-%m-%d %H:%M:%S')})")
-        if found:
+        if exists:
             shutil.rmtree(storage.path)
-    if not found and not retired:
-        return f"nothing to remove: {storage.path} does not exist, and MLflow holds no experiment {study.study!r}"
-    kept = f"; MLflow keeps its runs as the deleted experiment {retired!r} until `mlflow gc`" if retired else ""
-    return f"removed {storage.path}{kept}"
+    if retired:
+        kept = f"; MLflow keeps its runs as the deleted experiment {retired!r} until `mlflow gc`"
+        return f"removed {storage.path}{kept}"
+    if exists:
+        return f"removed {storage.path}"
+    return f"nothing to remove: {storage.path} does not exist, and MLflow holds no experiment {study.study!r}"

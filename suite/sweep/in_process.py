@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from suite.core.records import Record
-from suite.sweep.context import SweepContext
+from dataclasses import replace
+
+from suite.core.records import Record, Status
+from suite.core.trial_folder import read_measurements
 from suite.sweep.scheduler import TrialScheduler
 from suite.sweep.storage import StudyStorage
-from suite.trial import trial_events
+from suite.trial import RunContext, trial_events
 
 STOPPED_BY_ASHA = "stopped by ASHA"
 
 
-def run_local(scheduler: TrialScheduler, storage: StudyStorage, context: SweepContext) -> None:
-    """Run every trial that the scheduler hands out."""
+def run_local(scheduler: TrialScheduler, storage: StudyStorage, context: RunContext) -> None:
+    """Run every trial that the scheduler hands out; `context` is each one's but for its folder."""
     while not isinstance(trial := scheduler.next_trial(), str):
-        for event in trial_events(trial, context.run_context(trial)):
+        place = replace(context, directory=storage.trial_directory(trial.key).absolute())
+        for event in trial_events(trial, place):
             if isinstance(event, Record):
                 scheduler.finish_trial(event)
             elif not scheduler.on_epoch(trial.key, event):
-                storage.write_record(
-                    scheduler.finish_early(
-                        trial.key, "stopped", STOPPED_BY_ASHA, **storage.read_measurements(trial.key)
-                    )
-                )
+                end_early(scheduler, storage, trial.key, "stopped", STOPPED_BY_ASHA)
                 break
+
+
+def end_early(scheduler: TrialScheduler, storage: StudyStorage, key: str, status: Status, reason: str) -> None:
+    """Keep the record of a trial that was ended from outside, with what its worker had measured until then."""
+    measured = read_measurements(storage.trial_directory(key))
+    storage.write_record(scheduler.finish_early(key, status, reason, **measured))

@@ -7,7 +7,8 @@ in the study file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from suite.core.specs import BASELINE, Trial
@@ -18,12 +19,10 @@ _TESTED = 3  # fewer seeds give no verdict: there was nothing to look at
 
 
 def with_looks(plan: Plan) -> Plan:
-    """The plan with the looks that its storage knows, hence with the seeds that topups added.
-
-    Raises:
-        UserError: they can't be read.
-    """
-    return plan if plan.looks else replace(plan, looks=StudyStorage(plan.study).read_looks())
+    """The plan with the looks that its storage knows, hence with the seeds that topups added."""
+    if plan.looks:
+        return plan
+    return replace(plan, looks=StudyStorage(plan.study).read_looks())
 
 
 def add_current_look(plan: Plan, storage: StudyStorage) -> Plan:
@@ -31,30 +30,31 @@ def add_current_look(plan: Plan, storage: StudyStorage) -> Plan:
 
     Seeds that were added before anything could be seen belong to the look that is under way; else they are a look more.
     """
-    asked = {group_label(planned.cell): plan.count_seeds(planned.cell) for planned in plan.runnable}
+    planned = {group_label(planned.cell): plan.count_seeds(planned.cell) for planned in plan.runnable}
     if not plan.looks:
-        return replace(plan, looks=(InterimLook(asked),))
-    last = plan.looks[-1]
-    raised = {group for group, seeds in asked.items() if seeds > last.seeds.get(group, 0)}
+        return replace(plan, looks=(InterimLook(planned),))
+    *earlier, last = plan.looks
+    raised = {group: seeds for group, seeds in planned.items() if seeds > last.seeds.get(group, 0)}
     if not raised:
         return plan
-    now = InterimLook({**last.seeds, **{group: asked[group] for group in raised}})
+    seeds = {**last.seeds, **raised}
     if _was_judged({group: last.seeds.get(group, 0) for group in raised}, storage):
-        return replace(plan, looks=(*plan.looks, now))
-    return replace(plan, looks=(*plan.looks[:-1], replace(now, detect=last.detect)))
+        return replace(plan, looks=(*plan.looks, InterimLook(seeds)))
+    return replace(plan, looks=(*earlier, InterimLook(seeds, last.detect)))
 
 
 def _was_judged(seeds: Mapping[str, int], storage: StudyStorage) -> bool:
     """Whether a cell of these groups can have got a verdict on so many seeds: it and its baseline have them all."""
-    done: dict[str, dict[str, set[int]]] = {group: {} for group, number in seeds.items() if number >= _TESTED}
-    for record in storage.read_records().values() if done else ():
+    if max(seeds.values()) < _TESTED:
+        return False
+    completed: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))  # group -> variant -> seeds
+    for record in storage.read_records().values():
         if record.stage == "confirm" and record.status == "completed":
             cell = Trial.from_dict(record.trial).cell
-            if group_label(cell) in done:
-                done[group_label(cell)].setdefault(cell.variant.label, set()).add(record.seed)
-    for group, variants in done.items():
-        whole = {variant for variant, found in variants.items() if found >= set(range(seeds[group]))}
-        if BASELINE in whole and len(whole) > 1:
+            completed[group_label(cell)][cell.variant.label].add(record.seed)
+    for group, number in seeds.items():
+        whole = [variant for variant, done in completed[group].items() if done.issuperset(range(number))]
+        if number >= _TESTED and BASELINE in whole and len(whole) > 1:
             return True
     return False
 
@@ -64,7 +64,7 @@ def describe_unplanned_looks(plan: Plan) -> str | None:
     planned, alpha = plan.study.statistics.looks, plan.study.statistics.alpha
     if len(plan.looks) <= planned:
         return None
-    before, after = (_format_range(look.seeds.values()) for look in plan.looks[-2:])
+    before, after = (format_range(look.seeds.values()) for look in plan.looks[-2:])
     return (
         f"seeds were raised from {before} to {after} after results could be seen: look {len(plan.looks)} of {planned} "
         f"planned, so a false HELPS or HURTS is likelier than {alpha:g}; "
@@ -72,6 +72,7 @@ def describe_unplanned_looks(plan: Plan) -> str | None:
     )
 
 
-def _format_range(seeds: Iterable[int]) -> str:
-    found = sorted(set(seeds))
-    return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
+def format_range(numbers: Collection[int]) -> str:
+    """`5`, or `5 to 12` where they differ."""
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low} to {high}"

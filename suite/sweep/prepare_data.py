@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -23,28 +24,27 @@ Result = TypeVar("Result")
 def prepare_data(plan: Plan, data: Path, finished: Iterable[Record], console: Console) -> list[str]:
     """Every dataset that the plan trains on, decoded into this machine's cache where it isn't yet.
 
-    Returns:
-        a line for people about each dataset: where its images are read.
-
-    Raises:
-        UserError: files are missing or unusable, or they are not those that finished trials were trained on.
+    Refused where files are missing or unusable, or aren't those that finished trials were trained on; else a line for
+    people about each dataset: where its images are read.
     """
     components = dict.fromkeys(planned.cell.dataset for planned in plan.runnable)
     datasets = [Dataset(component, data) for component in components]
     # What is missing is said before anything is decoded, and all that is wrong at once.
-    _apply_to_all(lambda dataset, part: dataset.open_source(part), datasets)
-    wanted = plan.study.resources.residency
-    digests = _apply_to_all(
-        lambda dataset, part: _decode_part(dataset, part, dataset.is_streamed(wanted), console).digest, datasets
-    )
+    _apply_to_all(Dataset.open_source, datasets)
+    residency = plan.study.resources.residency
+
+    def decode(dataset: Dataset, part: Part) -> str:
+        return _decode_part(dataset, part, dataset.is_streamed(residency), console).digest
+
+    digests = _apply_to_all(decode, datasets)
     lines = []
     for dataset in datasets:
         label = dataset.component.label
-        where = "streamed from their files" if dataset.is_streamed(wanted) else f"decoded in {cache_directory()}"
+        where = "streamed from their files" if dataset.is_streamed(residency) else f"decoded in {cache_directory()}"
         lines.append(f"{label}: {sum(map(dataset.count_examples, PARTS)):,} images, {where}")
         for record in finished:
             if record.dataset == label and record.status in FINISHED:
-                _compare_digests(record, {part: digests[dataset, part] for part in PARTS})
+                _compare_digests(record, digests[dataset, "train"], digests[dataset, "test"])
     return lines
 
 
@@ -53,12 +53,11 @@ def _apply_to_all(
 ) -> dict[tuple[Dataset, Part], Result]:
     """Raises UserError with the sentences of all that are refused."""
     results, refusals = {}, dict[str, None]()
-    for dataset in datasets:
-        for part in PARTS:
-            try:
-                results[dataset, part] = action(dataset, part)
-            except UserError as refusal:
-                refusals[str(refusal)] = None
+    for dataset, part in itertools.product(datasets, PARTS):
+        try:
+            results[dataset, part] = action(dataset, part)
+        except UserError as refusal:
+            refusals[str(refusal)] = None
     if refusals:
         raise UserError("\n".join(refusals))
     return results
@@ -68,19 +67,18 @@ def _decode_part(dataset: Dataset, part: Part, streamed: bool, console: Console)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"decoding {escape(dataset.component.label)}, {part}", visible=False)
 
-        def tell(done: int, of: int) -> None:
-            progress.update(task, completed=done, total=of, visible=True)
+        def show(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total, visible=True)
 
-        return dataset.load_part(part, keep_images=not streamed, progress=tell)
+        return dataset.load_part(part, keep_images=not streamed, progress=show)
 
 
-def _compare_digests(record: Record, digests: dict[Part, str]) -> None:
-    recorded: dict[Part, str] = {"train": record.data, "test": record.test_data}
-    for part, seen in recorded.items():
-        if seen and seen != digests[part]:
+def _compare_digests(record: Record, train: str, test: str) -> None:
+    for part, digest, recorded in (("train", train, record.data), ("test", test, record.test_data)):
+        if recorded and recorded != digest:
             raise UserError(
                 f"{record.dataset}: its {part} images are not those that the study's finished trials were trained on "
-                f"({digests[part]}, and {seen} then; another version of Pillow may decode differently too); put the "
+                f"({digest}, and {recorded} then; another version of Pillow may decode differently too); put the "
                 "old files back and run `graftbench data warm`, give the study a new name, or remove its results with "
                 "`graftbench clean STUDY --all`"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -23,9 +24,9 @@ _RESTORED = 0.5  # an epoch heard in less than this part of its training time wa
 @dataclass
 class _CellProgress:
     planned: PlannedCell
-    ended: dict[str, int] = field(default_factory=dict)  # "search completed" -> trials
+    epochs_left: int
+    ended: Counter[tuple[str, str]] = field(default_factory=Counter)  # (stage, status) -> trials
     running: dict[str, int] = field(default_factory=dict)  # trial key -> epochs so far
-    epochs_left: int = 0
     epochs_heard: int = 0
     seconds_heard: float = 0.0  # of training, in the epochs heard
     latest: float | None = None  # latest validation top-1 error
@@ -38,26 +39,28 @@ class _CellProgress:
     def epoch_seconds(self) -> float:
         return self.seconds_heard / self.epochs_heard
 
-    def count_ended(self, stage: str) -> int:
-        return sum(number for name, number in self.ended.items() if name.startswith(stage))
-
     def format_share(self, stage: str, planned: int) -> str:
-        bad = sum(self.ended.get(f"{stage} {status}", 0) for status in ("failed", "diverged", "skipped"))
-        return f"{self.count_ended(stage)}/{planned}" + (f" ({bad} bad)" if bad else "")
+        done = sum(number for (of_stage, _), number in self.ended.items() if of_stage == stage)
+        bad = self.ended[stage, "failed"] + self.ended[stage, "diverged"] + self.ended[stage, "skipped"]
+        return f"{done}/{planned} ({bad} bad)" if bad else f"{done}/{planned}"
 
 
 class ProgressDisplay:
-    """An listeners of the scheduler; use as a context manager."""
+    """A listener of the scheduler; use as a context manager."""
 
     def __init__(self, plan: Plan, console: Console) -> None:
         self._plan, self._console = plan, console
-        self._rows = {
-            planned.cell: _CellProgress(planned, epochs_left=_count_epochs(plan, planned)) for planned in plan.cells
-        }
+        self._rows: dict[Cell, _CellProgress] = {}
+        for planned in plan.cells:
+            epochs = plan.study.search.trials * plan.search_epochs + plan.count_seeds(planned.cell) * plan.epochs
+            self._rows[planned.cell] = _CellProgress(planned, epochs)
+        self._runnable = [row for row in self._rows.values() if row.planned.refused is None]
         self._began = self._shown = time.monotonic()
         self._trained = 0.0  # seconds of training in this run, over all slots
         self._heard: dict[str, float] = {}  # trial key -> when it was last heard of
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._live: Live | None = None
+        if console.is_terminal:
+            self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> ProgressDisplay:
         if self._live:
@@ -68,11 +71,15 @@ class ProgressDisplay:
         if self._live:
             self._live.stop()
 
-    # -- listeners
+    # -- what the scheduler tells
 
-    def count_known(self, record: Record, cell: Cell) -> None:
+    def count_known(self, record: Record) -> None:
         """Count a trial that an earlier run finished."""
-        self._count_ended(record, cell)
+        row = self._rows[Trial.from_dict(record.trial).cell]
+        row.running.pop(record.trial_key, None)
+        self._heard.pop(record.trial_key, None)
+        row.ended[record.stage, record.status] += 1
+        row.epochs_left -= record.epochs  # a stopped or skipped trial needs no more either
 
     def on_start(self, trial: Trial) -> None:
         self._rows[trial.cell].running.setdefault(trial.key, 0)  # one whose worker was lost goes on where it was
@@ -91,20 +98,12 @@ class ProgressDisplay:
         self._refresh()
 
     def on_finish(self, record: Record) -> None:
-        cell = Trial.from_dict(record.trial).cell
-        self._count_ended(record, cell)
+        self.count_known(record)
         if record.status == "failed":
-            what = escape(f"{cell.label}, {record.stage} {record.seed}: {record.reason}")
-            self._console.print(f"[red]failed[/]: {what}")
+            label = Trial.from_dict(record.trial).cell.label
+            sentence = f"{label}, {record.stage} {record.seed}: {record.reason}"
+            self._console.print(f"[red]failed[/]: {escape(sentence)}")
         self._refresh()
-
-    def _count_ended(self, record: Record, cell: Cell) -> None:
-        row = self._rows[cell]
-        row.running.pop(record.trial_key, None)
-        self._heard.pop(record.trial_key, None)
-        name = f"{record.stage} {record.status}"
-        row.ended[name] = row.ended.get(name, 0) + 1
-        row.epochs_left -= record.epochs  # a stopped or skipped trial needs no more either
 
     # -- display
 
@@ -119,8 +118,8 @@ class ProgressDisplay:
             self._console.print(self._format_line())
 
     def _format_line(self) -> str:
-        done = sum(row.count_ended("") for row in self._rows.values() if row.planned.refused is None)
-        running = sum(len(row.running) for row in self._rows.values())
+        done = sum(row.ended.total() for row in self._runnable)
+        running = sum(len(row.running) for row in self._runnable)
         return f"{done} of {self._plan.trials} trials done, {running} running, {self._time_left()}"
 
     def _time_left(self) -> str:
@@ -134,14 +133,15 @@ class ProgressDisplay:
 
         A cell that has not trained yet is taken to cost what the one nearest in multiply-accumulates does, by them.
         """
-        rows = [row for row in self._rows.values() if row.planned.refused is None]
-        heard = [row for row in rows if row.epochs_heard]
         if not self._trained:
             return None
-        least = min(row.epoch_seconds for row in heard)
+        measured = [row for row in self._runnable if row.epochs_heard]
+        least = min(row.epoch_seconds for row in measured)
         left = 0.0
-        for row in rows:
-            nearest = row if row.epochs_heard else min(heard, key=lambda one: abs(math.log(one.macs / row.macs)))
+        for row in self._runnable:
+            nearest = row
+            if not row.epochs_heard:
+                nearest = min(measured, key=lambda other: abs(math.log(other.macs / row.macs)))
             cost = nearest.epoch_seconds * row.macs / nearest.macs
             left += max(0, row.epochs_left - sum(row.running.values())) * max(least, cost)
         return left * (time.monotonic() - self._began) / self._trained
@@ -156,25 +156,15 @@ class ProgressDisplay:
         return table
 
     def _format_row(self, row: _CellProgress) -> list[str]:
-        study, label = self._plan.study, escape(row.planned.cell.label)
+        label = escape(row.planned.cell.label)
         if row.planned.refused:
             return [label, "refused", "", "", "", ""]
-        stopped = row.ended.get("search stopped", 0)
+        search = row.format_share("search", self._plan.study.search.trials)
+        stopped = str(row.ended["search", "stopped"] or "")
+        confirm = row.format_share("confirm", self._plan.count_seeds(row.planned.cell))
         running = ", ".join(f"epoch {epoch}" for epoch in row.running.values())
-        return [
-            label,
-            row.format_share("search", study.search.trials),
-            str(stopped or ""),
-            row.format_share("confirm", self._plan.count_seeds(row.planned.cell)),
-            running,
-            "" if row.latest is None else f"{100 * row.latest:.2f} %",
-        ]
-
-
-def _count_epochs(plan: Plan, planned: PlannedCell) -> int:
-    if planned.refused:
-        return 0
-    return plan.study.search.trials * plan.search_epochs + plan.count_seeds(planned.cell) * plan.epochs
+        latest = "" if row.latest is None else f"{100 * row.latest:.2f} %"
+        return [label, search, stopped, confirm, running, latest]
 
 
 def format_duration(seconds: float) -> str:

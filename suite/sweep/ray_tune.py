@@ -1,6 +1,6 @@
 """The sweep on Ray: one Tuner per study, driven by the scheduler.
 
-Tune only context trials on machines. What runs next comes from the scheduler through a `Searcher`, what stops early
+Tune only places trials on machines. What runs next comes from the scheduler through a `Searcher`, what stops early
 through a `TrialScheduler`. A trial whose worker was lost is handed out again, and resumes from its own checkpoint;
 nothing depends on Tune's retries or snapshots.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,10 @@ from suite.core.records import FINISHED, Epoch, Record
 from suite.core.specs import Trial
 from suite.data.cache import cache_directory
 from suite.study.config import Resources
-from suite.sweep.context import SweepContext
-from suite.sweep.in_process import STOPPED_BY_ASHA
+from suite.sweep.in_process import STOPPED_BY_ASHA, end_early
 from suite.sweep.scheduler import TrialScheduler
 from suite.sweep.storage import StudyStorage
-from suite.trial import trial_events
+from suite.trial import RunContext, trial_events
 
 LOST_WORKER_RETRIES = 2
 
@@ -49,9 +48,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
     """One worker process; runs many trials one after another. One Tune step is one epoch."""
 
     def setup(self, config: Mapping[str, Any]) -> None:
-        trial = Trial.from_dict(config["trial"])
-        context: SweepContext = config["context"]
-        self._events: Iterator[Epoch | Record] = trial_events(trial, context.run_context(trial))
+        self._events: Iterator[Epoch | Record] = trial_events(Trial.from_dict(config["trial"]), config["context"])
 
     def step(self) -> dict[str, Any]:
         event = next(self._events)
@@ -73,41 +70,32 @@ class _Link:
 
     scheduler: TrialScheduler
     storage: StudyStorage
-    context: SweepContext
-
-    def __post_init__(self) -> None:
-        self.trials: dict[str, Trial] = {}  # by the id of the tune_trial
+    context: RunContext
+    trials: dict[str, Trial] = field(default_factory=dict)  # by the id of the Tune trial
 
     def on_epoch(self, tune_trial_id: str, epoch: Epoch) -> bool:
-        return self.scheduler.on_epoch(self.trials[tune_trial_id].key, epoch)
-
-    def stop_trial(self, tune_trial_id: str) -> None:
-        key = self.trials.pop(tune_trial_id).key
-        self.storage.write_record(
-            self.scheduler.finish_early(key, "stopped", STOPPED_BY_ASHA, **self.storage.read_measurements(key))
-        )
+        """Hear of an epoch; False when ASHA has stopped the trial, whose record is then written."""
+        key = self.trials[tune_trial_id].key
+        if self.scheduler.on_epoch(key, epoch):
+            return True
+        del self.trials[tune_trial_id]
+        end_early(self.scheduler, self.storage, key, "stopped", STOPPED_BY_ASHA)
+        return False
 
     def complete_trial(self, tune_trial_id: str, lost: bool) -> None:
         trial = self.trials.pop(tune_trial_id, None)
         if trial is None:
-            return  # stopped by ASHA: already heard
+            return  # stopped by ASHA
         record = self.storage.read_record(trial.key)
         if record is not None and (record.status in FINISHED or not lost):
             self.scheduler.finish_trial(record)
         elif not self.scheduler.requeue(trial.key, at_most=LOST_WORKER_RETRIES):
-            reason = (
-                f"its worker left no record {LOST_WORKER_RETRIES + 1} times (killed, out of memory, or no shared disk)"
-            )
-            self.storage.write_record(
-                self.scheduler.finish_early(trial.key, "failed", reason, **self.storage.read_measurements(trial.key))
-            )
+            times = LOST_WORKER_RETRIES + 1
+            reason = f"its worker left no record {times} times (killed, out of memory, or no shared disk)"
+            end_early(self.scheduler, self.storage, trial.key, "failed", reason)
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
-        return _Nothing, ()  # Tune pickles its configuration into a snapshot that nobody reads
-
-
-class _Nothing:
-    """Stands for what a snapshot leaves out."""
+        return object, ()  # Tune pickles its configuration into a snapshot that nobody reads
 
 
 class SchedulerSearcher(Searcher):  # type: ignore[misc]
@@ -127,7 +115,8 @@ class SchedulerSearcher(Searcher):  # type: ignore[misc]
         if trial == "done":
             return Searcher.FINISHED
         self._link.trials[trial_id] = trial
-        return {"trial": trial.to_dict(), "context": self._link.context}
+        folder = self._link.storage.trial_directory(trial.key).absolute()
+        return {"trial": trial.to_dict(), "context": replace(self._link.context, directory=folder)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._link.complete_trial(trial_id, lost=error)
@@ -147,10 +136,8 @@ class TuneTrialScheduler(FIFOScheduler):  # type: ignore[misc]
         self._link = link
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        epoch = result["epoch"]
-        if self._link.on_epoch(trial.trial_id, epoch):
+        if self._link.on_epoch(trial.trial_id, result["epoch"]):
             return str(TuneScheduler.CONTINUE)
-        self._link.stop_trial(trial.trial_id)
         return str(TuneScheduler.STOP)
 
 
@@ -180,9 +167,11 @@ def _list_folder_variables() -> dict[str, str]:
 
     An empty `GRAFTBENCH_PLUGINS` says that there are none: a running Ray may have been started with some.
     """
-    plugins = (str(Path(part).absolute()) for part in os.environ.get(registry.PLUGINS, "").split(os.pathsep) if part)
-    cache = {"GRAFTBENCH_CACHE": str(cache_directory())} if "GRAFTBENCH_CACHE" in os.environ else {}
-    return {registry.PLUGINS: os.pathsep.join(plugins), **cache}
+    plugins = [str(Path(part).absolute()) for part in os.environ.get(registry.PLUGINS, "").split(os.pathsep) if part]
+    variables = {registry.PLUGINS: os.pathsep.join(plugins)}
+    if "GRAFTBENCH_CACHE" in os.environ:
+        variables["GRAFTBENCH_CACHE"] = str(cache_directory())
+    return variables
 
 
 def settle_resources(resources: Resources, device: str) -> tuple[Resources, str]:
@@ -192,36 +181,36 @@ def settle_resources(resources: Resources, device: str) -> tuple[Resources, str]
     """
     gpus = resources.gpus
     if gpus is None:
-        gpus = 1 if device != "cpu" and ray.cluster_resources().get("GPU", 0) >= 1 else 0
-    return resources.model_copy(update={"gpus": gpus}), "cpu" if device == "auto" and not gpus else device
+        gpus = int(device != "cpu" and ray.cluster_resources().get("GPU", 0) >= 1)
+    if device == "auto" and not gpus:
+        device = "cpu"
+    return resources.model_copy(update={"gpus": gpus}), device
 
 
 def refuse_too_large(resources: Resources) -> None:
-    """
-    Raises:
-        UserError: not even one trial fits into the connected Ray.
-    """
+    """Refuse resources of which the connected Ray has too little for even one trial."""
     if count_slots(resources) < 1:
-        has = ray.cluster_resources()
+        cluster = ray.cluster_resources()
         raise UserError(
             f"resources: one trial needs {resources.cpus:g} CPUs and {resources.gpus or 0:g} GPUs, but Ray has "
-            f"{has.get('CPU', 0):g} and {has.get('GPU', 0):g}"
+            f"{cluster.get('CPU', 0):g} and {cluster.get('GPU', 0):g}"
         )
 
 
 def count_slots(resources: Resources) -> int:
-    """How many trials the connected Ray can run at once; 0 when not even one fits."""
-    return sum(_count_fitting(node["Resources"], resources) for node in ray.nodes() if node["Alive"])
+    """How many trials the connected Ray can run at once; a trial never spans two nodes. 0 when not even one fits."""
+    slots = 0
+    for node in ray.nodes():
+        if node["Alive"]:
+            fitting = [int(node["Resources"].get("CPU", 0) / resources.cpus)]
+            if resources.gpus:
+                fitting.append(int(node["Resources"].get("GPU", 0) / resources.gpus))
+            slots += min(fitting)
+    return slots
 
 
-def _count_fitting(node: Mapping[str, float], resources: Resources) -> int:
-    """How many trials one node holds; a trial never spans two."""
-    by_cpu = int(node.get("CPU", 0) / resources.cpus)
-    return min(by_cpu, int(node.get("GPU", 0) / resources.gpus)) if resources.gpus else by_cpu
-
-
-def run_on_ray(scheduler: TrialScheduler, storage: StudyStorage, context: SweepContext, resources: Resources) -> None:
-    """Run every trial that the scheduler hands out on the connected Ray."""
+def run_on_ray(scheduler: TrialScheduler, storage: StudyStorage, context: RunContext, resources: Resources) -> None:
+    """Run every trial that the scheduler hands out on the connected Ray; `context` is each one's but for its folder."""
     link = _Link(scheduler, storage, context)
     tuner = tune.Tuner(
         tune.with_resources(TrialActor, {"cpu": resources.cpus, "gpu": resources.gpus or 0}),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -59,13 +60,16 @@ class CellSearch:
     @property
     def finished(self) -> bool:
         """Whether every trial has its result. One that failed has none: the next run trains it again."""
-        return sum(record.status in FINISHED for record in self._records.values()) == self.total
+        finished = [index for index, record in self._records.items() if record.status in FINISHED]
+        return len(finished) == self.total
 
     def search_trial(self, index: int) -> Trial:
         """The index-th search trial; asks the sampler when it is past the shared first draws."""
-        fixed = self._plan.first_draws(self._planned, index) if index < self._plan.study.search.first_draws else None
         self._optuna.sampler = self._make_sampler(index)
-        chosen = self._ask_sampler(index, fixed)
+        if index < self._plan.study.search.first_draws:
+            chosen = self._ask_sampler(index, self._plan.first_draws(self._planned, index))
+        else:
+            chosen = self._ask_sampler(index)
         return self._plan.search_trial(self._planned.cell, index, chosen, self._conditions)
 
     def import_trial(self, trial: Trial) -> None:
@@ -79,7 +83,7 @@ class CellSearch:
             self.on_epoch(trial.seed, epoch)
         self.finish_trial(trial.seed, record)
 
-    def _ask_sampler(self, index: int, fixed: Settings | None) -> Settings:
+    def _ask_sampler(self, index: int, fixed: Settings | None = None) -> Settings:
         if fixed is not None:
             searched = {name: value for name, value in fixed if name in self._distributions}
             self._optuna.enqueue_trial(searched)
@@ -90,8 +94,8 @@ class CellSearch:
     def on_epoch(self, index: int, epoch: Epoch) -> bool:
         """Report an epoch to the bracket; False when ASHA stops the trial. The last epoch is never cut off."""
         optuna_trial = self._open[index]
-        value = self._score_epoch(epoch)
-        if not math.isfinite(value):
+        value = self._score(epoch)
+        if value is None or not math.isfinite(value):
             return True  # the training core ends it as diverged
         optuna_trial.report(value, epoch.epoch)
         return not optuna_trial.should_prune() or epoch.epoch >= self._plan.search_epochs
@@ -100,29 +104,38 @@ class CellSearch:
         """Tell how the trial ended. A diverged or failed one has no value; a stopped one is pruned, not complete."""
         optuna_trial = self._open.pop(index)
         self._records[index] = record
-        value = self._score_record(record)
+        value = self._score(record)
         if record.status == "completed" and value is not None:
             self._optuna.tell(optuna_trial, value)
+        elif record.status == "stopped":
+            self._optuna.tell(optuna_trial, state=TrialState.PRUNED)
         else:
-            self._optuna.tell(optuna_trial, state=TrialState.PRUNED if record.status == "stopped" else TrialState.FAIL)
+            self._optuna.tell(optuna_trial, state=TrialState.FAIL)
 
     def best_hyperparameters(self) -> Settings | None:
-        """Hyperparameters of the lowest validation value among completed trials, ties to the first; None if none."""
-        values = [(self._score_record(record), index) for index, record in self._records.items()]
-        ranked = sorted((value, index) for value, index in values if value is not None)
-        completed = [index for _, index in ranked if self._records[index].status == "completed"]
-        return Trial.from_dict(self._records[completed[0]].trial).hyperparameters if completed else None
+        """Hyperparameters of the lowest validation value among completed trials, ties to the first.
+
+        None when no trial completed; without a search there are none to choose.
+        """
+        if not self.total:
+            return ()
+        ranked: list[tuple[float, int]] = []
+        for index, record in self._records.items():
+            value = self._score(record)
+            if record.status == "completed" and value is not None:
+                ranked.append((value, index))
+        if not ranked:
+            return None
+        _, best = min(ranked)
+        return Trial.from_dict(self._records[best].trial).hyperparameters
 
     def describe_outcome(self) -> str:
         """`3 diverged, 1 failed`: how the trials ended, for the sentence of a cell without a best."""
-        statuses = [record.status for record in self._records.values()]
-        return ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
+        counts = Counter(record.status for record in self._records.values())
+        return ", ".join(f"{number} {status}" for status, number in counts.items())
 
-    def _score_epoch(self, epoch: Epoch) -> float:
-        return epoch.validation_loss if self._by_loss else epoch.validation_top1_error
-
-    def _score_record(self, record: Record) -> float | None:
-        return record.validation_loss if self._by_loss else record.validation_top1_error
+    def _score(self, figures: Epoch | Record) -> float | None:
+        return figures.validation_loss if self._by_loss else figures.validation_top1_error
 
 
 def _make_distribution(space: Space) -> BaseDistribution:

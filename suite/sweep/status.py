@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from pathlib import Path
@@ -23,49 +24,42 @@ def study_status(plan: Plan) -> dict[str, Any]:
     storage = StudyStorage(plan.study)
     storage.check_study()
     plan = with_looks(plan)
-    counts: dict[Cell, Counter[str]] = {planned.cell: Counter() for planned in plan.cells}
+    counts: dict[Cell, Counter[tuple[str, str]]] = {planned.cell: Counter() for planned in plan.cells}
     for trial, status in storage.iterate_states():
-        wanted = plan.count_seeds(trial.cell) if trial.stage == "confirm" else plan.study.search.trials
-        if trial.cell in counts and trial.seed < wanted:
-            counts[trial.cell][f"{trial.stage} {status}"] += 1
+        planned_trials = plan.count_seeds(trial.cell) if trial.stage == "confirm" else plan.study.search.trials
+        if trial.cell in counts and trial.seed < planned_trials:
+            counts[trial.cell][trial.stage, status] += 1
     cells = []
     for planned in plan.cells:
-        asked = 0 if planned.refused else plan.study.search.trials + plan.count_seeds(planned.cell)
-        found = counts[planned.cell]
-        cells.append(
-            {
-                "dataset": planned.cell.dataset.label,
-                "backbone": planned.cell.backbone.label,
-                "variant": planned.cell.variant.label,
-                "planned": asked,
-                "refused": planned.refused,
-                **{stage: _by_status(found, stage) for stage in ("search", "confirm")},
-            }
-        )
+        cell = {
+            "dataset": planned.cell.dataset.label,
+            "backbone": planned.cell.backbone.label,
+            "variant": planned.cell.variant.label,
+            "planned": 0,
+            "refused": planned.refused,
+            "search": _count_by_status(counts[planned.cell], "search"),
+            "confirm": _count_by_status(counts[planned.cell], "confirm"),
+        }
+        if not planned.refused:
+            cell["planned"] = plan.study.search.trials + plan.count_seeds(planned.cell)
+        cells.append(cell)
     return {"study": plan.study.study, "storage": str(storage.path), "trials": plan.trials, "cells": cells}
 
 
-def _by_status(found: Counter[str], stage: str) -> dict[str, int]:
-    return {
-        status: found[f"{stage} {status}"]
-        for status in (*STATUSES, "running", "interrupted", "unreadable")
-        if found[f"{stage} {status}"]
-    }
+def _count_by_status(counts: Counter[tuple[str, str]], stage: str) -> dict[str, int]:
+    statuses = (*STATUSES, "running", "interrupted", "unreadable")
+    return {status: counts[stage, status] for status in statuses if counts[stage, status]}
 
 
 def find_trial(storage: Path, key: str) -> Path:
-    """The folder of the trial whose key starts with `key`.
-
-    Raises:
-        UserError: no trial's key, or several trials' keys, start so.
-    """
+    """The folder of the one trial whose key starts with `key`."""
     if not re.fullmatch("[0-9a-f]{1,16}", key):
         raise UserError(f"{key!r} is no trial's key, which is up to 16 of the digits 0-9 and a-f")
-    patterns = (f"*/trials/{key}*/trial.json", f"trials/{key}*/trial.json")
-    found = sorted({path.parent for pattern in patterns for path in storage.glob(pattern)})
-    if not found:
+    files = itertools.chain(storage.glob(f"*/trials/{key}*/trial.json"), storage.glob(f"trials/{key}*/trial.json"))
+    folders = sorted({path.parent for path in files})
+    if not folders:
         raise UserError(f"no trial {key!r} under {storage}: the MLflow UI and collected trials.parquet list keys")
-    if len(found) > 1:
-        names = ", ".join(str(folder.relative_to(storage)) for folder in found[:5])
-        raise UserError(f"{key!r} fits {len(found)} trials ({names}): give more digits, or --storage")
-    return found[0]
+    if len(folders) > 1:
+        names = ", ".join(str(folder.relative_to(storage)) for folder in folders[:5])
+        raise UserError(f"{key!r} fits {len(folders)} trials ({names}): give more digits, or --storage")
+    return folders[0]

@@ -24,7 +24,7 @@ from suite.core.errors import UserError
 from suite.core.files import write_json
 from suite.core.records import FINISHED, SCHEMA, NewerSchemaError, NoRecordError, Record, check_schema
 from suite.core.specs import Trial
-from suite.core.trial_folder import drop_checkpoints, read_measurements, read_trial
+from suite.core.trial_folder import drop_checkpoints, read_trial
 from suite.study.config import Study
 from suite.study.plan import ExecutionConfig, InterimLook, group_label
 
@@ -42,33 +42,29 @@ class StudyStorage:
         self._torn: set[Path] = set()  # records that were named already
 
     def check_study(self) -> None:
-        """
-        Raises:
-            UserError: the storage path holds something else, or results of a later version; or this study's fixed parts
-                have changed.
-        """
+        """Refuse another study's storage, results of a later version, and fixed parts that have changed since."""
         self.check_owner()
-        self._check_writable()
-        found, wanted = self._read_marker(), self.study.describe_identity()
-        changed = sorted(key for key in found | wanted if found and found.get(key) != wanted.get(key))
-        if changed:
+        path = self.path.absolute()
+        existing = next(folder for folder in (path, *path.parents) if folder.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK):
+            raise UserError(f"storage: can't write {self.path}: {existing} is not a writable folder; name another")
+        marker, identity = self._read_marker(), self.study.describe_identity()
+        changed = sorted(key for key in marker | identity if marker.get(key) != identity.get(key))
+        if marker and changed:
             raise UserError(
                 f"{', '.join(changed)}: changed since {self.path} was started, and mixed results can't be compared: "
                 f"give the study a new name, or remove the old results with `graftbench clean STUDY --all`"
             )
 
     def check_owner(self) -> None:
-        """
-        Raises:
-            UserError: the storage path holds something else than this study.
-        """
+        """Refuse a storage path that holds something else than this study."""
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"storage: {self.path} is a file; name a folder")
-        found = self._read_marker()
-        if not found and self.path.is_dir() and any(self.path.iterdir()):
+        marker = self._read_marker()
+        if not marker and self.path.is_dir() and any(self.path.iterdir()):
             raise UserError(f"storage: {self.path} holds other files; name an empty or new folder")
-        if found and found["study"] != self.study.study:
-            raise UserError(f"storage: {self.path} belongs to the study {found['study']!r}; name another folder")
+        if marker and marker["study"] != self.study.study:
+            raise UserError(f"storage: {self.path} belongs to the study {marker['study']!r}; name another folder")
 
     def _read_marker(self) -> dict[str, Any]:
         """Identity of the study that the storage belongs to; empty where there is none yet."""
@@ -76,31 +72,23 @@ class StudyStorage:
         if not path.is_file():
             return {}
         try:
-            found = json.loads(path.read_text())
-            check_schema(found.pop("schema", 1))
-            return {"study": found["study"], **found}
+            marker = json.loads(path.read_text())
+            check_schema(marker.pop("schema", 1))
+            return {"study": marker["study"], **marker}
         except NoRecordError as error:
             raise UserError(f"storage: {path}: {error}") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"storage: {path} can't be read ({error}); name another folder") from error
 
-    def _check_writable(self) -> None:
-        existing = next(folder for folder in (self.path.absolute(), *self.path.absolute().parents) if folder.exists())
-        if not existing.is_dir() or not os.access(existing, os.W_OK):
-            raise UserError(f"storage: can't write {self.path}: {existing} is not a writable folder; name another")
-
     def create(self) -> None:
-        """Create the storage. Call after `check`."""
+        """Create the storage. Call after `check_study`."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_json({"schema": SCHEMA, **self.study.describe_identity()}, self.path / "study.json")
         (self.path / "trials").mkdir(exist_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """
-        Raises:
-            UserError: another `graftbench run` of this study is at work.
-        """
+        """Refused while another `graftbench run` of this study is at work."""
         with (self.path / "lock").open("w") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -128,28 +116,27 @@ class StudyStorage:
             UserError: a whole record can't be read by this version. Its trial may have ended, so it never runs again by
                 itself.
         """
-        found, unreadable = {}, []
+        by_key, unreadable = {}, []
         for path in sorted(self.path.glob("trials/*/record.json")):
             try:
-                found[path.parent.name] = _read_with_trial(path)
+                by_key[path.parent.name] = _read_with_trial(path)
             except NewerSchemaError as error:
                 raise UserError(str(error)) from error
             except NoRecordError as error:
                 unreadable.append(str(error))
             except ValueError as error:
-                self._name_torn(path, error)
+                if path not in self._torn:
+                    self._torn.add(path)
+                    log.warning("%s: cut short, so it is read from MLflow, or its trial is trained again", error)
         if unreadable:
-            more = f" (and {len(unreadable) - _EXAMPLES} more)" if len(unreadable) > _EXAMPLES else ""
+            examples = "; ".join(unreadable[:_EXAMPLES])
+            if len(unreadable) > _EXAMPLES:
+                examples += f" (and {len(unreadable) - _EXAMPLES} more)"
             raise UserError(
-                f"{'; '.join(unreadable[:_EXAMPLES])}{more}: trained already, as far as can be told, so not trained "
+                f"{examples}: trained already, as far as can be told, so not trained "
                 "again; restore the file, or remove its folder to train the trial anew"
             )
-        return found
-
-    def _name_torn(self, path: Path, error: ValueError) -> None:
-        if path not in self._torn:
-            self._torn.add(path)
-            log.warning("%s: cut short, so it is read from MLflow, or its trial is trained again", error)
+        return by_key
 
     def import_record(self, record: Record) -> None:
         """Keep a finished record that another machine, or a lost folder, left in MLflow; and its group's conditions."""
@@ -158,12 +145,8 @@ class StudyStorage:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(trial.to_dict(), folder / "trial.json")
         records.write_record(record, folder / "record.json")
-        found = ExecutionConfig(trial.precision, trial.channels_last, trial.micro_batch)
-        self.write_execution({group_label(trial.cell): found, **self.read_execution()})
-
-    def read_measurements(self, key: str) -> dict[str, Any]:
-        """What a trial's worker noted of itself before its first epoch: split, costs, device, versions."""
-        return read_measurements(self.trial_directory(key))
+        config = ExecutionConfig(trial.precision, trial.channels_last, trial.micro_batch)
+        self.write_execution({group_label(trial.cell): config, **self.read_execution()})
 
     def read_record(self, key: str) -> Record | None:
         """A trial's record, if there is a readable one."""
@@ -212,11 +195,7 @@ class StudyStorage:
         write_json(plain, self.path / "conditions.json")
 
     def read_looks(self) -> tuple[InterimLook, ...]:
-        """The looks at the results so far, in order.
-
-        Raises:
-            UserError: the file can't be read.
-        """
+        """The looks at the results so far, in order."""
         path = self.path / "looks.json"
         if not path.is_file():
             return ()

@@ -21,7 +21,7 @@ from suite.core import registry
 from suite.core.errors import UserError
 from suite.core.records import SCHEMA, SCHEMA_TAG, STUDY_TAG, VERSION_TAG, NoRecordError, check_experiment_schema
 from suite.core.redaction import redact_text, redact_uri
-from suite.core.specs import BASELINE, Cell, split_variant
+from suite.core.specs import BASELINE, split_variant
 from suite.study.config import Study
 from suite.study.plan import Plan
 
@@ -39,10 +39,7 @@ def tracking_uri(study: Study) -> str:
 
 
 def check_store(uri: str) -> None:
-    """
-    Raises:
-        UserError: no store can be used there; nothing has been written.
-    """
+    """Refuse an address where no store can be used; writes nothing."""
     scheme = uri.partition(":")[0].partition("+")[0]
     if uri.startswith(("http://", "https://")):
         _check_server(uri)
@@ -58,16 +55,10 @@ def check_store(uri: str) -> None:
 
 
 def check_experiment(study: Study, uri: str) -> None:
-    """
-    Raises:
-        UserError: the experiment of the study's name belongs to another study, a later version of Graftbench has
-            written to it, or it is deleted; nothing written.
-    """
+    """Refuse an experiment of the study's name that is another study's, a later version's, or deleted."""
     if uri.startswith("sqlite:") and not sqlite_path(uri).is_file():
         return
-    experiment = _make_client(uri).get_experiment_by_name(study.study)
-    if experiment is not None:
-        _refuse_other(experiment, json.dumps(study.describe_identity(), sort_keys=True))
+    _find_experiment(_make_client(uri), study)
 
 
 def sqlite_path(uri: str) -> Path:
@@ -134,48 +125,52 @@ def _make_client(uri: str) -> MlflowClient:
 
 
 def open_experiment(plan: Plan, uri: str) -> tuple[MlflowClient, str]:
-    """The client and the id of the study's experiment, created where it is missing.
-
-    Raises:
-        UserError: the experiment's name belongs to another study, a later version has written to it, or it is deleted.
-    """
+    """The client and the id of the study's experiment, created where it is missing."""
     location = None
     if urlsplit(uri).scheme == "sqlite":
         folder = sqlite_path(uri).absolute().parent
         folder.mkdir(parents=True, exist_ok=True)
         location = (folder / "_artifacts" / plan.study.study).as_uri()
     client = _make_client(uri)
-    experiment = client.get_experiment_by_name(plan.study.study)
-    identity = json.dumps(plan.study.describe_identity(), sort_keys=True)
+    experiment = _find_experiment(client, plan.study)
+    present: Mapping[str, str] = {}
     if experiment is None:
         experiment_id = client.create_experiment(plan.study.study, artifact_location=location)
     else:
-        _refuse_other(experiment, identity)
-        experiment_id = experiment.experiment_id
-    known = experiment.tags if experiment else {}
-    versions = {SCHEMA_TAG: str(SCHEMA), VERSION_TAG: __version__}
-    tags = {IDENTITY_TAG: identity, **versions, **_study_tags(plan, known)}
+        experiment_id, present = experiment.experiment_id, experiment.tags
+    tags = {IDENTITY_TAG: _write_identity(plan.study), SCHEMA_TAG: str(SCHEMA), VERSION_TAG: __version__}
+    tags |= _study_tags(plan, present)
     if plan.study.description:
         tags["mlflow.note.content"] = plan.study.description[:_MAX_TAG]
     for name, value in tags.items():
-        if known.get(name) != value:
+        if present.get(name) != value:
             client.set_experiment_tag(experiment_id, name, value)
     return client, str(experiment_id)
 
 
-def _study_tags(plan: Plan, known: Mapping[str, str]) -> dict[str, str]:
+def _write_identity(study: Study) -> str:
+    return json.dumps(study.describe_identity(), sort_keys=True)
+
+
+def _study_tags(plan: Plan, present: Mapping[str, str]) -> dict[str, str]:
     """The study as one JSON text over as many tags as it takes: `graftbench.study`, then `.1`, `.2`...
 
     Tags that a longer text of an earlier run has left over are emptied.
     """
     text = json.dumps(describe_study(plan))
-    parts = [text[start : start + _MAX_TAG] for start in range(0, len(text), _MAX_TAG)]
-    tags = {name: "" for name in known if name.startswith(f"{STUDY_TAG}.")}
-    return tags | {f"{STUDY_TAG}.{number}" if number else STUDY_TAG: part for number, part in enumerate(parts)}
+    tags = {name: "" for name in present if name.startswith(f"{STUDY_TAG}.")}
+    tags[STUDY_TAG] = text[:_MAX_TAG]
+    for start in range(_MAX_TAG, len(text), _MAX_TAG):
+        tags[f"{STUDY_TAG}.{start // _MAX_TAG}"] = text[start : start + _MAX_TAG]
+    return tags
 
 
-def _refuse_other(experiment: Any, identity: str) -> None:
-    name = experiment.name
+def _find_experiment(client: MlflowClient, study: Study) -> Any:
+    """The experiment of the study's name, if there is one."""
+    name, identity = study.study, _write_identity(study)
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        return None
     if experiment.lifecycle_stage == "deleted":
         raise UserError(f"tracking: the experiment {name!r} is deleted; restore it in MLflow or rename the study")
     try:
@@ -187,6 +182,7 @@ def _refuse_other(experiment: Any, identity: str) -> None:
             f"tracking: the experiment {name!r} holds a study with another recipe, search, split or statistics; "
             "give this study a new name"
         )
+    return experiment
 
 
 def describe_study(plan: Plan) -> dict[str, Any]:
@@ -205,33 +201,37 @@ def describe_study(plan: Plan) -> dict[str, Any]:
         "search_trials": study.search.trials,
         "search_epochs": plan.search_epochs,
         "first_draws": study.search.first_draws,
-        "asha": study.search.asha.model_dump() if study.search.asha else None,
+        "asha": study.search.model_dump()["asha"],
         "profile": study.profile or None,
         "about": _describe_variants(plan),
-        "cells": [
-            {
-                **planned.cell.cell_id._asdict(),
-                "refused": planned.refused,
-                **_describe_seeds(plan, planned.cell),
-            }
-            for planned in plan.cells
-        ],
+        "cells": _describe_cells(plan),
     }
 
 
 def _describe_variants(plan: Plan) -> dict[str, str]:
     """What each extension is, for readers who never heard of it: its file's first sentence, without the sources."""
-    found = {}
-    for name in dict.fromkeys(part for planned in plan.cells for part in split_variant(planned.cell.variant.name)):
-        sentence = registry.read_docstring("variant", name).partition("\n\n")[0]
-        found[name] = re.sub(r" ?\([^()]*\)", "", " ".join(sentence.split()))
-    return {name: sentence for name, sentence in found.items() if sentence and name != BASELINE}
+    about: dict[str, str] = {}
+    for planned in plan.cells:
+        for name in split_variant(planned.cell.variant.name):
+            if name == BASELINE or name in about:
+                continue
+            sentence = registry.read_docstring("variant", name).partition("\n\n")[0]
+            sentence = re.sub(r" ?\([^()]*\)", "", " ".join(sentence.split()))
+            if sentence:
+                about[name] = sentence
+    return about
 
 
-def _describe_seeds(plan: Plan, cell: Cell) -> dict[str, int]:
-    """A cell's own number of seeds, where a topup made it differ from the study's."""
-    own = plan.count_seeds(cell)
-    return {"seeds": own} if own != plan.study.seeds else {}
+def _describe_cells(plan: Plan) -> list[dict[str, Any]]:
+    """Each cell, and its own number of seeds where a topup made it differ from the study's."""
+    cells = []
+    for planned in plan.cells:
+        cell = {**planned.cell.cell_id._asdict(), "refused": planned.refused}
+        seeds = plan.count_seeds(planned.cell)
+        if seeds != plan.study.seeds:
+            cell["seeds"] = seeds
+        cells.append(cell)
+    return cells
 
 
 def forget_experiment(uri: str, name: str, retired_name: str) -> str | None:

@@ -17,11 +17,7 @@ from suite.core.redaction import redact_uri
 
 
 def serve_ui(uri: str, port: int, console: Console) -> None:
-    """Run the UI until Ctrl-C; a store that is a server already has its own.
-
-    Raises:
-        UserError: the port is taken.
-    """
+    """Run the UI until Ctrl-C; a store that is a server already has its own."""
     if urlsplit(uri).scheme in {"http", "https"}:
         console.print(f"the study's store is a server with its own UI: {redact_uri(uri)}")
         return

@@ -7,6 +7,7 @@ next `graftbench run` writes it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import queue
@@ -25,7 +26,6 @@ from suite.core.errors import UserError
 from suite.core.records import COLUMNS, TEST_CURVE, Epoch, NoRecordError, Record
 from suite.core.redaction import redact_text
 from suite.core.specs import Cell, CellId, Trial
-from suite.study.plan import Plan
 
 log = logging.getLogger(__name__)
 
@@ -39,32 +39,24 @@ _RETRY_SECONDS = (0.5, 2.0, 8.0)
 
 @dataclasses.dataclass
 class _Run:
-    """What is known of a trial's run.
-
-    Attributes:
-        stamp: of the final metrics, in milliseconds: when the run began or, run again, ended last. So a second attempt
-            at the same metrics is a repetition, and what a later training found replaces what an earlier one did.
-        status: the record's, once it is written.
-        ended: whether MLflow too knows that the run is over.
-        has_params: they go with the first metrics, which saves a call.
-        steps: epochs that stand in the run; None: not looked up yet.
-    """
+    """What is known of a trial's run."""
 
     run_id: str
+    # Of the final metrics, in milliseconds: when the run began or, run again, ended last. So a second attempt at the
+    # same metrics is a repetition, and what a later training found replaces what an earlier one did.
     stamp: int
-    status: str | None = None
-    ended: bool = False
-    has_params: bool = False
-    steps: set[int] | None = None
+    status: str | None = None  # the record's, once it is written
+    ended: bool = False  # whether MLflow too knows that the run is over
+    has_params: bool = False  # they go with the first metrics, which saves a call
+    steps: set[int] | None = None  # epochs that stand in the run; None: not looked up yet
 
 
 class MlflowWriter:
-    """An listeners of the scheduler. Calls return at once; `close` waits until everything is written."""
+    """A listener of the scheduler. Calls return at once; `close` waits until everything is written."""
 
-    def __init__(self, client: MlflowClient, experiment_id: str, plan: Plan, trials_folder: Path) -> None:
+    def __init__(self, client: MlflowClient, experiment_id: str, trials_folder: Path) -> None:
         self._client = client
         self._experiment = experiment_id
-        self._plan = plan
         self._folder = trials_folder
         self._runs: dict[str, _Run] = {}
         self._cells: dict[CellId, str] = {}  # each cell's parent run
@@ -76,32 +68,37 @@ class MlflowWriter:
         self._thread = threading.Thread(target=self._work_through_jobs, name="mlflow-writer", daemon=True)
         self._thread.start()
 
-    # -- listeners
+    # -- what the scheduler tells
 
     def on_start(self, trial: Trial) -> None:
         self._jobs.put(lambda: self._start_run(trial))
 
     def on_epoch(self, trial: Trial, epoch: Epoch) -> None:
-        self._jobs.put(lambda: self._pending.setdefault(trial.key, (trial, []))[1].append(epoch))
+        self._jobs.put(lambda: self._hear_epoch(trial, epoch))
 
     def on_finish(self, record: Record) -> None:
         self._jobs.put(lambda: self._finish_run(record))
 
-    def catch_up(self, known: Mapping[str, Record]) -> None:
+    def catch_up(self, stored: Mapping[str, Record]) -> None:
         """Write the records of an earlier run that MLflow does not have yet."""
-        for key, record in known.items():
+        for key, record in stored.items():
             if not self._is_written(record, self._runs.get(key)):
                 self.on_finish(record)
 
-    def read_finished_elsewhere(self, known: Mapping[str, Record]) -> list[Record]:
+    def read_finished_elsewhere(self, stored: Mapping[str, Record]) -> list[Record]:
         """Finished records that MLflow has and the storage does not (another machine's, or a lost folder).
 
         Raises:
             UserError: one of them can't be read by this version, so that its trial would be trained again.
         """
-        finished = {key for key, record in known.items() if record.status in records.FINISHED}
-        missing = [run for key, run in self._runs.items() if run.status in records.FINISHED and key not in finished]
-        return [record for run in missing if (record := self._download_record(run)) is not None]
+        missing = []
+        for key, run in self._runs.items():
+            is_stored = key in stored and stored[key].status in records.FINISHED
+            if run.status in records.FINISHED and not is_stored:
+                record = self._download_record(run)
+                if record is not None:
+                    missing.append(record)
+        return missing
 
     def close(self) -> None:
         """Write what is left, end the cells' runs, stop the thread."""
@@ -113,11 +110,9 @@ class MlflowWriter:
 
     def _work_through_jobs(self) -> None:
         while True:
-            try:
+            job: Callable[[], None] | None = self._flush_epochs
+            with contextlib.suppress(queue.Empty):
                 job = self._jobs.get(timeout=_FLUSH_SECONDS)
-            except queue.Empty:
-                self._attempt_job(self._flush_epochs)
-                continue
             if job is None:
                 return
             self._attempt_job(job)
@@ -154,8 +149,8 @@ class MlflowWriter:
                     self._cells[_read_cell_id(tags)] = info.run_id
                 elif "trial_key" in tags:
                     ended, stamp = info.status != "RUNNING", info.end_time or info.start_time
-                    found = _Run(info.run_id, stamp, tags.get("status"), ended, bool(run.data.params))
-                    self._runs[tags["trial_key"]] = found
+                    params = bool(run.data.params)
+                    self._runs[tags["trial_key"]] = _Run(info.run_id, stamp, tags.get("status"), ended, params)
             token = page.token
             if not token:
                 return
@@ -179,20 +174,16 @@ class MlflowWriter:
         if run is None:
             self._runs[trial.key] = self._create_run(trial)
         elif run.ended or run.status is not None:  # failed before, running again
-            self._reopen_run(run)
-
-    def _reopen_run(self, run: _Run) -> None:
-        if run.status is not None:
-            self._client.delete_tag(run.run_id, "status")
-            run.status = None
-        self._client.update_run(run.run_id, status="RUNNING")
-        run.ended = False
+            if run.status is not None:
+                self._client.delete_tag(run.run_id, "status")
+                run.status = None
+            self._client.update_run(run.run_id, status="RUNNING")
+            run.ended = False
 
     def _create_run(self, trial: Trial) -> _Run:
-        identity = {name: str(value) for name, value in records.describe_trial(trial).items() if name in COLUMNS}
-        text = {name: value for name, value in identity.items() if COLUMNS[name] is str}
+        identity = records.describe_trial(trial)
         tags = {
-            **text,
+            **{name: str(value) for name, value in identity.items() if COLUMNS.get(name) is str},
             "kind": "trial",
             "seed": str(trial.seed),
             "mlflow.parentRunId": self._find_parent_run(trial.cell),
@@ -209,6 +200,10 @@ class MlflowWriter:
             run = self._client.create_run(self._experiment, tags=tags, run_name=_format_title(cell)[:_MAX_NAME])
             self._cells[cell_id] = run.info.run_id
         return self._cells[cell_id]
+
+    def _hear_epoch(self, trial: Trial, epoch: Epoch) -> None:
+        _, epochs = self._pending.setdefault(trial.key, (trial, []))
+        epochs.append(epoch)
 
     def _flush_epochs(self) -> None:
         for key, (trial, epochs) in list(self._pending.items()):
@@ -229,8 +224,12 @@ class MlflowWriter:
             history = self._client.get_metric_history(run.run_id, "epoch/train_seconds")
             run.steps = {int(metric.step) for metric in history}
         fresh = [epoch for epoch in epochs if epoch.epoch not in run.steps]
-        *first, last = _make_batches([*map(_make_metrics, fresh), final])
-        params = [] if run.has_params else [Param(name, str(value)) for name, value in _make_params(trial).items()]
+        now = int(time.time() * 1000)
+        groups = [_make_metrics(epoch, now, of_test=False) for epoch in fresh]
+        *first, last = _make_batches([*groups, final])
+        params: list[Param] = []
+        if not run.has_params:
+            params = [Param(name, str(value)) for name, value in _make_params(trial).items()]
         for batch in first:
             self._client.log_batch(run.run_id, batch, params=params)
             params = []
@@ -256,11 +255,14 @@ class MlflowWriter:
         if predictions.is_file():
             self._client.log_artifact(run.run_id, str(predictions))
         self._client.log_text(run.run_id, records.to_json(record), "record.json")
-        row = record.to_row()
-        numbers = {name: row[name] for name, kind in COLUMNS.items() if kind is not str and row[name] is not None}
-        final = [Metric(name, float(value), run.stamp, 0) for name, value in numbers.items()]
-        final += [metric for epoch in record.history for metric in _curve_metrics(epoch, run.stamp)]
-        tags = [RunTag(name, str(row[name])[:_MAX_TAG]) for name, kind in COLUMNS.items() if kind is str]
+        final, tags = [], []
+        for name, value in record.to_row().items():
+            if COLUMNS[name] is str:
+                tags.append(RunTag(name, str(value)[:_MAX_TAG]))
+            elif value is not None:
+                final.append(Metric(name, float(value), run.stamp, 0))
+        for epoch in record.history:
+            final += _make_metrics(epoch, run.stamp, of_test=True)
         self._write_run(run, trial, record.history, final, tags)
         end = int(time.time() * 1000)
         status = "FAILED" if record.status == "failed" else "FINISHED"
@@ -273,19 +275,14 @@ class MlflowWriter:
             self._client.set_terminated(run_id, "FINISHED")
 
 
-def _make_metrics(epoch: Epoch) -> list[Metric]:
-    stamp = int(time.time() * 1000)
+def _make_metrics(epoch: Epoch, stamp: int, *, of_test: bool) -> list[Metric]:
+    """Those of the test part, which are known when the trial has ended, or the others."""
+    values = epoch.list_values().items()
     return [
         Metric(f"epoch/{name}", value, stamp, epoch.epoch)
-        for name, value in epoch.list_values().items()
-        if not name.startswith(TEST_CURVE)
+        for name, value in values
+        if name.startswith(TEST_CURVE) == of_test
     ]
-
-
-def _curve_metrics(epoch: Epoch, stamp: int) -> list[Metric]:
-    """The epoch's test figures, which are known when the trial has ended."""
-    known = epoch.list_values().items()
-    return [Metric(f"epoch/{name}", value, stamp, epoch.epoch) for name, value in known if name.startswith(TEST_CURVE)]
 
 
 def _make_batches(groups: Iterable[Sequence[Metric]]) -> list[list[Metric]]:
@@ -313,8 +310,9 @@ def _make_params(trial: Trial) -> dict[str, Any]:
         recipe = dataclasses.asdict(recipes.resolve_recipe(trial.recipe, trial.hyperparameters))
     except UserError:  # the trial failed for that very reason; its run says so
         recipe = {}
-    params = {f"recipe.{name}": value for name, value in recipe.items()}
-    for role in ("dataset", "backbone", "variant"):
-        params |= {f"{role}.{name}": value for name, value in getattr(trial.cell, role).settings}
+    params: dict[str, Any] = {f"recipe.{name}": value for name, value in recipe.items()}
+    cell = trial.cell
+    for role, component in (("dataset", cell.dataset), ("backbone", cell.backbone), ("variant", cell.variant)):
+        params |= {f"{role}.{name}": value for name, value in component.settings}
     params |= {name: value for name, value in trial.hyperparameters if "." in name}
     return {**params, "epochs": trial.epochs, "split_seed": trial.split_seed, "stage": trial.stage}

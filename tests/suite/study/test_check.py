@@ -14,7 +14,7 @@ from suite.core.settings import Setting
 from suite.core.specs import Space, Trial
 from suite.study.check import _check_space, check_plan
 from suite.study.config import parse_study
-from suite.study.plan import ExecutionConfig, Plan, PlannedCell, make_plan
+from suite.study.plan import ExecutionConfig, Plan, PlannedCell, group_label, make_plan
 from suite.sweep.scheduler import TrialScheduler
 from suite.sweep.search import CellSearch
 from suite.training.outcome import partial_record
@@ -380,8 +380,8 @@ def test_a_resumed_search_knows_trials_with_fixed_knobs() -> None:
     confirmed = found.confirm_trials(planned.cell, first.hyperparameters, ExecutionConfig())
     assert {trial.epochs for trial in confirmed} == {2} and first.epochs == found.search_epochs
     assert partial_record(confirmed[0], "failed", "made up").epochs == 2, "what the audit compares"
-    group = {planned.cell.group: ExecutionConfig()}
-    scheduler = TrialScheduler(found, group, {first.key: replace(record, trial=first.to_dict())}, [second])
+    conditions = {group_label(planned.cell): ExecutionConfig()}
+    scheduler = TrialScheduler(found, conditions, {first.key: replace(record, trial=first.to_dict())}, [second])
     handed = [scheduler.next_trial() for _ in range(2)]
     assert second in handed and first not in handed
 

@@ -136,7 +136,7 @@ def test_what_is_known_or_skipped_is_not_waited_for(clock: Clock) -> None:
     of = plan()
     shown = ProgressDisplay(of, quiet())
     for seed in range(3):
-        shown.count_known(record(trial(of, 1, seed=seed), "diverged"), of.cells[1].cell)
+        shown.count_known(record(trial(of, 1, seed=seed), "diverged"))
     for cell in (1, 2):
         for seed in range(2):
             shown.on_finish(record(trial(of, cell, "confirm", seed), "skipped", "no search trial completed"))
@@ -184,7 +184,7 @@ def test_the_table_has_a_row_per_cell(clock: Clock) -> None:
     of = plan()
     shown = ProgressDisplay(of, quiet())
     for seed, status in enumerate(("completed", "stopped", "diverged")):
-        shown.count_known(record(trial(of, seed=seed), status), of.cells[0].cell)  # type: ignore[arg-type]
+        shown.count_known(record(trial(of, seed=seed), status))  # type: ignore[arg-type]
     shown.on_finish(record(trial(of, 0, "confirm", 0)))
     running = trial(of, 0, "confirm", 1)
     shown.on_start(running)

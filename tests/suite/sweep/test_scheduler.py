@@ -13,7 +13,7 @@ import pytest
 from suite.core.records import FINISHED, Epoch, Record, Status
 from suite.core.specs import Cell, Trial, freeze_settings, hash_parts
 from suite.study.config import parse_study
-from suite.study.plan import ExecutionConfig, Plan, make_plan, with_cells
+from suite.study.plan import ExecutionConfig, Plan, group_label, make_plan, with_cells
 from suite.sweep.scheduler import TrialScheduler
 from suite.training.outcome import partial_record
 
@@ -53,7 +53,8 @@ def scheduler(
     of: Plan, finished: Iterable[Record] = (), interrupted: Iterable[Trial] = (), *listeners: Any
 ) -> TrialScheduler:
     known = {record.trial_key: record for record in finished}
-    return TrialScheduler(of, {cell.cell.group: CONDITIONS for cell in of.cells}, known, interrupted, listeners)
+    conditions = {group_label(cell.cell): CONDITIONS for cell in of.cells}
+    return TrialScheduler(of, conditions, known, interrupted, listeners)
 
 
 def epoch(number: int, error: float = 0.5, loss: float = 1.0) -> Epoch:
@@ -83,8 +84,12 @@ def handed(scheduler: TrialScheduler) -> Trial:
     return trial
 
 
+def running(scheduler: TrialScheduler) -> list[Trial]:
+    return [trial for _, trial in scheduler._running.values()]
+
+
 class Notes:
-    """An listeners that writes down what it hears."""
+    """A listener that writes down what it hears."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[Any, ...]] = []
@@ -292,7 +297,8 @@ def test_a_cell_without_a_completed_search_trial_is_skipped_with_its_sentence() 
     assert [(record.status, record.seed) for record in skipped] == [("skipped", 0), ("skipped", 1)]
     assert {record.reason for record in skipped} == {"no search trial of the cell completed (7 diverged)"}
     assert all(("finished", record.trial_key, "skipped") in notes.heard for record in skipped)
-    assert found.count_trials()[bad] == {"diverged": 7, "skipped": 2}
+    of_bad = [*of_cell(found.records, bad, "search"), *skipped]
+    assert Counter(record.status for record in of_bad) == {"diverged": 7, "skipped": 2}
 
 
 def test_a_refused_cell_is_skipped_with_its_sentence_and_the_rest_runs() -> None:
@@ -370,10 +376,10 @@ def test_a_lost_trial_is_handed_out_again_before_anything_else() -> None:
     first, second = handed(found), handed(found)
     assert found.on_epoch(first.key, epoch(1, 0.5))
     for _ in range(2):
-        assert found.requeue(first.key, at_most=2) and found.running == [second]
+        assert found.requeue(first.key, at_most=2) and running(found) == [second]
         assert handed(found) == first
         assert found.on_epoch(first.key, epoch(1, 0.5)), "told again by the next worker"
-    assert not found.requeue(first.key, at_most=2) and set(found.running) == {first, second}
+    assert not found.requeue(first.key, at_most=2) and set(running(found)) == {first, second}
     record = found.finish_early(first.key, "failed", "its worker was lost")
     assert [known.epoch for known in record.history] == [1]
     assert notes.heard.count(("epoch", first.key, 1)) == 1
@@ -396,7 +402,7 @@ def left(scheduler: TrialScheduler) -> tuple[list[Record], list[Trial]]:
     random.Random(0).shuffle(records)
     finished = [record for record in records if record.status in FINISHED]
     failed = [Trial.from_dict(record.trial) for record in records if record.status == "failed"]
-    under_way = [*scheduler.running, *failed]
+    under_way = [*running(scheduler), *failed]
     return finished, sorted(under_way, key=lambda trial: (trial.seed, trial.key))
 
 
@@ -486,23 +492,21 @@ def test_what_the_plan_does_not_ask_for_counts_for_nothing() -> None:
     found = scheduler(plan(), larger.records.values(), [handed(scheduler(plan({"trials": 9})))])
     assert sum(record.stage == "search" for record in found.records.values()) == 3 * 7
     known = {record.trial_key: record for record in larger.records.values()}
-    elsewhere = TrialScheduler(plan(), {cell.cell.group: ExecutionConfig() for cell in plan().cells}, known, [])
+    conditions = {group_label(cell.cell): ExecutionConfig() for cell in plan().cells}
+    elsewhere = TrialScheduler(plan(), conditions, known, [])
     assert not elsewhere.records
 
 
 # -- looking in
 
 
-def test_counts_and_idle_say_where_it_stands() -> None:
-    wanted = alone({"trials": 2})
-    cell = wanted.cells[0].cell
-    found = scheduler(wanted)
-    assert found.count_trials() == {cell: {}} and not found.idle and not found.running
+def test_idle_says_where_it_stands() -> None:
+    found = scheduler(alone({"trials": 2}))
+    assert not found.idle and not running(found)
     first, second = handed(found), handed(found)
-    assert found.count_trials() == {cell: {"running": 2}} and found.running == [first, second] and not found.idle
+    assert running(found) == [first, second] and not found.idle
     found.finish_trial(ended(first))
     found.finish_early(second.key, "failed", "lost")
     assert found.trained == 2 and found.idle
-    assert found.count_trials() == {cell: {"completed": 1, "failed": 1}} and found.next_trial() == "done", (
-        "no choice is made yet"
-    )
+    assert [record.status for record in found.records.values()] == ["completed", "failed"]
+    assert found.next_trial() == "done", "no choice is made yet"

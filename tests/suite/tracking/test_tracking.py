@@ -17,12 +17,12 @@ from mlflow import MlflowClient
 
 from analysis.records.collect import _study_of, collect_study
 from suite.core.errors import UserError
-from suite.core.records import COLUMNS, Epoch, Record, Status, from_dict
+from suite.core.records import COLUMNS, STUDY_TAG, Epoch, Record, Status, from_dict
 from suite.core.specs import Trial, freeze_settings
 from suite.study.config import parse_study
 from suite.study.plan import ExecutionConfig, Plan, make_plan, with_cells
 from suite.tracking import mlflow_store, mlflow_writer
-from suite.tracking.mlflow_store import IDENTITY_TAG, STUDY_TAG, check_experiment, describe_study, open_experiment
+from suite.tracking.mlflow_store import IDENTITY_TAG, check_experiment, describe_study, open_experiment
 from suite.tracking.mlflow_writer import MlflowWriter
 from suite.training.outcome import partial_record
 
@@ -99,7 +99,7 @@ def predict(folder: Path, of: Trial) -> bytes:
 def write(uri: str, of: Plan, folder: Path, tell: Callable[[MlflowWriter], None]) -> str | None:
     """Tell a writer of its own something, and close it; what trouble it had."""
     client, experiment = open_experiment(of, uri)
-    with closing(MlflowWriter(client, experiment, of, folder)) as listening:
+    with closing(MlflowWriter(client, experiment, folder)) as listening:
         tell(listening)
     return listening.trouble
 
@@ -284,7 +284,7 @@ def attempt(
 ) -> tuple[MlflowWriter, int]:
     """A trial told to a writer whose n-th call fails where `fails(n)`, epochs flushed one by one; calls made."""
     client, experiment = open_experiment(of, uri)
-    listening = MlflowWriter(client, experiment, of, folder)
+    listening = MlflowWriter(client, experiment, folder)
     listening._client = broken = Failing(client, fails, heard=heard)  # type: ignore[assignment]
     with closing(listening):
         trial = Trial.from_dict(final.trial)
@@ -405,10 +405,8 @@ def test_a_failed_trial_run_again_in_the_same_run_of_the_study(uri: str, folder:
 
 def test_records_that_the_ledger_lost_come_back(uri: str, folder: Path) -> None:
     of = plan(seeds=4)
-    finals = [
-        record(trial(of, seed=seed), status)
-        for seed, status in enumerate(("completed", "diverged", "failed", "skipped"))
-    ]
+    statuses: tuple[Status, ...] = ("completed", "diverged", "failed", "skipped")
+    finals = [record(trial(of, seed=seed), status) for seed, status in enumerate(statuses)]
     write(uri, of, folder, run_trials(finals))
     back: list[Record] = []
     write(
