@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.markup import escape
 
-from suite.cli.console import INTERRUPTED, make_console, print_parts
+from suite.cli.console import DONE, INTERRUPTED, SOME_FAILED, make_console, print_parts
 from suite.core.errors import UserError
 from suite.core.records import NewerSchemaError
 
@@ -30,20 +32,15 @@ def build_checked_plan(study: Path, data: Path, profile: str = "", strict: bool 
     from suite.study.config import load_study
     from suite.study.plan import make_plan
 
-    loaded = load_study(study, profile)
-    make_plan(loaded)
+    planned = make_plan(load_study(study, profile))
     from suite.study.checked_plans import check_plan_once
     from suite.sweep.interim_looks import with_looks
 
-    planned = make_plan(loaded)
     return with_looks(check_plan_once(planned, data, strict=strict))
 
 
 def check_place(local: bool, address: str | None, device: str) -> None:
-    """
-    Raises:
-        UserError: the options for where trials run contradict each other, or the device has no such name.
-    """
+    """Refuse options for where trials run that contradict each other, and names that no device has."""
     if local and address:
         raise UserError("--local and --address contradict each other: leave one out")
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
@@ -69,6 +66,19 @@ def train_missing(checked: Plan, options: Options, command: str, *, stderr: bool
         raise typer.Exit(INTERRUPTED) from None
 
 
+def exit_after(outcome: Outcome) -> NoReturn:
+    raise typer.Exit(SOME_FAILED if outcome.failed or outcome.tracking_trouble else DONE)
+
+
+@contextlib.contextmanager
+def refuse_errors(*kinds: type[Exception]) -> Iterator[None]:
+    """Errors of these kinds, whose messages are for people, become refusals."""
+    try:
+        yield
+    except kinds as error:
+        raise UserError(str(error).rstrip(".")) from error
+
+
 def collect_records(study: Path, profile: str) -> Path:
     """The study's records as Parquet, fresh from its MLflow store."""
     from suite.study.config import load_study
@@ -80,30 +90,25 @@ def collect_records(study: Path, profile: str) -> Path:
     from analysis.records.collect import StudyNotFoundError, collect_study
 
     try:
-        return collect_study(uri, loaded.study, loaded.storage_path / "records")
+        with refuse_errors(NewerSchemaError):
+            return collect_study(uri, loaded.study, loaded.storage_path / "records")
     except StudyNotFoundError as error:
-        raise UserError(
-            f"{str(error).rstrip('.')}; `graftbench run {format_study_argument(study, profile)}` makes results"
-        ) from error
-    except NewerSchemaError as error:
-        raise UserError(str(error).rstrip(".")) from error
+        command = f"graftbench run {format_study_argument(study, profile)}"
+        raise UserError(f"{str(error).rstrip('.')}; `{command}` makes results") from error
 
 
 def read_findings(folder: Path) -> StudyResults:
-    """What a folder of records says.
-
-    Raises:
-        UserError: it holds no records that can be used.
-    """
+    """What a folder of records says; one that holds none that can be used is refused."""
     from analysis.records.load import load_records
     from analysis.verdicts.results import StudyResults
 
-    try:
+    with refuse_errors(OSError, ValueError):
         return StudyResults(load_records(folder))
-    except (OSError, ValueError) as error:
-        raise UserError(str(error).rstrip(".")) from error
 
 
 def format_study_argument(study: Path, profile: str) -> str:
     """The study as it was named on the command line, for commands that can be copied."""
-    return escape(shlex.quote(str(study)) + (f" --profile {shlex.quote(profile)}" if profile else ""))
+    argument = shlex.quote(str(study))
+    if profile:
+        argument += f" --profile {shlex.quote(profile)}"
+    return escape(argument)

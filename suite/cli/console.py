@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,15 +23,33 @@ DEFAULT_DATA = Path("data")
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    width = None if (sys.stderr if stderr else sys.stdout).isatty() else 120
-    return Console(width=width, highlight=False, stderr=stderr)
+    console = Console(highlight=False, stderr=stderr)
+    if not console.file.isatty():
+        console.width = 120
+    return console
+
+
+def make_table(*columns: str, right: Container[str] = ()) -> Table:
+    """A table without rules; the columns named in `right` are set flush right."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    return table
 
 
 def print_parts(parts: Iterable[Table | str]) -> None:
     """Tables folded to the width, lines as they are, so that commands and paths in them can be copied."""
-    shown = make_console()
+    console = make_console()
     for part in parts:
-        shown.print(part, soft_wrap=isinstance(part, str))
+        console.print(part, soft_wrap=isinstance(part, str))
+
+
+def print_result(as_json: bool, value: Any, parts: Iterable[Table | str]) -> None:
+    """One result, for programs or for people."""
+    if as_json:
+        write_json(value)
+    else:
+        print_parts(parts)
 
 
 def write_json(value: Any) -> None:

@@ -13,23 +13,20 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from suite.cli.console import DEFAULT_DATA, Data, Json, make_console, print_parts, write_json
+from suite.cli.console import DEFAULT_DATA, Data, Json, make_console, print_parts, print_result
 from suite.core.errors import UserError
 
 if TYPE_CHECKING:
     from suite.data.catalog import Copy, Listed, Warmed
     from suite.data.source import ProgressCallback
+    from suite.data.verify import Inspection
 
-app = typer.Typer(
-    help="Datasets: list, fetch, verify, and decode them ahead of a study.",
-    no_args_is_help=True,
-)
+app = typer.Typer(help="Datasets: list, fetch, verify, and decode them ahead of a study.", no_args_is_help=True)
 
 Target = Annotated[
     str,
     typer.Argument(
-        metavar="TARGET",
-        help="A dataset by its name, or as `data list` prints it; or a study file: all its datasets.",
+        metavar="TARGET", help="A dataset by its name, or as `data list` prints it; or a study file: all its datasets."
     ),
 ]
 Set = Annotated[
@@ -45,11 +42,9 @@ def list_(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
 
     from suite.data.catalog import list_copies, list_datasets
 
-    found, decoded = list_datasets(data), list_copies()
-    if as_json:
-        write_json({"datasets": list(map(asdict, found)), "copies": list(map(asdict, decoded))})
-    else:
-        print_parts(_format_listing(found, decoded, data))
+    datasets, copies = list_datasets(data), list_copies()
+    plain = {"datasets": list(map(asdict, datasets)), "copies": list(map(asdict, copies))}
+    print_result(as_json, plain, _format_listing(datasets, copies, data))
 
 
 @app.command()
@@ -57,125 +52,139 @@ def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A dataset's name.")], data: Data = DEFAULT_DATA
 ) -> None:
     """Download a dataset into the data directory, unless it is there. Nothing else ever downloads."""
-    from suite.data.fetch import fetch_dataset as fetched
+    from suite.data.fetch import fetch_dataset
 
-    print_parts(escape(line) for line in fetched(name, data))
+    print_parts(map(escape, fetch_dataset(name, data)))
 
 
 @app.command()
-def verify(target: Target, data: Data = DEFAULT_DATA, given: Set = None) -> None:
+def verify(target: Target, data: Data = DEFAULT_DATA, settings: Set = None) -> None:
     """Look at every label, image and decoded copy; exit code 2 and what is wrong where they aren't whole."""
-    from suite.data.catalog import verify_dataset as verified
+    from suite.data.catalog import verify_dataset
     from suite.study.data_targets import find_targets
 
-    wrong = 0
-    for dataset in find_targets(target, given or [], data):
-        with _show_progress(dataset.label) as heard:
-            for part, found in verified(dataset, data, heard):
-                state = "[yellow]not whole[/]" if found.problems else "whole"
-                copy = f"decoded copy in {found.entry}" if found.entry else "no decoded copy"
-                print_parts(
-                    [f"{escape(dataset.label)} {part}: {_format_image_count(found.images)}, {state}; {escape(copy)}"]
-                )
-                print_parts(f"  {escape(problem)}" for problem in found.problems)
-                wrong += bool(found.problems)
-    if wrong:
-        raise UserError(
-            f"{target}: {wrong} of the parts looked at {'is' if wrong == 1 else 'are'} not whole, see above"
-        )
+    broken = 0
+    for dataset in find_targets(target, settings or [], data):
+        with _show_progress(dataset.label) as progress:
+            for part, inspection in verify_dataset(dataset, data, progress):
+                print_parts(_format_inspection(f"{dataset.label} {part}", inspection))
+                broken += bool(inspection.problems)
+    if broken:
+        verb = "is" if broken == 1 else "are"
+        raise UserError(f"{target}: {broken} of the parts looked at {verb} not whole, see above")
+
+
+def _format_inspection(part: str, inspection: Inspection) -> Iterator[str]:
+    state = "[yellow]not whole[/]" if inspection.problems else "whole"
+    copy = f"decoded copy in {inspection.entry}" if inspection.entry else "no decoded copy"
+    yield f"{escape(part)}: {_format_image_count(inspection.images)}, {state}; {escape(copy)}"
+    for problem in inspection.problems:
+        yield f"  {escape(problem)}"
 
 
 @app.command()
 def warm(
     target: Target,
     data: Data = DEFAULT_DATA,
-    given: Set = None,
+    settings: Set = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Decode again what is decoded already.")] = False,
 ) -> None:
     """Decode a dataset into the cache now, so that no trial waits for it; accepts files that have changed."""
-    from suite.data.catalog import warm_dataset as warmed
+    from suite.data.catalog import warm_dataset
     from suite.study.data_targets import find_residency, find_targets
 
-    lives = find_residency(target)
-    for dataset in find_targets(target, given or [], data):
-        changed: list[str] = []
+    residency = find_residency(target)
+    for dataset in find_targets(target, settings or [], data):
+        changes: list[str] = []
         try:
-            with _show_progress(dataset.label) as heard:
-                done = warmed(dataset, data, rebuild=rebuild, residency=lives, progress=heard, accepted=changed.append)
+            with _show_progress(dataset.label) as progress:
+                result = warm_dataset(
+                    dataset, data, rebuild=rebuild, residency=residency, progress=progress, accepted=changes.append
+                )
         finally:  # also where the other part is refused
-            print_parts(escape(f"accepted: {what}") for what in dict.fromkeys(changed))
-        print_parts([escape(f"{dataset.label}: {_format_warmed(done)}")])
+            print_parts(escape(f"accepted: {change}") for change in dict.fromkeys(changes))
+        print_parts([escape(f"{dataset.label}: {_format_warmed(result)}")])
 
 
-def _format_warmed(done: Warmed) -> str:
-    how = "decoded already" if done.seconds is None else f"decoded in {done.seconds:.1f} s"
-    places = ", ".join(map(str, done.entries))
-    return f"{_format_image_count(done.images)}, {_format_mib(done.size)} MiB, {how}, in {places}"
+def _format_warmed(warmed: Warmed) -> str:
+    how = "decoded already" if warmed.seconds is None else f"decoded in {warmed.seconds:.1f} s"
+    places = ", ".join(map(str, warmed.entries))
+    return f"{_format_image_count(warmed.images)}, {_format_mib(warmed.size)} MiB, {how}, in {places}"
 
 
 def _format_image_count(count: int | None) -> str:
     if count is None:
         return "unknown number of images"
-    return f"{count:,} image" if count == 1 else f"{count:,} images"
+    return "1 image" if count == 1 else f"{count:,} images"
 
 
 def _format_mib(size: int) -> str:
     return f"{size / 2**20:,.1f}"
 
 
-def _format_listing(found: list[Listed], decoded: list[Copy], data: Path) -> Iterator[Table | str]:
+def _format_listing(datasets: list[Listed], copies: list[Copy], data: Path) -> Iterator[Table | str]:
     from suite.data.cache import cache_directory
 
-    yield _build_dataset_table(found)
-    for one in found:
-        if one.remedy:
-            yield f"[yellow]{one.state}[/] {escape(one.dataset)}: {escape(one.remedy)}"
-    if decoded:
+    yield _build_dataset_table(datasets)
+    for dataset in datasets:
+        if dataset.remedy:
+            yield f"[yellow]{dataset.state}[/] {escape(dataset.dataset)}: {escape(dataset.remedy)}"
+    if copies:
         yield ""
-        yield _build_copy_table(decoded)
+        yield _build_copy_table(copies)
     yield f"decoded copies lie in {escape(str(cache_directory()))} (GRAFTBENCH_CACHE)"
-    lost = "" if data.is_dir() else ", which is not a directory" if data.exists() else ", which doesn't exist"
-    yield f"files are looked up in {escape(str(data))} (GRAFTBENCH_DATA, or --data){lost}"
+    place = f"files are looked up in {escape(str(data))} (GRAFTBENCH_DATA, or --data)"
+    if data.is_dir():
+        yield place
+    elif data.exists():
+        yield f"{place}, which is not a directory"
+    else:
+        yield f"{place}, which doesn't exist"
 
 
-def _build_dataset_table(found: list[Listed]) -> Table:
+def _build_dataset_table(datasets: list[Listed]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     # Room for names, next to what the numbers take; where it is scarce, titles give way first.
-    whole = max(len(one.dataset) for one in found) <= make_console().width - 80
-    table.add_column("dataset", no_wrap=whole, overflow="fold")
-    if whole:
+    is_wide = max(len(dataset.dataset) for dataset in datasets) <= make_console().width - 80
+    table.add_column("dataset", no_wrap=is_wide, overflow="fold")
+    if is_wide:
         table.add_column("title", overflow="fold")
     for name in ("classes", "shape", "training", "held out", "test"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
-    for one in found:
-        shape = " x ".join(map(str, one.shape or ()))
-        counts = [f"{n:,}" if n is not None else "" for n in (one.train_examples, one.validation, one.test_examples)]
-        state = {"found": "found", "decoded": f"decoded, {_format_mib(one.size)} MiB"}
-        names = [escape(one.dataset), escape(one.title or "")][: 1 + whole]
-        table.add_row(
-            *names, str(one.classes or ""), shape, *counts, state.get(one.state, f"[yellow]{one.state}[/]"),
-        )  # fmt: skip
+    for dataset in datasets:
+        row = [escape(dataset.dataset)]
+        if is_wide:
+            row.append(escape(dataset.title or ""))
+        row += [str(dataset.classes or ""), _format_shape(dataset.shape)]
+        for count in (dataset.train_examples, dataset.validation, dataset.test_examples):
+            row.append("" if count is None else f"{count:,}")
+        states = {"found": "found", "decoded": f"decoded, {_format_mib(dataset.size)} MiB"}
+        table.add_row(*row, states.get(dataset.state, f"[yellow]{dataset.state}[/]"))
     return table
 
 
-def _build_copy_table(decoded: list[Copy]) -> Table:
+def _build_copy_table(copies: list[Copy]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("decoded copies", overflow="fold")
     table.add_column("shape", justify="right", no_wrap=True)
     table.add_column("MiB", justify="right", no_wrap=True)
     table.add_column("folder", overflow="fold")
-    for one in decoded:
-        shape = " x ".join(map(str, one.shape or ()))
-        table.add_row(escape(one.origin or "incomplete"), shape, _format_mib(one.size), escape(Path(one.folder).name))
+    for copy in copies:
+        name, folder = escape(copy.origin or "incomplete"), escape(Path(copy.folder).name)
+        table.add_row(name, _format_shape(copy.shape), _format_mib(copy.size), folder)
     return table
+
+
+def _format_shape(shape: tuple[int, ...] | None) -> str:
+    return " x ".join(map(str, shape or ()))
 
 
 @contextlib.contextmanager
 def _show_progress(label: str) -> Iterator[ProgressCallback]:
     """A line that moves on a terminal, on stderr; nothing in a log."""
-    stderr = Console(stderr=True)
+    console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as shown:
-        task = shown.add_task(escape(label), total=None)
-        yield lambda done, of: shown.update(task, completed=done, total=of)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as display:
+        task = display.add_task(escape(label), total=None)
+        yield lambda done, total: display.update(task, completed=done, total=total)

@@ -22,14 +22,14 @@ _PACKAGES = ("torch", "torchvision", "timm", "ray", "optuna", "mlflow", "pyarrow
 
 
 def examine_machine(data: Path, tracking: str | None) -> dict[str, Any]:
-    """Everything that `sections` shows, as plain values."""
+    """Everything that `format_sections` shows, as plain values."""
     uri = tracking or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
     return {
         "python": platform.python_version(),
         "packages": {name: _find_version(name) for name in _PACKAGES},
         "devices": _list_devices(),
         "data": str(data),
-        "datasets": _list_datasets(data),
+        "datasets": {dataset.dataset: _describe_dataset(dataset) for dataset in list_datasets(data)},
         "cache": {"directory": str(cache_directory()), "trouble": cache_trouble()},
         "tracking": {"uri": redact_uri(uri), "trouble": _find_store_trouble(uri)},
     }
@@ -47,17 +47,15 @@ def _list_devices() -> list[str]:
 
     from suite.training.execution import device_name
 
-    cpu = f"cpu: {os.cpu_count()} cores, {device_name(torch.device('cpu'))}"
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return [cpu, *(f"cuda:{index}: {torch.cuda.get_device_name(index)}" for index in range(count))]
-
-
-def _list_datasets(data: Path) -> dict[str, str]:
-    """Per dataset `found`, or the sentence that says what is missing or broken."""
-    return {found.dataset: _describe_dataset(found) for found in list_datasets(data)}
+    devices = [f"cpu: {os.cpu_count()} cores, {device_name(torch.device('cpu'))}"]
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            devices.append(f"cuda:{index}: {torch.cuda.get_device_name(index)}")
+    return devices
 
 
 def _describe_dataset(dataset: Listed) -> str:
+    """`found`, or the sentence that says what is missing or broken."""
     if dataset.remedy:
         return f"{dataset.state}: {dataset.remedy}"
     images = f"{dataset.train_examples:,} + {dataset.test_examples:,} images"
@@ -72,28 +70,26 @@ def _find_store_trouble(uri: str) -> str | None:
     return None
 
 
-def format_sections(found: Mapping[str, Any]) -> Iterator[Table | str]:
+def format_sections(facts: Mapping[str, Any]) -> Iterator[Table | str]:
     """The findings for a terminal."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("python", found["python"])
-    for name, version in found["packages"].items():
+    table.add_row("python", facts["python"])
+    for name, version in facts["packages"].items():
         table.add_row(name, version or "[yellow]not installed[/]")
-    for device in found["devices"]:
+    for device in facts["devices"]:
         table.add_row("device", escape(device))
-    for name, state in found["datasets"].items():
-        shown = escape(state)
-        table.add_row(escape(name), shown if state.startswith("found") else f"[yellow]{shown}[/]")
-    cache, tracking = found["cache"], found["tracking"]
-    unwritable = cache["trouble"] and f"{cache['directory']} can't be used: {cache['trouble']}"
-    table.add_row(
-        "decoded copies", _format_state(unwritable, f"{cache['directory']} can be written (GRAFTBENCH_CACHE)")
-    )
-    table.add_row("tracking", _format_state(tracking["trouble"], f"{tracking['uri']} can be used"))
+    for name, state in facts["datasets"].items():
+        table.add_row(escape(name), _format_state(state, state.startswith("found")))
+    directory, trouble = facts["cache"]["directory"], facts["cache"]["trouble"]
+    state = f"{directory} can't be used: {trouble}" if trouble else f"{directory} can be written (GRAFTBENCH_CACHE)"
+    table.add_row("decoded copies", _format_state(state, not trouble))
+    trouble = facts["tracking"]["trouble"]
+    table.add_row("tracking", _format_state(trouble or f"{facts['tracking']['uri']} can be used", not trouble))
     yield table
-    yield f"datasets were looked up in {escape(found['data'])} (GRAFTBENCH_DATA, or --data)"
+    yield f"datasets were looked up in {escape(facts['data'])} (GRAFTBENCH_DATA, or --data)"
 
 
-def _format_state(trouble: str | None, usable: str) -> str:
-    return f"[yellow]{escape(trouble)}[/]" if trouble else escape(usable)
+def _format_state(state: str, is_good: bool) -> str:
+    return escape(state) if is_good else f"[yellow]{escape(state)}[/]"

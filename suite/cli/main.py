@@ -12,31 +12,10 @@ import typer
 from rich.markup import escape
 
 from suite import __version__
+from suite.cli import common, console, reproduce, results, topup
 from suite.cli import data as cli_data
-from suite.cli import reproduce, results, topup
-from suite.cli.common import (
-    Address,
-    Device,
-    Local,
-    StudyFile,
-    build_checked_plan,
-    check_place,
-    format_study_argument,
-    train_missing,
-)
-from suite.cli.console import (
-    DEFAULT_DATA,
-    DONE,
-    INTERRUPTED,
-    REFUSED,
-    SOME_FAILED,
-    Data,
-    Json,
-    Profile,
-    make_console,
-    print_parts,
-    write_json,
-)
+from suite.cli.common import StudyFile, build_checked_plan, format_study_argument
+from suite.cli.console import DEFAULT_DATA, Data, Json, Profile, print_parts, print_result, write_json
 from suite.cli.power import compute_power, power_lines
 from suite.core.errors import UserError
 
@@ -57,7 +36,7 @@ app.add_typer(cli_data.app, name="data")
 def _print_version(is_asked: bool) -> None:
     if is_asked:
         sys.stdout.write(f"graftbench {__version__}\n")
-        raise typer.Exit(DONE)
+        raise typer.Exit(console.DONE)
 
 
 @app.callback()
@@ -74,30 +53,21 @@ Strict = Annotated[bool, typer.Option("--strict", help="Refuse the whole study w
 
 @app.command()
 def plan(
-    study: StudyFile,
-    profile: Profile = "",
-    data: Data = DEFAULT_DATA,
-    as_json: Json = False,
-    strict: Strict = False,
+    study: StudyFile, profile: Profile = "", data: Data = DEFAULT_DATA, as_json: Json = False, strict: Strict = False
 ) -> None:
     """Show what a study amounts to: its cells, parameters, MACs, refusals and number of trials. Trains nothing."""
     checked = build_checked_plan(study, data, profile, strict)
     from suite.cli.render import plan_as_dict, plan_tables
     from suite.study.checked_plans import find_missing_data
 
-    missing, mde = find_missing_data(checked, data), compute_power(checked)
+    missing, power = find_missing_data(checked, data), compute_power(checked)
     if as_json:
-        write_json({**plan_as_dict(checked), "power": mde, "missing": missing})
+        write_json({**plan_as_dict(checked), "power": power, "missing": missing})
         return
-    warnings = [f"[yellow]missing[/] {escape(label)}: {escape(what)}" for label, what in missing.items()]
-    print_parts(
-        [
-            *plan_tables(checked),
-            *power_lines(mde),
-            *warnings,
-            f"run it: graftbench run {format_study_argument(study, profile)}",
-        ]
-    )
+    print_parts(plan_tables(checked))
+    print_parts(power_lines(power))
+    print_parts(f"[yellow]missing[/] {escape(label)}: {escape(sentence)}" for label, sentence in missing.items())
+    print_parts([f"run it: graftbench run {format_study_argument(study, profile)}"])
 
 
 @app.command()
@@ -105,22 +75,21 @@ def run(
     study: StudyFile,
     profile: Profile = "",
     data: Data = DEFAULT_DATA,
-    local: Local = False,
-    address: Address = None,
-    device: Device = "auto",
+    local: common.Local = False,
+    address: common.Address = None,
+    device: common.Device = "auto",
     strict: Strict = False,
 ) -> None:
     """Train what is missing of a study. The same command again trains nothing; after Ctrl-C it resumes."""
-    check_place(local, address, device)
+    common.check_place(local, address, device)
     checked = build_checked_plan(study, data, profile, strict)
     from suite.cli.render import outcome_lines
     from suite.sweep.run import Options
 
-    outcome = train_missing(
-        checked, Options(data, local, address, device), f"run {format_study_argument(study, profile)}"
-    )
-    print_parts(outcome_lines(checked, outcome, format_study_argument(study, profile)))
-    raise typer.Exit(SOME_FAILED if outcome.failed or outcome.tracking_trouble else DONE)
+    name = format_study_argument(study, profile)
+    outcome = common.train_missing(checked, Options(data, local, address, device), f"run {name}")
+    print_parts(outcome_lines(checked, outcome, name))
+    common.exit_after(outcome)
 
 
 @app.command()
@@ -130,22 +99,13 @@ def status(study: StudyFile, profile: Profile = "", data: Data = DEFAULT_DATA, a
     from suite.cli.render import status_table
     from suite.sweep.status import study_status
 
-    found = study_status(checked)
-    if as_json:
-        write_json(found)
-    else:
-        print_parts([status_table(found)])
+    state = study_status(checked)
+    print_result(as_json, state, [status_table(state)])
 
 
-for verb in (
-    topup.topup,
-    results.verdicts,
-    results.leaderboard,
-    results.report,
-    results.collect,
-    results.compare_networks,
-):
+for verb in (topup.topup, results.verdicts, results.leaderboard, results.report, results.collect):
     app.command()(verb)
+app.command()(results.compare_networks)
 app.command()(reproduce.reproduce)
 
 
@@ -161,17 +121,12 @@ def trial(
     from suite.sweep.status import find_trial
 
     folder = find_trial(storage, key)
-    if as_json:
-        write_json(read_trial(folder / "trial.json").to_dict())
-    else:
-        print_parts(trial_lines(folder))
+    print_result(as_json, read_trial(folder / "trial.json").to_dict(), trial_lines(folder))
 
 
 @app.command()
 def ui(
-    study: StudyFile,
-    profile: Profile = "",
-    port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
+    study: StudyFile, profile: Profile = "", port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000
 ) -> None:
     """Open the MLflow UI on the study's store: every trial, curve, parameter and artifact. Ctrl-C ends it."""
     from suite.study.config import load_study
@@ -180,7 +135,7 @@ def ui(
 
     uri = tracking_uri(load_study(study, profile))
     check_store(uri)
-    serve_ui(uri, port, make_console())
+    serve_ui(uri, port, console.make_console())
 
 
 @app.command()
@@ -194,11 +149,8 @@ def doctor(
     """Say what is installed, which devices and datasets are found, and whether the tracking store answers."""
     from suite.cli.doctor import examine_machine, format_sections
 
-    found = examine_machine(data, tracking)
-    if as_json:
-        write_json(found)
-    else:
-        print_parts(format_sections(found))
+    facts = examine_machine(data, tracking)
+    print_result(as_json, facts, format_sections(facts))
 
 
 @app.command()
@@ -207,10 +159,7 @@ def clean(
     profile: Profile = "",
     everything: Annotated[
         bool,
-        typer.Option(
-            "--all",
-            help="Remove every result of the study; MLflow keeps them as deleted until `mlflow gc`.",
-        ),
+        typer.Option("--all", help="Remove every result of the study; MLflow keeps them as deleted until `mlflow gc`."),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
 ) -> None:
@@ -223,7 +172,7 @@ def clean(
         print_parts([escape(remove_checkpoints(loaded))])
         return
     if not yes and not typer.confirm(f"Remove every result of {loaded.study} ({loaded.storage_path})?"):
-        raise typer.Exit(DONE)
+        raise typer.Exit(console.DONE)
     print_parts([escape(remove_study(loaded))])
 
 
@@ -239,14 +188,14 @@ def main() -> None:
         app()
     except UserError as refusal:
         sys.stderr.write(f"graftbench: {refusal}\n")
-        sys.exit(REFUSED)
+        sys.exit(console.REFUSED)
     except ModuleNotFoundError as error:
         if error.name not in _TRAINING_PACKAGES:
             raise
         sys.stderr.write(f"graftbench: this needs {error.name}, which is not installed here: pip install graftbench\n")
-        sys.exit(REFUSED)
+        sys.exit(console.REFUSED)
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        sys.exit(console.INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from collections import Counter
@@ -13,21 +14,22 @@ from rich.markup import escape
 from rich.table import Table
 
 from analysis.formatting import format_plural
+from suite.cli.console import make_table
 from suite.core import records
-from suite.core.specs import BASELINE, format_settings
+from suite.core.specs import BASELINE, Cell, format_settings
 from suite.core.trial_folder import read_trial
 from suite.study.plan import Plan
+from suite.sweep.interim_looks import format_range
 
 if TYPE_CHECKING:
-    from suite.study.config import Study
     from suite.sweep.run import Outcome
 
 
 def plan_as_dict(plan: Plan) -> dict[str, Any]:
     """The plan as `plan --json` prints it; parameters and MACs are null for a refused cell."""
-    search = plan.study.search.trials
-    cells = [
-        {
+    cells = []
+    for planned in plan.cells:
+        cell = {
             "dataset": planned.cell.dataset.label,
             "backbone": planned.cell.backbone.label,
             "variant": planned.cell.variant.name,
@@ -35,69 +37,58 @@ def plan_as_dict(plan: Plan) -> dict[str, Any]:
             "parameters": planned.parameters,
             "macs": planned.macs,
             "inference_macs": planned.inference_macs,
-            "search_trials": 0 if planned.refused else search,
-            "confirm_trials": 0 if planned.refused else plan.count_seeds(planned.cell),
+            "search_trials": 0,
+            "confirm_trials": 0,
             "refused": planned.refused,
             "warnings": list(planned.warnings),
         }
-        for planned in plan.cells
-    ]
-    study = plan.study
-    return {
-        "study": study.study,
-        "profile": study.profile or None,
-        "cells": cells,
-        "trials": plan.trials,
-    }
+        if not planned.refused:
+            cell |= {"search_trials": plan.study.search.trials, "confirm_trials": plan.count_seeds(planned.cell)}
+        cells.append(cell)
+    return {"study": plan.study.study, "profile": plan.study.profile or None, "cells": cells, "trials": plan.trials}
 
 
 def plan_tables(plan: Plan) -> Iterator[Table | str]:
     """The plan for a terminal."""
-    study = plan.study
-    yield f"[bold]{study.study}[/]" + (f": {escape(study.description)}" if study.description else "")
-    yield from profile_lines(plan.study)
-    yield f"recipe {plan.recipe.label}: {plan.epochs} epoch{'s' * (plan.epochs != 1)}, batch {plan.batch}"
+    study, title = plan.study, f"[bold]{plan.study.study}[/]"
+    if study.description:
+        title += f": {escape(study.description)}"
+    yield title
+    if study.profile:
+        yield f"[yellow]profile {escape(study.profile)}[/]: a smaller version; its figures are not those of the study"
+    yield f"recipe {plan.recipe.label}: {format_plural(plan.epochs, 'epoch')}, batch {plan.batch}"
     yield from _search_line(plan)
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name, side in (
-        ("dataset", "left"),
-        ("backbone", "left"),
-        ("variant", "left"),
-        ("parameters", "right"),
-        ("MACs", "right"),
-        ("inference MACs", "right"),
-        ("trials", "right"),
-    ):
-        table.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]
+    figures = ("parameters", "MACs", "inference MACs", "trials")
+    table = make_table("dataset", "backbone", "variant", *figures, right=figures)
+    notes: dict[str, None] = {}
     for planned in plan.cells:
-        names = (escape(part.label) for part in (planned.cell.dataset, planned.cell.backbone, planned.cell.variant))
+        notes |= dict.fromkeys(planned.warnings)
         if planned.refused:
-            table.add_row(*names, "[yellow]refused[/]", "", "", "0")
+            table.add_row(*_escape_labels(planned.cell), "[yellow]refused[/]", "", "", "0")
         else:
-            trials = str(study.search.trials + plan.count_seeds(planned.cell))
-            table.add_row(
-                *names, f"{planned.parameters:,}", _format_si(planned.macs), _format_si(planned.inference_macs), trials
-            )
+            costs = (f"{planned.parameters:,}", _format_si(planned.macs), _format_si(planned.inference_macs))
+            trials = study.search.trials + plan.count_seeds(planned.cell)
+            table.add_row(*_escape_labels(planned.cell), *costs, str(trials))
     yield table
     for planned in plan.cells:
         if planned.refused:
             yield f"[yellow]refused[/] {escape(planned.cell.label)}: {escape(planned.refused)}"
-    for note in dict.fromkeys(note for planned in plan.cells for note in planned.warnings):
+    for note in notes:
         yield f"[yellow]note[/] {escape(note)}"
-    refused = len(plan.cells) - len(plan.runnable)
+    yield _summarise_plan(plan)
+
+
+def _escape_labels(cell: Cell) -> list[str]:
+    return [escape(part.label) for part in (cell.dataset, cell.backbone, cell.variant)]
+
+
+def _summarise_plan(plan: Plan) -> str:
+    cells, refused = format_plural(len(plan.runnable), "cell"), len(plan.cells) - len(plan.runnable)
+    text = f"{plan.trials} trials: {cells} x ({plan.study.search.trials} search + {_format_seeds(plan)} confirm)"
+    if refused:
+        text += f"; {format_plural(refused, 'cell')} refused"
     comparisons = sum(not planned.cell.is_baseline for planned in plan.runnable)
-    cells = format_plural(len(plan.runnable), "cell")
-    yield (
-        f"{plan.trials} trials: {cells} x ({study.search.trials} search + {_format_seeds(plan)} confirm)"
-        + (f"; {format_plural(refused, 'cell')} refused" if refused else "")
-        + f"; {format_plural(comparisons, 'comparison')} with {BASELINE}"
-    )
-
-
-def profile_lines(study: Study) -> Iterator[str]:
-    """What sets a profile's figures apart from the study's own."""
-    if study.profile:
-        yield f"[yellow]profile {escape(study.profile)}[/]: a smaller version; its figures are not those of the study"
+    return f"{text}; {format_plural(comparisons, 'comparison')} with {BASELINE}"
 
 
 def _search_line(plan: Plan) -> Iterator[str]:
@@ -111,8 +102,8 @@ def _search_line(plan: Plan) -> Iterator[str]:
 
 def _format_seeds(plan: Plan) -> str:
     """`5`, or `5 to 12` where some groups were topped up."""
-    found = {plan.count_seeds(planned.cell) for planned in plan.runnable} or {plan.study.seeds}
-    return str(min(found)) if len(found) == 1 else f"{min(found)} to {max(found)}"
+    seeds = {plan.count_seeds(planned.cell) for planned in plan.runnable}
+    return format_range(seeds or {plan.study.seeds})
 
 
 def _format_si(value: int | None) -> str:
@@ -125,13 +116,13 @@ def _format_si(value: int | None) -> str:
     return f"{number:.3g} T"
 
 
-def status_table(found: Mapping[str, Any]) -> Table:
+def status_table(state: Mapping[str, Any]) -> Table:
     """`graftbench status` for a terminal."""
-    table = Table(title=escape(f"{found['study']} in {found['storage']}"), title_justify="left", header_style="bold")
+    table = Table(title=escape(f"{state['study']} in {state['storage']}"), title_justify="left", header_style="bold")
     for name in ("dataset", "backbone", "variant", "search", "confirm"):
         table.add_column(name, overflow="fold")
-    for cell in found["cells"]:
-        names = (escape(cell[role]) for role in ("dataset", "backbone", "variant"))
+    for cell in state["cells"]:
+        names = (escape(cell["dataset"]), escape(cell["backbone"]), escape(cell["variant"]))
         if cell["refused"]:
             table.add_row(*names, "refused", escape(cell["refused"]))
         else:
@@ -151,7 +142,8 @@ def outcome_lines(plan: Plan, outcome: Outcome, study: str) -> Iterator[str]:
         yield f"trained {outcome.trained} trials; the study has {counts}"
     else:
         yield f"nothing to train: the study has {counts}"
-    for reason in dict.fromkeys(record.reason for record in outcome.records.values() if record.status == "skipped"):
+    skipped = [record.reason for record in outcome.records.values() if record.status == "skipped"]
+    for reason in dict.fromkeys(skipped):
         yield f"[yellow]skipped[/]: {escape(reason)}"
     for reason in {record.reason for record in outcome.failed}:
         yield f"[red]failed[/]: {escape(reason)}; the same command runs those trials again"
@@ -167,8 +159,10 @@ def trial_lines(folder: Path) -> Iterator[str]:
     """One trial: what defines it, how it ended, how to run it alone."""
     trial = read_trial(folder / "trial.json")
     yield f"[bold]{trial.key}[/]  {escape(trial.cell.label)}"
-    chosen = "".join(f", {format_settings((pair,))}" for pair in trial.hyperparameters)
-    yield escape(f"{trial.stage} seed {trial.seed}, recipe {trial.recipe.label}, {trial.epochs} epochs{chosen}")
+    parts = [f"{trial.stage} seed {trial.seed}", f"recipe {trial.recipe.label}", f"{trial.epochs} epochs"]
+    if trial.hyperparameters:
+        parts.append(format_settings(trial.hyperparameters))
+    yield escape(", ".join(parts))
     yield from _end_lines(folder)
     yield "run it alone, without Ray or MLflow:"
     yield escape(f"  {_rerun_command(folder)}")
@@ -176,17 +170,14 @@ def trial_lines(folder: Path) -> Iterator[str]:
 
 def _rerun_command(folder: Path) -> str:
     """On the same kind of device with as many threads, so that it gives the same figures to the bit."""
-    try:
+    command = shlex.join([sys.executable, "-m", "suite.trial", str(folder / "trial.json")])
+    with contextlib.suppress(FileNotFoundError, ValueError):
         record = records.read_record(folder / "record.json")
-    except (FileNotFoundError, ValueError):
-        return _format_trial_command(folder)
-    options = f" --threads {record.threads}" if record.threads else ""
-    options += f" --device {record.device_kind}" if record.device_kind else ""
-    return _format_trial_command(folder) + options
-
-
-def _format_trial_command(folder: Path) -> str:
-    return shlex.join([sys.executable, "-m", "suite.trial", str(folder / "trial.json")])
+        if record.threads:
+            command += f" --threads {record.threads}"
+        if record.device_kind:
+            command += f" --device {record.device_kind}"
+    return command
 
 
 def _end_lines(folder: Path) -> Iterator[str]:
@@ -198,8 +189,8 @@ def _end_lines(folder: Path) -> Iterator[str]:
     except (FileNotFoundError, ValueError):
         yield "no record yet: it is running, or was interrupted"
         return
-    reason = f": {escape(record.reason)}" if record.reason else ""
-    yield f"{record.status}{reason}, {record.epochs_run} of {record.epochs} epochs"
+    status = f"{record.status}: {escape(record.reason)}" if record.reason else record.status
+    yield f"{status}, {record.epochs_run} of {record.epochs} epochs"
     for name in ("validation_top1_error", "test_top1_error", "test_top5_error"):
         value = getattr(record, name)
         if value is not None:

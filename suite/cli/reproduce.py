@@ -13,16 +13,16 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from suite.cli.common import Local, build_checked_plan, collect_records, format_study_argument, train_missing
-from suite.cli.console import DEFAULT_DATA, DONE, SOME_FAILED, Data, Json, Profile, print_parts, write_json
+from suite.cli import common
+from suite.cli.console import DEFAULT_DATA, Data, Json, Profile, make_table, print_parts, print_result, write_json
 from suite.core.errors import UserError
 
 if TYPE_CHECKING:
     from analysis.published.tables import PublishedRow, PublishedTable
+    from suite.core.specs import Cell
 
 IMAGENET_SHAPE, IMAGENET_CLASSES = (3, 224, 224), 1000  # of the printed counts, whatever the dataset (sire.yaml)
 _PRINTED = re.compile(r"(\d+(?:\.\d+)?)(?:M| million)")
-
 
 _WITHOUT = {
     "results": "what it measured is not defined well enough to be run",
@@ -36,7 +36,7 @@ def reproduce(
     table: Annotated[str | None, typer.Argument(help="A published table, e.g. sire-table-4; none: list them.")] = None,
     profile: Profile = "",
     data: Data = DEFAULT_DATA,
-    local: Local = False,
+    local: common.Local = False,
     check_parameters: Annotated[
         bool, typer.Option("--check-parameters", help="Only compare parameter counts; trains nothing.")
     ] = False,
@@ -46,28 +46,34 @@ def reproduce(
     if table is None:
         print_parts([build_listing(), "redraw one: graftbench reproduce TABLE [--profile quick]"])
         return
-    found = find_published_table(table)
+    from analysis.published.tables import load_table
+
+    try:
+        published = load_table(table)
+    except LookupError as error:
+        raise UserError(f"{str(error).rstrip('.')}; `graftbench reproduce` lists them") from error
     if check_parameters:
-        rows = parameter_rows(found)
-        if as_json:
-            write_json(rows)
-        else:
-            print_parts(parameter_table(rows))
-        return
-    _redraw_table(found, profile, data, local=local, as_json=as_json)
+        rows = parameter_rows(published)
+        print_result(as_json, rows, parameter_table(rows))
+    else:
+        _redraw_table(published, profile, data, local=local, as_json=as_json)
 
 
 def _redraw_table(table: PublishedTable, profile: str, data: Path, *, local: bool, as_json: bool) -> None:
-    study = study_file(table.id)
-    checked = build_checked_plan(study, data, profile)
+    study = find_table_studies().get(table.id)
+    if study is None:
+        raise UserError(f"{table.id}: no ready study redraws it; `graftbench reproduce` lists those that do")
+    checked = common.build_checked_plan(study, data, profile)
     from suite.cli.render import outcome_lines, plan_tables
     from suite.sweep.run import Options
 
+    command = f"reproduce {table.id}"
+    if profile:
+        command += f" --profile {shlex.quote(profile)}"
     if not as_json:
         print_parts(plan_tables(checked))
-    command = f"reproduce {table.id}" + (f" --profile {shlex.quote(profile)}" if profile else "")
-    outcome = train_missing(checked, Options(data, local, None, "auto"), command, stderr=as_json)
-    records = collect_records(study, profile)
+    outcome = common.train_missing(checked, Options(data, local), command, stderr=as_json)
+    records = common.collect_records(study, profile)
     from analysis.records.load import load_records
     from analysis.report.build import write_report
     from analysis.tables.published import to_json, to_markdown
@@ -81,40 +87,19 @@ def _redraw_table(table: PublishedTable, profile: str, data: Path, *, local: boo
         write_json(to_json(table, findings))
     else:
         sys.stdout.write(text)
-        print_parts(outcome_lines(checked, outcome, format_study_argument(study, profile)))
+        print_parts(outcome_lines(checked, outcome, common.format_study_argument(study, profile)))
         print_parts([f"this table: {escape(str(folder / table.id))}.md; report: {escape(str(written))}"])
-    raise typer.Exit(SOME_FAILED if outcome.failed or outcome.tracking_trouble else DONE)
-
-
-def find_published_table(table: str) -> PublishedTable:
-    """
-    Raises:
-        UserError: no such table.
-    """
-    from analysis.published.tables import load_table
-
-    try:
-        return load_table(table)
-    except LookupError as error:
-        raise UserError(f"{str(error).rstrip('.')}; `graftbench reproduce` lists them") from error
+    common.exit_after(outcome)
 
 
 def find_table_studies() -> dict[str, Path]:
     """The ready study, by name, of every published table that has one."""
     from suite.study.config import load_study, ready_studies
 
-    return {table: Path(name) for name, path in ready_studies().items() for table in load_study(path).reproduces}
-
-
-def study_file(table: str) -> Path:
-    """
-    Raises:
-        UserError: no study file names the table.
-    """
-    found = find_table_studies().get(table)
-    if found is None:
-        raise UserError(f"{table}: no ready study redraws it; `graftbench reproduce` lists those that do")
-    return found
+    studies: dict[str, Path] = {}
+    for name, path in ready_studies().items():
+        studies |= dict.fromkeys(load_study(path).reproduces, Path(name))
+    return studies
 
 
 def build_listing() -> Table:
@@ -122,17 +107,15 @@ def build_listing() -> Table:
     from analysis.published.tables import list_tables, load_table
     from suite.study.config import load_study
 
-    files = find_table_studies()
-    shown = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("table", "printed as", "study", "its question"):
-        shown.add_column(name, overflow="fold")
+    studies = find_table_studies()
+    listing = make_table("table", "printed as", "study", "its question")
     for name in list_tables():
         table = load_table(name)
-        if name in files:
-            shown.add_row(name, table.place, str(files[name]), escape(load_study(files[name]).description))
+        if name in studies:
+            listing.add_row(name, table.place, str(studies[name]), escape(load_study(studies[name]).description))
         else:
-            shown.add_row(name, table.place, "[dim]none[/]", f"[dim]{_WITHOUT[table.kind]}[/]")
-    return shown
+            listing.add_row(name, table.place, "[dim]none[/]", f"[dim]{_WITHOUT[table.kind]}[/]")
+    return listing
 
 
 def parameter_rows(table: PublishedTable) -> list[dict[str, Any]]:
@@ -140,18 +123,18 @@ def parameter_rows(table: PublishedTable) -> list[dict[str, Any]]:
 
     Counts of backbones with a `stem` are those of its imagenet form with 1000 classes; the others' those of the
     dataset. Nothing is trained.
-
-    Raises:
-        UserError: the table prints none.
     """
-    counts = ((row, _PRINTED.fullmatch(row.parameters_printed)) for row in table.rows if row.cell is not None)
-    found = [_compare_parameters(row, match[1]) for row, match in counts if match]
-    if not found:
+    rows = []
+    for row in table.rows:
+        printed = _PRINTED.fullmatch(row.parameters_printed)
+        if row.cell is not None and printed:
+            rows.append(_compare_parameters(row, row.cell, printed[1]))
+    if not rows:
         raise UserError(f"{table.id}: prints no parameter counts; leave --check-parameters out")
-    return found
+    return rows
 
 
-def _compare_parameters(row: PublishedRow, printed: str) -> dict[str, Any]:
+def _compare_parameters(row: PublishedRow, cell: Cell, printed: str) -> dict[str, Any]:
     """`printed`: in millions."""
     from dataclasses import replace
 
@@ -160,12 +143,12 @@ def _compare_parameters(row: PublishedRow, printed: str) -> dict[str, Any]:
     from suite.data.dataset import Dataset
     from suite.models.assembly import cell_costs
 
-    assert row.cell is not None
-    cell, facts = row.cell, Dataset(row.cell.dataset, Path()).info
+    facts = Dataset(cell.dataset, Path()).info
     shape, classes = facts.shape, facts.classes
     if "stem" in registry.load_component("backbone", cell.backbone.name).SETTINGS:
-        imagenet = Component(cell.backbone.name, freeze_settings({**dict(cell.backbone.settings), "stem": "imagenet"}))
-        cell, shape, classes = replace(cell, backbone=imagenet), IMAGENET_SHAPE, IMAGENET_CLASSES
+        settings = freeze_settings({**dict(cell.backbone.settings), "stem": "imagenet"})
+        cell = replace(cell, backbone=Component(cell.backbone.name, settings))
+        shape, classes = IMAGENET_SHAPE, IMAGENET_CLASSES
     ours = cell_costs(cell, shape, classes).parameters
     return {
         "row": row.row,
@@ -191,20 +174,15 @@ def _describe_agreement(printed: str, ours: int) -> str:
 
 def parameter_table(rows: list[dict[str, Any]]) -> Iterator[Table | str]:
     """The check for a terminal."""
-    shown = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("row", "counted for", "published", "ours", "difference", "follows", "explanation"):
-        shown.add_column(
-            name, overflow="fold", justify="right" if name in {"published", "ours", "difference"} else "left"
-        )
+    figures = ("published", "ours", "difference")
+    table, following = make_table("row", "counted for", *figures, "follows", "explanation", right=figures), 0
     for row in rows:
-        cells = (
-            row["row"],
-            row["counted_for"],
-            row["published"],
-            f"{row['ours']:,}",
-            f"{row['difference_millions']:+.2f} M",
-        )
-        follows = "no" if row["agrees"] == "no" else f"yes, {row['agrees']}"
-        shown.add_row(*map(escape, cells), follows, escape(row["explanation"]))
-    yield shown
-    yield f"{sum(row['agrees'] != 'no' for row in rows)} of {len(rows)} printed counts follow from ours"
+        follows = "no"
+        if row["agrees"] != "no":
+            follows = f"yes, {row['agrees']}"
+            following += 1
+        ours, difference = f"{row['ours']:,}", f"{row['difference_millions']:+.2f} M"
+        cells = (row["row"], row["counted_for"], row["published"], ours, difference, follows, row["explanation"])
+        table.add_row(*map(escape, cells))
+    yield table
+    yield f"{following} of {len(rows)} printed counts follow from ours"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from suite.cli.common import collect_records, read_findings
-from suite.cli.console import Json, Profile, print_parts, write_json
+from suite.cli.common import collect_records, read_findings, refuse_errors
+from suite.cli.console import Json, Profile, print_parts, print_result, write_json
 from suite.core.errors import UserError, one_of
 
 if TYPE_CHECKING:
@@ -25,24 +25,19 @@ RecordsFolder = Annotated[
 
 
 def _find_records(study: Path | None, records: Path | None, profile: str) -> Path:
-    """The folder of records that the command line names.
-
-    Raises:
-        UserError: neither or both are given.
-    """
-    if (study is None) == (records is None):
+    """The folder of records that the command line names, by a study file or as such; neither or both are refused."""
+    if study is not None and records is None:
+        return collect_records(study, profile)
+    if study is not None or records is None:
         raise UserError("name a study file, or a folder of records with --records DIR (one of them)")
-    if records is not None:
-        if profile:
-            raise UserError("--profile: belongs to a study file; records know theirs, leave it out")
-        return records
-    assert study is not None
-    return collect_records(study, profile)
+    if profile:
+        raise UserError("--profile: belongs to a study file; records know theirs, leave it out")
+    return records
 
 
-def _print_notes(found: StudyResults) -> None:
+def _print_notes(findings: StudyResults) -> None:
     """What JSON has no place for, to stderr."""
-    for note in found.notes:
+    for note in findings.notes:
         sys.stderr.write(f"note: {note}\n")
 
 
@@ -50,12 +45,12 @@ def verdicts(study: Study = None, records: RecordsFolder = None, profile: Profil
     """Say of every cell and every variant what the results allow to say, and why."""
     from analysis.verdicts import text
 
-    found = read_findings(_find_records(study, records, profile))
+    findings = read_findings(_find_records(study, records, profile))
     if as_json:
-        _print_notes(found)
-        write_json(text.to_json(found))
+        _print_notes(findings)
+        write_json(text.to_json(findings))
     else:
-        sys.stdout.write(text.to_text(found) + "\n")
+        sys.stdout.write(text.to_text(findings) + "\n")
 
 
 def leaderboard(
@@ -69,16 +64,20 @@ def leaderboard(
     """Rank a study's cells by test error, with verdicts, intervals and cost."""
     from analysis.tables.leaderboard import FORMS
 
-    asked = {name for name, is_asked in (("json", as_json), ("markdown", markdown), (form, form)) if is_asked}
-    if len(asked) > 1:
-        raise UserError(f"{' and '.join(sorted(asked))} contradict each other: name one form of the leaderboard")
-    form = next(iter(asked), "text")
+    forms = {form} - {""}
+    if as_json:
+        forms.add("json")
+    if markdown:
+        forms.add("markdown")
+    if len(forms) > 1:
+        raise UserError(f"{' and '.join(sorted(forms))} contradict each other: name one form of the leaderboard")
+    form = next(iter(forms), "text")
     if form not in FORMS:
         raise UserError(f"--format: {one_of(form, FORMS)}")
-    found = read_findings(_find_records(study, records, profile))
+    findings = read_findings(_find_records(study, records, profile))
     if form in ("json", "csv"):
-        _print_notes(found)
-    sys.stdout.write(FORMS[form](found).rstrip("\n") + "\n")
+        _print_notes(findings)
+    sys.stdout.write(FORMS[form](findings).rstrip("\n") + "\n")
 
 
 def report(
@@ -97,13 +96,13 @@ def report(
     folder = _find_records(study, records, profile)
     from analysis.report.build import write_report
 
-    try:
-        written = write_report(
-            folder, out or (folder.parent if records is None else folder) / "report", tex=tex, every_figure=every_figure
-        )
-    except (OSError, ValueError) as error:
-        raise UserError(str(error).rstrip(".")) from error
-    print_parts([f"report: {escape(str(written))}", *([f"LaTeX: {escape(str(tex / 'report.tex'))}"] if tex else [])])
+    if out is None:
+        out = (folder.parent if records is None else folder) / "report"
+    with refuse_errors(OSError, ValueError):
+        written = write_report(folder, out, tex=tex, every_figure=every_figure)
+    print_parts([f"report: {escape(str(written))}"])
+    if tex:
+        print_parts([f"LaTeX: {escape(str(tex / 'report.tex'))}"])
 
 
 def collect(
@@ -121,10 +120,8 @@ def collect(
     """
     from analysis.records.collect import StudyNotFoundError, collect_study, default_uri
 
-    try:
+    with refuse_errors(StudyNotFoundError, OSError, ValueError):
         folder = collect_study(tracking or default_uri(), name, out, full)
-    except (StudyNotFoundError, OSError, ValueError) as error:
-        raise UserError(str(error).rstrip(".")) from error
     print_parts([escape(str(folder))])
 
 
@@ -140,11 +137,6 @@ def compare_networks(
     from analysis import compare_networks as networks
 
     folder = _find_records(study, records, profile)
-    try:
-        found = networks.compare_networks(folder, first, second)
-    except (OSError, ValueError) as error:
-        raise UserError(str(error).rstrip(".")) from error
-    if as_json:
-        write_json(found)
-    else:
-        print_parts([escape(networks.to_text(found))])
+    with refuse_errors(OSError, ValueError):
+        comparison = networks.compare_networks(folder, first, second)
+    print_result(as_json, comparison, [escape(networks.to_text(comparison))])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,19 +12,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from suite.cli.common import (
-    Address,
-    Device,
-    Local,
-    StudyFile,
-    build_checked_plan,
-    check_place,
-    collect_records,
-    format_study_argument,
-    read_findings,
-    train_missing,
-)
-from suite.cli.console import DEFAULT_DATA, DONE, SOME_FAILED, Data, Json, Profile, print_parts, write_json
+from suite.cli import common
+from suite.cli.console import DEFAULT_DATA, Data, Json, Profile, make_table, print_parts, write_json
 from suite.core.errors import UserError
 from suite.core.specs import CellId
 
@@ -48,71 +38,63 @@ class Addition:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        cells = [
-            {
-                "variant": cell.verdict.variant,
-                "settings": cell.verdict.settings,
-                "verdict": cell.verdict.verdict,
-                "undecided": cell.undecided,
-                "needed": cell.seeds,
-                "why": cell.why,
-            }
-            for cell in self.need.cells
-        ]
+        cells = []
+        for need in self.need.cells:
+            verdict = need.verdict
+            cell = {"variant": verdict.variant, "settings": verdict.settings, "verdict": verdict.verdict}
+            cells.append({**cell, "undecided": need.undecided, "needed": need.seeds, "why": need.why})
         return {**vars(self.need), "trials": self.trials, "train_seconds": self.train_seconds, "cells": cells}
 
 
 def topup(
-    study: StudyFile,
+    study: common.StudyFile,
     detect: Annotated[
         float | None, typer.Option(help="The difference to see, in percentage points; default: the study's rope.")
     ] = None,
     profile: Profile = "",
     data: Data = DEFAULT_DATA,
-    local: Local = False,
-    address: Address = None,
-    device: Device = "auto",
+    local: common.Local = False,
+    address: common.Address = None,
+    device: common.Device = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be added; train nothing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Add the confirm seeds that undecided cells need to see a difference, and run them: the study's next look."""
     if detect is not None and not 0 < detect < 100:
         raise UserError(f"--detect: must be above 0 and below 100 percentage points, not {detect:g}")
-    check_place(local, address, device)
-    checked, name = build_checked_plan(study, data, profile), format_study_argument(study, profile)
+    common.check_place(local, address, device)
+    plan, name = common.build_checked_plan(study, data, profile), common.format_study_argument(study, profile)
+    from suite.cli.render import outcome_lines
     from suite.sweep.run import Options
 
-    plan, additions, look = _plan_next_look(checked, study, profile, detect)
-    said = {
+    plan, additions, look = _plan_next_look(plan, study, profile, detect)
+    summary = {
         "study": plan.study.study,
         "detect": look.detect,
         "look": len(plan.looks),
         "looks": plan.study.statistics.looks,
         "resumed": additions is None,
         "seeds": dict(look.seeds),
-        "groups": [one.as_dict() for one in additions or ()],
+        "groups": [addition.as_dict() for addition in additions or ()],
     }
     if not as_json:
-        print_parts(_format_resumed_lines(plan, look) if additions is None else _format_lines(plan, additions, look))
-    nothing = additions is not None and not any(one.trials for one in additions)
-    if dry_run or nothing:
+        print_parts(_format_lines(plan, additions, look))
+    if dry_run or (additions is not None and not _count_trials(additions)):
         if as_json:
-            write_json({**said, "trained": 0, "failed": 0})
+            write_json({**summary, "trained": 0, "failed": 0})
         return
     command = f"topup {name} --detect {look.detect:g}"
-    outcome = train_missing(plan, Options(data, local, address, device), command, stderr=as_json)
+    outcome = common.train_missing(plan, Options(data, local, address, device), command, stderr=as_json)
     if as_json:
-        write_json({**said, "trained": outcome.trained, "failed": len(outcome.failed)})
+        write_json({**summary, "trained": outcome.trained, "failed": len(outcome.failed)})
     else:
-        from suite.cli.render import outcome_lines
+        from analysis.verdicts.cells import count_rulings
 
-        print_parts(
-            [
-                *outcome_lines(plan, outcome, name),
-                _format_current_verdicts(read_findings(collect_records(study, profile))),
-            ]
-        )
-    raise typer.Exit(SOME_FAILED if outcome.failed or outcome.tracking_trouble else DONE)
+        findings = common.read_findings(common.collect_records(study, profile))
+        counts = count_rulings(findings.verdicts).items()
+        verdicts = ", ".join(f"{number} {ruling}" for ruling, number in counts)
+        print_parts([*outcome_lines(plan, outcome, name), f"verdicts: {verdicts}"])
+    common.exit_after(outcome)
 
 
 def _plan_next_look(
@@ -120,8 +102,7 @@ def _plan_next_look(
 ) -> tuple[Plan, list[Addition] | None, InterimLook]:
     """The plan with the look that is to be run, what it adds (None: it is under way already), and the look.
 
-    Raises:
-        UserError: the study isn't finished, has no spread to plan with, or has taken all its looks.
+    Refused where the study isn't finished, has no spread to plan with, or has taken all its looks.
     """
     from suite.sweep.interim_looks import add_current_look, with_looks
     from suite.sweep.run import needs_training
@@ -131,40 +112,47 @@ def _plan_next_look(
     storage.check_study()
     plan = with_looks(plan)
     if needs_training(plan, storage):
-        under_way = add_current_look(plan, storage).looks[
-            -1
-        ]  # what is missing may be seeds that the study file added since
-        if under_way.detect is None:
+        # What is missing may be seeds that the study file added since.
+        look = add_current_look(plan, storage).looks[-1]
+        if look.detect is None:
             raise UserError(
-                "the study is not finished, and seeds are added to whole cells only: first "
-                f"`graftbench run {format_study_argument(study, profile)}` (`status` shows what is missing or failed)"
+                "the study is not finished, and seeds are added to whole cells only: first `graftbench run "
+                f"{common.format_study_argument(study, profile)}` (`status` shows what is missing or failed)"
             )
-        return plan, None, under_way
+        return plan, None, look
     points = plan.study.statistics.rope if detect is None else detect
-    additions = _plan_additions(plan, read_findings(collect_records(study, profile)), points / 100)
+    findings = common.read_findings(common.collect_records(study, profile))
+    additions = _plan_additions(plan, findings, points / 100)
     plan = _with_what_else_was_seen(plan, additions)
     look = _make_look(plan, additions, points)
-    if not any(one.trials for one in additions):
-        return plan, additions, look
-    _refuse_unplanned(plan)
-    return replace(plan, looks=(*plan.looks, look)), additions, look
+    if _count_trials(additions):
+        _refuse_unplanned(plan)
+        plan = replace(plan, looks=(*plan.looks, look))
+    return plan, additions, look
+
+
+def _count_trials(additions: Sequence[Addition]) -> int:
+    return sum(addition.trials for addition in additions)
 
 
 def _make_look(plan: Plan, additions: Sequence[Addition], points: float) -> InterimLook:
     """The next look; groups in which nothing can be compared stay as the last one left them."""
     from suite.study.plan import InterimLook
 
-    targets = {one.group: one.need.target for one in additions if one.need.comparable}
-    return InterimLook({**plan.looks[-1].seeds, **targets}, points)
+    seeds = dict(plan.looks[-1].seeds)
+    for addition in additions:
+        if addition.need.comparable:
+            seeds[addition.group] = addition.need.target
+    return InterimLook(seeds, points)
 
 
 def _refuse_unplanned(plan: Plan) -> None:
     planned, alpha = plan.study.statistics.looks, plan.study.statistics.alpha
     if len(plan.looks) < planned:
         return
-    taken = "1 look at its results, which is taken" if planned == 1 else f"{planned} looks at its results, all taken"
+    looks = "1 look at its results, which is taken" if planned == 1 else f"{planned} looks at its results, all taken"
     raise UserError(
-        f"statistics.looks: this study planned {taken}, and seeds added after looking make a false HELPS or HURTS "
+        f"statistics.looks: this study planned {looks}, and seeds added after looking make a false HELPS or HURTS "
         f"likelier than {alpha:g}: looks are planned before the first run, so start afresh with `looks: {planned + 1}` "
         "in a study of a new name and another split_seed, whose trials nobody has seen"
     )
@@ -174,93 +162,78 @@ def _with_what_else_was_seen(plan: Plan, additions: Sequence[Addition]) -> Plan:
     """Results may hold seeds that this storage knows nothing of (another machine's): those were a look too."""
     from suite.study.plan import InterimLook
 
-    found = {one.group: one.need.seeds for one in additions if one.need.comparable}
-    if not plan.looks:
-        return replace(plan, looks=(InterimLook(found),))
-    last = plan.looks[-1].seeds
-    more = {group: seeds for group, seeds in found.items() if seeds > last.get(group, 0)}
-    if more:
-        return replace(plan, looks=(*plan.looks, InterimLook({**last, **more})))
-    return plan
+    last: Mapping[str, int] = plan.looks[-1].seeds if plan.looks else {}
+    more = {}
+    for addition in additions:
+        if addition.need.comparable and addition.need.seeds > last.get(addition.group, 0):
+            more[addition.group] = addition.need.seeds
+    if plan.looks and not more:
+        return plan
+    return replace(plan, looks=(*plan.looks, InterimLook({**last, **more})))
 
 
 def _plan_additions(plan: Plan, findings: StudyResults, effect: float) -> list[Addition]:
-    """Per group of the plan; those that compare nothing are left out.
-
-    Raises:
-        UserError: a cell has too few seeds for a spread.
-    """
+    """Per group of the plan; those that compare nothing are left out. A cell without a spread is refused."""
     from analysis.verdicts.power import list_needs
-    from suite.study.plan import group_label
 
-    cells: dict[str, set[CellId]] = {}
-    for one in plan.runnable:
-        own = one.cell.cell_id
-        cells.setdefault(group_label(one.cell), set()).add(own)
-    found = []
+    planned: dict[tuple[str, str], set[CellId]] = defaultdict(set)
+    for runnable in plan.runnable:
+        cell_id = runnable.cell.cell_id
+        planned[cell_id.dataset, cell_id.backbone].add(cell_id)
+    additions = []
     for need in list_needs(findings, effect, plan.study.statistics.most_seeds):
-        single = next((cell for cell in need.cells if cell.verdict.verdict == "SINGLE RUN"), None)
-        if single is not None:
-            raise UserError(
-                f"seeds: {single.why}; set `seeds: 3` or more and run the study first (with fewer nothing is tested, "
-                "so that is no look)"
-            )
-        planned = cells.get(f"{need.dataset} / {need.backbone}")
-        if planned:
+        for cell in need.cells:
+            if cell.verdict.verdict == "SINGLE RUN":
+                raise UserError(
+                    f"seeds: {cell.why}; set `seeds: 3` or more and run the study first (with fewer nothing is tested, "
+                    "so that is no look)"
+                )
+        cells = planned[need.dataset, need.backbone]
+        if cells:
             more = need.target - need.seeds
-            found.append(Addition(need, more * len(planned), more * _seconds_of_a_seed(findings, need, planned)))
-    return found
+            additions.append(Addition(need, more * len(cells), more * _measure_seed(findings, cells)))
+    return additions
 
 
-def _seconds_of_a_seed(findings: StudyResults, need: GroupNeed, planned: Container[CellId]) -> float:
-    """Training seconds of one confirm seed in all planned cells of the group."""
-    wanted, seconds = (need.dataset, need.backbone), 0.0
+def _measure_seed(findings: StudyResults, cell_ids: Container[CellId]) -> float:
+    """Training seconds of one confirm seed in all these cells."""
+    seconds = 0.0
     for group in findings.groups:
-        for cell in group.cells if (group.dataset, group.backbone) == wanted else ():
-            taken = [trial.train_seconds for trial in cell.confirm if trial.train_seconds is not None]
-            if taken and cell.cell_id in planned:
-                seconds += sum(taken) / len(taken)
+        for cell in group.cells:
+            times = [trial.train_seconds for trial in cell.confirm if trial.train_seconds is not None]
+            if times and cell.cell_id in cell_ids:
+                seconds += sum(times) / len(times)
     return seconds
 
 
-# -- what it says
-
-
-def _format_lines(plan: Plan, additions: Sequence[Addition], look: InterimLook) -> Iterator[Table | str]:
+def _format_lines(plan: Plan, additions: Sequence[Addition] | None, look: InterimLook) -> Iterator[Table | str]:
     from suite.sweep.progress import format_duration
 
-    rules, trials = plan.study.statistics, sum(one.trials for one in additions)
-    yield (
-        f"[bold]{plan.study.study}[/]: seeds to see {look.detect:g} pp with power 0.8, at alpha "
-        f"{rules.alpha / rules.looks:g} a look"
-    )
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("dataset", "backbone", "seeds", "needed", "will be", "why"):
-        table.add_column(name, justify="right" if name in ("seeds", "needed", "will be") else "left", overflow="fold")
-    for one in additions:
-        needed = "> 1,000" if one.need.needed is None else str(one.need.needed)
-        counts = (str(one.need.seeds), needed, str(one.need.target)) if one.need.comparable else ("", "", "")
-        table.add_row(escape(one.need.dataset), escape(one.need.backbone), *counts, escape(one.need.why))
+    rules = plan.study.statistics
+    if additions is None:
+        seeds = ", ".join(f"{group}: {number}" for group, number in look.seeds.items())
+        yield escape(
+            f"look {len(plan.looks)} of {rules.looks}, to see {look.detect:g} pp, is not finished and goes on; "
+            f"seeds of {seeds}"
+        )
+        return
+    trials = _count_trials(additions)
+    alpha = rules.alpha / rules.looks
+    yield f"[bold]{plan.study.study}[/]: seeds to see {look.detect:g} pp with power 0.8, at alpha {alpha:g} a look"
+    figures = ("seeds", "needed", "will be")
+    table = make_table("dataset", "backbone", *figures, "why", right=figures)
+    for addition in additions:
+        need, counts = addition.need, ("", "", "")
+        if need.comparable:
+            needed = "> 1,000" if need.needed is None else str(need.needed)
+            counts = (str(need.seeds), needed, str(need.target))
+        table.add_row(escape(need.dataset), escape(need.backbone), *counts, escape(need.why))
     yield table
     if not trials:
         yield "nothing to add, and no look taken"
         return
-    cost = format_duration(sum(one.train_seconds for one in additions))
+    cost = format_duration(sum(addition.train_seconds for addition in additions))
     yield f"look {len(plan.looks)} of {rules.looks}: {trials} trials more, about {cost} of training, as the others took"
-    if any(one.trials and one.need.capped for one in additions):
+    if any(addition.trials and addition.need.capped for addition in additions):
         hardly = "where most_seeds caps it, this look can hardly decide; a larger --detect spends it better"
         yield f"[yellow]warning[/]: {hardly}"
-
-
-def _format_resumed_lines(plan: Plan, look: InterimLook) -> Iterator[str]:
-    seeds = ", ".join(f"{group}: {number}" for group, number in look.seeds.items())
-    yield escape(
-        f"look {len(plan.looks)} of {plan.study.statistics.looks}, to see {look.detect:g} pp, is not finished and goes "
-        f"on; seeds of {seeds}"
-    )
-
-
-def _format_current_verdicts(findings: StudyResults) -> str:
-    from analysis.verdicts.cells import count_rulings
-
-    return "verdicts: " + ", ".join(f"{number} {ruling}" for ruling, number in count_rulings(findings.verdicts).items())
