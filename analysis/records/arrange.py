@@ -69,11 +69,13 @@ def _make_cell(
     name: CellId, planned: PlannedCell | None, trials: Sequence[Record], study: StudyDescription, tried: set[int]
 ) -> CellResults:
     """One cell. Its seeds: those planned, and those that any cell of its group tried (more seeds were asked for)."""
-    run = [trial for trial in trials if trial.status != "skipped"]
-    run.sort(key=lambda trial: -1 if trial.seed is None else trial.seed)
+    by_stage: dict[str, list[Record]] = defaultdict(list)
+    for trial in sorted(trials, key=lambda trial: -1 if trial.seed is None else trial.seed):
+        if trial.status != "skipped":
+            by_stage[trial.stage].append(trial)
     plan = planned or PlannedCell(name, "", None)
     refused = plan.refused
-    if not refused and trials and not run:
+    if not refused and trials and not by_stage:
         refused = trials[0].reason
     seeds = study.seeds if plan.seeds is None else plan.seeds
     return CellResults(
@@ -82,6 +84,6 @@ def _make_cell(
         in_family=name.variant != BASELINE and not plan.refused and (planned is not None or not refused),
         expected=tuple(sorted(tried.union(range(seeds)))),
         searches=study.search_trials,
-        search=tuple(trial for trial in run if trial.stage == "search"),
-        confirm=tuple(trial for trial in run if trial.stage == "confirm"),
+        search=tuple(by_stage["search"]),
+        confirm=tuple(by_stage["confirm"]),
     )

@@ -40,8 +40,9 @@ def make_table(keys: Sequence[str], metrics: Sequence[str], sizes: Sequence[int]
     huge = np.abs(value) >= INFINITE
     value[huge] = np.copysign(np.inf, value[huge])
     rows = pa.array(group[last])
-    names = [pa.array(texts, pa.string()).dictionary_encode().take(rows) for texts in (keys, metrics)]
-    return pa.table([names[0], pa.array(epoch[last]), names[1], pa.array(value[last])], schema=SCHEMA)
+    trial_keys = pa.array(keys, pa.string()).dictionary_encode().take(rows)
+    names = pa.array(metrics, pa.string()).dictionary_encode().take(rows)
+    return pa.table([trial_keys, pa.array(epoch[last]), names, pa.array(value[last])], schema=SCHEMA)
 
 
 def read_epochs(paths: Iterable[Path]) -> pa.Table:
@@ -59,11 +60,12 @@ def carry_over(change: Change, old: Manifest, files: Mapping[str, Path], kept: I
         if seen.part and run_id in kept_ids:
             stay[seen.part][run_id] = seen.trial_key
     small = [part for part, keys in stay.items() if len(keys) < SMALL]
-    merged = small if len(small) > MOST_SMALL else []
+    if len(small) <= MOST_SMALL:
+        small = []
     placed: dict[str, str] = {}
     together = []
     for part, keys in stay.items():
-        if part in merged:
+        if part in small:
             together.append(_filter_epochs(files[part], keys))
             continue
         name = part
@@ -72,9 +74,9 @@ def carry_over(change: Change, old: Manifest, files: Mapping[str, Path], kept: I
         else:
             name = _write_file(change, _filter_epochs(files[part], keys))
         placed |= dict.fromkeys(keys, name)
-    if merged:
+    if small:
         name = _write_file(change, pa.concat_tables(together))
-        for part in merged:
+        for part in small:
             placed |= dict.fromkeys(stay[part], name)
     return placed
 

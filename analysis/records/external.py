@@ -158,15 +158,21 @@ def _read_csv(file: Path) -> pd.DataFrame:
 
 def _find_missing_columns(frame: pd.DataFrame) -> str:
     """The columns without which a table holds no results; with what may have been meant."""
-    needed = [name for name in NEEDED if name not in frame]
+    required = list(NEEDED)
     if not set(METRICS.values()) & set(frame):
-        needed.append(METRICS["top1"])
+        required.append(METRICS["top1"])
     unknown = [name for name in frame if name not in _KNOWN]
-    for index, name in enumerate(needed):
-        for guess in difflib.get_close_matches(name, unknown, 1):
-            # A column of accuracies must not be renamed: that would turn every verdict round.
-            needed[index] += f" (1 - {guess!r})" if "acc" in guess.lower() else f" (is {guess!r} meant?)"
-    return ", ".join(needed)
+    missing = []
+    for name in required:
+        if name in frame:
+            continue
+        guesses = difflib.get_close_matches(name, unknown, 1)
+        if guesses and "acc" in guesses[0].lower():  # renamed, accuracies would turn every verdict round
+            name += f" (1 - {guesses[0]!r})"
+        elif guesses:
+            name += f" (is {guesses[0]!r} meant?)"
+        missing.append(name)
+    return ", ".join(missing)
 
 
 def _read_description(path: Path, metric: str) -> StudyDescription:
@@ -251,7 +257,7 @@ def _check_baselines(trials: pd.DataFrame) -> list[str]:
         return [f"{sentence}."]
     sentences = []
     for (dataset, backbone), group in rows.groupby(["dataset", "backbone"], sort=False):
-        settings = [text or "no settings" for text in group["settings"].unique()]
+        settings = list(group["settings"].replace("", "no settings").unique())
         if len(settings) > 1:
             number = "one" if len(settings) == 2 else "all but one"
             sentence = several_baselines(f"{dataset} / {backbone}", settings)

@@ -24,7 +24,9 @@ def read_external_epochs(frames: Sequence[tuple[str, pd.DataFrame]], path: Path)
         frames: file names with what they hold, as objects.
         path: of the results. A collected folder that lost its manifest has its histories in `epochs/`.
     """
-    folder = (path if path.is_dir() else path.parent) / epoch_files.FOLDER
+    folder = path / epoch_files.FOLDER
+    if path.is_file():
+        folder = path.parent / epoch_files.FOLDER
     stored = sorted(folder.glob("*.parquet"))
     try:
         epochs = epoch_files.read_epochs(stored).to_pandas()

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from analysis import formatting
 from analysis.formatting import format_plural
-from analysis.report.summary import UNDECIDED
-from analysis.verdicts.model import VariantVerdict, Verdict
+from analysis.report.summary import UNDECIDED, select_verdicts
+from analysis.verdicts.model import Ruling, VariantVerdict, Verdict
 from analysis.verdicts.results import StudyResults
 
 _FEW = 6  # results told one by one; more are summarised by variant
 _NAMED = 8  # names in a list; more are counted
+_VERBS: dict[Ruling, str] = {"HELPS": "lowered", "HURTS": "raised"}
 _METRIC = {"test_top1_error": "top-1", "test_top5_error": "top-5"}
 
 
@@ -96,7 +97,7 @@ def _test(findings: StudyResults) -> str:
 
 def _results(findings: StudyResults) -> Iterator[str]:
     verdicts, level = findings.verdicts, formatting.format_level(findings.records.alpha)
-    decided = [verdict for verdict in verdicts if verdict.verdict in ("HELPS", "HURTS")]
+    decided = select_verdicts(verdicts, "HELPS", "HURTS")
     if not decided:
         yield "No comparison reached significance, which is no evidence that the variants have no effect."
     elif len(decided) <= _FEW:
@@ -104,9 +105,11 @@ def _results(findings: StudyResults) -> Iterator[str]:
             yield _tell_decided(verdict, level)
     else:
         yield from _summarise_variants(verdicts)
-    places = [_place(verdict) for verdict in verdicts if verdict.verdict == "EQUIVALENT"]
-    if places:
-        where = _join_names(places) if len(places) <= _NAMED else f"{len(places)} comparisons"
+    equivalent = select_verdicts(verdicts, "EQUIVALENT")
+    if equivalent:
+        where = f"{len(equivalent)} comparisons"
+        if len(equivalent) <= _NAMED:
+            where = _join_names(list(map(_place, equivalent)))
         yield f"Equivalent to the baseline, within the declared margin: {where}."
     yield from _undecided(verdicts, level)
     over_all = [variant for variant in findings.variants if not variant.backbone]
@@ -116,7 +119,6 @@ def _results(findings: StudyResults) -> Iterator[str]:
 
 
 def _tell_decided(verdict: Verdict, level: str) -> str:
-    verb = "lowered" if verdict.verdict == "HELPS" else "raised"
     small = ", too small to matter" if verdict.too_small else ""
     mean = formatting.format_percent(abs(verdict.mean_difference or 0.0))
     numbers = f"adjusted {formatting.p_is(verdict.p_adjusted)}, n = {verdict.seeds} seeds"
@@ -124,7 +126,7 @@ def _tell_decided(verdict: Verdict, level: str) -> str:
         low, high = sorted(map(abs, (verdict.ci_low, verdict.ci_high)))  # of one sign, or it were undecided
         numbers = f"{level} CI {formatting.format_percent(low)} to {formatting.format_percent(high)} pp, {numbers}"
     place = f"On {verdict.dataset} with {verdict.backbone}"
-    return f"{place}, {verdict.label} {verb} the error by {mean} pp ({numbers}){small}."
+    return f"{place}, {verdict.label} {_VERBS[verdict.verdict]} the error by {mean} pp ({numbers}){small}."
 
 
 def _summarise_variants(verdicts: Sequence[Verdict]) -> Iterator[str]:
@@ -134,8 +136,8 @@ def _summarise_variants(verdicts: Sequence[Verdict]) -> Iterator[str]:
         by_label[verdict.label].append(verdict)
     for label, members in by_label.items():
         parts = []
-        for ruling, verb in (("HELPS", "lowered"), ("HURTS", "raised")):
-            means = [abs(verdict.mean_difference or 0.0) for verdict in members if verdict.verdict == ruling]
+        for ruling, verb in _VERBS.items():
+            means = [abs(verdict.mean_difference or 0.0) for verdict in select_verdicts(members, ruling)]
             if means:
                 parts.append(f"{verb} the error in {len(means)} (by {_format_between(means)} pp)")
         effects = " and ".join(parts) or "reached significance in none"
@@ -143,7 +145,7 @@ def _summarise_variants(verdicts: Sequence[Verdict]) -> Iterator[str]:
 
 
 def _undecided(verdicts: Sequence[Verdict], level: str) -> Iterator[str]:
-    undecided = [verdict for verdict in verdicts if verdict.verdict in UNDECIDED]
+    undecided = select_verdicts(verdicts, *UNDECIDED)
     if not undecided:
         return
     if len(undecided) <= _FEW:
@@ -184,7 +186,7 @@ def _tell_variant(variant: VariantVerdict, level: str) -> str:
 def _limits(findings: StudyResults) -> str:
     records, verdicts = findings.records, findings.verdicts
     sentences = []
-    refused = [_place(verdict) for verdict in verdicts if verdict.verdict == "NOT COMPARABLE"]
+    refused = list(map(_place, select_verdicts(verdicts, "NOT COMPARABLE")))
     if refused:
         places = f": {_join_names(refused)}" if len(refused) <= _NAMED else ""
         sentences.append(
@@ -228,20 +230,25 @@ def _list_names(names: Sequence[str], noun: str) -> str:
     distinct = list(dict.fromkeys(names))
     if len(distinct) > _NAMED:
         return f"{len(distinct)} {noun}s"
-    return f"the {noun}{'s' if len(distinct) > 1 else ''} {_join_names(distinct)}"
+    plural = "s" if len(distinct) > 1 else ""
+    return f"the {noun}{plural} {_join_names(distinct)}"
 
 
 def _join_names(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+    if len(names) == 1:
+        return names[0]
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _format_range(numbers: Iterable[int]) -> str:
+def _format_range(numbers: Sequence[int]) -> str:
     """`5`, or `3 to 5`."""
-    distinct = sorted(set(numbers))
-    return str(distinct[0]) if len(distinct) == 1 else f"{distinct[0]} to {distinct[-1]}"
+    return _join_ends(str(min(numbers)), str(max(numbers)))
 
 
 def _format_between(fractions: Sequence[float]) -> str:
     """`0.31`, or `0.31 to 1.20`, in percentage points."""
-    low, high = formatting.format_percent(min(fractions)), formatting.format_percent(max(fractions))
+    return _join_ends(formatting.format_percent(min(fractions)), formatting.format_percent(max(fractions)))
+
+
+def _join_ends(low: str, high: str) -> str:
     return low if low == high else f"{low} to {high}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from analysis import formatting
@@ -66,6 +66,10 @@ _OUTCOMES = (
 )
 
 
+def select_verdicts(verdicts: Iterable[Verdict], *rulings: Ruling) -> list[Verdict]:
+    return [verdict for verdict in verdicts if verdict.verdict in rulings]
+
+
 def headline(verdicts: Sequence[Verdict]) -> str:
     """`Of 5 comparisons with a baseline, 1 helps, 1 hurts, 3 are not decided.`"""
     if not verdicts:
@@ -75,7 +79,7 @@ def headline(verdicts: Sequence[Verdict]) -> str:
         return f"{verdict.label} on {verdict.dataset} / {verdict.backbone} {_LEADS[verdict.verdict]}."
     parts = []
     for outcome in _OUTCOMES:
-        members = [verdict for verdict in verdicts if verdict.verdict in outcome.rulings]
+        members = select_verdicts(verdicts, *outcome.rulings)
         if len(members) == 1:
             parts.append(f"1 {outcome.one}{_by_too_little(members)}")
         elif members:
@@ -149,7 +153,9 @@ def _mean_errors(findings: StudyResults) -> dict[CellId, tuple[float, float]]:
     """Mean test error of baseline and cell over the seeds that were compared."""
     metric, means = findings.records.metric, {}
     for group in findings.groups:
-        reference = group.baseline.errors_by_seed(metric) if group.baseline else {}
+        if group.baseline is None:
+            continue
+        reference = group.baseline.errors_by_seed(metric)
         for cell in group.cells:
             verdict = findings.by_cell.get(cell.cell_id)
             if verdict is None or not verdict.differences:
