@@ -280,11 +280,11 @@ def probability_better(differences: Differences, alpha: float) -> tuple[float, f
     return float(wins.mean()), float(low), float(high)
 
 
-def compute_correlation(own: Differences, other: Differences) -> float | None:
+def compute_correlation(errors: Differences, other: Differences) -> float | None:
     """Pearson's correlation of two series of errors; None below 3 values or where one series is constant."""
-    if len(own) < LEAST or is_constant(own) or is_constant(other):
+    if len(errors) < LEAST or is_constant(errors) or is_constant(other):
         return None
-    return float(np.corrcoef(own, other)[0, 1])
+    return float(np.corrcoef(errors, other)[0, 1])
 
 
 def compute_iqm(values: Sequence[float]) -> float:

@@ -159,7 +159,7 @@ class AuditSummary:
             sentences.append(f"Equal within each dataset and backbone, not across them: {', '.join(self.by_group)}.")
         if self.unknown:
             sentences.append(f"Not recorded, hence unknown: {', '.join(self.unknown)}.")
-        sentences += [f"{cell} is not comparable: {what}." for cell, what in self.unequal]
+        sentences += [f"{cell} is not comparable: {faults}." for cell, faults in self.unequal]
         return sentences + list(self.notes)
 
 

@@ -59,31 +59,31 @@ class _Comparable:
 
 def rank_variants(records: Records, arranged: Sequence[Group], verdicts: Sequence[Verdict]) -> list[Ranking]:
     """One per backbone with 6 datasets or more on which the baseline and two variants or more are all comparable."""
-    return [_rank_backbone(one, records.alpha) for one in _list_comparable(arranged, verdicts) if one.enough]
+    return [_rank_backbone(scope, records.alpha) for scope in _list_comparable(arranged, verdicts) if scope.enough]
 
 
 def list_unranked(arranged: Sequence[Group], verdicts: Sequence[Verdict]) -> list[str]:
     """Why a backbone has no ranking, a sentence each: of those that were planned with enough for one."""
     sentences = []
-    for one in _list_comparable(arranged, verdicts):
-        if not one.enough:
-            variants = format_plural(max(0, len(one.labels) - 1), "variant")
+    for scope in _list_comparable(arranged, verdicts):
+        if not scope.enough:
+            variants = format_plural(max(0, len(scope.labels) - 1), "variant")
             sentences.append(
-                f"No ranking with Friedman's test on {one.backbone}: {format_plural(len(one.datasets), 'dataset')} "
+                f"No ranking with Friedman's test on {scope.backbone}: {format_plural(len(scope.datasets), 'dataset')} "
                 f"with {variants} are left, and it takes {LEAST_DATASETS} with {LEAST_METHODS - 1} (left out: "
-                f"{'; '.join(one.left_out)})."
+                f"{'; '.join(scope.left_out)})."
             )
     return sentences
 
 
-def _rank_backbone(one: _Comparable, alpha: float) -> Ranking:
+def _rank_backbone(scope: _Comparable, alpha: float) -> Ranking:
     """Ranks go by the paired difference, the baseline's being 0: within a dataset that is the order of the errors."""
-    ranks = across_datasets.run_friedman(np.array(one.errors), alpha)
-    rows = zip(ranks.average, one.labels, (None, *ranks.against_control), strict=True)
+    ranks = across_datasets.run_friedman(np.array(scope.errors), alpha)
+    rows = zip(ranks.average, scope.labels, (None, *ranks.against_control), strict=True)
     average, labels, p_values = zip(*sorted(rows, key=itemgetter(0)), strict=True)
     return Ranking(
-        backbone=one.backbone,
-        datasets=tuple(one.datasets),
+        backbone=scope.backbone,
+        datasets=tuple(scope.datasets),
         labels=labels,
         average_ranks=average,
         statistic=ranks.statistic,
@@ -92,7 +92,7 @@ def _rank_backbone(one: _Comparable, alpha: float) -> Ranking:
         p_values=p_values,
         critical_difference=ranks.critical_difference,
         alpha=alpha,
-        left_out=tuple(one.left_out),
+        left_out=tuple(scope.left_out),
     )
 
 

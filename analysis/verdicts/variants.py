@@ -60,13 +60,13 @@ def _compare_datasets(backbone: str, cells: Sequence[Verdict], datasets: Iterabl
     for dataset in datasets:
         differences = []
         for name in wanted:
-            found = by_place.get((dataset, name))
-            if found is None:
+            cell_there = by_place.get((dataset, name))
+            if cell_there is None:
                 left_out.append(f"{dataset} / {name}: the variant has no cell there")
-            elif found.mean_difference is None:
-                left_out.append(f"{dataset} / {name}: {found.reason}")
+            elif cell_there.mean_difference is None:
+                left_out.append(f"{dataset} / {name}: {cell_there.reason}")
             else:
-                differences.append(found.mean_difference)
+                differences.append(cell_there.mean_difference)
         if differences and len(differences) == len(wanted):
             means[dataset] = np.mean(differences)
     rounded, counts = np.round(list(means.values()), 12), count_rulings(cells)
