@@ -23,7 +23,8 @@ __all__ = ["FORMATS", "Drawing", "draw_all", "render_svg", "save_drawing"]
 def draw_all(findings: StudyResults) -> Iterator[Drawing]:
     """Every figure that the records can fill, in the report's order, each with an id of its own; one at a time."""
     histories = Histories(findings.records.epochs)
-    kinds = chain(
+    ids: set[str] = set()
+    for drawing in chain(
         across_datasets(findings),
         rank_diagrams(findings),
         draw_cells(findings),
@@ -33,12 +34,10 @@ def draw_all(findings: StudyResults) -> Iterator[Drawing]:
         draw_scalars(findings, histories),
         search_history(findings),
         parameter_importance(findings),
-    )
-    taken: set[str] = set()
-    for drawing in kinds:
+    ):
         unique, number = drawing.id, 1
-        while unique in taken:  # two names may differ only in what a file name can't hold
+        while unique in ids:  # two names may differ only in what a file name can't hold
             number += 1
             unique = f"{drawing.id}-{number}"
-        taken.add(unique)
-        yield drawing if unique == drawing.id else dataclasses.replace(drawing, id=unique)
+        ids.add(unique)
+        yield dataclasses.replace(drawing, id=unique)

@@ -2,158 +2,154 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from analysis.figures import style
 from analysis.figures.drawing import Drawing
 from analysis.figures.histories import Histories
-from analysis.figures.series import FigureCells, split_cells
-from analysis.figures.style import (
-    LINE,
-    SeriesStyle,
-    draw_legend,
-    legend_lines,
-    make_figure,
-    make_handle,
-    set_upward_axis,
-    spans_decades,
-    use_style,
-    whole_numbers,
-)
+from analysis.figures.series import split_cells
 from analysis.formatting import format_plural
 from analysis.records.model import CellResults
 from analysis.verdicts.results import StudyResults
 from suite.core.records import TEST_CURVE
 
-Line = tuple[NDArray[np.float64], NDArray[np.float64]]  # epochs and values, equally many
+Numbers = NDArray[np.float64]
 
-# Metric, its title, factor to what is printed.
-_PANELS = (
-    ("validation_top1_error", "validation top-1 error (%)", 100.0),
-    ("train_top1_error", "training top-1 error (%)", 100.0),
-    ("validation_loss", "validation loss", 1.0),
-    ("train_loss", "training loss (as minimised)", 1.0),
-    (f"{TEST_CURVE}top1_error", "test top-1 error (%), selects nothing", 100.0),
-    (f"{TEST_CURVE}loss", "test loss, selects nothing", 1.0),
-)
+# Metric -> its title and the factor to what is printed.
+_PANELS = {
+    "validation_top1_error": ("validation top-1 error (%)", 100.0),
+    "train_top1_error": ("training top-1 error (%)", 100.0),
+    "validation_loss": ("validation loss", 1.0),
+    "train_loss": ("training loss (as minimised)", 1.0),
+    f"{TEST_CURVE}top1_error": ("test top-1 error (%), selects nothing", 100.0),
+    f"{TEST_CURVE}loss": ("test loss, selects nothing", 1.0),
+}
 _MOST_POINTS = 48  # per curve: a point every 3 pt, and a page of hundreds of curves stays small
-_PANEL = 1.75  # inches
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One metric of a cell's confirm trials, each up to its first value that is not finite.
+
+    Whole trials are a matrix of trial by epoch, over the epochs that all of them have: their mean needs each.
+    """
+
+    epochs: Numbers
+    values: Numbers
+    diverged: list[tuple[Numbers, Numbers]]  # epochs and values of each trial
+
+    def __bool__(self) -> bool:
+        return bool(len(self.epochs) or self.diverged)
+
+
+Panel = tuple[str, float, list[Curves]]  # its title, the factor to what is printed, curves in the legend's order
 
 
 def learning_curves(findings: StudyResults, histories: Histories) -> Iterator[Drawing]:
     """Per group one figure of all panels for up to six variants, the baseline in each."""
     for group in findings.groups:
-        for cast in split_cells(group, lambda cell: any(cell_curves(cell, histories, name) for name, _, _ in _PANELS)):
-            with use_style():
-                figure, thinned = _draw_curves(cast, histories)
+        for shown in split_cells(group, lambda cell: any(read_curves(cell, histories, metric) for metric in _PANELS)):
+            panels = []
+            for metric, (title, factor) in _PANELS.items():
+                curves = [read_curves(cell, histories, metric) for cell in shown.cells]
+                if any(curves):
+                    panels.append((title, factor, curves))
+            names = [_name_cell(cell) for cell in shown.cells]
+            legend = dict(zip(names, shown.looks, strict=True))
+            figure, thinned = draw_panels(panels, legend, height=1.75, left=0.55, alike=True)
             caption = (
                 "Each line is the mean over the confirm seeds, its band reaches from the lowest to the highest seed; "
                 "lower is better (accuracy is 100 % less the error). A thin line that ends in a cross is a seed whose "
                 "training diverged. The training loss holds a variant's extra terms, so it is no measure of who is "
                 "better. The upright axes are logarithmic where values span a factor of ten."
-                + (f" Curves are drawn at {_MOST_POINTS} of the epochs." if thinned else "")
             )
-            yield Drawing(cast.figure_id("curves"), f"Learning curves: {cast.title}", caption, figure)
+            if thinned:
+                caption += f" Curves are drawn at {_MOST_POINTS} of the epochs."
+            yield Drawing(shown.figure_id("curves"), f"Learning curves: {shown.title}", caption, figure)
 
 
-def cell_curves(cell: CellResults, histories: Histories, metric: str) -> list[tuple[bool, Line]]:
-    """The confirm trials' curves as (diverged, curve): a curve ends before its first value that is not finite.
-
-    Those of whole trials are left out where they share no epoch: they have no mean.
-    """
-    found: list[tuple[bool, Line]] = []
+def read_curves(cell: CellResults, histories: Histories, metric: str) -> Curves:
+    """False where there is nothing to draw: no trial logged the metric, or whole ones share no epoch."""
+    whole, diverged = [], []
     for trial in cell.confirm:
-        if trial.status in ("completed", "diverged"):
-            epochs, values = histories.read_curve(trial.trial_key, metric)
-            broken = np.flatnonzero(np.isnan(values))
-            end = broken[0] if len(broken) else len(values)
-            if end:
-                found.append((trial.status == "diverged", (epochs[:end], values[:end])))
-    whole = [curve for diverged, curve in found if not diverged]
-    if whole and not len(stack_curves(whole)[0]):
-        return [one for one in found if one[0]]
-    return found
+        epochs, values = histories.read_curve(trial.trial_key, metric)
+        finite = np.logical_and.accumulate(np.isfinite(values))
+        if finite.any() and trial.status == "completed":
+            whole.append((epochs[finite], values[finite]))
+        elif finite.any() and trial.status == "diverged":
+            diverged.append((epochs[finite], values[finite]))
+    if not whole:
+        return Curves(np.empty(0), np.empty((0, 0)), diverged)
+    shared = reduce(np.intersect1d, [epochs for epochs, _ in whole])
+    return Curves(shared, np.array([values[np.isin(epochs, shared)] for epochs, values in whole]), diverged)
 
 
-def stack_curves(curves: Sequence[Line]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Epochs that every curve has, and a matrix of curve by epoch."""
-    shared = curves[0][0]
-    for epochs, _ in curves[1:]:
-        shared = np.intersect1d(shared, epochs)
-    return shared, np.array([values[np.isin(epochs, shared)] for epochs, values in curves])
-
-
-def thin_indices(length: int) -> NDArray[np.intp]:
-    """Indices of at most `_MOST_POINTS` of so many, first and last among them."""
-    return np.unique(np.linspace(0, length - 1, min(length, _MOST_POINTS)).round().astype(np.intp))
-
-
-def _draw_curves(cast: FigureCells, histories: Histories) -> tuple[Figure, bool]:
-    shown = []
-    for metric, title, factor in _PANELS:
-        drawn = [(look, cell_curves(cell, histories, metric)) for cell, look in cast.cells]
-        if any(curves for _, curves in drawn):
-            shown.append((title, factor, drawn))
-    names = [_name_cell(cell) for cell, _ in cast.cells]
-    columns = min(2, len(shown))
-    rows = -(-len(shown) // columns)
-    below = 0.5 + LINE * legend_lines(names)
-    figure = make_figure(0.28 + _PANEL * rows + 0.5 * (rows - 1) + below, top=0.28, bottom=below)
-    figure.subplots_adjust(hspace=0.5 / _PANEL, wspace=0.24)
-    thinned, panels = False, []
-    for place, (title, factor, drawn) in enumerate(shown):
-        axes = figure.add_subplot(rows, columns, place + 1)
-        axes.set_title(title, weight="normal")
-        for look, curves in drawn:
-            thinned |= draw_curves(axes, look, curves, factor)
-        finish_epoch_axis(axes, last_row=place >= len(shown) - columns)
-        panels.append((axes, drawn_values(axes)))
-    log = any(spans_decades(values) for _, values in panels)
-    for axes, values in panels:
-        set_upward_axis(axes, values, log)
-    draw_legend(figure, [make_handle(look) for _, look in cast.cells], names)
+@style.use_style()
+def draw_panels(
+    panels: Sequence[Panel], legend: Mapping[str, style.SeriesStyle], height: float, left: float, alike: bool
+) -> tuple[Figure, bool]:
+    """A figure of panels over epochs, and whether epochs were left out; `alike`: a log axis draws others along."""
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = style.make_figure(height * rows + 0.5 * (rows - 1), left, top=0.28, legend=list(legend))
+    figure.subplots_adjust(hspace=0.5 / height, wspace=0.24)
+    thinned, span = False, style.WIDE
+    for number, (title, factor, panel) in enumerate(panels, start=1):
+        axes = figure.add_subplot(rows, columns, number, title=title)
+        axes.margins(x=0.02)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        if number > len(panels) - columns:
+            axes.set_xlabel("epoch")
+        for look, curves in zip(legend.values(), panel, strict=True):
+            thinned |= _draw_curves(axes, look, curves, factor)
+        if alike and style.spans_factor(_drawn_values(axes), style.WIDE):
+            span = 3.0
+    for axes in figure.axes:
+        style.set_upward_axis(axes, _drawn_values(axes), span)
+    style.draw_legend(figure, style.make_handles(legend.values()), list(legend))
     return figure, thinned
 
 
-def draw_curves(axes: Any, look: SeriesStyle, curves: Sequence[tuple[bool, Line]], factor: float = 1.0) -> bool:
+def _draw_curves(axes: Any, look: style.SeriesStyle, curves: Curves, factor: float) -> bool:
     """Mean and band of the whole seeds, the diverged ones alone; returns whether epochs were left out."""
-    whole = [curve for diverged, curve in curves if not diverged]
-    longest = 0
-    if whole:
-        epochs, values = stack_curves(whole)
-        longest = len(epochs)
+    longest = len(curves.epochs)
     if longest:
-        at = thin_indices(longest)
-        epochs, values = epochs[at], factor * values[:, at]
-        if len(whole) > 1:
+        at = _thin_indices(longest)
+        epochs, values = curves.epochs[at], factor * curves.values[:, at]
+        if len(values) > 1:
             axes.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=look.colour, alpha=0.15, lw=0)
         some = {"markevery": max(1, len(at) // 5), "marker": look.marker, "ms": 3.5}
         axes.plot(epochs, values.mean(axis=0), color=look.colour, ls=look.dashes, lw=1.5, **some)
-    for epochs, values in (curve for diverged, curve in curves if diverged):
-        at = thin_indices(len(epochs))
+    for epochs, values in curves.diverged:
+        at = _thin_indices(len(epochs))
         longest = max(longest, len(epochs))
         axes.plot(epochs[at], factor * values[at], color=look.colour, ls=look.dashes, lw=0.7, alpha=0.8)
         axes.plot(epochs[-1:], factor * values[-1:], "x", color=look.colour, ms=6, mew=1.6)
     return longest > _MOST_POINTS
 
 
-def drawn_values(axes: Any) -> list[float]:
-    """Every value of a panel's lines."""
-    return [float(value) for line in axes.get_lines() for value in line.get_ydata()]
+def _thin_indices(length: int) -> NDArray[np.intp]:
+    """Indices of at most `_MOST_POINTS` of so many, first and last among them."""
+    return np.unique(np.linspace(0, length - 1, min(length, _MOST_POINTS)).round().astype(np.intp))
 
 
-def finish_epoch_axis(axes: Any, last_row: bool) -> None:
-    """The epoch axis of a panel."""
-    whole_numbers(axes.xaxis)
-    axes.margins(x=0.02)
-    if last_row:
-        axes.set_xlabel("epoch")
+def _drawn_values(axes: Any) -> list[float]:
+    values: list[float] = []
+    for line in axes.get_lines():
+        values += line.get_ydata().tolist()
+    return values
 
 
 def _name_cell(cell: CellResults) -> str:
     diverged = sum(trial.status == "diverged" for trial in cell.confirm)
-    return cell.label + (f" ({diverged} of {format_plural(len(cell.confirm), 'seed')} diverged)" if diverged else "")
+    if not diverged:
+        return cell.label
+    return f"{cell.label} ({diverged} of {format_plural(len(cell.confirm), 'seed')} diverged)"

@@ -47,7 +47,7 @@ def render_svg(figure: Figure) -> str:
     text = _render_bytes(figure, "svg").decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
-    text = re.sub(r"<[^>]+>", lambda found: _slim_tag(found[0]), text)
+    text = re.sub(r"<[^>]+>", lambda match: _slim_tag(match[0]), text)
     text = text.replace("<svg", f'<svg style="font-family: {_FONTS}"', 1)
     return re.sub(r"\n\s*", "\n", text)
 
@@ -63,22 +63,19 @@ def _slim_tag(tag: str) -> str:
     return re.sub(r"\s*\nL ", " ", tag)
 
 
-def save_drawing(drawing: Drawing, folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+def save_drawing(drawing: Drawing, folder: Path, formats: Sequence[str] = FORMATS) -> None:
     """Writes `<folder>/<id>.<format>`; the same records give the same bytes.
 
     Raises:
         ValueError: an unknown format.
     """
-    unknown = [one for one in formats if one not in FORMATS]
+    unknown = [kind for kind in formats if kind not in FORMATS]
     if unknown:
         raise ValueError(f"Figures are written as {', '.join(FORMATS)}, not as {', '.join(unknown)}.")
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
     for kind in formats:
-        path = folder / f"{drawing.id}.{kind}"
-        path.write_bytes(render_svg(drawing.figure).encode() if kind == "svg" else _render_bytes(drawing.figure, kind))
-        paths.append(path)
-    return paths
+        content = render_svg(drawing.figure).encode() if kind == "svg" else _render_bytes(drawing.figure, kind)
+        (folder / f"{drawing.id}.{kind}").write_bytes(content)
 
 
 def _render_bytes(figure: Figure, kind: str) -> bytes:

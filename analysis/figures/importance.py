@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
+
 from suite.core.records import Record
 from suite.core.specs import parse_settings
 
@@ -18,52 +20,46 @@ def parse_number(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    if not math.isfinite(value):
+        return None
+    return value
 
 
 def compute_importances(trials: Sequence[Record]) -> dict[str, float]:
-    """Share by hyperparameter, in all 1; empty when it can't be told.
+    """Share by hyperparameter, in all 1, from a cell's completed search trials; empty when it can't be told.
 
     It can't with fewer than `LEAST_TRIALS` trials, fewer than two hyperparameters that vary, or equal errors.
-
-    Args:
-        trials: completed search trials of one cell.
     """
-    points = [parse_settings(trial.hyperparameters) for trial in trials]
-    errors = [trial.validation_top1_error or 0.0 for trial in trials]
-    shared = [name for name in (points[0] if points else {}) if all(name in point for point in points)]
-    varied = [name for name in shared if len({point[name] for point in points}) > 1]
-    if len(trials) < LEAST_TRIALS or len(varied) < 2 or len(set(errors)) < 2:
+    if len(trials) < LEAST_TRIALS:
         return {}
-    return _run_fanova({name: [point[name] for point in points] for name in varied}, errors)
+    table = pd.DataFrame([parse_settings(trial.hyperparameters) for trial in trials]).dropna(axis="columns")
+    table = table.loc[:, table.nunique() > 1].copy()
+    errors = [trial.validation_top1_error or 0.0 for trial in trials]
+    if table.shape[1] < 2 or len(set(errors)) < 2:
+        return {}
+    return _run_fanova(table, errors)
 
 
-def _run_fanova(values: dict[str, list[str]], errors: Sequence[float]) -> dict[str, float]:
+def _run_fanova(table: pd.DataFrame, errors: Sequence[float]) -> dict[str, float]:
+    """Numbers range over what they span, on a log scale where that is a factor of ten; texts are choices."""
     import optuna
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-    columns = {name: _make_column(column) for name, column in values.items()}
+    space: dict[str, Any] = {}
+    for name in table:
+        texts = table[name].tolist()
+        space[name] = CategoricalDistribution(sorted(set(texts)))
+        if None not in map(parse_number, texts) and len(set(map(float, texts))) > 1:
+            numbers = list(map(float, texts))
+            low, high = min(numbers), max(numbers)
+            table[name], space[name] = numbers, FloatDistribution(low, high, log=low > 0 and high / low >= 10)
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         study = optuna.create_study()
-        space = {name: distribution for name, (_, distribution) in columns.items()}
-        for index, error in enumerate(errors):
-            point = {name: column[index] for name, (column, _) in columns.items()}
+        for point, error in zip(table.to_dict("records"), errors, strict=True):
             study.add_trial(optuna.create_trial(params=point, distributions=space, value=error))
         evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=32, seed=0)
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+        return optuna.importance.get_param_importances(study, evaluator=evaluator)
     finally:
         optuna.logging.set_verbosity(verbosity)
-    return {name: float(share) for name, share in found.items()}
-
-
-def _make_column(texts: list[str]) -> tuple[list[Any], Any]:
-    """A hyperparameter's values and their range: numbers (log where they span a decade), else choices."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
-
-    numbers = [parse_number(text) for text in texts]
-    known = [value for value in numbers if value is not None]
-    if len(known) < len(texts) or len(set(known)) < 2:
-        return texts, CategoricalDistribution(sorted(set(texts)))
-    low, high = min(known), max(known)
-    return known, FloatDistribution(low, high, log=low > 0 and high / low >= 10)

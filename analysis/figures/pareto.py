@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, product
+from statistics import median_low
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
+from analysis.figures import style
 from analysis.figures.drawing import Drawing
 from analysis.figures.histories import read_measured
-from analysis.figures.labels import label_points
-from analysis.figures.style import (
-    BASELINE_LOOK,
-    GREY,
-    LINE,
-    LOOKS,
-    SeriesStyle,
-    draw_legend,
-    legend_lines,
-    make_figure,
-    make_handle,
-    make_logarithmic,
-    set_upward_axis,
-    shorten_name,
-    spans_decades,
-    use_style,
-)
 from analysis.formatting import format_count, format_plural, make_slug
 from analysis.records.model import CellResults
 from analysis.verdicts.results import StudyResults
 from suite.core.specs import CellId
 
-_COSTS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-    ("parameters", "trainable parameters", format_count),
-    ("macs", "multiply-accumulates per image, as trained", format_count),
-    ("train_seconds", "seconds of training, mean over seeds", "{:g}".format),
-)
+# Field of a record -> the axis' label, and how its ticks are written.
+_COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "parameters": ("trainable parameters", format_count),
+    "macs": ("multiply-accumulates per image, as trained", format_count),
+    "train_seconds": ("seconds of training, mean over seeds", "{:g}".format),
+}
 _MOST_BACKBONES = 6  # named beside their baseline and joined to their variants
-_OTHER = SeriesStyle(GREY, "o", "-")
+_OTHER = style.SeriesStyle(style.GREY, "o", "-")
 _PANEL = 1.75  # inches
-
+_LETTER, _HEIGHT, _MARKER = 5.6, 10.0, 4.0  # points: width of a letter, height of a line, half a marker
+_GAP = 6.0
 
 Place = tuple[float, float]  # cost and error (%)
 
@@ -54,150 +45,166 @@ class Point:
     error: float
     costs: Mapping[str, float]
 
+    def place(self, cost: str) -> Place:
+        return self.costs[cost], self.error
+
 
 def draw_pareto(findings: StudyResults) -> Iterator[Drawing]:
     """One figure per dataset, a panel per cost."""
-    metric = findings.records.metric
-    for dataset in dict.fromkeys(group.dataset for group in findings.groups):
-        groups = [group for group in findings.groups if group.dataset == dataset]
-        cells = [cell for group in groups for cell in group.cells if not cell.refused]
-        points = [
-            point for cell in cells if not _is_incomparable(findings, cell) and (point := _make_point(cell, metric))
-        ]
-        costs = [cost for cost in _COSTS if sum(cost[0] in point.costs for point in points) > 1]
+    by_dataset: dict[str, list[Point]] = {}
+    left_out: Counter[str] = Counter()
+    for cell in chain.from_iterable(group.cells for group in findings.groups):
+        point = _make_point(findings, cell)
+        if point is not None:
+            by_dataset.setdefault(cell.dataset, []).append(point)
+        elif not cell.refused:
+            left_out[cell.dataset] += 1
+    for dataset, points in by_dataset.items():
+        costs = [cost for cost in _COSTS if len(_with_cost(points, cost)) > 1]
         if not costs:
             continue
-        with use_style():
-            figure = _draw_pareto(points, costs, metric)
-        left_out = len(cells) - len(points)
-        missing = f" Left out: {format_plural(left_out, 'cell')} that can't be compared." if left_out else ""
         caption = (
             "Lower is better, further left is cheaper. The stepped line is the Pareto front: no cell is at once better "
             "and cheaper than those on it. Thin lines lead from a baseline to its variants, where they are few. Errors "
             "are means over seeds and carry the uncertainty that the tables give. A triangle at the upper edge: an "
-            f"error beyond the axis.{missing}"
+            "error beyond the axis."
         )
+        if left_out[dataset]:
+            caption += f" Left out: {format_plural(left_out[dataset], 'cell')} that can't be compared."
+        figure = _draw_pareto(points, costs, findings.records.study.metric.replace("top", "top-"))
         yield Drawing(make_slug("pareto", dataset), f"Error against cost: {dataset}", caption, figure)
 
 
-def _is_incomparable(findings: StudyResults, cell: CellResults) -> bool:
+def _make_point(findings: StudyResults, cell: CellResults) -> Point | None:
+    """None where the cell can't be compared: an average over unequal sets of seeds is refused."""
+    metric = findings.records.metric
     verdict = findings.by_cell.get(cell.cell_id)
-    return verdict is not None and verdict.verdict == "NOT COMPARABLE"
-
-
-def _make_point(cell: CellResults, metric: str) -> Point | None:
     errors = cell.errors_by_seed(metric)
-    if not errors or cell.describe_gap(metric):  # an average over unequal sets is refused
+    if not errors or cell.describe_gap(metric) or (verdict and verdict.verdict == "NOT COMPARABLE"):
         return None
     costs = {}
-    for name, _, _ in _COSTS:
-        told = [read_measured(getattr(trial, name)) for trial in cell.confirm if trial.status == "completed"]
-        known = [float(value) for value in told if value is not None and value > 0]
-        if known:
-            costs[name] = sum(known) / len(known)
+    for cost in _COSTS:
+        values = []
+        for trial in cell.confirm:
+            value = read_measured(getattr(trial, cost))
+            if trial.status == "completed" and value is not None and value > 0:
+                values.append(value)
+        if values:
+            costs[cost] = sum(values) / len(values)
     return Point(cell, 100 * sum(errors.values()) / len(errors), costs)
 
 
 def find_front(points: Sequence[Point], cost: str) -> list[Point]:
     """The points that no other beats in error and cost at once, cheapest first."""
-    best: list[Point] = []
-    for point in sorted((one for one in points if cost in one.costs), key=lambda one: (one.costs[cost], one.error)):
-        if not best or point.error < best[-1].error:
-            best.append(point)
-    return best
+    front: list[Point] = []
+    for point in sorted(_with_cost(points, cost), key=lambda point: point.place(cost)):
+        if not front or point.error < front[-1].error:
+            front.append(point)
+    return front
 
 
-def _draw_pareto(points: Sequence[Point], costs: Sequence[tuple[str, str, Any]], metric: str) -> Figure:
-    variants = list(dict.fromkeys(point.cell.label for point in points if not point.cell.is_baseline))
-    few = len(variants) <= len(LOOKS)
-    looks = dict(zip(variants, LOOKS, strict=False)) if few else dict.fromkeys(variants, _OTHER)
-    top = _find_top([point.error for point in points])
-    visible = [point for point in points if point.error <= top]
-    fronts = {name: find_front(visible, name) for name, _, _ in costs}
-    on_front = dict.fromkeys(point.cell.cell_id for own in fronts.values() for point in own)
-    numbers = {} if few else {name: place for place, name in enumerate(on_front, start=1)}
-    handles, names = _make_legend(looks, few, numbers)
-    below = 0.5 + LINE * legend_lines(names)
-    figure = make_figure((_PANEL + 0.5) * len(costs) - 0.5 + 0.12 + below, left=0.7, top=0.12, bottom=below)
+def _with_cost(points: Sequence[Point], cost: str) -> list[Point]:
+    return [point for point in points if cost in point.costs]
+
+
+@style.use_style()
+def _draw_pareto(points: Sequence[Point], costs: Sequence[str], metric: str) -> Figure:
+    variants = dict.fromkeys(point.cell.label for point in points if not point.cell.is_baseline)
+    are_few = len(variants) <= len(style.LOOKS)
+    looks = dict(zip(variants, style.LOOKS, strict=False)) if are_few else {"variant": _OTHER}
+    # A network that learned nothing would press all others flat.
+    limit = max(4 * median_low([point.error for point in points]), 1.0)
+    visible = [point for point in points if point.error <= limit]
+    fronts = {cost: find_front(visible, cost) for cost in costs}
+    names = ["baseline", *looks, "Pareto front"]
+    handles = style.make_handles([style.BASELINE_LOOK, *looks.values()], ls="none")
+    handles.append(Line2D([], [], color=style.GREY, lw=1.2))
+    numbers: dict[CellId, str] = {}
+    if not are_few:
+        for point in chain.from_iterable(fronts.values()):
+            numbers.setdefault(point.cell.cell_id, str(len(numbers) + 1))
+    for cell, number in numbers.items():
+        settings = f" ({cell.settings})" if cell.settings else ""
+        names.append(f"{number}: {cell.variant}{settings} on {cell.backbone}")
+        handles.append(Line2D([], [], ls="none"))
+    figure = style.make_figure((_PANEL + 0.5) * len(costs) - 0.5, left=0.7, top=0.12, legend=names)
     figure.subplots_adjust(hspace=0.5 / _PANEL)
-    for place, (name, title, text) in enumerate(costs):
-        axes = figure.add_subplot(len(costs), 1, place + 1)
-        measured = [point for point in points if name in point.costs]
-        _draw_panel(axes, measured, name, looks, top)
-        steps = [_locate_point(point, name) for point in fronts[name]]
-        axes.plot(*zip(*steps, strict=True), color=GREY, lw=1.2, drawstyle="steps-post", zorder=2)
-        axes.set(xlabel=title, ylabel=f"test {'top-5' if 'top5' in metric else 'top-1'} error (%)")
-        _scale_axes(axes, [point.costs[name] for point in measured], [point.error for point in visible], text)
-        labels = _name_backbones(visible, name) if few else _number_steps(fronts[name], name, numbers)
-        label_points(axes, labels, [_locate_point(point, name) for point in visible if name in point.costs])
-    draw_legend(figure, handles, names)
+    for row, (cost, front) in enumerate(fronts.items(), start=1):
+        axes = figure.add_subplot(len(costs), 1, row)
+        axes.set(xlabel=_COSTS[cost][0], ylabel=f"test {metric} error (%)")
+        axes.margins(x=0.08, y=0.15)
+        _draw_points(axes, _with_cost(points, cost), cost, looks, limit)
+        steps = [point.place(cost) for point in front]
+        axes.plot(*zip(*steps, strict=True), color=style.GREY, lw=1.2, drawstyle="steps-post", zorder=2)
+        style.set_upward_axis(axes, [point.error for point in visible])
+        measured = _with_cost(visible, cost)
+        labels = _name_backbones(measured, cost)
+        if not are_few:
+            labels = [(point.place(cost), numbers[point.cell.cell_id]) for point in front]
+        _label_points(axes, labels, [point.place(cost) for point in measured])
+    style.draw_legend(figure, handles, names)
     return figure
 
 
-def _locate_point(point: Point, cost: str) -> Place:
-    return point.costs[cost], point.error
-
-
-def _make_legend(
-    looks: Mapping[str, SeriesStyle], few: bool, numbers: Mapping[CellId, int]
-) -> tuple[list[Any], list[str]]:
-    front = Line2D([], [], color=GREY, lw=1.2)
-    base = make_handle(BASELINE_LOOK, line=False)
-    if few:
-        return [base, *(make_handle(look, line=False) for look in looks.values()), front], [
-            "baseline",
-            *looks,
-            "Pareto front",
-        ]
-    entries = [
-        f"{number}: {variant}{f' ({settings})' if settings else ''} on {backbone}"
-        for (_, backbone, variant, settings), number in numbers.items()
-    ]
-    nothing = [Line2D([], [], ls="none")] * len(entries)
-    return [base, make_handle(_OTHER, line=False), front, *nothing], ["baseline", "variant", "Pareto front", *entries]
-
-
-def _draw_panel(axes: Any, points: Sequence[Point], cost: str, looks: Mapping[str, SeriesStyle], top: float) -> None:
+def _draw_points(
+    axes: Any, points: Sequence[Point], cost: str, looks: Mapping[str, style.SeriesStyle], limit: float
+) -> None:
     baselines = {point.cell.backbone: point for point in points if point.cell.is_baseline}
-    joined = len(baselines) <= _MOST_BACKBONES and len(points) <= 30
+    are_joined = len(baselines) <= _MOST_BACKBONES and len(points) <= 30
     for point in points:
-        look = looks.get(point.cell.label, BASELINE_LOOK)
-        start = baselines.get(point.cell.backbone)
-        if point.error > top:
+        look = style.BASELINE_LOOK if point.cell.is_baseline else looks.get(point.cell.label, _OTHER)
+        x, y = point.place(cost)
+        if y > limit:
             place = axes.get_xaxis_transform()
-            axes.plot([point.costs[cost]], [1.0], marker="^", ms=7, color=look.colour, transform=place, clip_on=False)
+            axes.plot([x], [1.0], marker="^", ms=7, color=look.colour, transform=place, clip_on=False)
             continue
-        if joined and start is not None:
-            line = [(start.costs[cost], point.costs[cost]), (start.error, point.error)]
-            axes.plot(*line, color=look.colour, lw=0.7, alpha=0.6, zorder=1)
-        axes.plot(
-            [point.costs[cost]], [point.error], marker=look.marker, ms=6, color=look.colour, mec="white", zorder=3
-        )
-
-
-def _find_top(errors: Sequence[float]) -> float:
-    """The largest error that an axis shows: a network that learned nothing would press all others flat."""
-    typical = sorted(errors)[(len(errors) - 1) // 2]
-    return max(error for error in errors if error <= max(4 * typical, 1.0))
-
-
-def _scale_axes(axes: Any, costs: Sequence[float], errors: Sequence[float], text: Any) -> None:
-    axes.margins(x=0.08, y=0.15)
+        baseline = baselines.get(point.cell.backbone)
+        if are_joined and baseline is not None:
+            ends = [baseline.costs[cost], x]
+            axes.plot(ends, [baseline.error, y], color=look.colour, lw=0.7, alpha=0.6, zorder=1)
+        axes.plot([x], [y], marker=look.marker, ms=6, color=look.colour, mec="white", zorder=3)
+    costs = [point.costs[cost] for point in points]
+    _, text = _COSTS[cost]
     if max(costs) / min(costs) >= 5:
-        make_logarithmic(axes, "x", text)
+        style.make_logarithmic(axes.xaxis, text)
     else:
         axes.xaxis.set_major_formatter(lambda value, _: text(value))
         axes.locator_params(axis="x", nbins=6)
-    set_upward_axis(axes, errors, spans_decades(errors))
-
-
-def _number_steps(steps: Sequence[Point], cost: str, numbers: Mapping[CellId, int]) -> list[tuple[Place, str]]:
-    return [(_locate_point(point, cost), str(numbers[point.cell.cell_id])) for point in steps]
 
 
 def _name_backbones(points: Sequence[Point], cost: str) -> list[tuple[Place, str]]:
     """Names for the baselines, where there are several but not many."""
-    baselines = [point for point in points if point.cell.is_baseline and cost in point.costs]
+    baselines = [point for point in points if point.cell.is_baseline]
     if not 1 < len(baselines) <= _MOST_BACKBONES:
         return []
-    return [(_locate_point(point, cost), shorten_name(point.cell.backbone, 22)) for point in baselines]
+    return [(point.place(cost), style.shorten_name(point.cell.backbone, 22)) for point in baselines]
+
+
+def _label_points(axes: Any, labels: Sequence[tuple[Place, str]], points: Sequence[Place]) -> None:
+    """Each label at the one of twelve places about its point that covers the fewest points and earlier labels.
+
+    `points` are all of the panel. The limits of the axes have to be final.
+    """
+    axes.get_xlim(), axes.get_ylim()  # matplotlib settles its limits only when asked
+    scale = 72 / axes.figure.dpi
+    frame = axes.get_window_extent().extents * scale
+    centres = axes.transData.transform(np.reshape(points, (-1, 2))) * scale
+    boxes = np.hstack([centres - _MARKER, centres + _MARKER])  # left, bottom, right, top in points
+
+    def rate_box(box: NDArray[np.float64]) -> tuple[bool, int]:
+        is_inside = (box[:2] >= frame[:2]).all() and (box[2:] <= frame[2:]).all()
+        are_hidden = (box[:2] < boxes[:, 2:]) & (boxes[:, :2] < box[2:])
+        return not is_inside, are_hidden.all(axis=1).sum()
+
+    for place, text in labels:
+        x, y = axes.transData.transform(place) * scale
+        best = min(_list_candidates(x, y, _LETTER * len(text)), key=rate_box)
+        boxes = np.vstack([boxes, best])
+        shift = (best[0] - x, best[1] - y + 2)
+        axes.annotate(text, place, xytext=shift, textcoords="offset points", color=style.BLACK, zorder=5)
+
+
+def _list_candidates(x: float, y: float, width: float) -> list[NDArray[np.float64]]:
+    bottoms = (y + _GAP, y - _GAP - _HEIGHT, y + 2.2 * _GAP + _HEIGHT, y - 2.2 * _GAP - 2 * _HEIGHT)
+    lefts = (x + _GAP, x - width / 2, x - _GAP - width)
+    return [np.array([left, bottom, left + width, bottom + _HEIGHT]) for bottom, left in product(bottoms, lefts)]

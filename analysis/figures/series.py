@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from analysis.figures.style import BASELINE_LOOK, LOOKS, SeriesStyle, split_evenly
@@ -15,18 +15,25 @@ class FigureCells:
     """`number` of `total`; a group of many variants takes several figures, with the baseline in each."""
 
     group: Group
-    cells: tuple[tuple[CellResults, SeriesStyle], ...]
+    cells: Sequence[CellResults]
     number: int
     total: int
+    looks: Sequence[SeriesStyle] = ()  # one per cell, where lines are cells
+
+    @property
+    def labels(self) -> list[str]:
+        return [cell.label for cell in self.cells]
 
     @property
     def title(self) -> str:
         """`digits / cnn`, with `(2 of 3)` where there are several."""
-        part = f" ({self.number} of {self.total})" if self.total > 1 else ""
-        return f"{self.group.dataset} / {self.group.backbone}{part}"
+        title = f"{self.group.dataset} / {self.group.backbone}"
+        if self.total > 1:
+            title += f" ({self.number} of {self.total})"
+        return title
 
-    def figure_id(self, kind: str) -> str:
-        return make_slug(kind, self.group.dataset, self.group.backbone, self.number if self.total > 1 else "")
+    def figure_id(self, *kind: str) -> str:
+        return make_slug(*kind, self.group.dataset, self.group.backbone, self.number if self.total > 1 else "")
 
 
 def split_cells(group: Group, seen: Callable[[CellResults], bool]) -> list[FigureCells]:
@@ -34,8 +41,17 @@ def split_cells(group: Group, seen: Callable[[CellResults], bool]) -> list[Figur
 
     A cell looks the same in every figure of its group, whichever others are shown beside it.
     """
-    own = [(cell, BASELINE_LOOK) for cell in group.cells if cell.is_baseline and seen(cell)]
-    parts = split_evenly([cell for cell in group.cells if not cell.is_baseline and not cell.refused], len(LOOKS))
-    shown = [[(cell, look) for cell, look in zip(part, LOOKS, strict=False) if seen(cell)] for part in parts]
-    filled = [part for part in shown if part] or ([[]] if own else [])
-    return [FigureCells(group, (*own, *part), number, len(filled)) for number, part in enumerate(filled, start=1)]
+    baselines = [cell for cell in group.cells if cell.is_baseline and seen(cell)]
+    variants = [cell for cell in group.cells if not cell.is_baseline and not cell.refused]
+    parts = []
+    for part in split_evenly(variants, len(LOOKS)):
+        cells, looks = list(baselines), [BASELINE_LOOK] * len(baselines)
+        for cell, look in zip(part, LOOKS, strict=False):
+            if seen(cell):
+                cells.append(cell)
+                looks.append(look)
+        if len(cells) > len(baselines):
+            parts.append((cells, looks))
+    if baselines and not parts:
+        parts = [(baselines, [BASELINE_LOOK] * len(baselines))]
+    return [FigureCells(group, cells, at, len(parts), looks) for at, (cells, looks) in enumerate(parts, start=1)]
