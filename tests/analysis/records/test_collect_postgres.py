@@ -103,12 +103,10 @@ def test_collects_and_collects_again(uri: str, trial: Callable[[int, float], str
 
 
 def test_nothing_can_be_written(uri: str) -> None:
-    import sqlalchemy
-
     from analysis.records.collect import _connect
 
-    with pytest.raises(StudyNotFoundError, match="read-only transaction"), _connect(uri) as connection:
-        connection.execute(sqlalchemy.text("CREATE TABLE mine (x int)"))
+    with pytest.raises(StudyNotFoundError, match="read-only transaction"), _connect(uri) as query:
+        query("CREATE TABLE mine (x int)")
 
 
 @pytest.mark.parametrize(
