@@ -1,4 +1,4 @@
-"""The sentences of the verdicts: what was found, what it lacks, and what a reader must know of it."""
+"""Why a verdict is what it is: the conditions of HELPS and HURTS (`why_undecided`), and the sentences of all verdicts."""
 
 from __future__ import annotations
 

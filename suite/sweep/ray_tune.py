@@ -2,7 +2,8 @@
 
 Tune only places trials on machines. What runs next comes from the scheduler through a `Searcher`, what stops early
 through a `TrialScheduler`. A trial whose worker was lost is handed out again, and resumes from its own checkpoint;
-nothing depends on Tune's retries or snapshots.
+nothing depends on Tune's retries or snapshots. `suite.sweep.scheduler.TrialScheduler` is ours; what Tune calls a
+scheduler only stops trials.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The data of one trial, and the test-set firewall: `load_test` is the one way to the test part."""
+"""The data of one trial, and the test-set firewall: `load_test` is a trial's one way to the test part.
+
+Nothing that is chosen, hyperparameters or epochs, may depend on test images: search trials can't read them.
+"""
 
 from __future__ import annotations
 
