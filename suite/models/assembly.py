@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -39,26 +38,24 @@ def assemble_network(
     Raises:
         UserError: an illegal setting, or a pair that can't be served.
     """
-    given = {**dict(cell.variant.settings), **_find_searched_settings(cell.variant.name, hyperparameters)}
-
-    def stream(name: str) -> AbstractContextManager[None]:
-        return seed_torch(streams.seed_of(name) if streams else 0)
-
-    with torch.device("meta") if streams is None else nullcontext():
-        with stream("init"):
+    variant = cell.variant.name
+    settings = dict(cell.variant.settings) | _find_searched_settings(variant, hyperparameters)
+    if streams is None:
+        with torch.device("meta"), seed_torch(0):
             backbone = build_backbone(cell.backbone, shape, classes)
-        return grafting.graft_variant(backbone, cell.variant.name, given, lambda part: stream(f"init/{part}"))
+            return grafting.graft_variant(backbone, variant, settings)
+    with seed_torch(streams.seed_of("init")):
+        backbone = build_backbone(cell.backbone, shape, classes)
+    return grafting.graft_variant(backbone, variant, settings, lambda part: seed_torch(streams.seed_of(f"init/{part}")))
 
 
 def build_backbone(component: Component, shape: tuple[int, int, int], classes: int) -> Backbone:
-    """The backbone for images of `shape`; knows its shape, and how to become wider.
-
-    Raises:
-        UserError: an illegal setting or shape.
-    """
+    """The backbone for images of `shape`; knows its shape, and how to become wider. UserError as `assemble_network`."""
     build = functools.partial(_build_backbone, component, shape, classes)
-    on_meta = torch.get_default_device().type == "meta"
-    backbone = copy.deepcopy(_build_template(component, shape, classes)) if on_meta else build()
+    if torch.get_default_device().type == "meta":
+        backbone = copy.deepcopy(_build_template(component, shape, classes))
+    else:
+        backbone = build()
     if "width" in registry.load_component("backbone", component.name).SETTINGS:
         backbone.rebuild = build
     return backbone
@@ -80,23 +77,20 @@ def _build_template(component: Component, shape: tuple[int, int, int], classes: 
 
 @functools.lru_cache(maxsize=1024)
 def cell_costs(cell: Cell, shape: tuple[int, int, int], classes: int, hyperparameters: Settings = ()) -> Costs:
-    """What the cell's network costs. Counted once per process: counting takes as long as a small trial's epoch.
-
-    Raises:
-        UserError: as `assemble`.
-    """
+    """What the cell's network costs. Counted once per process: counting takes as long as a small trial's epoch."""
     return spent_costs(assemble_network(cell, shape, classes, streams=None, hyperparameters=hyperparameters), shape)
 
 
 def _find_searched_settings(variant: str, hyperparameters: Settings) -> dict[str, Any]:
-    found = {}
+    settings = {}
     for name, value in hyperparameters:
-        owner, dot, knob = name.partition(".")
-        if dot and owner not in split_variant(variant):
+        owner, dot, _ = name.partition(".")
+        if not dot:
+            continue
+        if owner not in split_variant(variant):
             raise UserError(f"{name}: the cell's variant is {variant}, so this hyperparameter would do nothing")
-        if dot:
-            found[knob if owner == variant else name] = value
-    return found
+        settings[name.removeprefix(f"{variant}.")] = value
+    return settings
 
 
 def input_shape(facts: DatasetInfo, recipe: Recipe) -> tuple[int, int, int]:
@@ -108,9 +102,8 @@ def input_shape(facts: DatasetInfo, recipe: Recipe) -> tuple[int, int, int]:
     channels, *size = facts.shape
     crop = recipe.random_resized_crop
     smallest = {"random_resized_crop": min(size), "pad": min(size), "cutout": crop or min(size)}
-    for knob, pixels in smallest.items():
-        if getattr(recipe, knob) > pixels:
-            raise UserError(
-                f"recipe.{knob}: {getattr(recipe, knob)} pixels are too many for images of {pixels}; at most {pixels}"
-            )
+    for knob, limit in smallest.items():
+        pixels = getattr(recipe, knob)
+        if pixels > limit:
+            raise UserError(f"recipe.{knob}: {pixels} pixels are too many for images of {limit}; at most {limit}")
     return (channels, crop, crop) if crop else facts.shape

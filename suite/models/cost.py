@@ -36,23 +36,14 @@ def count_network_costs(graft: Graft, shape: tuple[int, int, int]) -> Costs:
 
 
 def spent_costs(graft: Graft, shape: tuple[int, int, int]) -> Costs:
-    """As `costs`, of a graft on the meta device that is of no use afterwards: a third faster."""
+    """As `count_network_costs`, of a graft on the meta device that is of no use afterwards: a third faster."""
     model = for_shapes(graft.model)
-    macs = _count_macs(model.train(), shape)
-    return Costs(
-        parameters=parameter_count(model),
-        macs=macs,
-        inference_macs=_count_macs(model.eval(), shape) if _has_training_parts(model) else macs,
-    )
-
-
-def _has_training_parts(model: nn.Module) -> bool:
-    """Whether training computes what inference doesn't: a model around a backbone may, in one only `Auxiliary` does.
-
-    (The contract of suite/variants; tests/suite/test_components.py holds every pair to it.)
-    """
-    inner = any(isinstance(layer, Auxiliary) for layer in model.modules())
-    return inner or not isinstance(model, Backbone)
+    macs = inference_macs = _count_macs(model.train(), shape)
+    # Where training computes what inference doesn't: a model around a backbone may, in a backbone only `Auxiliary`
+    # does. (The contract of suite/variants; tests/suite/test_components.py holds every pair to it.)
+    if not isinstance(model, Backbone) or any(isinstance(layer, Auxiliary) for layer in model.modules()):
+        inference_macs = _count_macs(model.eval(), shape)
+    return Costs(parameter_count(model), macs, inference_macs)
 
 
 def _count_macs(model: nn.Module, shape: tuple[int, int, int]) -> int:

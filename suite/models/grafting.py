@@ -18,6 +18,8 @@ from suite.core.settings import Setting, resolve_settings
 from suite.core.specs import BASELINE, split_variant
 from suite.layers.model import Backbone, Graft, ModelOutput
 
+Loss = Callable[[ModelOutput], Tensor]
+
 
 def canonical_name(variant: str) -> str:
     """The composition in the order of application; a single name as it is.
@@ -54,14 +56,12 @@ def restarts_parameters(variant: str) -> bool:
 def find_settings(variant: str) -> dict[str, Setting]:
     """The settings of a variant; those of a composition are called `part.setting`."""
     names = split_variant(variant)
-    if len(names) == 1:
-        settings: dict[str, Setting] = registry.load_component("variant", variant).SETTINGS
-        return settings
-    return {
-        f"{name}.{key}": spec
-        for name in names
-        for key, spec in registry.load_component("variant", name).SETTINGS.items()
-    }
+    settings: dict[str, Setting] = {}
+    for name in names:
+        prefix = f"{name}." if len(names) > 1 else ""
+        for key, setting in registry.load_component("variant", name).SETTINGS.items():
+            settings[prefix + key] = setting
+    return settings
 
 
 def recipe_changes(variant: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,9 +71,11 @@ def recipe_changes(variant: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         UserError: an illegal setting, or two parts that change one knob.
     """
     changes: dict[str, Any] = {}
-    for name, own in _by_part(variant, settings).items():
-        change = getattr(registry.load_component("variant", name), "recipe", None)
-        for knob, value in (change(**own) if change else {}).items():
+    for name, values in _resolve_parts(variant, settings).items():
+        module = registry.load_component("variant", name)
+        if not hasattr(module, "recipe"):
+            continue
+        for knob, value in module.recipe(**values).items():
             if knob in changes:
                 raise UserError(f"{variant}: two of its parts change recipe.{knob}; keep one of them")
             changes[knob] = value
@@ -89,82 +91,77 @@ def graft_variant(
     """The variant, or composition, grafted onto the backbone.
 
     Args:
-        settings: as `declared` names them.
+        settings: as `find_settings` names them.
         stream: what to draw a part's initial weights under, by the part's name.
 
     Raises:
         UserError: a part can't serve the backbone or its settings.
     """
-    whole, before = Graft(backbone), list[str]()
-    for name, own in _by_part(canonical_name(variant), settings).items():
-        assert isinstance(whole.model, Backbone), "only the last part may wrap"
+    graft = Graft(backbone)
+    before: list[str] = []
+    for name, values in _resolve_parts(canonical_name(variant), settings).items():
+        assert isinstance(graft.model, Backbone), "only the last part may wrap"
         try:
             with stream(name):
-                whole = _join_grafts(whole, _apply_module(registry.load_component("variant", name), whole.model, own))
+                part = _apply_module(registry.load_component("variant", name), graft.model, values)
         except UserError as refusal:
             if before:  # what it misses may have been there
                 raise UserError(f"{refusal} (in {variant}, where {' and '.join(before)} came first)") from refusal
             raise
+        graft = _join_grafts(graft, part)
         before.append(name)
-    return whole
+    return graft
 
 
 def _apply_module(module: Any, backbone: Backbone, settings: Mapping[str, Any]) -> Graft:
     """What the variant makes of the backbone; a plug-in's mistakes are refusals that name its file."""
-    if not registry.is_plugin(module):
-        graft: Graft = module.apply(backbone, **settings)
-        return graft
     try:
-        made = module.apply(backbone, **settings)
-    except UserError:
-        raise
+        graft = module.apply(backbone, **settings)
     except Exception as error:
-        said = str(error).partition("\n")[0]
-        raise UserError(f"{module.__file__}: apply fails: {type(error).__name__}: {said}") from error
-    if not isinstance(made, Graft):
-        raise UserError(f"{module.__file__}: apply must return a suite.layers.model.Graft, not {type(made).__name__}")
-    return made
+        if isinstance(error, UserError) or not registry.is_plugin(module):
+            raise
+        message = str(error).partition("\n")[0]
+        raise UserError(f"{module.__file__}: apply fails: {type(error).__name__}: {message}") from error
+    if not isinstance(graft, Graft):
+        raise UserError(f"{module.__file__}: apply must return a suite.layers.model.Graft, not {type(graft).__name__}")
+    return graft
 
 
-def _by_part(variant: str, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _resolve_parts(variant: str, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Every part's settings, defaults included, in the order of application."""
     values = resolve_settings(find_settings(variant), settings, variant)
     names = split_variant(variant)
     if len(names) == 1:
         return {variant: values}
-    own: dict[str, dict[str, Any]] = {name: {} for name in names}
+    parts: dict[str, dict[str, Any]] = {name: {} for name in names}
     for key, value in values.items():
         name, _, setting = key.partition(".")
-        own[name][setting] = value
-    return own
+        parts[name][setting] = value
+    return parts
 
 
 def _join_grafts(first: Graft, second: Graft) -> Graft:
     return Graft(
         second.model,
-        extra_loss=_sum_of(first.extra_loss, second.extra_loss),
+        extra_loss=_add_losses(first.extra_loss, second.extra_loss),
         cross_entropy_scale=first.cross_entropy_scale * second.cross_entropy_scale,
-        initialise=_one_after_other(first.initialise, second.initialise),
-        after_step=_one_after_other(first.after_step, second.after_step),
+        initialise=_join_calls(first.initialise, second.initialise),
+        after_step=_join_calls(first.after_step, second.after_step),
     )
 
 
-def _sum_of(
-    first: Callable[[ModelOutput], Tensor] | None, second: Callable[[ModelOutput], Tensor] | None
-) -> Callable[[ModelOutput], Tensor] | None:
+def _add_losses(first: Loss | None, second: Loss | None) -> Loss | None:
     if first is None or second is None:
         return first or second
     return lambda output: first(output) + second(output)
 
 
-def _one_after_other(
-    first: Callable[..., None] | None, second: Callable[..., None] | None
-) -> Callable[..., None] | None:
+def _join_calls(first: Callable[..., None] | None, second: Callable[..., None] | None) -> Callable[..., None] | None:
     if first is None or second is None:
         return first or second
 
-    def both(*arguments: Any) -> None:
+    def call_both(*arguments: Any) -> None:
         first(*arguments)
         second(*arguments)
 
-    return both
+    return call_both

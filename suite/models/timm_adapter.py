@@ -6,6 +6,8 @@ to the bit, in evaluation and in training mode.
 
 from __future__ import annotations
 
+import itertools
+from functools import partial
 from typing import Any
 
 import timm
@@ -18,51 +20,37 @@ from suite.models.timm_blocks import join_layers, recognise_layers
 from suite.models.timm_graph import Size, Step, Uncuttable, first_sentence, is_map, list_steps, output_size
 
 REFERENCE = 224  # px; stages are cut at this size or the model's own larger one, so that they don't depend on the data
-FAILURES = (
-    TypeError,
-    ValueError,
-    RuntimeError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-)  # of models that can't take what they are given
+# Of models that can't take what they are given.
+FAILURES = (TypeError, ValueError, RuntimeError, AssertionError, AttributeError, ImportError)
 
 
-def parse_rate(given: Any) -> float | None:
-    """None (the model's own), or a rate below 1. Raises ValueError with a sentence."""
-    if given is None:
+def _parse_rate(value: Any) -> float | None:
+    if value is None:
         return None
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < 1:
-        raise ValueError(f"must be null (the model's own), or a rate from 0 to less than 1, not {given!r}")
-    return float(given)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ValueError(f"must be null (the model's own), or a rate from 0 to less than 1, not {value!r}")
+    return float(value)
 
 
 SETTINGS = {
-    "drop_rate": Setting(None, "dropout before the classifier; null: the model's own", parse=parse_rate),
-    "drop_path_rate": Setting(None, "stochastic depth, last block's rate; null: the model's own", parse=parse_rate),
+    "drop_rate": Setting(None, "dropout before the classifier; null: the model's own", parse=_parse_rate),
+    "drop_path_rate": Setting(None, "stochastic depth, last block's rate; null: the model's own", parse=_parse_rate),
 }
 
 
 class TimmBackbone:
-    """The backbone `timm:NAME`: has what a backbone's file has, `SETTINGS` and `build`.
-
-    Raises:
-        UserError: timm has no such model; the sentence starts with `where` (default: backbone).
-    """
+    """The backbone `timm:NAME`: with `SETTINGS` and `build` as a backbone's file. UserError: timm has no such model."""
 
     SETTINGS = SETTINGS
 
-    def __init__(self, name: str, where: str = "backbone") -> None:
+    def __init__(self, name: str) -> None:
         models = timm.list_models()
         if name not in models:
             hint = did_you_mean(name, models)
-            known = hint if hint.startswith("; did") else "; timm.list_models() lists those it has"
-            raise UserError(f"{where}: timm {timm.__version__} has no model {name!r}{known}")
-        self.name = name
-
-    def build(self, shape: tuple[int, int, int], classes: int, **settings: Any) -> Backbone:
-        """As the function `build`, for this model."""
-        return build(shape, classes, model=self.name, **settings)
+            if not hint.startswith("; did"):  # not the list of all of them
+                hint = "; timm.list_models() lists those it has"
+            raise UserError(f"backbone: timm {timm.__version__} has no model {name!r}{hint}")
+        self.build = partial(build, model=name)
 
 
 def build(
@@ -83,16 +71,18 @@ def build(
         UserError: timm can't make it, its forward pass can't be cut into stages, or the images are too small.
     """
     owner = owner or f"timm:{model}"
-    rates = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate}
-    given = {name: rate for name, rate in rates.items() if rate is not None}
+    rates = {}
+    demands = f"{shape[0]} channels"
+    for name, rate in (("drop_rate", drop_rate), ("drop_path_rate", drop_path_rate)):
+        if rate is not None:
+            rates[name] = rate
+            demands += f", {name} {rate:g}"
     try:
-        made = timm.create_model(model, pretrained=False, num_classes=classes, in_chans=shape[0], **given)
+        classifier = timm.create_model(model, pretrained=False, num_classes=classes, in_chans=shape[0], **rates)
     except FAILURES as error:
-        asked = ", ".join([f"{shape[0]} channels", *(f"{name} {rate:g}" for name, rate in given.items())])
-        raise UserError(
-            f"{owner}: timm can't make it with {asked} ({first_sentence(error)}); choose another model"
-        ) from error
-    return cut_classifier(made, shape, classes, owner=owner)
+        reason = first_sentence(error)
+        raise UserError(f"{owner}: timm can't make it with {demands} ({reason}); choose another model") from error
+    return cut_classifier(classifier, shape, classes, owner=owner)
 
 
 def cut_classifier(model: nn.Module, shape: tuple[int, int, int], classes: int, *, owner: str) -> Backbone:
@@ -104,11 +94,15 @@ def cut_classifier(model: nn.Module, shape: tuple[int, int, int], classes: int, 
     Raises:
         UserError: as `build`.
     """
-    _keep_inputs(model)
+    # Operations in place would overwrite maps that a model around the backbone keeps (SIRe's traces).
+    for module in model.modules():
+        if getattr(module, "inplace", False) is True:
+            module.inplace = False  # type: ignore[assignment]
     config = getattr(model, "pretrained_cfg", None) or {}
     fixed = config.get("fixed_input_size", False)
-    own = max(config.get("input_size", (REFERENCE,))[1:], default=REFERENCE)
-    side = own if fixed else max(REFERENCE, own)
+    side = max(config.get("input_size", ())[1:], default=REFERENCE)
+    if not fixed:
+        side = max(REFERENCE, side)
     model.eval()
     try:
         steps = list_steps(model, (2, shape[0], side, side))
@@ -121,17 +115,10 @@ def cut_classifier(model: nn.Module, shape: tuple[int, int, int], classes: int, 
     return backbone.train()
 
 
-def _keep_inputs(model: nn.Module) -> None:
-    # Operations in place would overwrite maps that a model around the backbone keeps (SIRe's traces).
-    for module in model.modules():
-        if getattr(module, "inplace", False) is True:
-            module.inplace = False  # type: ignore[assignment]
-
-
 def _split_head(steps: list[Step], classes: int) -> tuple[list[Step], list[Step]]:
     """Steps on feature maps, and the head: from the first step whose output is none (global pooling)."""
-    first = next((i for i, step in enumerate(steps) if not is_map(step.outputs)), len(steps))
-    features, head = steps[:first], steps[first:]
+    features = list(itertools.takewhile(lambda step: is_map(step.outputs), steps))
+    head = steps[len(features) :]
     if not features:
         raise Uncuttable("it has no (batch, channels, height, width) feature maps, as transformers have none")
     # The input is square: a map that isn't has its channels last.
@@ -176,7 +163,10 @@ def _has_weights(module: nn.Module) -> bool:
 
 
 def _make_sequential(steps: list[Step]) -> nn.Sequential:
-    return join_layers([layer for step in steps for layer in recognise_layers(step.name, step.module)])
+    layers = []
+    for step in steps:
+        layers += recognise_layers(step.name, step.module)
+    return join_layers(layers)
 
 
 def _check_size(backbone: Backbone, shape: tuple[int, int, int], owner: str, *, most: int, fixed: bool) -> None:
@@ -191,7 +181,10 @@ def _check_size(backbone: Backbone, shape: tuple[int, int, int], owner: str, *, 
     low, high = 0, most
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if _find_trouble(backbone, (channels, middle, middle)) else (low, middle)
+        if _find_trouble(backbone, (channels, middle, middle)):
+            low = middle
+        else:
+            high = middle
     if min(height, width) < high:
         raise UserError(
             f"{owner}: needs images of at least {high} x {high} pixels, not {height} x {width} ({trouble}); "
@@ -206,7 +199,7 @@ def _find_trouble(backbone: Backbone, shape: tuple[int, int, int]) -> str:
     try:
         for i, stage in enumerate(backbone.stages, start=1):
             before, after = size, output_size(stage, size)
-            if after is None or not all(small < large for large, small in zip(before[2:], after[2:], strict=True)):
+            if after is None or after[2] >= before[2] or after[3] >= before[3]:
                 return f"stage {i} has a map of {before[2]} x {before[3]}, which it can't make smaller"
             size = after
         output_size(nn.Sequential(backbone.tail, backbone.head), size)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -21,14 +23,18 @@ def recognise_layers(name: str, module: nn.Module) -> list[Named]:
     """A module as layers in a row, its residual sums as `Residual`s; as it is where it has none that can be told."""
     if isinstance(module, fx.GraphModule) or not list(module.children()):
         return [(name, module)]
+    layers: list[Named] = []
     try:
-        layers = [layer for segment in cut_segments(module) for layer in _recognise_segment(module, segment)]
+        for segment in cut_segments(module):
+            layers += _recognise_segment(module, segment)
     except Uncuttable:
         return [(name, module)]
     if not any(isinstance(layer, Residual) for _, layer in layers):
         return [(name, module)]
-    closed = _close_residuals(layers)
-    return [(name, closed[0][1])] if len(closed) == 1 else [(f"{name}_{part}", layer) for part, layer in closed]
+    layers = _close_residuals(layers)
+    if len(layers) == 1:
+        return [(name, layers[0][1])]
+    return [(f"{name}_{part}", layer) for part, layer in layers]
 
 
 def _recognise_segment(module: nn.Module, segment: Segment) -> list[Named]:
@@ -36,7 +42,7 @@ def _recognise_segment(module: nn.Module, segment: Segment) -> list[Named]:
     if target is not None:
         return recognise_layers(target.replace(".", "_"), module.get_submodule(target))
     residual = _recognise_residual(module, segment)
-    return [("residual", residual) if residual is not None else as_module(module, segment)]
+    return [as_module(module, segment)] if residual is None else [("residual", residual)]
 
 
 def _recognise_residual(module: nn.Module, segment: Segment) -> Residual | None:
@@ -47,18 +53,18 @@ def _recognise_residual(module: nn.Module, segment: Segment) -> Residual | None:
     paths = [_find_path(segment, value) for value in end.args]
     if paths[0] is None or paths[1] is None or len(paths[0]) + len(paths[1]) + 1 != len(segment.nodes):
         return None
-    sides = [
-        [as_module(module, part) for part in iterate_between(segment.start, path, value)]
-        for path, value in zip(paths, end.args, strict=True)
-        if path is not None and isinstance(value, fx.Node)
-    ]
-    branch, shortcut = sides
+    branch = _list_layers(module, segment, paths[0], end.args[0])
+    shortcut = _list_layers(module, segment, paths[1], end.args[1])
     if _count_convolutions(branch) <= _count_convolutions(shortcut):
         return None  # shortcut + branch: turned round, the sum could differ in memory layout, and what follows in bits
     # The branch runs first here; were both sides to draw random numbers, the order would matter.
-    if any("Drop" in type(part).__name__ for _, side in shortcut for part in side.modules()):
+    if any("Drop" in type(part).__name__ for part in _iterate_modules(shortcut)):
         return None
-    return Residual(_join_row(_flatten_layers(branch)), _join_row(_flatten_layers(shortcut)) if shortcut else None)
+    return Residual(_join_row(_flatten_layers(branch)), _join_row(_flatten_layers(shortcut)))
+
+
+def _list_layers(module: nn.Module, segment: Segment, path: list[fx.Node], value: Any) -> list[Named]:
+    return [as_module(module, part) for part in iterate_between(segment.start, path, value)]
 
 
 def _flatten_layers(layers: list[Named]) -> list[Named]:
@@ -75,11 +81,16 @@ def _list_calls(module: nn.Module) -> list[str]:
     """The submodules that a module's own forward pass calls one after another; none if it does anything else."""
     if isinstance(module, fx.GraphModule) or not list(module.children()):
         return []
+    calls: list[str] = []
     try:
-        calls = [segment.called_module() for segment in cut_segments(module)]
+        for segment in cut_segments(module):
+            call = segment.called_module()
+            if call is None:
+                return []
+            calls.append(call)
     except Uncuttable:
         return []
-    return [] if None in calls else [call for call in calls if call is not None]
+    return calls
 
 
 def _find_path(segment: Segment, value: object) -> list[fx.Node] | None:
@@ -95,16 +106,22 @@ def _find_path(segment: Segment, value: object) -> list[fx.Node] | None:
     return [node for node in segment.nodes if node in needed]
 
 
-def _count_convolutions(side: list[Named]) -> int:
-    return sum(isinstance(part, nn.Conv2d) for _, module in side for part in module.modules())
+def _iterate_modules(layers: list[Named]) -> Iterator[nn.Module]:
+    for _, layer in layers:
+        yield from layer.modules()
 
 
-def _close_residuals(named: list[Named]) -> list[Named]:
+def _count_convolutions(layers: list[Named]) -> int:
+    return sum(isinstance(part, nn.Conv2d) for part in _iterate_modules(layers))
+
+
+def _close_residuals(layers: list[Named]) -> list[Named]:
     """A residual block's closing activation put inside it."""
-    *first, (_, sum_), (_, last) = named if len(named) > 1 else [*named, ("", nn.Identity())]
-    if isinstance(sum_, Residual) and isinstance(last, ACTIVATIONS):
-        return [*first, ("residual", Residual(sum_.branch, sum_.shortcut, last))]
-    return named
+    if len(layers) > 1:
+        block, last = layers[-2][1], layers[-1][1]
+        if isinstance(block, Residual) and isinstance(last, ACTIVATIONS):
+            return [*layers[:-2], ("residual", Residual(block.branch, block.shortcut, last))]
+    return layers
 
 
 def join_layers(layers: list[Named]) -> nn.Sequential:
@@ -113,11 +130,12 @@ def join_layers(layers: list[Named]) -> nn.Sequential:
     row: list[Named] = []
     while rest:
         name, module = rest.pop(0)
-        if isinstance(module, nn.Conv2d):
-            norm = rest[0][1] if rest and type(rest[0][1]) in NORMS else None
-            after = rest[1:] if norm else rest
-            if after and isinstance(after[0][1], ACTIVATIONS):
-                module, rest = ConvUnit(module, norm, after[0][1]), after[1:]
+        norm, after = None, rest
+        if rest and type(rest[0][1]) in NORMS:
+            norm, after = rest[0][1], rest[1:]
+        if isinstance(module, nn.Conv2d) and after and isinstance(after[0][1], ACTIVATIONS):
+            module = ConvUnit(module, norm, after[0][1])
+            rest = after[1:]
         row.append((name, module))
     return _join_row(row)
 

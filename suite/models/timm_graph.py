@@ -7,6 +7,7 @@ the submodules that it calls. The steps in a row compute what the module compute
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from timm.layers import get_notrace_functions
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 from torch.nn import functional
+
+from suite.layers.model import kernel_convolutions
 
 Size = tuple[int, ...]
 OF_MODULE = "of the module"  # stands for `training=self.training` in a graph
@@ -57,8 +60,9 @@ def output_size(module: nn.Module, size: Size) -> Size | None:
 
     Computes no values and draws nothing.
     """
-    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    state = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
+    state = {}
+    for name, tensor in itertools.chain(module.named_parameters(), module.named_buffers()):
+        state[name] = torch.empty_like(tensor, device="meta")
     with torch.no_grad():
         out = functional_call(module, state, torch.empty(size, device="meta"))
     return tuple(out.shape) if isinstance(out, Tensor) else None
@@ -100,14 +104,12 @@ def _open_step(step: Step) -> list[Step]:
         inner = list(_iterate_steps(step.module, step.inputs, f"{step.name}_"))
     except Uncuttable:
         return [step]
-    shrinking = [part for part in inner if part.stride > 1]
-    further = [part for part in inner if part.stride == 1 and _has_kernels(part.module)]
-    wrapper = len(inner) == 1 and not isinstance(inner[0].module, fx.GraphModule)
-    return inner if wrapper or len(shrinking) != 1 or further or not is_map(step.outputs) else [step]
-
-
-def _has_kernels(module: nn.Module) -> bool:
-    return any(isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1 for m in module.modules())
+    is_wrapper = len(inner) == 1 and not isinstance(inner[0].module, fx.GraphModule)
+    shrinking = sum(part.stride > 1 for part in inner)
+    further = any(part.stride == 1 and kernel_convolutions(part.module) for part in inner)
+    if is_wrapper or shrinking != 1 or further or not is_map(step.outputs):
+        return inner
+    return [step]
 
 
 class _OneLevel(fx.Tracer):
@@ -139,43 +141,42 @@ class Segment:
 
     def called_module(self) -> str | None:
         """The target, if the segment is the plain call of one submodule."""
-        (node, *more) = self.nodes
-        plain = not more and node.op == "call_module" and node.args == (self.start,) and not node.kwargs
-        return str(node.target) if plain else None
+        node = self.nodes[0]
+        if len(self.nodes) == 1 and node.op == "call_module" and node.args == (self.start,) and not node.kwargs:
+            return str(node.target)
+        return None
 
 
 def cut_segments(module: nn.Module) -> list[Segment]:
-    """One module's own forward pass, cut.
-
-    Raises:
-        Uncuttable: as `line`.
-    """
+    """One module's own forward pass, cut, or Uncuttable as from `list_steps`."""
     graph, training = _trace_module(module, training=False), _trace_module(module, training=True)
     for node, twin in zip(graph.nodes, training.nodes, strict=False):
         if node.target is twin.target is functional.dropout:
             _forget_mode(node, twin)
     if str(graph) != str(training):
         raise Uncuttable("its own forward pass differs between training and evaluation mode")
-    (start,) = (node for node in graph.nodes if node.op == "placeholder")
-    (output,) = (node for node in graph.nodes if node.op == "output")
-    if not isinstance(output.args[0], fx.Node):
+    (start,) = graph.find_nodes(op="placeholder")
+    end = graph.output_node().args[0]
+    if not isinstance(end, fx.Node):
         raise Uncuttable("its forward pass returns no single tensor")
     # Parameters read directly (get_attr) are copied to where they are used, so they are never live.
     nodes = [node for node in graph.nodes if node.op not in {"placeholder", "get_attr", "output"}]
-    return list(iterate_between(start, nodes, output.args[0]))
+    return list(iterate_between(start, nodes, end))
 
 
 def _iterate_pieces(module: nn.Module, size: Size) -> Iterator[tuple[str, nn.Module, Size, Size]]:
     """(name, module, size in, size out) of every step of one module's own forward pass."""
     begun: Segment | None = None
     for segment in cut_segments(module):
-        joined = Segment(begun.start, begun.nodes + segment.nodes, segment.end) if begun else segment
-        name, piece = as_module(module, joined)
+        if begun:
+            segment = Segment(begun.start, begun.nodes + segment.nodes, segment.end)
+        name, piece = as_module(module, segment)
         outputs = output_size(piece, size)
-        begun = joined if outputs is None else None  # no single tensor: it goes on
-        if outputs is not None:
-            yield name, piece, size, outputs
-            size = outputs
+        if outputs is None:  # no single tensor: it goes on
+            begun = segment
+            continue
+        yield name, piece, size, outputs
+        begun, size = None, outputs
     if begun:
         raise Uncuttable("its forward pass returns no single tensor")
 
@@ -203,8 +204,10 @@ def first_sentence(error: Exception) -> str:
 
 def iterate_between(start: fx.Node, nodes: list[fx.Node], end: fx.Node) -> Iterator[Segment]:
     """The segments of `nodes` that compute `end` from `start`; other values may be read only if nothing makes them."""
-    position = {node: i for i, node in enumerate(nodes)}
-    last_use = {node: max((position.get(user, -1) for user in node.users), default=-1) for node in [start, *nodes]}
+    last_use = dict.fromkeys([start, *nodes], -1)
+    for i, node in enumerate(nodes):
+        for value in last_use.keys() & node.all_input_nodes:
+            last_use[value] = i
     last_use[end] = len(nodes)
     live, computed = {start}, []
     for i, node in enumerate(nodes):
@@ -226,9 +229,9 @@ def as_module(module: nn.Module, segment: Segment) -> tuple[str, nn.Module]:
     if target is not None:
         return target.replace(".", "_"), module.get_submodule(target)
     if any(node.kwargs.get("training") == OF_MODULE for node in segment.nodes):
-        (node, *more) = segment.nodes
+        node = segment.nodes[0]
         rate = node.kwargs.get("p", node.args[-1])
-        if more or node.args[0] is not segment.start or not isinstance(rate, int | float):
+        if len(segment.nodes) > 1 or node.args[0] is not segment.start or not isinstance(rate, int | float):
             raise Uncuttable("its own forward pass has dropout beside a second path")
         return str(node), nn.Dropout(float(rate))
     graph = fx.Graph()
