@@ -7,6 +7,7 @@ paper's base CNN that is the paper's own mirror.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,6 @@ from suite.layers.mirrors import (
     ConvolutionMirror,
     Skips,
     is_known,
-    make_drawing_layer,
     make_transposed,
     mirror_of,
     trace_layer,
@@ -42,9 +42,10 @@ class StageTrace:
 
 def conv_units(stage: Stage) -> list[ConvUnit]:
     """The stage's body as its ConvUnits; empty when it is made of anything else."""
-    layers = list(stage.body) if isinstance(stage.body, nn.Sequential) else []
-    units = [layer for layer in layers if isinstance(layer, ConvUnit)]
-    return units if len(units) == len(layers) else []
+    if not isinstance(stage.body, nn.Sequential):
+        return []
+    units = [layer for layer in stage.body if isinstance(layer, ConvUnit)]
+    return units if len(units) == len(stage.body) else []
 
 
 def takes_residual(stage: Stage) -> bool:
@@ -65,7 +66,7 @@ def _keeps_size(conv: nn.Conv2d) -> bool:
 def trace_stage(stage: Stage, x: Tensor, *, residual: bool, skips: bool) -> StageTrace:
     """Run an encoder stage, with Re's residual and with S's skips kept where they are asked for."""
     size = (x.shape[-2], x.shape[-1])
-    kept: list[Skips]
+    kept: list[Skips] = []
     if residual and takes_residual(stage):
         out, kept = _run_units(conv_units(stage), x, skips=skips)
     elif skips and _has_own_mirrors(stage):
@@ -73,10 +74,12 @@ def trace_stage(stage: Stage, x: Tensor, *, residual: bool, skips: bool) -> Stag
     else:
         out = stage.body(x)
         # An empty body hands on its input: at the first stage that is the image, which is never added.
-        kept = [[out if out is not x else None]]
-    if _has_own_mirrors(stage):
-        kept = [[] for _ in _list_convolving(stage.downsample)] + kept  # nothing pairs with the downsampling's own
-    return StageTrace(size, stage.downsample(out), kept if skips else [])
+        kept = [[None if out is x else out]]
+    if not skips:
+        kept = []
+    elif _has_own_mirrors(stage):
+        kept = [[]] * len(_list_convolving(stage.downsample)) + kept  # nothing pairs with the downsampling's own
+    return StageTrace(size, stage.downsample(out), kept)
 
 
 def _run_units(units: list[ConvUnit], x: Tensor, *, skips: bool) -> tuple[Tensor, list[Skips]]:
@@ -89,8 +92,9 @@ def _run_units(units: list[ConvUnit], x: Tensor, *, skips: bool) -> tuple[Tensor
     before = units[-1].before_activation(first)
     out: Tensor = units[-1].activation(before + pad_channels(x, before.shape[1]))
     # After `out`, so that an in-place activation can't change what the residual is added to.
-    outputs += [first, units[-1].activation(before)] if skips else []
-    return out, [[output] for output in outputs[::-1]]
+    if skips:
+        outputs += [first, units[-1].activation(before)]
+    return out, [[output] for output in reversed(outputs)]
 
 
 def _run_layers(stage: Stage, x: Tensor) -> tuple[Tensor, list[Skips]]:
@@ -98,8 +102,8 @@ def _run_layers(stage: Stage, x: Tensor) -> tuple[Tensor, list[Skips]]:
     convolving = _list_convolving(stage.body)
     for layer in _list_layers(stage.body):
         if layer in convolving:
-            x, own = trace_layer(layer, x)
-            kept.append(own)
+            x, skips = trace_layer(layer, x)
+            kept.append(skips)
         else:
             x = layer(x)
     return x, kept[::-1]
@@ -109,13 +113,19 @@ def _list_layers(module: nn.Module) -> list[nn.Module]:
     """What a module runs one after the other, Sequentials taken apart."""
     if not isinstance(module, nn.Sequential):
         return [module]
-    return [layer for child in module for layer in _list_layers(child)]
+    layers: list[nn.Module] = []
+    for child in module:
+        layers += _list_layers(child)
+    return layers
 
 
 def _list_convolving(module: nn.Module) -> list[nn.Module]:
     """The layers that hold convolutions, in forward order; auxiliary classifiers are no part of the way."""
-    ways = [layer for layer in _list_layers(module) if not isinstance(layer, Auxiliary)]
-    return [layer for layer in ways if any(isinstance(inner, nn.Conv2d) for inner in layer.modules())]
+    convolving = []
+    for layer in _list_layers(module):
+        if not isinstance(layer, Auxiliary) and any(isinstance(inner, nn.Conv2d) for inner in layer.modules()):
+            convolving.append(layer)
+    return convolving
 
 
 def _has_own_mirrors(stage: Stage) -> bool:
@@ -124,8 +134,10 @@ def _has_own_mirrors(stage: Stage) -> bool:
     A bare convolution has one in the downsampling alone: in the body, S would add its output before the activation.
     """
     body, downsampling = _list_convolving(stage.body), _list_convolving(stage.downsample)
-    own = all(is_known(layer) for layer in body)
-    return bool(body + downsampling) and own and all(is_known(x) or isinstance(x, nn.Conv2d) for x in downsampling)
+    for layer in downsampling:
+        if not is_known(layer) and not isinstance(layer, nn.Conv2d):
+            return False
+    return bool(body + downsampling) and all(map(is_known, body))
 
 
 class Mirror(nn.Module):
@@ -139,10 +151,14 @@ class Mirror(nn.Module):
 
     def __init__(self, stage: Stage, *, draws_image: bool) -> None:
         super().__init__()
-        steps = _own_mirrors(stage) if _has_own_mirrors(stage) else _generic_mirrors(stage)
-        if draws_image:
-            steps[-1:] = _drawing_instead(steps[-1], stage.in_channels)
-        self.steps = nn.ModuleList(steps)
+        self.steps = nn.ModuleList(_make_mirrors(stage))
+        if draws_image:  # instead of the last convolution, or after the last block
+            channels, last = stage.in_channels, self.steps[-1]
+            if isinstance(last, ConvolutionMirror):
+                channels = last.channels
+                self.steps.pop(-1)
+            drawing = make_transposed(channels, stage.in_channels, normalised=False, activated=False)
+            self.steps.append(ConvolutionMirror(drawing))
 
     def forward(self, x: Tensor, size: tuple[int, int], skips: Sequence[Skips]) -> Tensor:
         x = functional.interpolate(x, size=size, mode="nearest")
@@ -151,22 +167,13 @@ class Mirror(nn.Module):
         return x
 
 
-def _own_mirrors(stage: Stage) -> list[nn.Module]:
-    return [mirror_of(layer) for layer in (_list_convolving(stage.body) + _list_convolving(stage.downsample))[::-1]]
-
-
-def _generic_mirrors(stage: Stage) -> list[nn.Module]:
+def _make_mirrors(stage: Stage) -> list[nn.Module]:
     layers = _list_convolving(stage.body) + _list_convolving(stage.downsample)
+    if _has_own_mirrors(stage):
+        return [mirror_of(layer) for layer in reversed(layers)]
     count = max(1, sum(len(kernel_convolutions(layer)) for layer in layers))
     widths = [stage.out_channels] * count + [stage.in_channels]
-    return [ConvolutionMirror(make_transposed(widths[i], widths[i + 1])) for i in range(count)]
-
-
-def _drawing_instead(last: nn.Module, channels: int) -> list[nn.Module]:
-    """The mirror's last step without norm and activation; after a block, one more convolution draws."""
-    if isinstance(last, ConvolutionMirror):
-        return [ConvolutionMirror(make_drawing_layer(last.channels, channels))]
-    return [last, ConvolutionMirror(make_drawing_layer(channels, channels))]
+    return [ConvolutionMirror(make_transposed(*pair)) for pair in itertools.pairwise(widths)]
 
 
 class Decoder(nn.Module):
@@ -174,8 +181,7 @@ class Decoder(nn.Module):
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         super().__init__()
-        backwards = range(len(stages) - 1, -1, -1)
-        self.mirrors = nn.ModuleList([Mirror(stages[j], draws_image=j == 0) for j in backwards])
+        self.mirrors = nn.ModuleList(Mirror(stage, draws_image=stage is stages[0]) for stage in reversed(stages))
 
     def forward(self, traces: Sequence[StageTrace]) -> Tensor:
         """Traces of stages 1..i, in that order -> (batch, channels, height, width) of the network's input."""

@@ -6,6 +6,7 @@ there may be gets the generic rule of `suite.layers.decoders`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import cast
 
@@ -23,27 +24,21 @@ def make_transposed(
     channels: int, out: int, kernel: int = 3, *, normalised: bool = True, activated: bool = True
 ) -> nn.Sequential:
     """Transposed convolution of stride 1 that keeps the map's size, batch-norm and ReLU where asked for."""
-    layers: list[nn.Module] = [nn.ConvTranspose2d(channels, out, kernel, padding=kernel // 2)]
-    layers += [nn.BatchNorm2d(out)] if normalised else []
-    return nn.Sequential(*layers, nn.ReLU()) if activated else nn.Sequential(*layers)
-
-
-def make_drawing_layer(channels: int, out: int) -> nn.Sequential:
-    """The step that draws the image: linear."""
-    return nn.Sequential(nn.ConvTranspose2d(channels, out, 3, padding=1))
+    layers = nn.Sequential(nn.ConvTranspose2d(channels, out, kernel, padding=kernel // 2))
+    if normalised:
+        layers.append(nn.BatchNorm2d(out))
+    if activated:
+        layers.append(nn.ReLU())
+    return layers
 
 
 def add_skip(x: Tensor, skips: Skips, position: int) -> Tensor:
     """x plus the skip at `position`, where there is one of its shape."""
-    skip = skips[position] if position < len(skips) else None
-    return x if skip is None or skip.shape != x.shape else x + skip
-
-
-def _find_convolution(layer: nn.Module) -> nn.Conv2d | None:
-    """The convolution that a layer is, with or without norm and activation."""
-    if isinstance(layer, ConvUnit):
-        return layer.conv
-    return layer if isinstance(layer, nn.Conv2d) else None
+    if position < len(skips):
+        skip = skips[position]
+        if skip is not None and skip.shape == x.shape:
+            return x + skip
+    return x
 
 
 def is_known(layer: nn.Module) -> bool:
@@ -57,18 +52,21 @@ def _is_chain(block: Residual) -> bool:
     The 1 x 1 convolutions of a squeeze-and-excitation gate don't count.
     """
     convolutions = _branch_convolutions(block)
-    taken = [conv.in_channels for conv in convolutions[1:]]
-    given = [conv.out_channels for conv in convolutions[:-1]]
-    others = [layer for layer in block.branch if not isinstance(layer, nn.Conv2d)]
-    return bool(convolutions) and taken == given and not any(kernel_convolutions(layer) for layer in others)
+    for before, after in itertools.pairwise(convolutions):
+        if before.out_channels != after.in_channels:
+            return False
+    return bool(convolutions) and set(kernel_convolutions(block.branch)).issubset(convolutions)
 
 
 def mirror_of(layer: nn.Module) -> nn.Module:
     """(x, skips) -> the layer backwards at the resolution of its input; of a known class, or a convolution."""
-    conv = _find_convolution(layer)
-    if conv is not None:
-        return ConvolutionMirror(_make_backwards(conv, normalised=_is_normalised(layer)))
-    return ResidualMirror(layer) if isinstance(layer, Residual) else InceptionMirror(cast(Inception, layer))
+    if isinstance(layer, Residual):
+        return ResidualMirror(layer)
+    if isinstance(layer, Inception):
+        return InceptionMirror(layer)
+    if isinstance(layer, ConvUnit):  # without normalisation it is mirrored without (VGG)
+        return ConvolutionMirror(_make_backwards(layer.conv, normalised=_holds_norm(layer)))
+    return ConvolutionMirror(_make_backwards(cast(nn.Conv2d, layer)))  # its normalisation stands elsewhere
 
 
 def trace_layer(layer: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor | None]]:
@@ -107,16 +105,14 @@ class ResidualMirror(nn.Module):
     def __init__(self, block: Residual) -> None:
         super().__init__()
         convolutions = _branch_convolutions(block)[::-1]
-        ends = [False] * (len(convolutions) - 1) + [True]
-        self.steps = nn.ModuleList(
-            _make_backwards(conv, normalised=_holds_norm(block), activated=not end)
-            for conv, end in zip(convolutions, ends, strict=True)
-        )
-        out, back = convolutions[0].out_channels, convolutions[-1].in_channels
         normalised = _holds_norm(block)
-        self.shortcut = (
-            nn.Identity() if out == back else make_transposed(out, back, 1, normalised=normalised, activated=False)
-        )
+        self.steps = nn.ModuleList()
+        for number, conv in enumerate(convolutions, start=1):
+            self.steps.append(_make_backwards(conv, normalised=normalised, activated=number < len(convolutions)))
+        out, back = convolutions[0].out_channels, convolutions[-1].in_channels
+        self.shortcut: nn.Module = nn.Identity()
+        if out != back:
+            self.shortcut = make_transposed(out, back, 1, normalised=normalised, activated=False)
         self.activation = nn.ReLU()
 
     def forward(self, x: Tensor, skips: Skips) -> Tensor:
@@ -135,42 +131,35 @@ class InceptionMirror(nn.Module):
 
     def __init__(self, block: Inception) -> None:
         super().__init__()
-        branches = [_list_units(branch) for branch in _list_branches(block)]
-        self.widths = [units[-1].conv.out_channels for units in branches]
-        self.branches = nn.ModuleList(
-            nn.ModuleList(
-                _make_backwards(unit.conv, normalised=_is_normalised(unit), activated=unit is not first)
-                for unit in units[::-1]
-                for first in units[:1]
-            )
-            for units in branches
-        )
+        self.widths: list[int] = []
+        self.branches = nn.ModuleList()
+        for units in _list_branches(block):
+            self.widths.append(units[-1].conv.out_channels)
+            steps = nn.ModuleList()
+            for unit in reversed(units):
+                normalised, activated = _holds_norm(unit), unit is not units[0]
+                steps.append(_make_backwards(unit.conv, normalised=normalised, activated=activated))
+            self.branches.append(steps)
         self.pool = nn.MaxPool2d(3, stride=1, padding=1)
         self.activation = nn.ReLU()
 
     def forward(self, x: Tensor, skips: Skips) -> Tensor:
-        position, total = 1, None
-        parts = torch.split(add_skip(x, skips, 0), self.widths, dim=1)
-        for number, (part, steps) in enumerate(zip(parts, self.branches, strict=True)):
-            out = self.pool(part) if number == len(self.widths) - 1 else part
+        position = 1
+        parts = list(torch.split(add_skip(x, skips, 0), self.widths, dim=1))
+        parts[-1] = self.pool(parts[-1])
+        for number, steps in enumerate(self.branches):
             for index, step in enumerate(cast(nn.ModuleList, steps)):
                 if index:
-                    out = add_skip(out, skips, position)
+                    parts[number] = add_skip(parts[number], skips, position)
                     position += 1
-                out = step(out)
-            total = out if total is None else total + out
-        activated: Tensor = self.activation(total)
-        return activated
+                parts[number] = step(parts[number])
+        out: Tensor = self.activation(sum(parts[1:], parts[0]))
+        return out
 
 
 def _make_backwards(conv: nn.Conv2d, *, normalised: bool = True, activated: bool = True) -> nn.Sequential:
     kernel = 3 if max(conv.kernel_size) > 1 else 1
     return make_transposed(conv.out_channels, conv.in_channels, kernel, normalised=normalised, activated=activated)
-
-
-def _is_normalised(layer: nn.Module) -> bool:
-    """A unit without normalisation is mirrored without (VGG); a bare convolution's stands elsewhere."""
-    return not isinstance(layer, ConvUnit) or _holds_norm(layer)
 
 
 def _holds_norm(layer: nn.Module) -> bool:
@@ -195,22 +184,21 @@ def _trace_residual(block: Residual, x: Tensor) -> tuple[Tensor, list[Tensor | N
     return out, [branch, *outputs[::-1]]
 
 
-def _list_branches(block: Inception) -> list[nn.Module]:
-    return [block.branch1, block.branch2, block.branch3, block.branch4]
-
-
-def _list_units(branch: nn.Module) -> list[ConvUnit]:
-    return [layer for layer in branch.modules() if isinstance(layer, ConvUnit)]
+def _list_branches(block: Inception) -> list[list[ConvUnit]]:
+    """The convolution units of each branch."""
+    branches = []
+    for branch in (block.branch1, block.branch2, block.branch3, block.branch4):
+        branches.append([layer for layer in branch.modules() if isinstance(layer, ConvUnit)])
+    return branches
 
 
 def _trace_inception(block: Inception, x: Tensor) -> tuple[Tensor, list[Tensor | None]]:
     """The block's output, and each branch's inner map (a branch has two convolutions at most)."""
     inner: list[Tensor] = []
-    hooks = [
-        unit.register_forward_hook(lambda _, __, out: inner.append(out))
-        for branch in _list_branches(block)
-        for unit in _list_units(branch)[-2::-1]
-    ]
+    hooks = []
+    for units in _list_branches(block):
+        for unit in units[-2::-1]:
+            hooks.append(unit.register_forward_hook(lambda _, __, out: inner.append(out)))
     try:
         out: Tensor = block(x)
     finally:

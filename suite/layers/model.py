@@ -97,8 +97,9 @@ class Auxiliary(nn.Module):
 
     def take(self) -> list[tuple[Tensor, float]]:
         """The logits since the last call. Several passes through the features (image_gradient) share the weight."""
-        taken, self._logits = self._logits, []
-        return [(logits, self.weight / len(taken)) for logits in taken]
+        pairs = [(logits, self.weight / len(self._logits)) for logits in self._logits]
+        self._logits = []
+        return pairs
 
 
 class Stage(nn.Module):
@@ -166,12 +167,19 @@ class Backbone(nn.Module):
 
     def output(self, logits: Tensor, inputs: Tensor) -> ModelOutput:
         """As `classify`, for logits that are made already."""
-        scalars = {name: value for told in self.report for name, value in told().items()} if self.training else {}
-        return ModelOutput(logits, auxiliary_logits=self.take_auxiliary(), inputs=inputs, scalars=scalars)
+        output = ModelOutput(logits, auxiliary_logits=self.take_auxiliary(), inputs=inputs)
+        if self.training:
+            for report_scalars in self.report:
+                output.scalars |= report_scalars()
+        return output
 
     def take_auxiliary(self) -> list[tuple[Tensor, float]]:
         """The logits that inner classifiers have kept, with their weights; they keep them no longer."""
-        return [pair for module in self.modules() if isinstance(module, Auxiliary) for pair in module.take()]
+        pairs: list[tuple[Tensor, float]] = []
+        for module in self.modules():
+            if isinstance(module, Auxiliary):
+                pairs += module.take()
+        return pairs
 
     def forward(self, images: Tensor) -> ModelOutput:
         inputs = self.prepare(images)
@@ -211,4 +219,6 @@ def kernel_convolutions(module: nn.Module) -> list[nn.Conv2d]:
 def pad_channels(x: Tensor, channels: int) -> Tensor:
     """Identity shortcut over a channel growth: zero channels appended (He et al. 2016, option A)."""
     grown = channels - x.shape[1]
-    return x if grown == 0 else torch.nn.functional.pad(x, (0, 0, 0, 0, 0, grown))
+    if grown == 0:
+        return x
+    return torch.nn.functional.pad(x, (0, 0, 0, 0, 0, grown))

@@ -11,18 +11,8 @@ from torchvision.ops import StochasticDepth
 Model = TypeVar("Model", bound=nn.Module)
 
 # On the meta device each takes 2 to 5 ms, most of a network's time there: more than its convolutions.
-_SHAPE_KEEPING = (
-    _BatchNorm,
-    nn.ReLU,
-    nn.Tanh,
-    nn.Sigmoid,
-    nn.SiLU,
-    nn.GELU,
-    nn.Hardswish,
-    nn.Dropout,
-    nn.LocalResponseNorm,
-    StochasticDepth,
-)
+_ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.SiLU, nn.GELU, nn.Hardswish)
+_SHAPE_KEEPING = (*_ACTIVATIONS, _BatchNorm, nn.Dropout, nn.LocalResponseNorm, StochasticDepth)
 
 
 def for_shapes(model: Model) -> Model:

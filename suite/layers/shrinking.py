@@ -60,22 +60,6 @@ class _Call(NamedTuple):
     after: Any
 
 
-class _Reached(NamedTuple):
-    """A pool that a forward pass reached, and the shorter side of its map."""
-
-    name: str
-    pool: nn.Module
-    side: int
-
-    def format_refusal(self, reason: str) -> str:
-        """What the pool says of the map, with the remedy; follows a variant's name."""
-        if isinstance(self.pool, DiffStride):
-            return (
-                f".smoothness: at {self.name}, {reason}; set it above 0 and below {self.side}, or choose larger images"
-            )
-        return f": at {self.name}, {reason}; choose larger images"
-
-
 def find_places(backbone: Backbone, owner: str) -> list[Place]:
     """Where the backbone shrinks its map, in forward order; operations that have a spectral pool are left out.
 
@@ -92,15 +76,18 @@ def find_places(backbone: Backbone, owner: str) -> list[Place]:
     groups: list[list[_Call]] = []
     for call in calls.values():
         upstream = _find_ancestors(call.before)
-        beside = (group for group in groups if all(_is_parallel(call, upstream, other) for other in group))
-        mates = next(beside, None)
-        if mates is None:
-            groups.append([call])
+        for group in groups:
+            if all(_is_parallel(call, upstream, other) for other in group):
+                group.append(call)
+                break
         else:
-            mates.append(call)
+            groups.append([call])
     if not groups:
         raise UserError(f"{owner}: no layer of this backbone shrinks its map (any more); choose another backbone")
-    return [Place(tuple(call.name for call in group), group[0].strides) for group in groups]
+    places = []
+    for group in groups:
+        places.append(Place(tuple(call.name for call in group), group[0].strides))
+    return places
 
 
 def fill_place(backbone: Backbone, place: Place, pool: nn.Module) -> None:
@@ -116,9 +103,9 @@ def fill_place(backbone: Backbone, place: Place, pool: nn.Module) -> None:
             operation.stride, operation.padding = (1, 1), "same"
             follow(operation, _POOL, pool)
             continue
-        aliases = [other for other, module in backbone.named_modules(remove_duplicate=False) if module is operation]
-        for alias in aliases:
-            backbone.set_submodule(alias, pool)
+        for alias, module in list(backbone.named_modules(remove_duplicate=False)):
+            if module is operation:
+                backbone.set_submodule(alias, pool)
 
 
 def fill_end(backbone: Backbone, pool: nn.Module, position: str, owner: str) -> None:
@@ -131,9 +118,9 @@ def fill_end(backbone: Backbone, pool: nn.Module, position: str, owner: str) -> 
         UserError: `pre_norm`, and the tail ends with no normalisation.
     """
     if position == "pre_norm":
-        layers = list(backbone.tail.named_children()) if isinstance(backbone.tail, nn.Sequential) else []
-        cut = _final_norm([layer for _, layer in layers])
-        if cut is None:
+        layers = list(backbone.tail.named_children())
+        cut = _find_final_norm(layers)
+        if cut is None or not isinstance(backbone.tail, nn.Sequential):
             raise UserError(
                 f"{owner}.position: pre_norm stands before a final normalisation, and this backbone's tail ends with "
                 "none; set position to pre_gap, or choose a pre-activation network"
@@ -152,14 +139,16 @@ def fill_end(backbone: Backbone, pool: nn.Module, position: str, owner: str) -> 
         follow(backbone.tail, _END, pool)
 
 
-def _final_norm(layers: list[nn.Module]) -> int | None:
+def _find_final_norm(layers: list[tuple[str, nn.Module]]) -> int | None:
     """Position of the normalisation that the layers end with, an activation at most behind it; None: there is none."""
     for position in range(len(layers) - 1, max(len(layers) - 3, -1), -1):
-        last = layers[position]
-        first = last[0] if isinstance(last, nn.Sequential) and 1 <= len(last) <= 2 else last
+        _, last = layers[position]
+        first = last
+        if isinstance(last, nn.Sequential) and 1 <= len(last) <= 2:
+            first = last[0]
         if isinstance(first, _NORMS):
             return position
-        if any(True for _ in last.parameters()):
+        if list(last.parameters()):
             return None
     return None
 
@@ -172,26 +161,30 @@ def refuse_unfit(backbone: Backbone, owner: str) -> None:
             another size.
     """
     probe, images = _on_meta(backbone)
-    reached: list[_Reached] = []
+    reached: list[tuple[str, nn.Module, int]] = []
     for name, module in probe.named_modules():
         if isinstance(module, SPECTRAL):
             module.register_forward_pre_hook(partial(_note_reached, reached, name))
     try:
         features = probe.features(probe.prepare(images))
     except ValueError as error:
-        raise UserError(f"{owner}{reached[-1].format_refusal(str(error))}") from error
+        name, pool, side = reached[-1]
+        where, remedy = owner, "choose larger images"
+        if isinstance(pool, DiffStride):
+            where, remedy = f"{owner}.smoothness", f"set it above 0 and below {side}, or {remedy}"
+        raise UserError(f"{where}: at {name}, {error}; {remedy}") from error
     except RuntimeError as error:
         raise UserError(
-            f"{owner}: after {reached[-1].name} the maps of parallel branches differ in size, for one of them shrinks "
+            f"{owner}: after {reached[-1][0]} the maps of parallel branches differ in size, for one of them shrinks "
             "its map without a layer of its own (as in torchvision's Inception-v3); choose another backbone"
         ) from error
     try:
         probe.head(features)
     except RuntimeError as error:
-        size = "x".join(str(side) for side in features.shape[-2:])
+        height, width = features.shape[-2:]
         raise UserError(
-            f"{owner}: the last map becomes {size}, and this backbone's classifier takes one size alone; choose a "
-            "backbone that averages its map before the dense layers"
+            f"{owner}: the last map becomes {height}x{width}, and this backbone's classifier takes one size alone; "
+            "choose a backbone that averages its map before the dense layers"
         ) from error
 
 
@@ -219,8 +212,11 @@ def _record_call(calls: dict[str, _Call], name: str, module: Any, args: tuple[Te
     calls.setdefault(name, _Call(name, size, strides, args[0].grad_fn, output.grad_fn))
 
 
-def _note_reached(reached: list[_Reached], name: str, pool: nn.Module, args: tuple[Tensor, ...]) -> None:
-    reached.append(_Reached(name, pool, min(args[0].shape[-2:])))
+def _note_reached(
+    reached: list[tuple[str, nn.Module, int]], name: str, pool: nn.Module, args: tuple[Tensor, ...]
+) -> None:
+    """A pool that a forward pass reached, and the shorter side of its map."""
+    reached.append((name, pool, min(args[0].shape[-2:])))
 
 
 def _is_parallel(call: _Call, upstream: set[Any], other: _Call) -> bool:
@@ -229,15 +225,17 @@ def _is_parallel(call: _Call, upstream: set[Any], other: _Call) -> bool:
 
 def _find_ancestors(node: Any) -> set[Any]:
     """The autograd nodes that a tensor was computed through, its own included."""
-    found: set[Any] = set()
+    ancestors: set[Any] = set()
     waiting = [node]
     while waiting:
         node = waiting.pop()
-        if node is not None and node not in found:
-            found.add(node)
+        if node is not None and node not in ancestors:
+            ancestors.add(node)
             waiting += [before for before, _ in node.next_functions]
-    return found
+    return ancestors
 
 
 def _as_pair(stride: Any) -> Pair:
-    return (float(stride), float(stride)) if isinstance(stride, int) else (float(stride[0]), float(stride[1]))
+    if isinstance(stride, int):
+        return float(stride), float(stride)
+    return float(stride[0]), float(stride[1])

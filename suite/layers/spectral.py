@@ -124,7 +124,10 @@ class DiffStride(nn.Module):
 
     def _mask_band(self, reach: Pair, height: int, width: int) -> Band:
         """The bins where the mask is above 0; with NaN strides all of them, so that the loss shows the NaN."""
-        kept = [math.ceil(r) if self.cropping and math.isfinite(r) else height + width for r in reach]
+        kept = [height + width, height + width]
+        for axis, end in enumerate(reach):
+            if self.cropping and math.isfinite(end):
+                kept[axis] = math.ceil(end)
         odd = height % 2
         top, bottom = min(height // 2, kept[0] - odd), min(height // 2 + odd, kept[0])
         columns = min(width // 2 + 1, kept[1])
@@ -134,9 +137,8 @@ class DiffStride(nn.Module):
         return _clip_through((reach - positions) / self.smoothness, 0.0, 1.0)
 
     def extra_repr(self) -> str:
-        limits = f"lower={self.lower:g}, upper={self.upper}"
-        shared = len(self.strides) == 1
-        return f"{self.initial_strides}, smoothness={self.smoothness:g}, cropping={self.cropping}, {shared=}, {limits}"
+        options = f"smoothness={self.smoothness:g}, cropping={self.cropping}, shared={self.shared}"
+        return f"{self.initial_strides}, {options}, lower={self.lower:g}, upper={self.upper}"
 
 
 def project_strides(model: nn.Module) -> None:
@@ -147,68 +149,68 @@ def project_strides(model: nn.Module) -> None:
                 layer.strides.clamp_(layer.lower, layer.upper)
 
 
-class FixedSpectralPool(nn.Module):
-    """Fourier cropping (Rippel et al. 2015; docs/papers.md, section 3). Nothing is trained or rescaled.
-
-    (batch, channels, H, W) -> height floor(H / stride) made even downward, width floor(W / stride), both at least 2.
-
-    Args:
-        strides: (vertical, horizontal), or one number for both; at least 1.
+class _FixedPool(nn.Module):
+    """A pool with fixed strides: (vertical, horizontal), or one number for both; at least 1. Nothing is trained.
 
     Raises:
-        ValueError: an illegal argument; in the forward, a side below 2.
+        ValueError: an illegal stride; in the forward, a map that is too small.
     """
 
     def __init__(self, strides: float | Pair) -> None:
         super().__init__()
-        self.strides = _check_strides("FixedSpectralPool", strides)
+        self.strides = _check_strides(type(self).__name__, strides)
 
     def forward(self, x: Tensor) -> Tensor:
-        image = _full_precision("FixedSpectralPool", x)
+        image = _full_precision(type(self).__name__, x)
         height, width = image.shape[-2:]
-        if min(height, width) < 2:
-            raise ValueError(f"FixedSpectralPool: a {height}x{width} map is too small, both sides have to be 2 or more")
-        half = max(int(height / self.strides[0]) // 2, 1)
-        out_width = max(int(width / self.strides[1]), 2)
-        if (2 * half, out_width) == (height, width):
+        size = self._compute_size(height, width)
+        if size == (height, width):
             return x
         if x.is_meta:
-            return _make_empty(x, (2 * half, out_width))
-        return _match_layout(resample_spectrum(image, Band(half, half, out_width // 2 + 1, out_width)), x)
+            return _make_empty(x, size)
+        return _match_layout(self._shrink(image, size), x)
+
+    def _compute_size(self, height: int, width: int) -> tuple[int, int]:
+        raise NotImplementedError
+
+    def _shrink(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        raise NotImplementedError
 
     def extra_repr(self) -> str:
         return f"{self.strides}"
 
 
-class HartleyPool(nn.Module):
+class FixedSpectralPool(_FixedPool):
+    """Fourier cropping (Rippel et al. 2015; docs/papers.md, section 3). Nothing is rescaled.
+
+    (batch, channels, H, W) -> height floor(H / stride) made even downward, width floor(W / stride), both at least 2.
+    """
+
+    def _compute_size(self, height: int, width: int) -> tuple[int, int]:
+        if min(height, width) < 2:
+            raise ValueError(f"FixedSpectralPool: a {height}x{width} map is too small, both sides have to be 2 or more")
+        return 2 * max(int(height / self.strides[0]) // 2, 1), max(int(width / self.strides[1]), 2)
+
+    def _shrink(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        half, width = size[0] // 2, size[1]
+        return resample_spectrum(image, Band(half, half, width // 2 + 1, width))
+
+
+class HartleyPool(_FixedPool):
     """Cropping of the two-dimensional Hartley transform (Zhang and Ma 2020; docs/papers.md, section 3).
 
     (batch, channels, H, W) -> (batch, channels, floor(H / stride), floor(W / stride)). Constants and the spatial mean
-    are kept. Nothing is trained.
-
-    Args:
-        strides: (vertical, horizontal), or one number for both; at least 1.
-
-    Raises:
-        ValueError: an illegal argument; in the forward, a side below its stride.
+    are kept.
     """
 
-    def __init__(self, strides: float | Pair) -> None:
-        super().__init__()
-        self.strides = _check_strides("HartleyPool", strides)
-
-    def forward(self, x: Tensor) -> Tensor:
-        image = _full_precision("HartleyPool", x)
-        height, width = image.shape[-2:]
+    def _compute_size(self, height: int, width: int) -> tuple[int, int]:
         size = (int(height / self.strides[0]), int(width / self.strides[1]))
         if min(size) < 1:
             raise ValueError(f"HartleyPool: a {height}x{width} map is too small to shrink {self.strides} times")
-        if size == (height, width):
-            return x
-        return _make_empty(x, size) if x.is_meta else _match_layout(hartley_crop(image, size), x)
+        return size
 
-    def extra_repr(self) -> str:
-        return f"{self.strides}"
+    def _shrink(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        return hartley_crop(image, size)
 
 
 def _make_empty(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -29,7 +29,9 @@ def insert_blocks(backbone: Backbone, reduction: int) -> int:
     """
     blocks = residuals(backbone)
     inceptions = [module for module in features(backbone) if isinstance(module, INCEPTIONS)]
-    units = [] if blocks or inceptions else _all_units(backbone)
+    units: list[ConvUnit] = []
+    if not blocks and not inceptions:
+        units = _list_units(backbone)
     for block in blocks:
         block.branch.append(_make_gate(output_channels(block.branch), reduction))
     for inception in inceptions:
@@ -39,13 +41,12 @@ def insert_blocks(backbone: Backbone, reduction: int) -> int:
     return len(blocks) + len(inceptions) + len(units)
 
 
-def _all_units(backbone: Backbone) -> list[ConvUnit]:
+def _list_units(backbone: Backbone) -> list[ConvUnit]:
     """The convolution units, where they hold every k x k convolution of the features; else none."""
-    parts = list(features(backbone))
-    units = [module for module in parts if isinstance(module, ConvUnit)]
-    inside = {conv for unit in units for conv in kernel_convolutions(unit)}
-    whole = {conv for part in parts for conv in kernel_convolutions(part)}
-    return units if inside == whole else []
+    units = [module for module in features(backbone) if isinstance(module, ConvUnit)]
+    outside = {*kernel_convolutions(backbone.stages), *kernel_convolutions(backbone.tail)}
+    outside.difference_update(*map(kernel_convolutions, units))
+    return [] if outside else units
 
 
 def _make_gate(channels: int, reduction: int) -> nn.Module:

@@ -44,14 +44,16 @@ def residuals(backbone: Backbone) -> list[Residual]:
 
 def output_channels(block: nn.Module) -> int:
     """Channels of what a convolutional block makes of its map: its last layer's, or read off on the meta device."""
-    last = block[-1] if isinstance(block, nn.Sequential) and len(block) else block
+    last = block
+    if isinstance(block, nn.Sequential) and len(block):
+        last = block[-1]
     if isinstance(last, nn.Conv2d):
         return last.out_channels
     if isinstance(last, nn.BatchNorm2d):
         return last.num_features
-    convolutions = [module for module in block.modules() if isinstance(module, nn.Conv2d)]
+    first = next(module for module in block.modules() if isinstance(module, nn.Conv2d))
     with torch.no_grad(), torch.device("meta"):
-        probe = torch.empty(1, convolutions[0].in_channels, _PROBE, _PROBE)
+        probe = torch.empty(1, first.in_channels, _PROBE, _PROBE)
         out: Tensor = copy.deepcopy(block).to("meta").eval()(probe)
     return out.shape[1]
 
