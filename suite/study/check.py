@@ -96,8 +96,8 @@ def _check_space(name: str, space: Space) -> Space:
     declared = grafting.find_settings(variant) if dot else recipes.KNOBS
     setting = declared.get(knob or name)
     if setting is None:
-        known = ", ".join(sorted(declared)) or "none"
-        raise UserError(f"search.space.{name}: {variant} has no setting {knob!r}; it has: {known}")
+        knobs = ", ".join(sorted(declared)) or "none"
+        raise UserError(f"search.space.{name}: {variant} has no setting {knob!r}; it has: {knobs}")
     try:
         if space.choices:
             return replace(space, choices=tuple(map(setting.parse_value, space.choices)))

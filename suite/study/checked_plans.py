@@ -22,11 +22,7 @@ _KEPT = 200  # answers; the oldest go
 
 
 def check_plan_once(plan: Plan, data: Path, *, strict: bool = False) -> Plan:
-    """As `suite.study.check.check_plan`, from the machine's cache where it has been answered before.
-
-    Raises:
-        UserError: as `check_plan`; a refusal is not remembered.
-    """
+    """As `suite.study.check.check_plan`, from the machine's cache where it was answered before; keeps no refusal."""
     try:
         path = cache_directory() / "plans" / f"{_fingerprint(plan, data)}.json"
     except UserError:  # a dataset can't be read: the check says where it stands in the study

@@ -239,10 +239,7 @@ def load_study(path: Path, profile: str = "") -> Study:
 
 
 def parse_study(data: Any, profile: str = "") -> Study:
-    """
-    Raises:
-        UserError: the data breaks a rule; one sentence with the key's path.
-    """
+    """The study of a file's content. Raises UserError where it breaks a rule: one sentence with the key's path."""
     if not isinstance(data, Mapping):
         raise UserError("a study is a mapping of keys; start with `study: NAME`")
     try:
@@ -340,6 +337,8 @@ def expand_grid(entry: Entry) -> Iterator[dict[str, Any]]:
     """The settings that an entry expands to: a list of values is one axis; a value that is itself a list is
     written as a list inside the list (`decoders: [[1, 4], [1, 2]]`)."""
     settings = entry.settings
-    axes = [value if isinstance(value, list) else [value] for value in settings.values()]
+    axes = []
+    for value in settings.values():
+        axes.append(value if isinstance(value, list) else [value])
     for values in itertools.product(*axes):
         yield dict(zip(settings, values, strict=True))

@@ -167,10 +167,7 @@ class Axis:
 
 
 def expand_axes(kind: registry.Kind, entries: Iterable[Entry]) -> Iterator[Axis]:
-    """
-    Raises:
-        UserError: no component of that kind has that name.
-    """
+    """The entries as components. Raises UserError where none of that kind has an entry's name."""
     for position, entry in enumerate(entries):
         where = f"{kind}s[{position}]"
         registry.check_name(kind, entry.name, where)
@@ -182,8 +179,7 @@ def make_plan(study: Study) -> Plan:
     """The plan as the file says it: names known, grid expanded, spaces assigned; nothing heavy imported.
 
     Raises:
-        UserError: an unknown name, a repeated entry, a space that no cell can use, or an ASHA that stops
-            nothing.
+        UserError: an unknown name, a repeated entry, a space that no cell can use, or an ASHA that stops nothing.
     """
     chosen = Component(study.recipe.name, freeze_settings(study.recipe.settings))
     recipe = recipes.resolve_recipe(chosen)
@@ -213,11 +209,7 @@ def entries_by_kind(study: Study) -> dict[registry.Kind, list[Entry]]:
 
 
 def refuse_repeats(axes: list[Axis]) -> list[Axis]:
-    """The axes, if no two components are equal; their product then holds no cell twice.
-
-    Raises:
-        UserError: naming the first repeated component.
-    """
+    """The axes, if no two components are equal (their product then holds no cell twice); else UserError."""
     seen: set[Component] = set()
     for axis in axes:
         if axis.component in seen:
@@ -261,7 +253,8 @@ def _refuse_unused(study: Study, cells: Iterable[PlannedCell]) -> None:
 def _find_space(study: Study, variant: Component) -> tuple[tuple[str, Space], ...]:
     """The study's space without what the variant sets itself, and without other variants' settings."""
     parts = split_variant(variant.name)
-    fixed = {name if "." in name else f"{variant.name}.{name}" for name, _ in variant.settings}
+    prefix = "" if len(parts) > 1 else f"{variant.name}."  # a composition's settings are named by part already
+    fixed = {prefix + name for name, _ in variant.settings}
     space = []
     for name in sorted(study.search.space):
         owner, dot, _ = name.partition(".")
