@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from analysis.figures import style
+import analysis.figures.style as style
 from analysis.figures.drawing import Drawing
 from analysis.figures.histories import Histories
 from analysis.figures.series import split_cells

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from analysis.figures import style
+import analysis.figures.style as style
 from analysis.figures.drawing import Drawing
 from analysis.formatting import format_level, format_points, format_size
 from analysis.records.model import Records

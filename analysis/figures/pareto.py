@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from analysis.figures import style
+import analysis.figures.style as style
 from analysis.figures.drawing import Drawing
 from analysis.figures.histories import read_measured
 from analysis.formatting import format_count, format_plural, make_slug

@@ -11,7 +11,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from analysis.figures import style
+import analysis.figures.style as style
 from analysis.figures.drawing import Drawing
 from analysis.figures.forest import reach_of
 from analysis.figures.importance import parse_number

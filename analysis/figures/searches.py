@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures import style
+import analysis.figures.style as style
 from analysis.figures.drawing import Drawing
 from analysis.figures.histories import read_measured
 from analysis.figures.importance import LEAST_TRIALS, compute_importances
