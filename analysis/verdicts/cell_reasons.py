@@ -1,4 +1,4 @@
-"""Why a verdict is what it is: the conditions of HELPS and HURTS (`why_undecided`), and the sentences of all verdicts."""
+"""Why a verdict is what it is: the conditions of HELPS and HURTS (`why_undecided`), and the sentences of all."""
 
 from __future__ import annotations
 

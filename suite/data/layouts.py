@@ -36,7 +36,7 @@ class ParquetSet:
     """A dataset as its repository on the Hugging Face Hub stores it.
 
     Looked up in `ROOT/NAME-parquet`, `ROOT/NAME` and `ROOT/REPOSITORY's own name`: the folder that
-    `huggingface-cli download --local-dir` filled, or the Parquet files alone.
+    `hf download --local-dir` filled, or the Parquet files alone.
 
     Attributes:
         name: of the dataset in studies.
@@ -108,7 +108,7 @@ class ParquetSet:
     def format_download(self, root: Path) -> str:
         """The command that brings the files."""
         folder = Path(root).absolute() / f"{self.name}-parquet"
-        return f"`huggingface-cli download --repo-type dataset {self.repository} --local-dir {folder}`"
+        return f"`hf download --repo-type dataset {self.repository} --local-dir {folder}`"
 
     def _list_folders(self, root: Path) -> list[Path]:
         names = (f"{self.name}-parquet", self.name, self.repository.rpartition("/")[2])

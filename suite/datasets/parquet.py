@@ -103,10 +103,13 @@ def source(
 def _find_parts(root: Path, path: str, train: str, test: str) -> dict[Part, list[Path]]:
     directory = _find_directory(root, path)
     splits = find_splits(directory)
-    return {
+    parts: dict[Part, list[Path]] = {
         "train": _choose_part("train", directory, splits, train, TRAIN_SPLITS),
         "test": _choose_part("test", directory, splits, test, (*TEST_SPLITS, *VALIDATION_SPLITS)),
     }
+    if parts["train"] == parts["test"]:
+        raise UserError(f"parquet.test: {parts['test'][0]} is the training part too; name another split, or add one")
+    return parts
 
 
 def _find_validation(root: Path, path: str) -> list[Path]:
@@ -133,7 +136,10 @@ def _choose_part(
     files = choose_split(splits, (wanted.lower(),) if wanted else names)
     if files:
         return files
-    known = f"it has {', '.join(sorted(splits))}; set {part} to one of them" if splits else _format_remedy(directory)
+    others = sorted(set(splits) - {*TRAIN_SPLITS} if part == "test" else splits)
+    known = _format_remedy(directory)
+    if others:
+        known = f"it has {', '.join(others)}; set {part} to one of them"
     patterns = " or ".join(f"{name}-*.parquet" for name in names[:: len(names) - 1])
     raise UserError(f"parquet: no {patterns} in {directory} or a folder of it; {known}")
 
@@ -141,7 +147,7 @@ def _choose_part(
 def _format_remedy(directory: Path) -> str:
     return (
         "put the data set's Parquet files there, for instance with "
-        f"`huggingface-cli download --repo-type dataset NAME --local-dir {directory}`"
+        f"`hf download --repo-type dataset NAME --local-dir {directory}`"
     )
 
 

@@ -98,9 +98,7 @@ def test_many_results_are_summarised_by_variant() -> None:
 
 
 def test_the_limits_name_what_was_left_out() -> None:
-    records = testing.make_study(
-        {"baseline": BASE, "se": [0.1, None, 0.1, 0.1, 0.1]}, profile="quick"
-    )
+    records = testing.make_study({"baseline": BASE, "se": [0.1, None, 0.1, 0.1, 0.1]}, profile="quick")
     text = told(records)
     assert "profile quick" in text
     assert "1 comparison could not be made" in text and "se on digits with cnn" in text

@@ -157,7 +157,7 @@ def test_strict_refuses_the_whole_study(graftbench: Command, study_file: StudyFi
         ({"variants": ["baseline", {"name": "sire", "lamda": 1}]}, ["variants[1].lamda: unknown", "'lambda'"]),
         ({"variants": ["baseline", {"name": "sire", "lambda": -1}]}, ["variants[1].lambda: must be", "not -1"]),
         ({"recipe": {"name": "gradient", "lr": -1}}, ["recipe.lr: must be 0 or more, not -1"]),
-        ({"datasets": [{"name": "parquet", "path": "cifar"}]}, ["datasets[0]: ", "data/cifar", "huggingface-cli"]),
+        ({"datasets": [{"name": "parquet", "path": "cifar"}]}, ["datasets[0]: ", "data/cifar", "hf download"]),
         ({"datasets": [{"name": "digits", "size": 8}], "backbones": ["base_cnn"]}, ["base_cnn / baseline: "]),
         ({"variants": ["baseline", TOO_DEEP]}, ["no variant"]),
     ],

@@ -101,7 +101,7 @@ def test_the_converted_branch_is_read_too(files: ParquetSet, tmp_path: Path) -> 
 
 def test_without_any_files_both_remedies_are_named(files: ParquetSet, tmp_path: Path) -> None:
     missing = layouts.find_missing(tmp_path, NoClassicFiles(), files)
-    download = f"huggingface-cli download --repo-type dataset {files.repository}"
+    download = f"hf download --repo-type dataset {files.repository}"
     folder = tmp_path / f"{files.name}-parquet"
     assert missing == (
         f"{tmp_path / 'classic'} is missing; fetch it, or as Parquet with `{download} --local-dir {folder}`"
@@ -129,7 +129,7 @@ def test_a_shard_that_is_missing_is_named(files: ParquetSet, tmp_path: Path) -> 
 def test_other_numbers_of_rows_are_refused(files: ParquetSet, tmp_path: Path) -> None:
     write_set(tmp_path / files.name, files)
     whole = dataclasses.replace(files, examples={"train": 7, "test": 3})
-    with pytest.raises(UserError, match=r"the train part in .* has 6 rows, not 7; fetch them with `huggingface-cli"):
+    with pytest.raises(UserError, match=r"the train part in .* has 6 rows, not 7; fetch them with `hf download"):
         layouts.open_part(tmp_path, "train", NoClassicFiles(), whole)
 
 

@@ -550,3 +550,13 @@ def test_a_test_part_whose_labels_are_withheld_says_what_to_use(tmp_path: Path, 
         parquet.facts(tmp_path, path="set")
     assert parquet.facts(tmp_path, path="set", test="validation").test_examples == 3
     assert read_part(tmp_path, "test", test="validation") == [1, 0, 1]
+
+
+def test_training_images_are_no_test_part(tmp_path: Path) -> None:
+    write_part(tmp_path / "set" / "train.parquet", WORDS)
+    with pytest.raises(UserError, match=r"no test-\*.* or a folder of it; put the data set's Parquet files there"):
+        parquet.facts(tmp_path, path="set")
+    with pytest.raises(
+        UserError, match=r"parquet\.test: .*train\.parquet is the training part too; name another split"
+    ):
+        parquet.facts(tmp_path, path="set", test="train")
