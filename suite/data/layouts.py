@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -43,9 +43,9 @@ class ParquetSet:
         repository: on the Hub.
         classes: how many; labels without stored names are 0, 1, ...
         image, label: columns.
-        splits: the split that is each part.
         examples: rows of each part.
         class_names: by label; compared with those that the files store. Empty: not compared.
+        splits: the split that is each part.
     """
 
     name: str
@@ -53,44 +53,37 @@ class ParquetSet:
     classes: int
     image: str
     label: str
-    splits: Mapping[Part, str]
     examples: Mapping[Part, int]
     shape: tuple[int, int, int]
     class_names: tuple[str, ...] = ()
     resize: Resize = "none"
+    splits: Mapping[Part, str] = field(default_factory=lambda: {"train": "train", "test": "test"})
 
-    def has_files(self, root: Path) -> bool:
-        """Whether any file of the set is there."""
-        try:
-            return bool(self._find_splits(root))
-        except UserError:  # files that are no whole set
-            return True
+    def find_parts(self, root: Path) -> dict[Part, list[Path]]:
+        """The files of both parts; empty where no file of the set is there.
 
-    def find_missing(self, root: Path) -> str | None:
-        try:
-            splits = self._find_splits(root)
-        except UserError as refusal:
-            return str(refusal)
-        for split in self.splits.values():
-            if split not in splits:
-                folder = self._list_folders(root)[0]
-                return f"no {split}-*.parquet in {folder}; fetch it with {self.format_download(root)}"
-        return None
+        Raises:
+            UserError: some are missing, or they are no single set of shards.
+        """
+        for folder in self._list_folders(root):
+            splits = find_splits(folder)
+            if not splits.keys() & set(self.splits.values()):
+                continue
+            for split in self.splits.values():
+                if split not in splits:
+                    raise UserError(f"no {split}-*.parquet in {folder}; fetch it with {self.format_download(root)}")
+            return {part: splits[split] for part, split in self.splits.items()}
+        return {}
 
-    def open_part(self, root: Path, part: Part) -> ImageSource:
+    def open_part(self, root: Path, parts: Mapping[Part, list[Path]], part: Part) -> ImageSource:
         """Images in the order of files and rows.
 
         Raises:
-            UserError: files or columns are missing, or the files hold other rows or classes than the set has.
+            UserError: columns are missing, or the files hold other rows or classes than the set has.
         """
         from suite.data import parquet_files  # pyarrow: only where it is needed
         from suite.data.parquet_rows import ParquetRows
 
-        missing = self.find_missing(root)
-        if missing:
-            raise UserError(f"{self.name}: {missing}")
-        splits = self._find_splits(root)
-        parts = {name: splits[split] for name, split in self.splits.items()}
         files = parts[part]
         rows = sum(parquet_files.read_metadata(file).num_rows for file in files)
         if rows != self.examples[part]:
@@ -114,14 +107,6 @@ class ParquetSet:
         names = (f"{self.name}-parquet", self.name, self.repository.rpartition("/")[2])
         return [Path(root).absolute() / name for name in dict.fromkeys(names)]
 
-    def _find_splits(self, root: Path) -> dict[str, list[Path]]:
-        """Of the first folder that has files of the set."""
-        for folder in self._list_folders(root):
-            splits = find_splits(folder)
-            if splits.keys() & set(self.splits.values()):
-                return splits
-        return {}
-
     def _check_class_names(self, file: Path, stored: tuple[str, ...]) -> None:
         """Refuses files whose labels mean other classes."""
         if not stored or not self.class_names:
@@ -138,28 +123,32 @@ def _normalize(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def choose_layout(root: Path, classic: Layout, parquet: ParquetSet) -> Layout:
-    """The classic files where they are whole, else Parquet files where there are any."""
-    if classic.find_missing(root) and parquet.has_files(root):
-        return parquet
-    return classic
-
-
 def find_missing(root: Path, classic: Layout, parquet: ParquetSet) -> str | None:
     """Why neither layout can be read, with a remedy for each; None when one can."""
-    layout = choose_layout(root, classic, parquet)
-    missing = layout.find_missing(root)
-    if missing and layout is classic:
-        missing += f", or as Parquet with {parquet.format_download(root)}"
-    return missing
+    missing = classic.find_missing(root)
+    if missing is None:
+        return None
+    try:
+        parts = parquet.find_parts(root)
+    except UserError as refusal:
+        return str(refusal)
+    if parts:
+        return None
+    return f"{missing}, or as Parquet with {parquet.format_download(root)}"
 
 
 def open_part(root: Path, part: Part, classic: Layout, parquet: ParquetSet) -> ImageSource:
-    """The part's images, from the layout that is there. Raises UserError when files are missing or broken."""
+    """The part's images: from the classic files where they are whole, else from Parquet files.
+
+    Raises:
+        UserError: files are missing or broken.
+    """
     missing = find_missing(root, classic, parquet)
     if missing:
         raise UserError(f"{parquet.name}: {missing}")
-    return choose_layout(root, classic, parquet).open_part(root, part)
+    if classic.find_missing(root) is None:
+        return classic.open_part(root, part)
+    return parquet.open_part(root, parquet.find_parts(root), part)
 
 
 # -- folders of any name

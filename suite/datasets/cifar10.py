@@ -27,7 +27,6 @@ PARQUET = ParquetSet(
     classes=10,
     image="img",
     label="label",
-    splits={"train": "train", "test": "test"},
     examples=EXAMPLES,
     shape=SHAPE,
     class_names=NAMES,

@@ -37,7 +37,6 @@ PARQUET = ParquetSet(
     classes=100,
     image="img",
     label="fine_label",
-    splits={"train": "train", "test": "test"},
     examples=EXAMPLES,
     shape=SHAPE,
     class_names=tuple(NAMES.split()),

@@ -27,7 +27,6 @@ PARQUET = ParquetSet(
     classes=CLASSES,
     image="image",
     label="label",
-    splits={"train": "train", "test": "test"},
     examples=EXAMPLES,
     shape=(1, SIDE, SIDE),
     class_names=NAMES,

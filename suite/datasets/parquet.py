@@ -54,9 +54,11 @@ def facts(
             without the files, so they are refused here, not reported as `missing`.
     """
     _choose_resize(size, resize)
-    parts = _find_parts(root, path, train, test)
+    directory = _find_directory(root, path)
+    splits = find_splits(directory)
+    parts = _choose_parts(directory, splits, train, test)
     columns = find_columns(parts, image, label)
-    check_test_labels(parts["test"], columns, not test and bool(_find_validation(root, path)))
+    check_test_labels(parts["test"], columns, not test and bool(choose_split(splits, VALIDATION_SPLITS)))
     rows = {part: sum(read_metadata(file).num_rows for file in files) for part, files in parts.items()}
     classes = len(columns.classes)
     return DatasetInfo(
@@ -89,7 +91,8 @@ def source(
     channels: int = 0,
 ) -> ImageSource:
     """The part's images in the order of files and rows. Raises UserError as `facts` does."""
-    parts = _find_parts(root, path, train, test)
+    directory = _find_directory(root, path)
+    parts = _choose_parts(directory, find_splits(directory), train, test)
     columns = find_columns(parts, image, label)
     files, how = parts[part], _choose_resize(size, resize)
     classes = f"{hash_parts(*columns.classes):x}"[:8]  # another order of classes is another decoded copy
@@ -100,9 +103,7 @@ def source(
     return ParquetRows(origin, shape, files, columns, how)
 
 
-def _find_parts(root: Path, path: str, train: str, test: str) -> dict[Part, list[Path]]:
-    directory = _find_directory(root, path)
-    splits = find_splits(directory)
+def _choose_parts(directory: Path, splits: Mapping[str, list[Path]], train: str, test: str) -> dict[Part, list[Path]]:
     parts: dict[Part, list[Path]] = {
         "train": _choose_part("train", directory, splits, train, TRAIN_SPLITS),
         "test": _choose_part("test", directory, splits, test, (*TEST_SPLITS, *VALIDATION_SPLITS)),
@@ -110,10 +111,6 @@ def _find_parts(root: Path, path: str, train: str, test: str) -> dict[Part, list
     if parts["train"] == parts["test"]:
         raise UserError(f"parquet.test: {parts['test'][0]} is the training part too; name another split, or add one")
     return parts
-
-
-def _find_validation(root: Path, path: str) -> list[Path]:
-    return choose_split(find_splits(_find_directory(root, path)), VALIDATION_SPLITS)
 
 
 def _find_directory(root: Path, path: str) -> Path:

@@ -9,6 +9,7 @@ first-order: a second derivative raises.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -149,7 +150,7 @@ def project_strides(model: nn.Module) -> None:
                 layer.strides.clamp_(layer.lower, layer.upper)
 
 
-class _FixedPool(nn.Module):
+class _FixedPool(nn.Module, ABC):
     """A pool with fixed strides: (vertical, horizontal), or one number for both; at least 1. Nothing is trained.
 
     Raises:
@@ -170,11 +171,11 @@ class _FixedPool(nn.Module):
             return _make_empty(x, size)
         return _match_layout(self._shrink(image, size), x)
 
-    def _compute_size(self, height: int, width: int) -> tuple[int, int]:
-        raise NotImplementedError
+    @abstractmethod
+    def _compute_size(self, height: int, width: int) -> tuple[int, int]: ...
 
-    def _shrink(self, image: Tensor, size: tuple[int, int]) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def _shrink(self, image: Tensor, size: tuple[int, int]) -> Tensor: ...
 
     def extra_repr(self) -> str:
         return f"{self.strides}"

@@ -163,12 +163,16 @@ def test_whole_classic_files_come_first(tmp_path: Path) -> None:
     files = dataclasses.replace(SETS["mnist"], examples=EXAMPLES)
     write_set(tmp_path / files.name, files)
 
-    class Classic(NoClassicFiles):
-        def find_missing(self, root: Path) -> None:  # type: ignore[override]
+    class Classic:
+        def find_missing(self, root: Path) -> None:
             return None
 
-    classic = Classic()
-    assert layouts.choose_layout(tmp_path, classic, files) is classic
+        def open_part(self, root: Path, part: Part) -> Any:
+            return f"classic {part}"
+
+    assert layouts.find_missing(tmp_path, Classic(), files) is None
+    opened: Any = layouts.open_part(tmp_path, "train", Classic(), files)
+    assert opened == "classic train"
 
 
 def test_cifar10_is_read_from_the_hubs_files(real: Callable[..., Path]) -> None:
