@@ -40,10 +40,18 @@ class ParquetRows(ImageSource):
     streams = True
 
     def __init__(
-        self, origin: str, shape: tuple[int, int, int], files: Sequence[Path], columns: Columns, resize: Resize
+        self,
+        origin: str,
+        shape: tuple[int, int, int],
+        files: Sequence[Path],
+        columns: Columns,
+        resize: Resize,
+        *,
+        validation_rows: Labels | None = None,
     ) -> None:
         self.origin, self.shape, self.files = origin, shape, files
         self._columns, self._resize = columns, resize
+        self.validation_rows = validation_rows
         self._kept: OrderedDict[_Group, Any] = OrderedDict()
         self._lock = threading.Lock()
 

@@ -31,6 +31,7 @@ class DatasetInfo:
         mean, std: per channel on the 0-1 scale, over the training part; None: computed when it is decoded.
         validation: examples held out of the training part when neither recipe nor study says otherwise.
         missing: why the files can't be used, with the path and the command that makes them; None when they are there.
+        passed_over: what lies among the files and isn't read, a phrase each: `90 files .heic`.
     """
 
     title: str
@@ -45,6 +46,7 @@ class DatasetInfo:
     source: str  # where images, mean and std come from
     class_names: tuple[str, ...] = ()
     missing: str | None = None
+    passed_over: tuple[str, ...] = ()
 
 
 Images = NDArray[np.uint8]
@@ -61,12 +63,15 @@ class ImageSource(ABC):
         shape: (channels, height, width) of every decoded image.
         files: everything that images and labels are read from.
         streams: whether single images can be decoded cheaply; False: they come as one array.
+        validation_rows: sorted rows of the training part that the files themselves hold out; None: they say nothing,
+            and the study's `split_seed` draws them.
     """
 
     origin: str
     shape: tuple[int, int, int]
     files: Sequence[Path]
     streams: bool
+    validation_rows: Labels | None = None
 
     @property
     def watched(self) -> Sequence[Path]:
@@ -127,6 +132,7 @@ class ImageFiles(ImageSource):
         files: of the images, one a row.
         labels: int64 (N,), likewise.
         watched: all files that decide which images are in the part; default: `files`.
+        validation_rows: as of `ImageSource`.
     """
 
     streams = True
@@ -139,9 +145,12 @@ class ImageFiles(ImageSource):
         labels: Labels,
         resize: Resize,
         watched: Sequence[Path] | None = None,
+        *,
+        validation_rows: Labels | None = None,
     ) -> None:
         self.origin, self.shape, self.files = f"{origin} {resize}", shape, files
         self._labels, self._resize, self._watched = labels, resize, watched
+        self.validation_rows = validation_rows
 
     @property
     def watched(self) -> Sequence[Path]:

@@ -19,7 +19,7 @@ from suite.data import splits
 from suite.data.cache import Decoded
 from suite.data.dataset import Dataset
 from suite.data.images import Unreadable
-from suite.data.source import Images, ImageSource, Part
+from suite.data.source import Images, ImageSource, Labels, Part
 from suite.training.data import Examples, Scaling, TrainingData
 from suite.training.feeds import Residency, choose_residency, make_feed
 
@@ -53,14 +53,23 @@ def _make_decoder(source: ImageSource) -> Callable[[int], Images]:
     return decode
 
 
+def split_training_part(
+    dataset: Dataset, labels: Labels, recipe: Recipe, seed: int
+) -> tuple[splits.Indices, splits.Indices]:
+    """Rows of the training part to train and to validate on; a validation part of the files' own comes first."""
+    rows = dataset.open_source("train").validation_rows
+    if rows is not None:
+        return np.setdiff1d(np.arange(len(labels)), rows), rows
+    return splits.split(labels, recipe.validation or dataset.info.validation, seed)
+
+
 def training_data(
     trial: Trial, dataset: Dataset, recipe: Recipe, residency: Residency, device: torch.device
 ) -> tuple[TrainingData, dict[str, Any]]:
     """The training part, split; and what a record says of it."""
     facts = dataset.info
     found, pictures = _open_part(dataset, "train", residency == "stream")
-    held_out = recipe.validation or facts.validation
-    train, validation = splits.split(found.labels, held_out, split_stream(trial))
+    train, validation = split_training_part(dataset, found.labels, recipe, split_stream(trial))
     train = np.sort(train)[: recipe.train_limit or None]
     if len(train) < 2 or len(validation) < 1:
         name = dataset.component.label
