@@ -7,11 +7,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from suite.data import layouts
-from suite.data.cifar import EXAMPLES, SHAPE, CifarSet
 from suite.data.fetch import download_torchvision
 from suite.data.layouts import ParquetSet
 from suite.data.source import DatasetInfo, ImageSource, Part
 from suite.data.splits import validation_setting
+from suite.datasets._cifar import EXAMPLES, SHAPE, CifarSet
 
 SETTINGS = {"validation": validation_setting("5,000, 50 per class (SIRe's split)")}
 

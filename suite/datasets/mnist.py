@@ -6,10 +6,10 @@ from pathlib import Path
 
 from suite.data import layouts
 from suite.data.fetch import download_torchvision
-from suite.data.idx import CLASSES, EXAMPLES, SIDE, IdxSet
 from suite.data.layouts import ParquetSet
 from suite.data.source import DatasetInfo, ImageSource, Part
 from suite.data.splits import validation_setting
+from suite.datasets._idx import CLASSES, EXAMPLES, SIDE, IdxSet
 
 SETTINGS = {"validation": validation_setting("10,000 (SIRe's split; ours for Pandey and Jha 2020: 5000)")}
 

@@ -17,9 +17,9 @@ import pytest
 
 from suite.core.errors import UserError
 from suite.core.registry import list_components, load_component
-from suite.data import idx
 from suite.data.source import ImageSource, Part
 from suite.data.splits import allocate, digest, split
+from suite.datasets import _idx as idx
 from suite.datasets import cifar10, cifar100, digits, fashion_mnist, mnist, synthetic
 
 Real = Callable[..., Path]
