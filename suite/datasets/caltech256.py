@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from suite.data.class_folders import CaltechSet, photograph_settings
 from suite.data.fetch import download_torchvision
 from suite.data.images import Resize
 from suite.data.source import DatasetInfo, ImageSource, Part
+from suite.datasets._caltech import CaltechSet, photograph_settings
 
 SETTINGS = photograph_settings()
 

@@ -15,9 +15,10 @@ from PIL import Image
 from suite.core.errors import UserError
 from suite.core.settings import resolve_settings
 from suite.data.cache import load_decoded_part
-from suite.data.class_folders import TEST_PERCENT, Tree, choose_test_rows
+from suite.data.class_folders import Tree, choose_test_rows
 from suite.data.images import Unreadable, decode_image
 from suite.datasets import caltech101, caltech256, folder, imagenet
+from suite.datasets._caltech import TEST_PERCENT
 
 Real = Callable[..., Path]
 
