@@ -179,13 +179,13 @@ class TrialRun:
 
     def _read_test(self) -> dict[str, Any]:
         reads = count_test_read(self._place.directory)
-        test, digest = load_test(self.trial, self._dataset, self._residency, self._execution.device)
+        test, described = load_test(self.trial, self._dataset, self._residency, self._execution.device)
         self._graft.model.load_state_dict(self._checkpoints.best_weights())
         result = self._evaluate_examples(test)
         if self._place.directory is not None:
             predictions.write_predictions(self._place.directory / "predictions.parquet", test.labels.cpu(), result)
         return {
-            "test_data": digest,
+            **described,
             "test_loss": result.loss,
             "test_top1_error": result.top1_error,
             "test_top5_error": result.top5_error,

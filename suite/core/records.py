@@ -96,6 +96,13 @@ class Record:
     train_examples: int | None = None
     validation_examples: int | None = None
     test_examples: int | None = None
+    train_classes: str = ""  # images by class, for people: `crow 400, owl 352`
+    validation_classes: str = ""
+    test_classes: str = ""
+    validation_duplicates: int | None = None  # validation images that are training images too, pixel for pixel
+    test_duplicates: int | None = None  # test images that are training or validation images too
+    conflicting_labels: int | None = None  # images of all parts that have a copy under another label
+    passed_over: str = ""  # what lies among the dataset's files and isn't read
     # cost
     parameters: int | None = None
     macs: int | None = None  # one image's forward pass as trained

@@ -1,8 +1,9 @@
 """One decoded copy per machine: a part's images as a memory-mapped uint8 array, shared by all trial processes.
 
-An entry is a folder in the cache directory: `images.npy`, `labels.npy`, `files.json` (path, size and time of every
-source file) and `manifest.json`. It is written beside its place under a lock, and renamed to it when it is whole: a
-process killed at any moment leaves no entry, and twenty trials that start together decode once.
+An entry is a folder in the cache directory: `images.npy`, `labels.npy`, `hashes.npy` (16 bytes of each image's pixels),
+`files.json` (path, size and time of every source file) and `manifest.json`. It is written beside its place under a
+lock, and renamed to it when it is whole: a process killed at any moment leaves no entry, and twenty trials that start
+together decode once.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,9 +29,9 @@ from numpy.typing import NDArray
 
 from suite.core.errors import UserError
 from suite.core.files import open_flushed, sync_folder
-from suite.data.source import Images, ImageSource, Labels, PartDecoder, ProgressCallback
+from suite.data.source import Hashes, Images, ImageSource, Labels, PartDecoder, ProgressCallback
 
-RULE = 1  # raise it when the same files would decode to other pixels
+RULE = 2  # raise it when the same files would decode to other pixels
 
 
 class Changed(UserError):
@@ -46,6 +47,8 @@ class Decoded:
             Writing to it changes this process's copy alone.
         mean, std: per channel on the 0-1 scale, over the part; a constant channel has std 1.
         digest: 16 hexadecimal digits that name images and labels.
+        hashes: uint8 (N, 16), of each image's pixels: equal images have equal ones.
+        warned: how many images Pillow warned of, by what it said.
     """
 
     images: NDArray[np.uint8] | None
@@ -53,6 +56,8 @@ class Decoded:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     digest: str
+    hashes: Hashes
+    warned: Mapping[str, int]
 
 
 def cache_directory() -> Path:
@@ -105,6 +110,14 @@ def entry_of(source: ImageSource, name: str, classes: int) -> Entry:
     return Entry(source, _entry_path(source, name), classes)
 
 
+def read_entry(source: ImageSource, name: str, classes: int) -> Decoded | None:
+    """The part without its images, from its finished entry; None: there is none, or its files have changed since."""
+    try:
+        return entry_of(source, name, classes).open_decoded(keep_images=False, accept_changes=True)
+    except UserError:  # labels or the disk; decoding says it
+        return None
+
+
 def entry_path(source: ImageSource, name: str) -> Path | None:
     """Where the part's finished entry lies; None when there is none."""
     path = _entry_path(source, name)
@@ -133,14 +146,24 @@ class Entry:
             if accept_changes or self._only_touched(files):
                 return None
             raise Changed(self._describe_change(files))
-        stored = self._read_file("labels.npy") or b""
-        if _compute_digest(stored) != manifest["labels"] or (keep_images and not manifest["images"]):
+        stored = {name: self._read_file(f"{name}.npy") or b"" for name in ("labels", "hashes")}
+        is_whole = all(_compute_digest(content) == manifest[name] for name, content in stored.items())
+        if not is_whole or (keep_images and not manifest["images"]):
             return None
-        labels = self._check_labels(np.load(io.BytesIO(stored)))
+        labels, hashes = (np.load(io.BytesIO(content)) for content in stored.values())
+        labels = check_labels(self.source, labels, self.classes)
         images = self._map_images((len(labels), *self.source.shape)) if keep_images else None
         if (keep_images and images is None) or self._read_manifest() != manifest:  # replaced since it was read
             return None
-        return Decoded(images, labels, tuple(manifest["mean"]), tuple(manifest["std"]), manifest["digest"])
+        return Decoded(
+            images,
+            labels,
+            tuple(manifest["mean"]),
+            tuple(manifest["std"]),
+            manifest["digest"],
+            hashes,
+            manifest["warned"],
+        )
 
     def _read_manifest(self) -> dict[str, Any] | None:
         """None: missing, torn, or of another rule."""
@@ -218,7 +241,7 @@ class Entry:
             Changed: the images don't have the digest `wanted`; what was there stays.
         """
         files = _describe_files(self.source)  # before anything is read from them
-        labels = self._check_labels(self.source.labels)
+        labels = check_labels(self.source, self.source.labels, self.classes)
         with disk_errors(self.path, len(labels) * math.prod(self.source.shape) if keep_images else 0):
             self._remove_left_overs()
             self._building.mkdir()
@@ -248,20 +271,21 @@ class Entry:
         if wanted not in {None, pixels.digest(labels)}:
             raise Changed(self._describe_change(files))
         self.unreadable.unlink(missing_ok=True)
-        stored = io.BytesIO()
-        np.save(stored, labels)
+        stored = {"labels": _to_npy(labels), "hashes": _to_npy(pixels.hashes)}
         manifest = {
             "rule": _decoding_rule(),
             "origin": self.source.origin,
             "shape": self.source.shape,
             "images": keep_images,
             "files": _compute_digest(files),
-            "labels": _compute_digest(stored.getvalue()),
+            **{name: _compute_digest(content) for name, content in stored.items()},
             "digest": pixels.digest(labels),
+            "warned": pixels.warned,
             **pixels.moments(),
         }
         manifest["check"] = _compute_digest(json.dumps(manifest).encode())
-        self._write_file("labels.npy", stored.getvalue())
+        for name, content in stored.items():
+            self._write_file(f"{name}.npy", content)
         self._write_file("files.json", files)
         self._write_file("manifest.json", json.dumps(manifest, indent=1).encode())
 
@@ -283,18 +307,22 @@ class Entry:
             if path.exists():
                 shutil.rmtree(path)
 
-    def _check_labels(self, labels: Labels) -> Labels:
-        if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype.kind not in "iu":
-            raise UserError(
-                f"{self.source.origin}: labels must be an array of whole numbers, int64 (N,), not {labels!r:.60}"
-            )
-        if not len(labels):
-            raise UserError(f"{self.source.origin} has no images; put them there")
-        outside = np.flatnonzero((labels < 0) | (labels >= self.classes))
-        if len(outside):
-            wrong = f"{self.source.name(int(outside[0]))} has label {labels[outside[0]]}, outside 0..{self.classes - 1}"
-            raise UserError(f"{wrong}; repair the file, or its class names")
-        return labels.astype(np.int64, copy=False)
+
+def check_labels(source: ImageSource, labels: Labels, classes: int) -> Labels:
+    """The labels as int64 (N,).
+
+    Raises:
+        UserError: they are no whole numbers, none, or not those of so many classes.
+    """
+    if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise UserError(f"{source.origin}: labels must be an array of whole numbers, int64 (N,), not {labels!r:.60}")
+    if not len(labels):
+        raise UserError(f"{source.origin} has no images; put them there")
+    outside = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(outside):
+        wrong = f"{source.name(int(outside[0]))} has label {labels[outside[0]]}, outside 0..{classes - 1}"
+        raise UserError(f"{wrong}; repair the file, or its class names")
+    return labels.astype(np.int64, copy=False)
 
 
 def _decoding_rule() -> list[Any]:
@@ -325,6 +353,12 @@ def _compute_digest(data: bytes) -> str:
 
 
 # -- writing
+
+
+def _to_npy(array: NDArray[Any]) -> bytes:
+    stored = io.BytesIO()
+    np.save(stored, array)
+    return stored.getvalue()
 
 
 def _npy_header(shape: tuple[int, ...]) -> bytes:

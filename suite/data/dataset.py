@@ -9,12 +9,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from suite.core import registry, settings
 from suite.core.errors import UserError
+from suite.core.recipes import Recipe
 from suite.core.specs import Component
-from suite.data import cache
+from suite.data import cache, splits
 from suite.data.cache import Decoded
-from suite.data.source import DatasetInfo, ImageSource, Part, ProgressCallback
+from suite.data.source import DatasetInfo, Hashes, ImageSource, Labels, Part, ProgressCallback
+from suite.data.splits import Indices
 
 PARTS: tuple[Part, ...] = ("train", "test")
 STREAM_ABOVE = 64 * 2**30  # bytes of decoded images; more than this (ImageNet) is not worth a decoded copy
@@ -93,6 +97,41 @@ class Dataset:
         )
         self.check_count(part, len(found.labels))
         return found
+
+    def read_labels(self, part: Part) -> Labels | None:
+        """The part's labels, where no image has to be decoded for them; None: they come with the decoded images.
+
+        Raises:
+            UserError: files or labels are broken.
+        """
+        source = self.open_source(part)
+        if source.streams:
+            return cache.check_labels(source, source.labels, self.info.classes)
+        found = self._read_entry(part)
+        return found.labels if found else None
+
+    def read_hashes(self, part: Part) -> Hashes | None:
+        """As of `Decoded`, of a part that is decoded already; None: it isn't."""
+        found = self._read_entry(part)
+        return found.hashes if found else None
+
+    def _read_entry(self, part: Part) -> Decoded | None:
+        return cache.read_entry(self.open_source(part), self.entry_name(part), self.info.classes)
+
+    def split_training_part(self, labels: Labels, recipe: Recipe, seed: int) -> tuple[Indices, Indices]:
+        """Sorted rows of the training part to train and to validate on.
+
+        A validation part of the files' own goes before what the recipe or the dataset holds out.
+
+        Raises:
+            UserError: so many images can't be held out.
+        """
+        held = self.open_source("train").validation_rows
+        if held is None:
+            train, held = splits.split(labels, recipe.validation or self.info.validation, seed)
+        else:
+            train = np.setdiff1d(np.arange(len(labels)), held)
+        return splits.limit_rows(train, labels, recipe.train_limit), held
 
     def entry_name(self, part: Part) -> str:
         """How the names of the part's cache entries begin."""

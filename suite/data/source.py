@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import warnings
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -50,6 +52,7 @@ class DatasetInfo:
 
 
 Images = NDArray[np.uint8]
+Hashes = NDArray[np.uint8]  # (N, 16)
 Labels = NDArray[np.int64]
 
 
@@ -168,24 +171,36 @@ class ImageFiles(ImageSource):
 
 
 ROWS = 256  # images decoded at a time
+HASH_BYTES = 16
 ProgressCallback = Callable[[int, int], None]  # images done, of how many
 
 
 class PartDecoder:
-    """Decodes a part in order, summing up what is said of it on the way."""
+    """Decodes a part in order, summing up what is said of it on the way.
+
+    Attributes:
+        hashes: uint8 (N, 16), of each image's pixels: equal images have equal ones.
+        unreadable: why an image can't be decoded, by row.
+        warned: how many images Pillow warned of, by what it said.
+    """
 
     def __init__(self, source: ImageSource, count: int) -> None:
         self.source, self._count = source, count
         self._histograms = np.zeros((source.shape[0], 256), np.int64)
         self._sum = hashlib.sha256()
+        self.hashes: Hashes = np.zeros((count, HASH_BYTES), np.uint8)
         self.unreadable: dict[int, str] = {}
+        self.warned: Counter[str] = Counter()
 
     def chunks(self, progress: ProgressCallback) -> Iterator[Images]:
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             for start in range(0, self._count, ROWS):
                 rows = range(start, min(start + ROWS, self._count))
                 chunk = np.zeros((len(rows), *self.source.shape), np.uint8)
-                list(pool.map(self._decode, rows, chunk))
+                with warnings.catch_warnings(record=True) as caught:  # the filters are those of all threads
+                    warnings.simplefilter("always")
+                    list(pool.map(self._decode, rows, chunk))
+                self.warned.update(str(warning.message) for warning in caught)
                 self._sum.update(chunk.data)
                 for image in chunk:
                     for channel, histogram in zip(image, self._histograms, strict=True):
@@ -196,6 +211,7 @@ class PartDecoder:
     def _decode(self, row: int, into: Images) -> None:
         try:
             into[:] = self.source.decode(row)
+            self.hashes[row] = np.frombuffer(hashlib.sha256(into.data).digest()[:HASH_BYTES], np.uint8)
         except (Unreadable, OSError) as error:  # the others too are looked at, so that all can be repaired at once
             self.unreadable[row] = str(error)
 

@@ -11,24 +11,28 @@ from suite.core.errors import UserError
 from suite.core.settings import Setting
 
 Indices = NDArray[np.int64]
+Labels = NDArray[np.int64]
 
 
 def split(labels: Indices, validation: int, seed: int) -> tuple[Indices, Indices]:
     """Sorted indices of the training and of the validation part; disjoint, and together all examples.
 
-    Every class gives its share of `validation`; a class's choice depends on the seed, the class and its size alone.
+    Every class gives its share of `validation`, and keeps one image at least to train on; a class's choice depends on
+    the seed, the class, its size and its share alone.
 
     Raises:
-        UserError: `validation` leaves nothing to train on.
+        UserError: `validation` leaves a class nothing to train on.
     """
-    if not 0 <= validation < len(labels):
-        raise UserError(
-            f"validation: {validation} of {len(labels)} training examples can't be held out; "
-            f"choose from 0..{len(labels) - 1}"
-        )
     classes, counts = np.unique(labels, return_counts=True)
+    most = len(labels) - len(classes)
+    if not 0 <= validation <= most:
+        raise UserError(
+            f"validation: {validation} of {len(labels)} training images in {len(classes)} classes can't be held out, "
+            f"since each class needs one to train on; choose from 0..{most}"
+        )
+    shares = _leave_one(counts, allocate(counts, validation))
     held = np.zeros(len(labels), dtype=bool)
-    for label, share in zip(classes, allocate(counts, validation), strict=True):
+    for label, share in zip(classes, shares, strict=True):
         members = np.flatnonzero(labels == label)
         # Ranks of raw uniforms: numpy promises more stability for them than for its shuffles.
         ranks = np.argsort(np.random.default_rng([seed, int(label)]).random(len(members)), kind="stable")
@@ -45,6 +49,29 @@ def allocate(counts: Indices, total: int) -> list[int]:
     for i in neediest[: total - sum(shares)]:
         shares[i] += 1
     return shares
+
+
+def _leave_one(counts: Indices, shares: list[int]) -> list[int]:
+    """The shares of classes, none of a whole class; what one can't give comes from the class with most left."""
+    given = np.minimum(shares, counts - 1)
+    for _ in range(sum(shares) - int(given.sum())):
+        given[np.argmax(counts - given)] += 1
+    return [int(share) for share in given]
+
+
+def limit_rows(train: Indices, labels: Labels, limit: int) -> Indices:
+    """The first `limit` of sorted rows, 0: all; where these lack a class (class folders), each class's first in
+    proportion.
+    """
+    first = train[: limit or None]
+    wanted = np.unique(labels[train])
+    if len(np.unique(labels[first])) == min(len(wanted), len(first)):
+        return first
+    counts = np.bincount(labels[train])[wanted]
+    chosen = []
+    for label, share in zip(wanted, allocate(counts, len(first)), strict=True):
+        chosen.append(train[labels[train] == label][:share])
+    return np.sort(np.concatenate(chosen))
 
 
 def digest(train: Indices, validation: Indices) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from suite.core.errors import UserError
 from suite.data.cache import Decoded, Entry, entry_of, entry_path
-from suite.data.source import ROWS, ImageSource, Labels, PartDecoder, ProgressCallback
+from suite.data.source import ROWS, Hashes, ImageSource, Labels, PartDecoder, ProgressCallback
 
 SHOWN = 20  # unreadable images that get a line of their own; the list file has them all
 
@@ -24,11 +24,16 @@ class Inspection:
         images: how many there are; None: the files can't be read.
         entry: the part's cache entry; None: there is none.
         problems: a sentence each; none: the part is whole.
+        labels, hashes: int64 (N,) and uint8 (N, 16), as of `Decoded`; None: not every image can be decoded.
+        warned: how many images Pillow warned of, by what it said.
     """
 
     images: int | None
     entry: Path | None
     problems: tuple[str, ...]
+    labels: Labels | None = None
+    hashes: Hashes | None = None
+    warned: Mapping[str, int] = field(default_factory=dict)
 
 
 def inspect(source: ImageSource, name: str, target: str, classes: int, progress: ProgressCallback) -> Inspection:
@@ -40,7 +45,7 @@ def inspect(source: ImageSource, name: str, target: str, classes: int, progress:
     """
     place = entry_of(source, name, classes)
     problems: list[str] = []
-    count = fresh = None
+    count = fresh = pixels = None
     try:
         labels = np.ascontiguousarray(source.labels, np.int64)
         count = len(labels)
@@ -55,7 +60,9 @@ def inspect(source: ImageSource, name: str, target: str, classes: int, progress:
     entry = entry_path(source, name)
     if entry:
         problems += _of_entry(place, target, fresh)
-    return Inspection(count, entry, tuple(problems))
+    if fresh is None or pixels is None:
+        return Inspection(count, entry, tuple(problems))
+    return Inspection(count, entry, tuple(problems), labels, pixels.hashes, pixels.warned)
 
 
 def _wrong_labels(source: ImageSource, labels: Labels, classes: int) -> Iterator[str]:

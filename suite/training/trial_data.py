@@ -17,9 +17,11 @@ from suite.core.recipes import Recipe
 from suite.core.specs import Trial, split_stream
 from suite.data import splits
 from suite.data.cache import Decoded
+from suite.data.composition import count_classes, describe_counts, find_duplicates
 from suite.data.dataset import Dataset
 from suite.data.images import Unreadable
-from suite.data.source import Images, ImageSource, Labels, Part
+from suite.data.source import Images, ImageSource, Part
+from suite.data.splits import Indices
 from suite.training.data import Examples, Scaling, TrainingData
 from suite.training.feeds import Residency, choose_residency, make_feed
 
@@ -53,24 +55,13 @@ def _make_decoder(source: ImageSource) -> Callable[[int], Images]:
     return decode
 
 
-def split_training_part(
-    dataset: Dataset, labels: Labels, recipe: Recipe, seed: int
-) -> tuple[splits.Indices, splits.Indices]:
-    """Rows of the training part to train and to validate on; a validation part of the files' own comes first."""
-    rows = dataset.open_source("train").validation_rows
-    if rows is not None:
-        return np.setdiff1d(np.arange(len(labels)), rows), rows
-    return splits.split(labels, recipe.validation or dataset.info.validation, seed)
-
-
 def training_data(
     trial: Trial, dataset: Dataset, recipe: Recipe, residency: Residency, device: torch.device
 ) -> tuple[TrainingData, dict[str, Any]]:
     """The training part, split; and what a record says of it."""
     facts = dataset.info
     found, pictures = _open_part(dataset, "train", residency == "stream")
-    train, validation = split_training_part(dataset, found.labels, recipe, split_stream(trial))
-    train = np.sort(train)[: recipe.train_limit or None]
+    train, validation = dataset.split_training_part(found.labels, recipe, split_stream(trial))
     if len(train) < 2 or len(validation) < 1:
         name = dataset.component.label
         raise UserError(f"{name}: {len(train)} training and {len(validation)} validation images")
@@ -83,13 +74,27 @@ def training_data(
         "split": splits.digest(train, validation),
         "train_examples": len(train),
         "validation_examples": len(validation),
+        **_describe_training(dataset, found, train, validation),
         "residency": residency,
     }
     return TrainingData(trained, held, Scaling.of(mean, std, device)), described
 
 
-def load_test(trial: Trial, dataset: Dataset, residency: Residency, device: torch.device) -> tuple[Examples, str]:
-    """The test part, for confirm trials only: the one way to it; and its digest.
+def _describe_training(dataset: Dataset, found: Decoded, train: Indices, validation: Indices) -> dict[str, Any]:
+    names, classes = dataset.info.class_names, dataset.info.classes
+    duplicates = find_duplicates((found.hashes, found.labels), validation, None)
+    return {
+        "train_classes": describe_counts(count_classes(found.labels[train], classes), names),
+        "validation_classes": describe_counts(count_classes(found.labels[validation], classes), names),
+        "validation_duplicates": duplicates.validation,
+        "passed_over": "; ".join(dataset.info.passed_over),
+    }
+
+
+def load_test(
+    trial: Trial, dataset: Dataset, residency: Residency, device: torch.device
+) -> tuple[Examples, dict[str, Any]]:
+    """The test part, for confirm trials only: the one way to it; and what a record says of it.
 
     Raises:
         PermissionError: a search trial asked.
@@ -98,4 +103,16 @@ def load_test(trial: Trial, dataset: Dataset, residency: Residency, device: torc
         raise PermissionError(f"a {trial.stage} trial may not read the test part")
     found, pictures = _open_part(dataset, "test", residency == "stream")
     images, labels = make_feed(pictures, residency, device), torch.from_numpy(found.labels)
-    return Examples(images, labels.to(device), torch.arange(len(labels)), dataset.info.shape[1:]), found.digest
+    examples = Examples(images, labels.to(device), torch.arange(len(labels)), dataset.info.shape[1:])
+    return examples, {"test_data": found.digest, **_describe_test(dataset, found)}
+
+
+def _describe_test(dataset: Dataset, found: Decoded) -> dict[str, Any]:
+    info, train = dataset.info, dataset.load_part("train", keep_images=False)
+    validation = np.empty(0, np.int64)  # which training images are held out plays no part here
+    duplicates = find_duplicates((train.hashes, train.labels), validation, (found.hashes, found.labels))
+    return {
+        "test_classes": describe_counts(count_classes(found.labels, info.classes), info.class_names),
+        "test_duplicates": duplicates.test,
+        "conflicting_labels": duplicates.conflicting,
+    }

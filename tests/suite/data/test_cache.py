@@ -215,7 +215,7 @@ def test_killed_at_any_step_leaves_nothing_half_made(
         assert in_cache() == ["", ".lock"]
         shutil.rmtree(directory)
     steps = told.read_text().split()
-    assert steps.count("decode") == COUNT and steps.count("fsync") == 6 and steps.count("rename") == 2
+    assert steps.count("decode") == COUNT and steps.count("fsync") == 7 and steps.count("rename") == 2
     assert steps[-1] == "fsync" and step == len(steps) + 1  # every one of them was tried
 
 
