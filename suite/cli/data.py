@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from suite.cli.compositions import composition_as_dict, format_compositions, format_notes
 from suite.cli.console import DEFAULT_DATA, Data, Json, make_console, print_parts, print_result
 from suite.core.errors import UserError
 
@@ -38,12 +39,16 @@ Set = Annotated[
 @app.command("list")
 def list_(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
     """Say of every dataset what it is, and whether it is found, decoded, or missing and how to get it."""
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from suite.data.catalog import list_copies, list_datasets
 
     datasets, copies = list_datasets(data), list_copies()
-    plain = {"datasets": list(map(asdict, datasets)), "copies": list(map(asdict, copies))}
+    found = []
+    for dataset in datasets:
+        composition = composition_as_dict(dataset.composition) if dataset.composition else None
+        found.append({**asdict(replace(dataset, composition=None)), "composition": composition})
+    plain = {"datasets": found, "copies": list(map(asdict, copies))}
     print_result(as_json, plain, _format_listing(datasets, copies, data))
 
 
@@ -66,9 +71,14 @@ def verify(target: Target, data: Data = DEFAULT_DATA, settings: Set = None) -> N
     broken = 0
     for dataset in find_targets(target, settings or [], data):
         with _show_progress(dataset.label) as progress:
-            for part, inspection in verify_dataset(dataset, data, progress):
-                print_parts(_format_inspection(f"{dataset.label} {part}", inspection))
-                broken += bool(inspection.problems)
+            verified = verify_dataset(dataset, data, progress)
+        for part, inspection in verified.parts.items():
+            print_parts(_format_inspection(f"{dataset.label} {part}", inspection))
+            broken += bool(inspection.problems)
+        if verified.composition:
+            print_parts(format_compositions([verified.composition]))
+            print_parts(f"  {escape(sentence)}" for sentence in verified.copies)
+            broken += verified.composition.find_void() is not None
     if broken:
         verb = "is" if broken == 1 else "are"
         raise UserError(f"{target}: {broken} of the parts looked at {verb} not whole, see above")
@@ -80,6 +90,8 @@ def _format_inspection(part: str, inspection: Inspection) -> Iterator[str]:
     yield f"{escape(part)}: {_format_image_count(inspection.images)}, {state}; {escape(copy)}"
     for problem in inspection.problems:
         yield f"  {escape(problem)}"
+    for warning, count in inspection.warned.items():
+        yield f"  Pillow warned of {_format_image_count(count)}: {escape(warning)}"
 
 
 @app.command()
@@ -104,6 +116,8 @@ def warm(
         finally:  # also where the other part is refused
             print_parts(escape(f"accepted: {change}") for change in dict.fromkeys(changes))
         print_parts([escape(f"{dataset.label}: {_format_warmed(result)}")])
+        if result.composition:
+            print_parts(format_notes(result.composition))
 
 
 def _format_warmed(warmed: Warmed) -> str:
@@ -126,6 +140,8 @@ def _format_listing(datasets: list[Listed], copies: list[Copy], data: Path) -> I
     from suite.data.cache import cache_directory
 
     yield _build_dataset_table(datasets)
+    yield ""
+    yield from format_compositions([dataset.composition for dataset in datasets if dataset.composition])
     for dataset in datasets:
         if dataset.remedy:
             yield f"[yellow]{dataset.state}[/] {escape(dataset.dataset)}: {escape(dataset.remedy)}"

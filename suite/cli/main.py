@@ -15,6 +15,7 @@ from suite import __version__
 from suite.cli import common, console, reproduce, results, topup
 from suite.cli import data as cli_data
 from suite.cli.common import StudyFile, build_checked_plan, format_study_argument
+from suite.cli.compositions import composition_as_dict, format_compositions
 from suite.cli.console import DEFAULT_DATA, Data, Json, Profile, print_parts, print_result, write_json
 from suite.cli.power import compute_power, power_lines
 from suite.core.errors import UserError
@@ -58,13 +59,16 @@ def plan(
     """Show what a study amounts to: its cells, parameters, MACs, refusals and number of trials. Trains nothing."""
     checked = build_checked_plan(study, data, profile, strict)
     from suite.cli.render import plan_as_dict, plan_tables
-    from suite.study.checked_plans import find_missing_data
+    from suite.study.checked_plans import compose_datasets, find_missing_data
 
     missing, power = find_missing_data(checked, data), compute_power(checked)
+    compositions = compose_datasets(checked, data)
     if as_json:
-        write_json({**plan_as_dict(checked), "power": power, "missing": missing})
+        images = list(map(composition_as_dict, compositions))
+        write_json({**plan_as_dict(checked), "images": images, "power": power, "missing": missing})
         return
     print_parts(plan_tables(checked))
+    print_parts(format_compositions(compositions))
     print_parts(power_lines(power))
     print_parts(f"[yellow]missing[/] {escape(label)}: {escape(sentence)}" for label, sentence in missing.items())
     print_parts([f"run it: graftbench run {format_study_argument(study, profile)}"])

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -17,9 +17,10 @@ from suite.core.errors import UserError
 from suite.core.specs import Component, freeze_settings
 from suite.data.cache import Changed, cache_directory, entry_path
 from suite.data.class_folders import EXTENSIONS
+from suite.data.composition import Composition, compose_dataset, compose_parts, name_duplicates
 from suite.data.dataset import PARTS, Dataset
 from suite.data.source import DatasetInfo, Part, ProgressCallback
-from suite.data.verify import Inspection, are, inspect
+from suite.data.verify import SHOWN, Inspection, are, inspect
 
 # -- which there are
 
@@ -33,6 +34,7 @@ class Listed:
         remedy: what is missing or broken, and what mends it.
         decoded: cache entries, at most one per part.
         size: their bytes.
+        composition: what its parts hold, by the default recipe; None where that takes decoding.
     """
 
     dataset: str
@@ -47,6 +49,7 @@ class Listed:
     remedy: str | None = None
     decoded: tuple[str, ...] = ()
     size: int = 0
+    composition: Composition | None = None
 
 
 def list_datasets(root: Path) -> list[Listed]:
@@ -74,6 +77,7 @@ def _list_dataset(component: Component, root: Path) -> tuple[Path | None, Listed
         sources = {part: dataset.open_source(part) for part in PARTS}
         found = [entry_path(source, dataset.entry_name(part)) for part, source in sources.items()]
         file = next((file for source in sources.values() for file in source.files), None)
+        composition = compose_dataset(dataset)
     except UserError as refusal:
         return None, replace(listed, state="unusable", remedy=str(refusal))
     except Exception as error:  # noqa: BLE001  (one broken dataset file must not hide all other datasets)
@@ -82,6 +86,7 @@ def _list_dataset(component: Component, root: Path) -> tuple[Path | None, Listed
     return file, replace(
         listed,
         state="decoded" if all(found) else "found",
+        composition=composition,
         decoded=tuple(map(str, entries)),
         size=sum(map(bytes_in, entries)),
     )
@@ -170,21 +175,44 @@ _FOLDERS: dict[str, Callable[[Path], list[str]]] = {"folder": _image_folders, "p
 # -- looking at all of one
 
 
-def verify_dataset(component: Component, root: Path, progress: ProgressCallback) -> Iterator[tuple[str, Inspection]]:
-    """Per part: its name, and what is wrong with counts, labels, images, and the cache entry.
+@dataclass(frozen=True)
+class Verification:
+    """
+    Attributes:
+        parts: what is wrong with counts, labels, images, and the cache entry of each.
+        composition: None: a part can't be decoded.
+        copies: sentences that name images which stand in both parts or under two labels; the first of them.
+    """
+
+    parts: Mapping[Part, Inspection]
+    composition: Composition | None = None
+    copies: tuple[str, ...] = ()
+
+
+def verify_dataset(component: Component, root: Path, progress: ProgressCallback) -> Verification:
+    """Decodes both parts.
 
     Raises:
         UserError: the dataset is missing.
     """
     dataset = Dataset(component, root)
-    for part in PARTS:
-        name, classes = dataset.entry_name(part), dataset.info.classes
-        found = inspect(dataset.open_source(part), name, component.label, classes, progress)
-        expected = dataset.count_examples(part)
-        if found.images not in {None, expected}:
-            counted = f"{are(found.images or 0, 'image')} there, and {expected:,} were expected"
-            found = Inspection(found.images, found.entry, (counted, *found.problems))
-        yield part, found
+    parts = {part: _inspect_part(dataset, part, progress) for part in PARTS}
+    train, test = parts["train"], parts["test"]
+    if any(inspection.problems for inspection in parts.values()) or train.labels is None or test.labels is None:
+        return Verification(parts)
+    composition = compose_parts(dataset, (train.labels, train.hashes), (test.labels, test.hashes))
+    assert composition.duplicates is not None
+    return Verification(parts, composition, tuple(name_duplicates(dataset, composition.duplicates, SHOWN)))
+
+
+def _inspect_part(dataset: Dataset, part: Part, progress: ProgressCallback) -> Inspection:
+    name, classes = dataset.entry_name(part), dataset.info.classes
+    found = inspect(dataset.open_source(part), name, dataset.component.label, classes, progress)
+    expected = dataset.count_examples(part)
+    if found.images in {None, expected}:
+        return found
+    counted = f"{are(found.images or 0, 'image')} there, and {expected:,} were expected"
+    return replace(found, problems=(counted, *found.problems))
 
 
 # -- decoding it
@@ -196,12 +224,14 @@ class Warmed:
     Attributes:
         seconds: None: it was decoded already.
         size: bytes in the cache.
+        composition: what its parts hold, by the default recipe.
     """
 
     images: int
     size: int
     seconds: float | None
     entries: tuple[Path, ...]
+    composition: Composition | None
 
 
 def warm_dataset(
@@ -242,7 +272,7 @@ def warm_dataset(
     if refused:
         raise UserError("\n".join(refused))
     seconds = time.perf_counter() - began if built else None
-    return Warmed(count, sum(map(bytes_in, entries)), seconds, tuple(entries))
+    return Warmed(count, sum(map(bytes_in, entries)), seconds, tuple(entries), compose_dataset(dataset))
 
 
 def _decode_part(

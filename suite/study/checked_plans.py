@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import suite
-from suite.core import provenance, registry
+from suite.core import provenance, recipes, registry
 from suite.core.errors import UserError
 from suite.core.files import write_json
 from suite.core.settings import canonicalize_component
 from suite.core.specs import Cell, Component, Space, freeze_settings
 from suite.data.cache import cache_directory
+from suite.data.composition import Composition, check_composition, compose_dataset
 from suite.data.dataset import Dataset
 from suite.study.plan import Plan, PlannedCell, entries_by_kind, expand_axes, with_cells
 
@@ -47,6 +48,31 @@ def find_missing_data(plan: Plan, data: Path) -> dict[str, str]:
         if remedy:
             missing[dataset.label] = remedy
     return missing
+
+
+def compose_datasets(plan: Plan, data: Path) -> list[Composition]:
+    """What the parts of the plan's datasets hold, of those that are there and can be told without decoding.
+
+    Raises:
+        UserError: comparisons on some of them mean nothing; a line for each.
+    """
+    compositions = []
+    voids = []
+    recipe = recipes.resolve_recipe(plan.recipe)
+    for component in dict.fromkeys(planned.cell.dataset for planned in plan.runnable):
+        dataset = Dataset(component, data)
+        if dataset.info.missing:
+            continue
+        try:
+            composition = compose_dataset(dataset, recipe, plan.study.split_seed)
+            if composition:
+                check_composition(composition)
+                compositions.append(composition)
+        except UserError as refusal:
+            voids.append(str(refusal))
+    if voids:
+        raise UserError("\n".join(voids))
+    return compositions
 
 
 def _fingerprint(plan: Plan, data: Path) -> str:

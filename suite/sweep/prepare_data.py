@@ -16,6 +16,7 @@ from suite.core.records import FINISHED, Record
 from suite.data.cache import Decoded, cache_directory
 from suite.data.dataset import PARTS, Dataset
 from suite.data.source import Part
+from suite.study.checked_plans import compose_datasets
 from suite.study.plan import Plan
 
 Result = TypeVar("Result")
@@ -29,8 +30,9 @@ def prepare_data(plan: Plan, data: Path, finished: Iterable[Record], console: Co
     """
     components = dict.fromkeys(planned.cell.dataset for planned in plan.runnable)
     datasets = [Dataset(component, data) for component in components]
-    # What is missing is said before anything is decoded, and all that is wrong at once.
+    # What is missing or void is said before anything is decoded, and all that is wrong at once.
     _apply_to_all(Dataset.open_source, datasets)
+    compose_datasets(plan, data)
     residency = plan.study.resources.residency
 
     def decode(dataset: Dataset, part: Part) -> str:
@@ -38,10 +40,13 @@ def prepare_data(plan: Plan, data: Path, finished: Iterable[Record], console: Co
 
     digests = _apply_to_all(decode, datasets)
     lines = []
+    compositions = {composition.dataset: composition for composition in compose_datasets(plan, data)}
     for dataset in datasets:
         label = dataset.component.label
         where = "streamed from their files" if dataset.is_streamed(residency) else f"decoded in {cache_directory()}"
         lines.append(f"{label}: {sum(map(dataset.count_examples, PARTS)):,} images, {where}")
+        if label in compositions:
+            lines += [f"{label}: {note}" for note in compositions[label].list_notes()]
         for record in finished:
             if record.dataset == label and record.status in FINISHED:
                 _compare_digests(record, digests[dataset, "train"], digests[dataset, "test"])
