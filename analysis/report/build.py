@@ -17,7 +17,7 @@ from analysis.records.load import load_records
 from analysis.report import appendix, latex_document, paper_text, summary
 from analysis.report.figures import Exhibits, exhibits
 from analysis.report.run_links import Evidence
-from analysis.tables import Table, leaderboard, missing_trials, rendering
+from analysis.tables import Table, images, leaderboard, missing_trials, rendering
 from analysis.tables.all_tables import tables_of
 from analysis.verdicts.model import RULINGS
 from analysis.verdicts.results import StudyResults
@@ -76,7 +76,8 @@ def _page(material: Material) -> dict[str, Any]:
     items = summary.comparisons(findings, evidence)
     published = [table for table in material.tables if table.id.startswith(appendix.PUBLISHED)]
     budgets = [table for table in material.tables if table.id == "budgets"]
-    tables = [table for table in material.tables if table not in published + budgets]
+    pictures = [table for table in material.tables if table.id == images.ID]
+    tables = [table for table in material.tables if table not in published + budgets + pictures]
     page = {
         "name": records.study.study or "Study",
         "question": records.study.description,
@@ -99,6 +100,7 @@ def _page(material: Material) -> dict[str, Any]:
         "foreign": bool(records.source.get("files")),
         "audit": findings.audit,
         "budgets": budgets,
+        "images": pictures,
         "tables": missing_trials.group_by_kind(tables),
         "figures": material.exhibits.shown,
         "figure_notes": material.exhibits.notes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from analysis.tables import Table, ablations, budgets, costs, leaderboard, overall
+from analysis.tables import Table, ablations, budgets, costs, images, leaderboard, overall
 from analysis.tables import published as published_tables
 from analysis.tables import verdicts as verdict_table
 from analysis.verdicts.results import StudyResults
@@ -14,7 +14,7 @@ def tables_of(findings: StudyResults) -> list[Table]:
     """The verdicts and what is across datasets first, then each dataset's own, then what they rest on.
 
     Ids are file names, each once: `variants`, `verdicts`, `overall`, `ranks-*`, `leaderboard-*`, `costs-*`,
-    `ablation-*`, `published-*`, `budgets`. What left no result is in `analysis.tables.missing_trials`.
+    `ablation-*`, `published-*`, `budgets`, `images`. What left no result is in `analysis.tables.missing_trials`.
     """
     tables = [
         *overall.build_variants(findings),
@@ -26,6 +26,7 @@ def tables_of(findings: StudyResults) -> list[Table]:
         *ablations.build_tables(findings),
         *published_tables.build_comparisons(findings),
         budgets.build_budgets(findings),
+        *images.build_images(findings),
     ]
     return _number_repeated(tables)
 

@@ -154,7 +154,7 @@ def find_unlearned(cell: CellResults, name: str) -> tuple[str, bool]:
     errors, majorities, images, collapsed = [], [], [], []
     for seed, trial in cell.records_by_seed().items():
         error, majority = trial.test_top1_error, trial.majority_error
-        if trial.status == "completed" and error is not None and majority:
+        if trial.status == "completed" and error is not None and majority is not None:
             errors.append(error)
             majorities.append(majority)
             images.append(trial.test_examples or 0)

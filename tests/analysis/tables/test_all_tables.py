@@ -12,7 +12,7 @@ from scipy import stats
 
 from analysis import testing
 from analysis.formatting import NONE
-from analysis.tables import Table, Value, ablations, budgets, costs, overall, rendering
+from analysis.tables import Table, Value, ablations, budgets, costs, images, overall, rendering
 from analysis.tables import all_tables as reporting
 from analysis.tables import verdicts as verdict_table
 from analysis.tables.overall import find_comparable
@@ -305,6 +305,42 @@ def test_budgets_show_what_differs_and_say_what_is_shared() -> None:
     assert [by_key(table, index)["epochs"].bold for index in range(3)] == [False, False, True]
     assert "threads" not in by_key(table, 0) and "threads 2" in table.notes[0]
     assert len(by_key(table, 0)["variant"].runs) == 5
+
+
+# -- images
+
+
+def test_images_are_shown_by_part_and_class_with_what_speaks_against_them() -> None:
+    recorded = {
+        "train_examples": 700,
+        "train_classes": "crow 400, owl 300",
+        "validation_examples": 80,
+        "validation_classes": "40 each of 2 classes",
+        "validation_duplicates": 3,
+        "test_classes": "180 each of 2 classes",
+        "test_duplicates": 12,
+        "conflicting_labels": 2,
+        "passed_over": "90 files .heic",
+    }
+    rows = [
+        row | recorded if row["stage"] == "confirm" else row
+        for row in testing.trial_rows({"baseline": [0.3], "sire": [0.2]})
+    ]
+    records = testing.make_records(
+        rows, [testing.cell_of(name, "digits", "cnn") for name in ("baseline", "sire")], seeds=1
+    )
+    [table] = images.build_images(StudyResults(records))
+    assert column(table, "by_class") == ["crow 400, owl 300", "40 each of 2 classes", "180 each of 2 classes"]
+    assert column(table, "images") == ["700", "80", "360"] and column(table, "copies") == [NONE, "3", "12"]
+    assert table.notes == (
+        "digits: 12 of 360 test images are training or validation images too, so their error is too low.",
+        "digits: 2 images with a copy under another label.",
+        "digits: passed over: 90 files .heic.",
+    )
+
+
+def test_records_without_counts_have_no_table_of_images() -> None:
+    assert images.build_images(several({"a": {"baseline": around(0.3)}})) == []
 
 
 # -- verdicts

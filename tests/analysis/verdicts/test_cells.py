@@ -482,6 +482,14 @@ def test_learning_a_little_is_told_from_nothing_by_the_size_of_the_test_part() -
     assert many.warnings == unknown.warnings == ()
 
 
+def test_a_test_part_of_one_class_warns_too() -> None:
+    """Its commonest class is everything: always answering it has no error at all."""
+    rows = testing.trial_rows({"baseline": [0.0, 0.0, 0.0], "sire": [1.0, 1.0, 1.0]})
+    (only,) = study_of(changed(rows, {}, majority_error=0.0), seeds=3)
+    assert [warning.partition(" is ")[0] for warning in only.warnings] == ["baseline", "sire"]
+    assert "the commonest class (0.00 % error)" in only.warnings[1]
+
+
 def test_seed_correlation() -> None:
     alike, flat = verdict(shifted(5, 0.02)), verdict(shifted(5, 0.02), [0.1] * 5)
     known = np.corrcoef(BASE[:5], shifted(5, 0.02))[0, 1]
