@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from suite.core.errors import UserError
 from suite.core.files import open_flushed, sync_folder
-from suite.data.source import Hashes, Images, ImageSource, Labels, PartDecoder, ProgressCallback
+from suite.data.source import Hashes, ImageFiles, Images, ImageSource, Labels, PartDecoder, ProgressCallback
 
 RULE = 2  # raise it when the same files would decode to other pixels
 
@@ -152,6 +152,12 @@ class Entry:
             return None
         labels, hashes = (np.load(io.BytesIO(content)) for content in stored.values())
         labels = check_labels(self.source, labels, self.classes)
+        relabelled = self._find_relabelled(labels)
+        if relabelled is not None:
+            if accept_changes:
+                return None
+            was, now = labels[relabelled], self.source.labels[relabelled]
+            raise Changed(self._refuse_change(f"{self.source.name(relabelled)} had label {was} and has {now}"))
         images = self._map_images((len(labels), *self.source.shape)) if keep_images else None
         if (keep_images and images is None) or self._read_manifest() != manifest:  # replaced since it was read
             return None
@@ -164,6 +170,13 @@ class Entry:
             hashes,
             manifest["warned"],
         )
+
+    def _find_relabelled(self, labels: Labels) -> int | None:
+        """The first row whose label isn't the one that was decoded; a table that isn't watched may have given it."""
+        if not isinstance(self.source, ImageFiles):  # labels of others are in the files that are watched
+            return None
+        rows = np.flatnonzero(self.source.labels != labels)
+        return int(rows[0]) if len(rows) else None
 
     def _read_manifest(self) -> dict[str, Any] | None:
         """None: missing, torn, or of another rule."""
@@ -212,6 +225,9 @@ class Entry:
                 how = "was added" if file not in before else "is gone" if file not in now else "has changed"
                 what = f"{file} {how}"
                 break
+        return self._refuse_change(what)
+
+    def _refuse_change(self, what: str) -> str:
         return (
             f"{what} since it was decoded into {self.path}; put it back as it was, or accept the change with "
             "`graftbench data warm STUDY` (results on the old images don't compare with new ones)"

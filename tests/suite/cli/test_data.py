@@ -34,8 +34,9 @@ from PIL import Image
 from suite.core import registry
 from suite.core.errors import UserError
 from suite.core.specs import Component
-from suite.data import catalog, dataset, idx
+from suite.data import catalog, dataset
 from suite.data.source import ImageFiles
+from suite.datasets import _idx as idx
 from suite.datasets import mnist
 from suite.study import data_targets
 from tests.fixtures import Answer, Command

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -696,3 +697,43 @@ def test_what_the_disk_says_becomes_a_sentence(number: int) -> None:
         f"cache: /cache/tiny can't be used ({os.strerror(number)}); set GRAFTBENCH_CACHE to a directory on a writable "
         "disk with 3 MiB free"
     )
+
+
+def test_a_label_that_a_table_gives_is_watched(root: Path) -> None:
+    """The labels of image files may come from a table that nobody named as watched."""
+    opened(root)
+    files = sorted(root.glob("*/*.png"))
+    labels = np.array([int(file.parent.name) for file in files], np.int64)
+    labels[5] = (labels[5] + 1) % CLASSES
+    corrected = ImageFiles(str(root), SHAPE, files, labels, "squash")
+    sentence = rf"{files[5]} had label \d and has {labels[5]} since it was decoded .* `graftbench data warm STUDY`"
+    with pytest.raises(cache.Changed, match=sentence):
+        load_decoded_part(corrected, "tiny-train", CLASSES)
+    accepted = load_decoded_part(corrected, "tiny-train", CLASSES, accept_changes=True)
+    assert accepted.labels.tolist() == labels.tolist()
+    assert load_decoded_part(corrected, "tiny-train", CLASSES).digest == accepted.digest
+
+
+def test_equal_images_have_equal_hashes(root: Path, directory: Path) -> None:
+    first, second, other = root / "0" / "0000.png", root / "1" / "copy.png", root / "2" / "0002.png"
+    shutil.copy(first, second)
+    part = opened(root)
+    names = [file.name for file in sorted(root.glob("*/*.png"))]
+    assert part.hashes.shape == (COUNT + 1, 16)
+    one, copy, third = (part.hashes[names.index(file.name)].tobytes() for file in (first, second, other))
+    assert one == copy != third
+    assert len({row.tobytes() for row in part.hashes}) == COUNT
+    again = opened(root)
+    assert np.array_equal(again.hashes, part.hashes)
+    (place(root) / "hashes.npy").write_bytes(b"torn")
+    assert np.array_equal(opened(root).hashes, part.hashes)  # decoded anew
+
+
+def test_what_pillow_warns_of_is_counted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def warn(row: int) -> None:
+        if row < 2:
+            warnings.warn("odd metadata", UserWarning, stacklevel=1)
+
+    monkeypatch.setattr(Counted, "seen", staticmethod(warn))
+    assert opened(root).warned == {"odd metadata": 2}
+    assert opened(root).warned == {"odd metadata": 2}  # from the copy
