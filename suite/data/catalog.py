@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,11 @@ from suite.core import registry
 from suite.core.errors import UserError
 from suite.core.specs import Component, freeze_settings
 from suite.data.cache import Changed, cache_directory, entry_path
-from suite.data.class_folders import EXTENSIONS
+from suite.data.class_folders import peek_into_folder
 from suite.data.composition import Composition, compose_dataset, compose_parts, name_duplicates
 from suite.data.dataset import PARTS, Dataset
+from suite.data.image_parts import find_trees
+from suite.data.layouts import holds_parquet
 from suite.data.source import DatasetInfo, Part, ProgressCallback
 from suite.data.verify import SHOWN, Inspection, are, inspect
 
@@ -79,7 +80,8 @@ def _list_dataset(component: Component, root: Path) -> tuple[Path | None, Listed
         file = next((file for source in sources.values() for file in source.files), None)
         composition = compose_dataset(dataset)
     except UserError as refusal:
-        return None, replace(listed, state="unusable", remedy=str(refusal))
+        nothing_named = component.name in _FOLDERS and not component.settings
+        return None, replace(listed, state="missing" if nothing_named else "unusable", remedy=str(refusal))
     except Exception as error:  # noqa: BLE001  (one broken dataset file must not hide all other datasets)
         return None, replace(listed, state="unusable", remedy=_describe_fault(component.name, error))
     entries = [entry for entry in found if entry]
@@ -115,57 +117,19 @@ def _describe_fault(name: str, error: Exception) -> str:
     return f"{file} fails ({type(error).__name__}: {' '.join(str(error).split())}); mend it"
 
 
-def _list_folders(folder: Path) -> list[Path]:
-    """Folders in a folder, without hidden ones: what is being fetched counts for nothing."""
-    return [path for path in sorted(_list_directory(folder)) if path.is_dir() and not path.name.startswith(".")]
-
-
-def _list_directory(folder: Path, at_most: int | None = None) -> list[Path]:
-    """What lies in a folder; nothing where it may not be read, as `lost+found` of a mounted disk."""
-    try:
-        return list(islice(folder.iterdir(), at_most))
-    except OSError:
-        return []
-
-
-def _parquet_folders(root: Path) -> list[str]:
-    return [path.name for path in _list_folders(root) if holds_parquet(path)]
-
-
-def holds_parquet(folder: Path) -> bool:
-    return any(any(folder.glob(layout)) for layout in ("*.parquet", "*/*.parquet"))
-
-
-LOOKED_AT = 50  # entries of a folder that are looked at: a folder of a million photographs is told by its first ones
+DEPTH = 2  # folders below one of the data directory that are searched for class folders: `my/archive/dataset/`
 
 
 def _image_folders(root: Path) -> list[str]:
-    """Trees of class folders in `root`, or one level deeper."""
+    """Trees of class folders in `root`, or some levels deeper."""
     found = []
-    for top in _list_folders(root):
-        if _holds_parts_or_classes(top):
-            found.append(top.name)
-            continue
-        found += [f"{top.name}/{path.name}" for path in _list_folders(top) if _holds_parts_or_classes(path)]
+    for top in peek_into_folder(root).folders:  # without hidden ones: what is being fetched counts for nothing
+        found += [tree.relative_to(root).as_posix() for tree in find_trees(root / top, DEPTH)]
     return found
 
 
-def _holds_parts_or_classes(folder: Path) -> bool:
-    return _holds_classes(folder) or _holds_classes(folder / "train")
-
-
-def _holds_classes(folder: Path) -> bool:
-    """Whether at least two folders in it hold images."""
-    classes = 0
-    for path in _list_directory(folder, LOOKED_AT):
-        classes += path.is_dir() and _holds_images(path)
-        if classes == 2:
-            return True
-    return False
-
-
-def _holds_images(folder: Path) -> bool:
-    return any(path.suffix.lower() in EXTENSIONS for path in _list_directory(folder, LOOKED_AT))
+def _parquet_folders(root: Path) -> list[str]:
+    return [name for name in peek_into_folder(root).folders if holds_parquet(root / name)]
 
 
 # Datasets that read whatever lies in the folder `path`, and how such folders are told.

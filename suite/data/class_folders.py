@@ -1,10 +1,18 @@
-"""Images in class folders, as torchvision's ImageFolder reads them, and a fixed split for trees without parts."""
+"""Images in class folders, as torchvision's ImageFolder reads them; what is passed over beside them; and a fixed split
+for trees without parts.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Collection
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +20,170 @@ from numpy.typing import NDArray
 
 from suite.core.errors import UserError
 from suite.core.specs import hash_parts
+from suite.data.images import LOADABLE_SUFFIXES, is_encoded_image
 from suite.data.source import Labels
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's, in any case
+# -- what lies in a folder
+
+SUFFIX = re.compile(r"\.(?=[^.]*[a-z])[a-z0-9_~-]{1,12}", re.IGNORECASE)  # `.0001` and `. jpg of 2019` are none
+# Left behind by systems and tools, in lower case; so is all that begins with a dot.
+LEFT_BEHIND = frozenset(
+    {
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "icon\r",
+        "__macosx",
+        "@eadir",
+        "$recycle.bin",
+        "lost+found",
+        "system volume information",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What lies in a folder: names by kind, each kind sorted.
+
+    Attributes:
+        images: files with the suffix of an image, or with none and an image's content.
+        others: files that are no images.
+        hidden, hidden_folders: left behind by systems and tools, or named with a dot before.
+        special: pipes, sockets, devices.
+        broken: links that lead nowhere, or round in a circle.
+    """
+
+    directory: Path
+    folders: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+    hidden_folders: tuple[str, ...] = ()
+    special: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Images and others."""
+        return self.images + self.others
+
+
+Listings = dict[Path, Listing]
+_SHARED: ContextVar[Listings | None] = ContextVar("listings", default=None)
+
+
+@contextlib.contextmanager
+def share_listings(listings: Listings) -> Iterator[None]:
+    """In this block a folder that `listings` knows isn't listed again, and one that was listed is added.
+
+    Whoever holds `listings` decides how long they are believed. A memory of this module's own would have to tell by a
+    folder's time of change whether it still holds, and many file systems' clocks tick too seldom for that.
+    """
+    token = _SHARED.set(listings)
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
+
+
+def list_folder(owner: str, directory: Path) -> Listing:
+    """What lies in a folder.
+
+    Raises:
+        UserError: it can't be read, or a link in it leads nowhere. `owner`, the dataset, begins the sentence.
+    """
+    listings = _SHARED.get()
+    if listings is not None and directory in listings:
+        return listings[directory]
+    try:
+        listing = _read_folder(directory)
+    except OSError as error:
+        remedy = "put the images there" if isinstance(error, FileNotFoundError) else "let it be read, or remove it"
+        raise UserError(f"{owner}: {directory} can't be read ({error.strerror}); {remedy}") from error
+    for name in listing.broken:
+        _refuse_link(owner, directory / name)
+    if listings is not None:
+        listings[directory] = listing
+    return listing
+
+
+def peek_into_folder(directory: Path, at_most: int | None = None) -> Listing:
+    """The first entries of a folder, or all; none where it may not be read, as `lost+found` of a mounted disk."""
+    try:
+        return _read_folder(directory, at_most)
+    except OSError:
+        return Listing(directory)
+
+
+def _read_folder(directory: Path, at_most: int | None = None) -> Listing:
+    """Asks the disk for the list alone: of files that aren't links nothing more is looked up, so that a tree of a
+    million photographs is listed in seconds."""
+    found: dict[str, list[str]] = {}
+    with os.scandir(directory) as entries:
+        for entry in islice(entries, at_most):
+            found.setdefault(_tell_kind(entry), []).append(entry.name)
+    return Listing(directory, **{kind: tuple(sorted(names)) for kind, names in found.items()})
+
+
+def _tell_kind(entry: os.DirEntry[str]) -> str:
+    """The attribute of Listing that an entry belongs to."""
+    if entry.name.startswith(".") or entry.name.lower() in LEFT_BEHIND:
+        return "hidden_folders" if entry.is_dir(follow_symlinks=False) else "hidden"
+    if entry.is_symlink() and _is_broken(entry):
+        return "broken"
+    if entry.is_dir():
+        return "folders"
+    if not entry.is_file():
+        return "special"
+    suffix = find_suffix(entry.name)
+    if suffix:
+        return "images" if suffix in LOADABLE_SUFFIXES else "others"
+    return "images" if is_encoded_image(Path(entry.path)) else "others"
+
+
+def find_suffix(name: str) -> str:
+    """`.jpg` of `A.JPG`; empty where what follows the last dot is no suffix."""
+    _, dot, end = name.rpartition(".")
+    return (dot + end).lower() if SUFFIX.fullmatch(dot + end) else ""
+
+
+def _is_broken(link: os.DirEntry[str]) -> bool:
+    try:
+        link.stat()
+    except OSError:
+        return True
+    if not link.is_dir():
+        return False
+    path = Path(link.path)
+    return path.parent.resolve().is_relative_to(path.resolve())
+
+
+def _refuse_link(owner: str, link: Path) -> None:
+    target = link.readlink()
+    if link.exists():
+        raise UserError(f"{owner}: {link} is a link to a folder that it lies in ({target}); remove it")
+    raise UserError(
+        f"{owner}: {link} is a link to {target}, which can't be read; mount or restore that, or remove the link"
+    )
+
+
+# -- class folders
 
 
 @dataclass(frozen=True)
 class Tree:
-    """Class folders in sorted order, and their files in sorted order, class by class."""
+    """Class folders in sorted order, and their files in sorted order, class by class.
+
+    Attributes:
+        listings: of the directory, and of every class folder.
+    """
 
     directory: Path
     classes: tuple[str, ...]
     files: tuple[Path, ...]
     labels: Labels
+    listings: tuple[Listing, ...] = ()
 
     def choose_rows(self, rows: NDArray[np.bool_]) -> tuple[list[Path], Labels]:
         """Files and labels of the rows that the mask has."""
@@ -42,29 +201,116 @@ def scan_class_folders(
         ignore_folders: pass over folders inside a class folder, which are refused otherwise.
 
     Raises:
-        UserError: no directory, no class folder, an image beside them, a folder in one, or one without images.
+        UserError: no directory, no class folder, an image beside them, a folder in one, one without images, or two
+            whose names look the same.
     """
-    classes, beside = _list_entries(owner, directory)
-    stray = next((name for name in beside if _is_image(name)), None)
-    if stray:
-        raise UserError(
-            f"{owner}: {directory / stray} lies beside the class folders; put it into its class's folder, or remove it"
-        )
-    names = tuple(name for name in classes if name not in without)
+    top = list_folder(owner, directory)
+    names = tuple(name for name in top.folders if name not in without)
     if not names:
         raise UserError(f"{owner}: {directory} has no class folders; give each class a folder of its images there")
-    files: list[Path] = []
-    labels: list[int] = []
+    if top.images:
+        raise UserError(
+            f"{owner}: {directory / top.images[0]} lies beside the class folders; put it into its class's folder, or "
+            "remove it"
+        )
+    _refuse_twins(owner, directory, names)
+    listings, files, labels = [top], list[Path](), list[int]()
     for label, name in enumerate(names):
-        found = _list_images(owner, directory / name, ignore_folders)
-        files += found
-        labels += [label] * len(found)
-    return Tree(directory, names, tuple(files), np.array(labels, np.int64))
+        listing = list_folder(owner, directory / name)
+        _check_class_folder(owner, listing, ignore_folders)
+        listings.append(listing)
+        files += [listing.directory / image for image in listing.images]
+        labels += [label] * len(listing.images)
+    return Tree(directory, names, tuple(files), np.array(labels, np.int64), tuple(listings))
 
 
-def class_folders(owner: str, directory: Path) -> list[str]:
+def list_class_folders(owner: str, directory: Path) -> list[str]:
     """The names of the class folders, sorted; doesn't look into them."""
-    return _list_entries(owner, directory)[0]
+    return list(list_folder(owner, directory).folders)
+
+
+def normalize_name(name: str) -> str:
+    """One spelling of names that look the same: `é` is one character or two, as the system that wrote it has it."""
+    return unicodedata.normalize("NFC", name)
+
+
+def match_classes(tree: Tree, train: Tree) -> list[int | None]:
+    """The label of each class of a tree among the training part's; None: it has no class of that name."""
+    labels = {normalize_name(name): label for label, name in enumerate(train.classes)}
+    return [labels.get(normalize_name(name)) for name in tree.classes]
+
+
+def _refuse_twins(owner: str, directory: Path, names: Collection[str]) -> None:
+    seen: set[str] = set()
+    for name in map(normalize_name, names):
+        if name in seen:
+            raise UserError(
+                f"{owner}: {directory} has two class folders {name!r} that differ only in Unicode normalisation (NFC, "
+                "NFD); put their images into one"
+            )
+        seen.add(name)
+
+
+def _check_class_folder(owner: str, listing: Listing, ignore_folders: bool) -> None:
+    directory = listing.directory
+    if listing.folders and not ignore_folders:
+        raise UserError(
+            f"{owner}: {directory / listing.folders[0]} is a folder inside the class folder {directory.name}; move its "
+            "images up, or remove it"
+        )
+    if listing.images:
+        return
+    if not listing.others:
+        raise UserError(f"{owner}: {directory} holds no images; put some there, or remove the folder")
+    kinds = ", ".join(count_suffixes([listing]))
+    remedy = "put images there, or remove the folder"
+    if {find_suffix(name) for name in listing.others} & {".heic", ".heif"}:
+        remedy = "convert them to JPEG"
+    raise UserError(f"{owner}: {directory} holds no images that can be read, only {kinds}; {remedy}")
+
+
+# -- what is passed over
+
+
+def describe_passed_over(trees: Sequence[Tree], above: Listing | None = None) -> list[str]:
+    """Phrases on what lies in trees and is not read: `90 files .heic`, `1 hidden file`.
+
+    Args:
+        above: of the directory that the trees lie in, where they are parts: its hidden files count too.
+    """
+    tops = [tree.listings[0] for tree in trees]
+    classes = [listing for tree in trees for listing in tree.listings[1:]]
+    phrases = count_suffixes(classes)
+    beside = sum(len(top.others) for top in tops)
+    if beside:
+        phrases.append(f"{count_things(beside, 'file')} beside the class folders")
+    return phrases + count_hidden([*tops, *classes, *([above] if above else [])])
+
+
+def count_suffixes(listings: Collection[Listing]) -> list[str]:
+    """The files that are no images by their suffix, the most frequent first."""
+    suffixes = Counter(find_suffix(name) for listing in listings for name in listing.others)
+    phrases = []
+    for suffix, count in sorted(suffixes.items(), key=lambda item: (-item[1], item[0])):
+        phrases.append(f"{count_things(count, 'file')} {suffix or 'without a suffix that are no images'}")
+    return phrases
+
+
+def count_hidden(listings: Collection[Listing]) -> list[str]:
+    counts = {
+        "hidden file": sum(len(listing.hidden) for listing in listings),
+        "hidden folder": sum(len(listing.hidden_folders) for listing in listings),
+        "special file": sum(len(listing.special) for listing in listings),
+    }
+    return [count_things(count, thing) for thing, count in counts.items() if count]
+
+
+def count_things(count: int, thing: str) -> str:
+    """`1 file`, `2,000 files`."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
+# -- a test part for trees without parts
 
 
 def choose_test_rows(tree: Tree, tag: str, percent: int) -> NDArray[np.bool_]:
@@ -80,35 +326,3 @@ def choose_test_rows(tree: Tree, tag: str, percent: int) -> NDArray[np.bool_]:
         mask[first + np.argsort(ranks, kind="stable")[: count * percent // 100]] = True
         first += count
     return mask
-
-
-def _list_images(owner: str, directory: Path, ignore_folders: bool) -> list[Path]:
-    folders, names = _list_entries(owner, directory)
-    if folders and not ignore_folders:
-        raise UserError(
-            f"{owner}: {directory / folders[0]} is a folder inside the class folder {directory.name}; move its images "
-            "up, or remove it"
-        )
-    found = [directory / name for name in names if _is_image(name)]
-    if not found:
-        known = ", ".join(EXTENSIONS)
-        raise UserError(f"{owner}: {directory} holds no images ({known}); put some there, or remove the folder")
-    return found
-
-
-def _list_entries(owner: str, directory: Path) -> tuple[list[str], list[str]]:
-    """Names of the folders and of the files in a directory, sorted, without hidden ones."""
-    folders: list[str] = []
-    files: list[str] = []
-    try:
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                if not entry.name.startswith("."):
-                    (folders if entry.is_dir() else files).append(entry.name)
-    except OSError as error:
-        raise UserError(f"{owner}: {directory} can't be read ({error.strerror}); put the images there") from error
-    return sorted(folders), sorted(files)
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(EXTENSIONS)

@@ -17,6 +17,7 @@ from suite.core.recipes import Recipe
 from suite.core.specs import Component
 from suite.data import cache, splits
 from suite.data.cache import Decoded
+from suite.data.class_folders import Listings, share_listings
 from suite.data.source import DatasetInfo, Hashes, ImageSource, Labels, Part, ProgressCallback
 from suite.data.splits import Indices
 
@@ -39,7 +40,8 @@ class Dataset:
     def info(self) -> DatasetInfo:
         """What is known without reading images."""
         module, chosen = self._resolve_component
-        facts: DatasetInfo = module.facts(self.root, **chosen)
+        with share_listings(self._listings):
+            facts: DatasetInfo = module.facts(self.root, **chosen)
         return facts
 
     @property
@@ -58,7 +60,8 @@ class Dataset:
         if self.info.missing:
             raise UserError(f"{self.component.name}: {self.info.missing}")
         module, chosen = self._resolve_component
-        source: ImageSource = module.source(self.root, part, **chosen)
+        with share_listings(self._listings):
+            source: ImageSource = module.source(self.root, part, **chosen)
         if source.shape != self.info.shape:
             raise UserError(f"{self.component.label}: images are {source.shape}, not {self.info.shape}")
         self._open_sources[part] = source
@@ -144,6 +147,10 @@ class Dataset:
                 f"{self.component.label}: the {part} part has {found:,} images, and {self.count_examples(part):,} were "
                 "expected; restore the files, or put the whole data set in their place"
             )
+
+    @cached_property
+    def _listings(self) -> Listings:
+        return {}
 
     @cached_property
     def _open_sources(self) -> dict[Part, ImageSource]:

@@ -163,9 +163,30 @@ def parse_path(given: Any) -> str:
     if not isinstance(given, str):
         raise ValueError(f"must be the name of a directory below the data directory, not {given!r}")
     path = PurePosixPath(given)
+    if path.is_absolute() and path.name and ".." not in path.parts:
+        raise ValueError(
+            f"must be a name below the data directory, not {given!r}; write `path: {path.name}`, with --data or "
+            f"GRAFTBENCH_DATA set to {path.parent}"
+        )
     if path.is_absolute() or ".." in path.parts:
         raise ValueError(f"must be a name below the data directory, without a leading / or .., not {given!r}")
     return str(path) if given else ""
+
+
+def count_or_part_setting(default: int, doc: str, *, low: int, high: int | None = None) -> Setting:
+    """A whole number of images or percent, or the name of a part of the files."""
+    return Setting(default, doc, low=low, high=high, parse=_parse_count_or_part)
+
+
+def _parse_count_or_part(given: Any) -> int | str:
+    if isinstance(given, bool) or not isinstance(given, int | str) or given == "":
+        raise ValueError(f"must be a whole number, or the name of a part, not {given!r}")
+    return given
+
+
+def holds_parquet(directory: Path) -> bool:
+    """Whether Parquet files lie in a directory, or in a folder of it."""
+    return any(any(directory.glob(layout)) for layout in ("*.parquet", "*/*.parquet"))
 
 
 # -- shards

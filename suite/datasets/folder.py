@@ -1,36 +1,59 @@
 """Any images in class folders below the data directory.
 
-Either `train/` and `test/` (or `val/`, `valid/`, `validation/`, the first of these that is there), each with class
-folders, or class folders directly: then a fixed share of each class, rounded down, is the test part.
+Either a training and a test part, each with class folders (`train/` and `test/`, `Training/` and `Testing/`,
+`seg_train/` and `seg_test/`; without a test part the validation part is it), or class folders directly: then a fixed
+share of each class, rounded down, is the test part.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from suite.core.errors import UserError
 from suite.core.settings import Setting
-from suite.data.class_folders import Tree, choose_test_rows, scan_class_folders
+from suite.data.class_folders import (
+    Tree,
+    choose_test_rows,
+    describe_passed_over,
+    list_folder,
+    match_classes,
+    scan_class_folders,
+)
+from suite.data.image_parts import Parts, Wanted, describe_unread, find_parts
 from suite.data.images import Resize, resize_setting, size_setting
-from suite.data.layouts import path_setting
+from suite.data.layouts import count_or_part_setting, path_setting
 from suite.data.source import DatasetInfo, ImageFiles, ImageSource, Labels, Part
-from suite.data.splits import FIFTH_OR_TENTH, held_out, validation_setting
+from suite.data.splits import FIFTH_OR_TENTH, held_out
 
 SETTINGS = {
     "path": path_setting(),
     "size": size_setting(224),
     "resize": resize_setting("squash"),
-    "validation": validation_setting(FIFTH_OR_TENTH),
-    "test": Setting(30, "test part in percent of each class, where the directory has no parts", low=1, high=99),
+    "train": Setting("", "folder of the training part; empty: train, Training, seg_train and the like"),
+    "validation": count_or_part_setting(
+        0, f"training images held out, or the folder of a validation part; 0: {FIFTH_OR_TENTH}", low=0
+    ),
+    "test": count_or_part_setting(
+        30,
+        "test part in percent of each class, where the directory has none, or the folder of the part",
+        low=1,
+        high=99,
+    ),
 }
-
-TEST_FOLDERS = ("test", "val", "valid", "validation")
 
 
 def facts(
-    root: Path, *, path: str = "", size: int = 224, resize: Resize = "squash", validation: int = 0, test: int = 30
+    root: Path,
+    *,
+    path: str = "",
+    size: int = 224,
+    resize: Resize = "squash",
+    train: str = "",
+    validation: int | str = 0,
+    test: int | str = 30,
 ) -> DatasetInfo:
     """From the names of folders and files.
 
@@ -38,20 +61,22 @@ def facts(
         UserError: the directory or a part is missing, or has another layout. There are no facts without the files, so
             they are refused here, not reported as `missing`.
     """
-    train, train_files, _ = _part(root, "train", path, test)
-    _, test_files, _ = _part(root, "test", path, test)
+    images = _find_images(root, path, train, validation, test)
+    classes, trained = len(images.tree.classes), len(images.train[0])
+    held = len(images.validation[0]) if isinstance(validation, str) else validation
     return DatasetInfo(
         title=PurePosixPath(path).name,
-        classes=len(train.classes),
+        classes=classes,
         shape=(3, size, size),
-        train_examples=len(train_files),
-        test_examples=len(test_files),
-        validation=validation or held_out(len(train_files), len(train.classes)),
+        train_examples=trained + len(images.validation[0]),
+        test_examples=len(images.test[0]),
+        validation=held or held_out(trained, classes),
         mean=None,
         std=None,
         licence="not stated in the files; see the data set's own page",
         source=f"image files in {path}; mean and std computed from the training part",
-        class_names=train.classes,
+        class_names=images.tree.classes,
+        passed_over=images.passed_over,
     )
 
 
@@ -62,43 +87,90 @@ def source(
     path: str = "",
     size: int = 224,
     resize: Resize = "squash",
-    validation: int = 0,
-    test: int = 30,
+    train: str = "",
+    validation: int | str = 0,
+    test: int | str = 30,
 ) -> ImageSource:
-    """The part's images, class by class. Raises UserError as `facts` does."""
-    tree, files, labels = _part(root, part, path, test)
-    split = "" if _test_directory(root, path) else f" {test} %"
-    return ImageFiles(f"folder {part}{split} in {tree.directory}", (3, size, size), files, labels, resize, tree.files)
+    """The part's images, class by class; those of a named validation part stand behind the training part's own.
+
+    Raises:
+        UserError: as `facts` does.
+    """
+    images = _find_images(root, path, train, validation, test)
+    shape = (3, size, size)
+    share = "" if images.test_tree else f" {test} %"
+    if part == "test":
+        tree, (files, labels) = images.test_tree or images.tree, images.test
+        return ImageFiles(f"folder test{share} in {tree.directory}", shape, files, labels, resize, tree.files)
+    origin, watched = f"folder train{share} in {images.tree.directory}", images.tree.files
+    files, labels = images.train
+    if images.validation_tree is None:
+        return ImageFiles(origin, shape, files, labels, resize, watched)
+    held_files, held_labels = images.validation
+    return ImageFiles(
+        f"{origin} and {images.validation_tree.directory}",
+        shape,
+        files + held_files,
+        np.concatenate([labels, held_labels]),
+        resize,
+        watched + images.validation_tree.files,
+        validation_rows=np.arange(len(files), len(files) + len(held_files), dtype=np.int64),
+    )
 
 
-def _part(root: Path, part: Part, path: str, test: int) -> tuple[Tree, list[Path], Labels]:
-    """The tree that the part is read from, its files, and their labels among the training part's classes."""
-    directory = _directory(root, path)
-    test_directory = _test_directory(root, path)
-    if test_directory is None:
-        tree = scan_class_folders("folder", directory)
-        held = choose_test_rows(tree, "folder", test)
-        files, labels = tree.choose_rows(held == (part == "test"))
-        if not files:
-            raise UserError(
-                f"folder: {directory} has too few images for a {part} part; choose another share with `test`"
-            )
-        return tree, files, labels
-    train = scan_class_folders("folder", directory / "train")
-    if part == "train":
-        return train, list(train.files), train.labels
-    tree = scan_class_folders("folder", test_directory)
-    unknown = sorted(set(tree.classes) - set(train.classes))
-    if unknown:
-        raise UserError(
-            f"folder: {test_directory / unknown[0]} is a class that {train.directory} doesn't have; add images of it "
-            "there, or remove it"
-        )
-    among_train = np.array([train.classes.index(name) for name in tree.classes], np.int64)
-    return tree, list(tree.files), among_train[tree.labels]
+Rows = tuple[list[Path], Labels]  # files, and their labels among the training part's classes
 
 
-def _directory(root: Path, path: str) -> Path:
+@dataclass(frozen=True)
+class _Images:
+    """What the parts hold, and the trees that they lie in.
+
+    Attributes:
+        tree: of the training part.
+        test_tree: None: the test part is a share of the training part's tree.
+        validation_tree: None: validation images are drawn from the training part.
+    """
+
+    tree: Tree
+    test_tree: Tree | None
+    validation_tree: Tree | None
+    train: Rows
+    test: Rows
+    validation: Rows
+    passed_over: tuple[str, ...]
+
+
+def _find_images(root: Path, path: str, train: str, validation: int | str, test: int | str) -> _Images:
+    directory = _find_directory(root, path)
+    wanted = Wanted(path, train, _name_part(validation), _name_part(test))
+    parts = find_parts(directory, wanted) or Parts(directory)
+    tree = scan_class_folders("folder", parts.train)
+    test_tree, validation_tree = _scan_part(parts.test), _scan_part(parts.validation)
+    if test_tree:
+        train_rows: Rows = list(tree.files), tree.labels
+        test_rows = _match_rows(test_tree, tree)
+    else:
+        assert isinstance(test, int)
+        train_rows, test_rows = _divide_rows(tree, test)
+    validation_rows: Rows = [], np.zeros(0, np.int64)
+    if validation_tree:
+        validation_rows = _match_rows(validation_tree, tree)
+    trees = [part for part in (tree, validation_tree, test_tree) if part]
+    passed_over = describe_passed_over(trees, None if parts.train == directory else list_folder("folder", directory))
+    if parts.train != directory:
+        passed_over += describe_unread(directory, parts)
+    return _Images(tree, test_tree, validation_tree, train_rows, test_rows, validation_rows, tuple(passed_over))
+
+
+def _name_part(setting: int | str) -> str:
+    return setting if isinstance(setting, str) else ""
+
+
+def _scan_part(part: Path | None) -> Tree | None:
+    return scan_class_folders("folder", part) if part else None
+
+
+def _find_directory(root: Path, path: str) -> Path:
     if not path:
         raise UserError(
             "folder.path: name the directory below the data directory that holds the class folders, or train/ and "
@@ -110,15 +182,37 @@ def _directory(root: Path, path: str) -> Path:
     return directory
 
 
-def _test_directory(root: Path, path: str) -> Path | None:
-    """Where the test part lies; None: there are no parts."""
-    directory = _directory(root, path)
-    found = [directory / name for name in TEST_FOLDERS if (directory / name).is_dir()]
-    if not (directory / "train").is_dir():
-        if found:
-            raise UserError(f"folder: {directory} has {found[0].name}/ but no train/; add it")
-        return None
-    if not found:
-        wanted = "/, ".join(TEST_FOLDERS)
-        raise UserError(f"folder: {directory} has train/ but none of {wanted}/; add one, or name {path}/train as path")
-    return found[0]
+def _match_rows(tree: Tree, train: Tree) -> Rows:
+    """The images of another part, whose classes must be among the training part's."""
+    positions = match_classes(tree, train)
+    unknown = [name for name, position in zip(tree.classes, positions, strict=True) if position is None]
+    if not unknown:
+        return list(tree.files), np.array(positions, np.int64)[tree.labels]
+    raise UserError(
+        f"folder: {tree.directory / unknown[0]} is a class that {train.directory} doesn't have; add images of it "
+        "there, or remove it"
+    )
+
+
+def _divide_rows(tree: Tree, percent: int) -> tuple[Rows, Rows]:
+    """Training and test images of a tree without a test part."""
+    held = choose_test_rows(tree, "folder", percent)
+    counts = np.bincount(tree.labels)
+    tested = np.count_nonzero(counts * percent // 100)
+    if tested < min(2, len(counts)):
+        raise UserError(f"folder: {_describe_too_few(tree, counts.tolist(), percent)}")
+    return tree.choose_rows(~held), tree.choose_rows(held)
+
+
+def _describe_too_few(tree: Tree, counts: list[int], percent: int) -> str:
+    """How many images the smallest classes have, and the share that would give each of them a test image."""
+    ordered = sorted(zip(counts, tree.classes, strict=True))
+    few = ", ".join(f"{name} {count}" for count, name in ordered[:5])
+    smallest, name = ordered[0]
+    remedy = f"set `test: {-(-100 // smallest)}`, or add images"
+    if smallest == 1:
+        remedy = f"add images of {name}, which has one alone"
+    return (
+        f"{percent} % of each class of {tree.directory}, rounded down, is too few images for a test part (images by "
+        f"class: {few}); {remedy}"
+    )

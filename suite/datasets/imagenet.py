@@ -11,7 +11,7 @@ from pathlib import Path
 
 from suite.core.errors import UserError
 from suite.data import layouts
-from suite.data.class_folders import class_folders, scan_class_folders
+from suite.data.class_folders import list_class_folders, scan_class_folders
 from suite.data.images import Resize, resize_setting, size_setting
 from suite.data.layouts import ParquetSet
 from suite.data.source import DatasetInfo, ImageFiles, ImageSource, Part
@@ -84,7 +84,7 @@ class ClassFolders:
             directory = self._find_directory(root, part)
             if not directory.is_dir():
                 return f"{directory} is missing; {REMEDY}"
-            names[part] = class_folders("imagenet", directory)
+            names[part] = list_class_folders("imagenet", directory)
             if len(names[part]) != CLASSES:
                 return f"{directory} holds {len(names[part]):,} class folders, not {CLASSES:,}; {PARTIAL}"
         if names["train"] != names["test"]:

@@ -14,7 +14,7 @@ from suite.core import registry
 from suite.core.errors import UserError
 from suite.core.settings import Setting, canonicalize_component
 from suite.core.specs import Component, freeze_settings
-from suite.data.catalog import holds_parquet
+from suite.data.layouts import holds_parquet
 from suite.study.config import load_study
 from suite.study.plan import expand_axes, refuse_repeats
 

@@ -159,7 +159,7 @@ def test_list_has_every_dataset_with_state_and_remedy(data_command: Command, roo
     }  # fmt: skip
     assert found["mnist"]["state"] == "missing" and "graftbench data fetch mnist" in found["mnist"]["remedy"]
     assert found["parquet"]["classes"] is None and "parquet.path" in found["parquet"]["remedy"]
-    assert found["parquet"]["state"] == "unusable", "nothing is missing: none was named"
+    assert found["parquet"]["state"] == found["folder"]["state"] == "missing"
     write_mnist(root)
     before = contents(root)
     assert listed(data_command)["mnist"]["state"] == "found"
@@ -180,7 +180,7 @@ def test_list_as_a_table(data_command: Command, root: Path) -> None:
     *_, copies, files = answer.out.splitlines()
     assert copies == f"decoded copies lie in {root.parent / 'cache'} (GRAFTBENCH_CACHE)"
     assert files == f"files are looked up in {root} (GRAFTBENCH_DATA, or --data)"
-    assert "unusable parquet: parquet.path: name the directory" in answer.out and "licence" not in answer.out
+    assert "missing parquet: parquet.path: name the directory" in answer.out and "licence" not in answer.out
     assert not re.search("^decoded copies +shape", answer.out, re.MULTILINE), "there are none"
 
 

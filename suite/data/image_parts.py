@@ -1,0 +1,329 @@
+"""Which folders of a directory are its training, validation and test part: told by their names and by what they hold,
+so that a class may be called `train`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from suite.core.errors import UserError, did_you_mean
+from suite.data.class_folders import Listing, count_things, list_folder, normalize_name, peek_into_folder
+from suite.data.layouts import holds_parquet
+
+Role = Literal["train", "validation", "test"]
+Look = Callable[[Path], Listing]
+
+# Plain names of each part, in lower case, the first that is there before the others.
+NAMES: dict[Role, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "test": ("test", "testing"),
+    "validation": ("val", "valid", "validation", "dev"),
+}
+THINGS = "(?:sets?|data|dataset|images?|imgs?|split|part)?"  # `trainset`, `test_images`
+WORDS: dict[Role, re.Pattern[str]] = {
+    role: re.compile(f"{THINGS}(?:{'|'.join(names)}){THINGS}") for role, names in NAMES.items()
+}
+LOOKED_AT = 50  # entries of a folder that are looked at: a folder of a million photographs is told by its first ones
+COUNTED = 100_000  # files of a folder that isn't read are counted up to here
+NESTED = 3  # folders in each other around a part's class folders: `seg_train/seg_train/`
+
+look_closely: Look = partial(list_folder, "folder")
+peek: Look = partial(peek_into_folder, at_most=LOOKED_AT)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Where the parts of a directory lie.
+
+    Attributes:
+        test: None: it is a share of the training part.
+        validation: None: it is drawn from the training part.
+        unread: names of the other folders in the directory.
+    """
+
+    train: Path
+    test: Path | None = None
+    validation: Path | None = None
+    unread: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the settings name: folders by their names, empty where they leave the choice."""
+
+    path: str
+    train: str = ""
+    validation: str = ""
+    test: str = ""
+
+
+def find_parts(directory: Path, wanted: Wanted) -> Parts | None:
+    """The parts of a directory; None where it holds class folders itself.
+
+    Raises:
+        UserError: neither is there, or parts aren't what they must be; the sentence says what to do.
+    """
+    train = _find_named(directory, "train", wanted.train) or _choose_part(directory, "train")
+    if train is None:
+        _refuse_without_training(directory, wanted)
+        return None
+    validation = _find_named(directory, "validation", wanted.validation)
+    test = _find_named(directory, "test", wanted.test) or _choose_test_part(directory, wanted, train, validation)
+    _refuse_overlaps({"train": train, "validation": validation, "test": test})
+    read = {part.relative_to(directory).parts[0] for part in (train, validation, test) if part}
+    unread = tuple(name for name in look_closely(directory).folders if name not in read)
+    return Parts(_enter_part(train), test and _enter_part(test), validation and _enter_part(validation), unread)
+
+
+def describe_unread(directory: Path, parts: Parts) -> list[str]:
+    """Phrases on what lies in the directory beside its parts: `val/ with 120 files (name it as validation: val)`."""
+    phrases = []
+    for name in parts.unread:
+        role = tell_role(name)
+        hint = ""
+        if role == "validation" and parts.validation is None and _holds_classes(directory / name, peek):
+            hint = f" (name it as validation: {name})"
+        phrases.append(f"{name}/ with {_count_files(directory / name)}{hint}")
+    beside = len(look_closely(directory).files)
+    if beside:
+        phrases.append(f"{count_things(beside, 'file')} beside the parts")
+    return phrases
+
+
+def holds_parts_or_classes(directory: Path) -> bool:
+    """Whether a directory holds a training part with class folders, or two class folders; few entries are looked at."""
+    return bool(_find_role(directory, "train", peek)) or _count_classes(directory) > 1
+
+
+def find_trees(directory: Path, depth: int) -> Iterator[Path]:
+    """Directories that hold parts or classes: this one, or some up to `depth` levels below it."""
+    if holds_parts_or_classes(directory):
+        yield directory
+        return
+    for name in peek(directory).folders if depth else ():
+        yield from find_trees(directory / name, depth - 1)
+
+
+def tell_role(name: str) -> Role | None:
+    """The part that a folder's name speaks of: `Training`, `seg_train`, `train_images`, `trainset`, `train2017`.
+
+    What the folder holds decides whether it is one: a class may be `train_station`.
+    """
+    words = re.findall("[a-z]+", name.lower())
+    roles = {role for role, pattern in WORDS.items() if any(map(pattern.fullmatch, words))}
+    if roles == {"train", "validation"}:
+        return "train"
+    return roles.pop() if len(roles) == 1 else None
+
+
+# -- parts by name
+
+
+def _find_named(directory: Path, setting: str, wanted: str) -> Path | None:
+    """The folder of a name, in any case; None where none is wanted."""
+    if not wanted:
+        return None
+    found = directory
+    for name in PurePosixPath(wanted).parts:
+        names = look_closely(found).folders
+        alike = [other for other in names if _fold_name(other) == _fold_name(name)]
+        if name not in alike and len(alike) != 1:
+            hint = did_you_mean(name, names)
+            raise UserError(f"folder.{setting}: {found} has no folder {name!r}{hint}")
+        found = found / (name if name in alike else alike[0])
+    return None if found == directory else found
+
+
+def _fold_name(name: str) -> str:
+    return normalize_name(name).casefold()
+
+
+def _refuse_overlaps(parts: dict[str, Path | None]) -> None:
+    """Refuses a part that is another one, or lies in it, under whatever name."""
+    seen: dict[str, str] = {}
+    for setting, part in parts.items():
+        if part is None:
+            continue
+        place = os.path.realpath(part)
+        for other, name in seen.items():
+            if os.path.commonpath([other, place]) in {other, place}:
+                raise UserError(
+                    f"folder.{setting}: {part} holds the images of the {name} part too; name another folder"
+                )
+        seen[place] = setting
+
+
+# -- parts by what is there
+
+
+def _choose_part(directory: Path, role: Role) -> Path | None:
+    """The folder that is the part, or None. Raises UserError where several have an equal claim."""
+    found = _find_role(directory, role, look_closely)
+    if not found:
+        return None
+    if len(found) > 1 and _rank_name(found[0], role) == _rank_name(found[1], role):
+        names = ", ".join(f"{name}/" for name in found)
+        raise UserError(f"folder: {directory} has several folders for the {role} part ({names}); set {role} to one")
+    return directory / found[0]
+
+
+def _find_role(directory: Path, role: Role, look: Look) -> list[str]:
+    """Names of the folders with class folders that speak of a part, the plainest first."""
+    names = look(directory).folders
+    found = [name for name in names if tell_role(name) == role]
+    # Beside class folders only a plain name is a part's: there `train_station` is one class more.
+    if any(tell_role(name) is None and look(directory / name).images for name in names) and found:
+        found = [name for name in found if name.lower() in NAMES[role]]
+    found = [name for name in found if _holds_classes(directory / name, look)]
+    return sorted(found, key=lambda name: _rank_name(name, role))
+
+
+def _rank_name(name: str, role: Role) -> int:
+    plain = NAMES[role]
+    return plain.index(name.lower()) if name.lower() in plain else len(plain)
+
+
+def _holds_classes(directory: Path, look: Look) -> bool:
+    """Whether a part's folder holds folders of images by class, and not images themselves."""
+    listing = look(directory)
+    if listing.images or not listing.folders:
+        return False
+    if len(listing.folders) > 1:
+        return True
+    [name] = listing.folders
+    is_part_again = tell_role(name) is not None or _fold_name(name) == _fold_name(directory.name)
+    return not (is_part_again and look(directory / name).files)  # `train/train/0.jpg`
+
+
+def _enter_part(part: Path) -> Path:
+    """The folder with the class folders: the part, or the only folder in it that holds folders too."""
+    for _ in range(NESTED):
+        listing = look_closely(part)
+        if len(listing.folders) != 1 or listing.images:
+            return part
+        inner = look_closely(part / listing.folders[0])
+        if inner.files or not inner.folders:
+            return part
+        part = inner.directory
+    return part
+
+
+def _choose_test_part(directory: Path, wanted: Wanted, train: Path, validation: Path | None) -> Path | None:
+    """The test part, else the validation part; None where a share of a named training part is to be it."""
+    unlabelled = _find_unlabelled(directory, train)
+    test = _choose_part(directory, "test")
+    if test and test.name in unlabelled:
+        test = None
+    if test is None and not unlabelled and validation is None:
+        test = _choose_part(directory, "validation")
+    if test or wanted.train:
+        return test
+    name = train.name
+    share = f"`train: {name}` to test on a share of it (`test` percent)"
+    if not unlabelled:
+        raise UserError(
+            f"folder: {directory} has {name}/ but no test part (test/ or val/ with class folders); add one, name one "
+            f"as `test: NAME`, or set {share}"
+        )
+    found = _find_role(directory, "validation", peek)
+    other = f"`test: {found[0]}`, or " if found else ""
+    raise UserError(
+        f"folder: {directory / unlabelled[0]} has no class folders, its labels are withheld; set {other}{share}"
+    )
+
+
+def _find_unlabelled(directory: Path, train: Path) -> list[str]:
+    """Folders that speak of a test part and hold no class folders, or a single one that is no training class."""
+    classes = set(map(_fold_name, look_closely(_enter_part(train)).folders))
+    found = []
+    for name in look_closely(directory).folders:
+        if tell_role(name) != "test":
+            continue
+        inside = list(map(_fold_name, look_closely(_enter_part(directory / name)).folders))
+        is_alone = len(inside) == 1 and inside[0] not in classes  # `test/unknown/`, as some competitions have it
+        if is_alone or not _holds_classes(directory / name, look_closely):
+            found.append(name)
+    return found
+
+
+# -- no parts
+
+
+def _refuse_without_training(directory: Path, wanted: Wanted) -> None:
+    """Says what is wrong where there is no training part, unless class folders are there."""
+    for setting in ("validation", "test"):
+        if getattr(wanted, setting):
+            raise UserError(
+                f"folder.{setting}: {directory} has no training part beside it; name the folder of its class folders "
+                "as `train: NAME`"
+            )
+    names = look_closely(directory).folders
+    for role in ("test", "validation"):
+        found = _find_role(directory, role, look_closely)
+        if found:
+            others = [name for name in names if name not in found and _holds_classes(directory / name, peek)]
+            hint = f"`train: {others[0]}`" if len(others) == 1 else "`train: NAME`"
+            raise UserError(f"folder: {directory} has {found[0]}/ but no train/; add it, or name the folder as {hint}")
+    _refuse_flat_parts(directory)
+    if _count_classes(directory) < 2:
+        _refuse_other_places(directory, wanted.path)
+    if not names and look_closely(directory).images:
+        raise UserError(f"folder: {directory} holds images, but no class folders; {_NEEDED}")
+
+
+_NEEDED = (
+    "give each class a folder of its images there, or, where a table has the labels, write a dataset file "
+    "(docs/datasets.md, Images of your own)"
+)
+
+
+def _refuse_flat_parts(directory: Path) -> None:
+    """`Train/` and `Test/` with images in them are not two classes."""
+    names = look_closely(directory).folders
+    flat = {name: role for name in names if (role := tell_role(name)) and not _holds_classes(directory / name, peek)}
+    plain = {role for name, role in flat.items() if name.lower() in NAMES[role]}
+    roles = set(flat.values())
+    is_all = len(flat) == len(names) and (plain or len(roles) > 1)
+    is_pair = "train" in plain and len(plain) > 1
+    if not (is_all or is_pair):
+        return
+    first = next(name for name, role in sorted(flat.items()) if role == "train" or "train" not in roles)
+    raise UserError(f"folder: {directory / first} is no class, but a part without class folders; {_NEEDED}")
+
+
+def _count_classes(directory: Path) -> int:
+    """How many folders in it hold images, among the first ones."""
+    return sum(bool(peek(directory / name).images) for name in peek(directory).folders)
+
+
+def _refuse_other_places(directory: Path, path: str) -> None:
+    """Names the directories further down that hold what isn't here."""
+    if holds_parquet(directory):
+        raise UserError(f"folder: {directory} holds Parquet files; name it as `{{name: parquet, path: {path}}}`")
+    trees = [tree for tree in find_trees(directory, NESTED) if tree != directory]
+    if not trees:
+        return
+    paths = [f"`path: {PurePosixPath(path) / tree.relative_to(directory)}`" for tree in trees[:3]]
+    raise UserError(
+        f"folder: {directory} has no class folders and no train/ itself, but folders further down have; set "
+        f"{' or '.join(paths)}"
+    )
+
+
+def _count_files(directory: Path) -> str:
+    """`120 files`, with those in folders further down."""
+    count, waiting = 0, [directory]
+    while waiting and count < COUNTED:
+        try:
+            listing = look_closely(waiting.pop())
+        except UserError:
+            return "files that can't be read"
+        count += len(listing.files)
+        waiting += [listing.directory / name for name in listing.folders]
+    return f"more than {COUNTED:,} files" if waiting else count_things(count, "file")
