@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.markup import escape
 
-from suite.cli.console import DONE, INTERRUPTED, SOME_FAILED, make_console, print_parts
+from suite.cli.console import DEFAULT_DATA, DONE, INTERRUPTED, SOME_FAILED, make_console, print_parts
 from suite.core.errors import UserError
 from suite.core.records import NewerSchemaError
 
@@ -106,9 +107,15 @@ def read_findings(folder: Path) -> StudyResults:
         return StudyResults(load_records(folder))
 
 
-def format_study_argument(study: Path, profile: str) -> str:
-    """The study as it was named on the command line, for commands that can be copied."""
+def format_study_argument(study: Path, profile: str, data: Path | None = None) -> str:
+    """The study as it was named on the command line, for commands that can be copied.
+
+    Args:
+        data: for verbs that read images; left out where the command finds it without being told.
+    """
     argument = shlex.quote(str(study))
     if profile:
         argument += f" --profile {shlex.quote(profile)}"
+    if data is not None and str(data) != os.environ.get("GRAFTBENCH_DATA", str(DEFAULT_DATA)):
+        argument += f" --data {shlex.quote(str(data))}"
     return escape(argument)

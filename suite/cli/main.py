@@ -71,7 +71,8 @@ def plan(
     print_parts(format_compositions(compositions))
     print_parts(power_lines(power))
     print_parts(f"[yellow]missing[/] {escape(label)}: {escape(sentence)}" for label, sentence in missing.items())
-    print_parts([f"run it: graftbench run {format_study_argument(study, profile)}"])
+    first = "when that is there, run it" if missing else "run it"
+    print_parts([f"{first}: graftbench run {format_study_argument(study, profile, data)}"])
 
 
 @app.command()
@@ -90,9 +91,9 @@ def run(
     from suite.cli.render import outcome_lines
     from suite.sweep.run import Options
 
-    name = format_study_argument(study, profile)
-    outcome = common.train_missing(checked, Options(data, local, address, device), f"run {name}")
-    print_parts(outcome_lines(checked, outcome, name))
+    command = f"run {format_study_argument(study, profile, data)}"
+    outcome = common.train_missing(checked, Options(data, local, address, device), command)
+    print_parts(outcome_lines(checked, outcome, format_study_argument(study, profile)))
     common.exit_after(outcome)
 
 

@@ -83,7 +83,7 @@ def topup(
         if as_json:
             write_json({**summary, "trained": 0, "failed": 0})
         return
-    command = f"topup {name} --detect {look.detect:g}"
+    command = f"topup {common.format_study_argument(study, profile, data)} --detect {look.detect:g}"
     outcome = common.train_missing(plan, Options(data, local, address, device), command, stderr=as_json)
     if as_json:
         write_json({**summary, "trained": outcome.trained, "failed": len(outcome.failed)})

@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from suite.core.errors import UserError, did_you_mean, one_of
+from suite.core.recipes import KNOBS
 from suite.core.specs import BASELINE, Space
 from suite.study.profiles import apply_profile
 
@@ -292,7 +293,10 @@ def _format_error(error: ValidationError) -> str:
 def _phrase_error(error: Mapping[str, Any]) -> str:
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
     if kind in {"extra_forbidden", "unexpected_keyword_argument"}:
-        return f"unknown key{did_you_mean(str(error['loc'][-1]), _known_keys(error['loc']))}"
+        key = str(error["loc"][-1])
+        if len(error["loc"]) == 1 and key in KNOBS:
+            return f"unknown key; it belongs under recipe: `recipe: {{name: ..., {key}: {value}}}`"
+        return f"unknown key{did_you_mean(key, _known_keys(error['loc']))}"
     if kind == "literal_error":
         return one_of(value, re.findall("'([^']*)'", context["expected"]))
     if kind == "value_error":
@@ -308,7 +312,7 @@ def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
     section: type[Section] = Study
     if len(loc) > 1:
         section = _SECTIONS[str(loc[-2])]
-    return list(section.model_fields)
+    return sorted(section.model_fields.keys() - {"profile"})  # which the command line sets
 
 
 class _StrictLoader(yaml.SafeLoader):

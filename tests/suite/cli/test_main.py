@@ -92,7 +92,7 @@ def test_plan_as_json(graftbench: Command, study_file: StudyFile, work: Path) ->
     )
     assert (answer.code, answer.err) == (0, "")
     plan = json.loads(answer.out)
-    assert list(plan) == ["study", "profile", "cells", "trials", "power", "missing"] and plan["missing"] == {}
+    assert list(plan) == ["study", "profile", "cells", "trials", "images", "power", "missing"] and plan["missing"] == {}
     keys = (
         "dataset backbone variant settings parameters macs inference_macs search_trials confirm_trials refused warnings"
     )
@@ -120,6 +120,8 @@ def test_plan_as_a_table(graftbench: Command, study_file: StudyFile, work: Path)
     assert "refused digits / gradient_cnn / sire(decoders=4): sire.decoders: 4 out of range; this" in answer.out
     assert "15 trials: 3 cells x (3 search + 2 confirm); 1 cell refused; 1 comparison with baseline" in answer.out
     assert f"run it: graftbench run {path}\n" in answer.out, "a command that can be copied, however long"
+    elsewhere = graftbench("plan", path, "--data", "my data")
+    assert f"run it: graftbench run {path} --data 'my data'\n" in elsewhere.out
     assert contents(work) == {}
 
 

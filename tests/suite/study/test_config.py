@@ -109,6 +109,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     ({"datasets": ["digit"]}, "datasets[0]: unknown dataset 'digit'; did you mean 'digits'?"),
     ({"backbones": ["gradient_cnn", "base_cn"]}, "backbones[1]: unknown backbone 'base_cn'; did you mean 'base_cnn'?"),
+    ({"epochs": 3}, "epochs: unknown key; it belongs under recipe: `recipe: {name: ..., epochs: 3}`"),
     ({"variants": ["baseline", "zzz"]}, "variants[1]: unknown variant 'zzz'; known: baseline, "),
     (search(RANGE, "lrr"), "search.space.lrr: unknown hyperparameter; did you mean 'lr'?"),
     (search(RANGE, "sir.lambda"), "search.space.sir.lambda: the study has no variant 'sir'; did you mean 'sire'?"),
