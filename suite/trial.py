@@ -75,24 +75,24 @@ class TrialRun:
     """A trial under way: `step` until `done`, then `finish`.
 
     Raises:
-        UserError: a part of the trial can't be served, or `place.directory` belongs to another trial.
+        UserError: a part of the trial can't be served, or `context.directory` belongs to another trial.
     """
 
-    def __init__(self, trial: Trial, place: RunContext) -> None:
+    def __init__(self, trial: Trial, context: RunContext) -> None:
         self.trial = trial
-        self._place = place
-        claim_directory(trial, place.directory)
+        self._context = context
+        claim_directory(trial, context.directory)
         self._recipe = recipes.resolve_recipe(trial.recipe, trial.hyperparameters)
         self._augmentation = Augmentation.of(self._recipe)
-        device = resolve_device(place.device)
-        self._execution = Execution(device, trial.precision, trial.channels_last, trial.micro_batch, place.threads)
+        device = resolve_device(context.device)
+        self._execution = Execution(device, trial.precision, trial.channels_last, trial.micro_batch, context.threads)
         self._execution.set_up_process()
         self._memory = PeakMemory(device)
         self._streams = Streams(trial.stage, trial.seed)
         cell, chosen = trial.cell, trial.hyperparameters
-        self._dataset = Dataset(cell.dataset, place.data)
+        self._dataset = Dataset(cell.dataset, context.data)
         shape, classes = input_shape(self._dataset.info, self._recipe), self._dataset.info.classes
-        self._residency = decide_residency(self._dataset, place.residency, device, place.device_memory)
+        self._residency = decide_residency(self._dataset, context.residency, device, context.device_memory)
         self._data, self._described = training_data(trial, self._dataset, self._recipe, self._residency, device)
         structural = tuple((name, value) for name, value in chosen if "." in name)  # a learning rate costs nothing
         self._costs = cell_costs(cell, shape, classes, structural)
@@ -100,17 +100,17 @@ class TrialRun:
         self._graft = graft._replace(model=self._execution.place_model(graft.model))
         self._optimizer = build_optimizer(self._recipe, self._graft.model, device)
         # A search trial's weights are for people to look at; a confirm trial needs its best ones for the test.
-        keeps_best = trial.stage == "confirm" or (place.keep == "best" and place.directory is not None)
+        keeps_best = trial.stage == "confirm" or (context.keep == "best" and context.directory is not None)
         self._draws_curve = self._recipe.test_curve and trial.stage == "confirm"
         self._checkpoints = Checkpoints(
-            place.directory, trial.key, device, keeps_best=keeps_best, keeps_all=self._draws_curve
+            context.directory, trial.key, device, keeps_best=keeps_best, keeps_all=self._draws_curve
         )
         self.history: tuple[Epoch, ...] = self._checkpoints.restore_training(
             self._graft.model, self._optimizer, self._find_best
         )
         self.resumed_epochs = len(self.history)
-        if place.directory is not None:  # for whoever stops the trial from outside
-            write_measurements(self._describe_start(), place.directory)
+        if context.directory is not None:  # for whoever stops the trial from outside
+            write_measurements(self._describe_start(), context.directory)
 
     @property
     def done(self) -> bool:
@@ -163,10 +163,10 @@ class TrialRun:
             if self._draws_curve:
                 history, measured["test_curve_reads"] = self._test_curve()
         record = partial_record(self.trial, status, reason, history, **measured)
-        if self._place.directory is not None:
-            records.write_record(record, self._place.directory / "record.json")
+        if self._context.directory is not None:
+            records.write_record(record, self._context.directory / "record.json")
         if status in FINISHED:
-            self._checkpoints.remove_weights(self._place.keep)
+            self._checkpoints.remove_weights(self._context.keep)
         return record
 
     def _find_best(self, history: Sequence[Epoch]) -> Epoch:
@@ -178,12 +178,12 @@ class TrialRun:
         return evaluate_model(self._graft.model, examples, *how, batch=self._recipe.batch, seed=seed)
 
     def _read_test(self) -> dict[str, Any]:
-        reads = count_test_read(self._place.directory)
+        reads = count_test_read(self._context.directory)
         test, described = load_test(self.trial, self._dataset, self._residency, self._execution.device)
         self._graft.model.load_state_dict(self._checkpoints.best_weights())
         result = self._evaluate_examples(test)
-        if self._place.directory is not None:
-            predictions.write_predictions(self._place.directory / "predictions.parquet", test.labels.cpu(), result)
+        if self._context.directory is not None:
+            predictions.write_predictions(self._context.directory / "predictions.parquet", test.labels.cpu(), result)
         return {
             **described,
             "test_loss": result.loss,
@@ -200,7 +200,7 @@ class TrialRun:
         drawn: list[Epoch] = []
         reads = 0
         for epoch in self.history:
-            reads = max(reads + 1, count_test_read(self._place.directory, "test_curve_reads"))
+            reads = max(reads + 1, count_test_read(self._context.directory, "test_curve_reads"))
             self._graft.model.load_state_dict(self._checkpoints.epoch_weights(epoch.epoch))
             drawn.append(dataclasses.replace(epoch, scalars={**epoch.scalars, **self._curve_figures(test)}))
         return tuple(drawn), reads
@@ -231,7 +231,7 @@ class TrialRun:
         return {"images_per_second": rate, "peak_memory_mib": self._memory.read_mib()}
 
 
-def trial_events(trial: Trial, place: RunContext) -> Iterator[Epoch | Record]:
+def trial_events(trial: Trial, context: RunContext) -> Iterator[Epoch | Record]:
     """A trial as it happens: each epoch, restored ones included, then the record. A finished one is not trained again.
 
     Whoever stops listening stops the trial: it can be taken up again from its folder.
@@ -239,15 +239,15 @@ def trial_events(trial: Trial, place: RunContext) -> Iterator[Epoch | Record]:
     Raises:
         UserError: the directory belongs to another trial. Every other end, errors included, is a record.
     """
-    claim_directory(trial, place.directory)
-    known = read_finished_record(trial, place.directory)
+    claim_directory(trial, context.directory)
+    known = read_finished_record(trial, context.directory)
     if known is not None:
         yield from known.history
         yield known
         return
     run: TrialRun | None = None
     try:
-        run = TrialRun(trial, place)
+        run = TrialRun(trial, context)
         yield from run.history
         while not run.done:
             yield run.run_epoch()
@@ -257,10 +257,10 @@ def trial_events(trial: Trial, place: RunContext) -> Iterator[Epoch | Record]:
         yield run.finish("diverged", str(divergence))
     except Exception as error:  # noqa: BLE001 - whatever it was, the sweep goes on and the record says it
         _log.debug("trial %s failed", trial.key, exc_info=error)
-        yield _write_failed(trial, place.directory, f"{type(error).__name__}: {error}", run.history if run else ())
+        yield _write_failed(trial, context.directory, f"{type(error).__name__}: {error}", run.history if run else ())
 
 
-def run_trial(trial: Trial, report: Callable[[Epoch], bool] | None = None, *, place: RunContext) -> Record:
+def run_trial(trial: Trial, report: Callable[[Epoch], bool] | None = None, *, context: RunContext) -> Record:
     """Runs a trial to its record, from where an earlier run left it. A finished one is not trained again.
 
     Args:
@@ -271,13 +271,13 @@ def run_trial(trial: Trial, report: Callable[[Epoch], bool] | None = None, *, pl
         UserError: the directory belongs to another trial. Every other end, errors included, is a record.
     """
     history: list[Epoch] = []
-    known = read_finished_record(trial, place.directory)
-    for event in trial_events(trial, place) if known is None else (known,):
+    known = read_finished_record(trial, context.directory)
+    for event in trial_events(trial, context) if known is None else (known,):
         if isinstance(event, Record):
             return event
         history.append(event)
         if report is not None and not report(event) and event.epoch < trial.epochs:
-            return close_early(trial, place.directory, f"stopped after epoch {event.epoch}", history)
+            return close_early(trial, context.directory, f"stopped after epoch {event.epoch}", history)
     raise AssertionError("a trial ends with its record")
 
 
@@ -322,9 +322,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--residency", choices=("auto", *RESIDENCIES), default="auto", help="where images live")
     given = parser.parse_args(arguments)
-    place = RunContext(given.data, given.directory, given.device, given.threads, residency=given.residency)
+    context = RunContext(given.data, given.directory, given.device, given.threads, residency=given.residency)
     try:
-        record = run_trial(read_trial(given.trial), _print_epoch, place=place)
+        record = run_trial(read_trial(given.trial), _print_epoch, context=context)
     except UserError as refusal:
         sys.stderr.write(f"{refusal}\n")
         return 2

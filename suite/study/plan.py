@@ -109,13 +109,13 @@ class Plan:
                 raised |= Counter(look.seeds)  # the larger number of each group
         return raised
 
-    def search_trial(self, cell: Cell, index: int, chosen: Settings, conditions: ExecutionConfig) -> Trial:
-        return self._make_trial(cell, "search", index, self.search_epochs, chosen, conditions)
+    def search_trial(self, cell: Cell, index: int, chosen: Settings, execution: ExecutionConfig) -> Trial:
+        return self._make_trial(cell, "search", index, self.search_epochs, chosen, execution)
 
-    def confirm_trials(self, cell: Cell, chosen: Settings, conditions: ExecutionConfig) -> list[Trial]:
+    def confirm_trials(self, cell: Cell, chosen: Settings, execution: ExecutionConfig) -> list[Trial]:
         """One per confirm seed, all with the hyperparameters that the cell's search chose."""
         seeds = range(self.count_seeds(cell))
-        return [self._make_trial(cell, "confirm", seed, self.epochs, chosen, conditions) for seed in seeds]
+        return [self._make_trial(cell, "confirm", seed, self.epochs, chosen, execution) for seed in seeds]
 
     def fixed_knobs(self, cell: Cell) -> Settings:
         """The recipe knobs that the cell's variant sets."""
@@ -126,7 +126,7 @@ class Plan:
         return {planned.cell: planned.fixed for planned in self.cells if planned.fixed}
 
     def _make_trial(
-        self, cell: Cell, stage: Stage, seed: int, epochs: int, chosen: Settings, conditions: ExecutionConfig
+        self, cell: Cell, stage: Stage, seed: int, epochs: int, chosen: Settings, execution: ExecutionConfig
     ) -> Trial:
         fixed = dict(self.fixed_knobs(cell))
         fixed_epochs = fixed.pop("epochs", epochs)
@@ -141,9 +141,9 @@ class Plan:
             hyperparameters=freeze_settings(dict(chosen) | fixed),
             split_seed=self.study.split_seed,
             resplit=self.study.resplit,
-            precision=conditions.precision,
-            channels_last=conditions.channels_last,
-            micro_batch=conditions.micro_batch,
+            precision=execution.precision,
+            channels_last=execution.channels_last,
+            micro_batch=execution.micro_batch,
         )
 
     def first_draws(self, planned: PlannedCell, index: int) -> Settings:

@@ -41,20 +41,20 @@ def choose_execution(
         resources: what a trial occupies.
         on_ray: decide inside a Ray task with a trial's resources, where the trials will run.
     """
-    conditions = dict(decided)
+    executions = dict(decided)
     for label, planned in _most_demanding(plan).items():
-        if label in conditions:
+        if label in executions:
             continue
         facts, threads = Dataset(planned.cell.dataset, data).info, max(1, int(resources.cpus))
         if on_ray:
             import ray
 
             task = ray.remote(_apply_rule).options(num_cpus=resources.cpus, num_gpus=resources.gpus or 0)
-            conditions[label] = ray.get(task.remote(plan, planned.cell, facts, device, threads))
+            executions[label] = ray.get(task.remote(plan, planned.cell, facts, device, threads))
         else:
-            conditions[label] = _apply_rule(plan, planned.cell, facts, device, threads)
-        console.print(escape(f"{label}: {_describe_choice(conditions[label])}"))
-    return conditions
+            executions[label] = _apply_rule(plan, planned.cell, facts, device, threads)
+        console.print(escape(f"{label}: {_describe_choice(executions[label])}"))
+    return executions
 
 
 def _most_demanding(plan: Plan) -> dict[str, PlannedCell]:

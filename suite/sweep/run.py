@@ -98,14 +98,14 @@ def _run_sweep(
             storage.import_record(record)
             stored[record.trial_key] = record
         decided = storage.read_execution()
-        conditions = choose_execution(
+        executions = choose_execution(
             plan, options.data, options.device, resources, decided=decided, on_ray=not options.local, console=console
         )
-        if conditions != decided:  # written before any group's first trial
-            storage.write_execution(conditions)
+        if executions != decided:  # written before any group's first trial
+            storage.write_execution(executions)
         interrupted = storage.list_interrupted()
         with ProgressDisplay(plan, console) as progress:
-            scheduler = TrialScheduler(plan, conditions, stored, interrupted, listeners=(writer, progress))
+            scheduler = TrialScheduler(plan, executions, stored, interrupted, listeners=(writer, progress))
             for key, record in scheduler.records.items():
                 if key in stored:
                     progress.count_known(record)

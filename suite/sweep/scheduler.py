@@ -28,7 +28,7 @@ class CellState:
     """Where one cell stands."""
 
     cell: Cell
-    conditions: ExecutionConfig
+    execution: ExecutionConfig
     search: CellSearch
     drawn: set[int] = field(default_factory=set)  # indices of search trials handed out or finished
     queue: list[Trial] = field(default_factory=list)  # to hand out before anything new is drawn
@@ -46,13 +46,13 @@ class TrialScheduler:
     """Hands out a plan's trials: per cell the search, then, as soon as it is over, the paired confirm seeds.
 
     What `finished` already holds is not handed out again; `interrupted` search trials come first, unchanged.
-    `conditions` are by group label.
+    `executions` are by group label.
     """
 
     def __init__(
         self,
         plan: Plan,
-        conditions: Mapping[str, ExecutionConfig],
+        executions: Mapping[str, ExecutionConfig],
         finished: Mapping[str, Record],
         interrupted: Iterable[Trial],
         listeners: Iterable[TrialListener] = (),
@@ -67,8 +67,8 @@ class TrialScheduler:
         self.records: dict[str, Record] = {}  # of this plan: finished before and now
         self._states: dict[Cell, CellState] = {}
         for planned in plan.runnable:
-            config = conditions[group_label(planned.cell)]
-            self._states[planned.cell] = CellState(planned.cell, config, CellSearch(plan, planned, config))
+            execution = executions[group_label(planned.cell)]
+            self._states[planned.cell] = CellState(planned.cell, execution, CellSearch(plan, planned, execution))
         self._replay_finished()
         self._take_back(interrupted)
         for planned in plan.cells:
@@ -99,7 +99,7 @@ class TrialScheduler:
         state = self._states.get(trial.cell)
         if state is None or trial.seed >= state.search.total or trial.seed in state.drawn:
             return None
-        if trial != self._plan.search_trial(state.cell, trial.seed, trial.hyperparameters, state.conditions):
+        if trial != self._plan.search_trial(state.cell, trial.seed, trial.hyperparameters, state.execution):
             return None
         state.drawn.add(trial.seed)
         return state
@@ -188,16 +188,16 @@ class TrialScheduler:
         best = state.search.best_hyperparameters()
         if best is None:
             reason = f"no search trial of the cell completed ({state.search.describe_outcome()})"
-            self._skip_cell(state.cell, state.conditions, reason)
+            self._skip_cell(state.cell, state.execution, reason)
             return
-        for trial in self._plan.confirm_trials(state.cell, best, state.conditions):
+        for trial in self._plan.confirm_trials(state.cell, best, state.execution):
             if trial.key in self._done:
                 self.records[trial.key] = self._done[trial.key]
             else:
                 state.queue.append(trial)
 
-    def _skip_cell(self, cell: Cell, conditions: ExecutionConfig, reason: str) -> None:
-        for trial in self._plan.confirm_trials(cell, (), conditions):
+    def _skip_cell(self, cell: Cell, execution: ExecutionConfig, reason: str) -> None:
+        for trial in self._plan.confirm_trials(cell, (), execution):
             self._announce_record(partial_record(trial, "skipped", reason, ()))
 
     @property

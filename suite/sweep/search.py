@@ -29,8 +29,8 @@ class CellSearch:
     rest. Results of an earlier run are replayed first, so a resumed search knows what the interrupted one knew.
     """
 
-    def __init__(self, plan: Plan, planned: PlannedCell, conditions: ExecutionConfig) -> None:
-        self._plan, self._planned, self._conditions = plan, planned, conditions
+    def __init__(self, plan: Plan, planned: PlannedCell, execution: ExecutionConfig) -> None:
+        self._plan, self._planned, self._execution = plan, planned, execution
         self._distributions = {name: _make_distribution(space) for name, space in planned.space}
         self._by_loss = recipes.resolve_recipe(plan.recipe).selection == "validation_loss"
         self._optuna = optuna.create_study(sampler=optuna.samplers.RandomSampler(), pruner=self._make_pruner())
@@ -70,7 +70,7 @@ class CellSearch:
             chosen = self._ask_sampler(index, self._plan.first_draws(self._planned, index))
         else:
             chosen = self._ask_sampler(index)
-        return self._plan.search_trial(self._planned.cell, index, chosen, self._conditions)
+        return self._plan.search_trial(self._planned.cell, index, chosen, self._execution)
 
     def import_trial(self, trial: Trial) -> None:
         """Take a trial of an interrupted run back in, with the hyperparameters that it had."""

@@ -184,14 +184,14 @@ class StudyStorage:
             drop_checkpoints(folder)
 
     def read_execution(self) -> dict[str, ExecutionConfig]:
-        """Decided conditions by group label."""
+        """What was decided before, by group label."""
         path = self.path / "conditions.json"
         if not path.is_file():
             return {}
         return {group: ExecutionConfig(**values) for group, values in json.loads(path.read_text()).items()}
 
-    def write_execution(self, conditions: dict[str, ExecutionConfig]) -> None:
-        plain = {group: dataclasses.asdict(values) for group, values in conditions.items()}
+    def write_execution(self, executions: dict[str, ExecutionConfig]) -> None:
+        plain = {group: dataclasses.asdict(values) for group, values in executions.items()}
         write_json(plain, self.path / "conditions.json")
 
     def read_looks(self) -> tuple[InterimLook, ...]:

@@ -133,7 +133,7 @@ def trial(variant: str = "plain", stage: specs.Stage = "confirm", epochs: int = 
     )
 
 
-def place(directory: Path | None = None, **options: Any) -> RunContext:
+def make_context(directory: Path | None = None, **options: Any) -> RunContext:
     return RunContext(Path("nowhere"), directory, device="cpu", threads=1, **options)
 
 
@@ -149,7 +149,7 @@ def timeless(record: Record) -> dict[str, Any]:
 
 
 def test_a_confirm_trial_leaves_a_full_record(tmp_path: Path, tiny: TinyData) -> None:
-    record = run_trial(trial(), place=place(tmp_path))
+    record = run_trial(trial(), context=make_context(tmp_path))
     assert record.status == "completed" and record.is_finite()
     assert (record.epochs_run, record.train_examples, record.validation_examples, record.test_examples) == (
         4,
@@ -175,7 +175,7 @@ def test_a_confirm_trial_leaves_a_full_record(tmp_path: Path, tiny: TinyData) ->
 
 
 def test_predictions_agree_with_the_record(tmp_path: Path) -> None:
-    record = run_trial(trial(), place=place(tmp_path))
+    record = run_trial(trial(), context=make_context(tmp_path))
     table = parquet.read_table(tmp_path / "predictions.parquet")
     assert [str(kind) for kind in table.schema.types] == ["int32", "int32", "int32", "float"]
     columns = table.to_pydict()
@@ -187,7 +187,7 @@ def test_predictions_agree_with_the_record(tmp_path: Path) -> None:
 
 def test_the_test_part_is_read_with_the_best_epochs_weights(tmp_path: Path) -> None:
     weights = {}
-    run = TrialRun(trial(), place(tmp_path))
+    run = TrialRun(trial(), make_context(tmp_path))
     while not run.done:
         number = run.run_epoch().epoch
         weights[number] = {name: value.clone() for name, value in run._graft.model.state_dict().items()}
@@ -201,8 +201,8 @@ def test_the_test_part_is_read_with_the_best_epochs_weights(tmp_path: Path) -> N
 
 
 def test_without_a_directory_the_record_is_the_same_and_nothing_is_written(tmp_path: Path) -> None:
-    with_directory = run_trial(trial(), place=place(tmp_path))
-    assert timeless(run_trial(trial(), place=place())) == timeless(with_directory)
+    with_directory = run_trial(trial(), context=make_context(tmp_path))
+    assert timeless(run_trial(trial(), context=make_context())) == timeless(with_directory)
     assert not Path("nowhere").exists()
 
 
@@ -211,12 +211,12 @@ CURVE = {"test_curve_loss", "test_curve_top1_error", "test_curve_top5_error"}
 
 @pytest.mark.parametrize("folder", [True, False])
 def test_a_test_curve_is_drawn_after_training_from_each_epochs_weights(folder: bool, tmp_path: Path) -> None:
-    plain = run_trial(trial(), place=place())
+    plain = run_trial(trial(), context=make_context())
     told: list[Epoch] = []
     drawn = run_trial(
         trial(recipe={"test_curve": True}),
         lambda epoch: not told.append(epoch),
-        place=place(tmp_path if folder else None),
+        context=make_context(tmp_path if folder else None),
     )
     assert all(not CURVE & set(epoch.scalars) for epoch in told), "nobody sees it while the trial runs"
     assert all(set(epoch.scalars) >= CURVE for epoch in drawn.history) and (
@@ -232,34 +232,34 @@ def test_a_test_curve_is_drawn_after_training_from_each_epochs_weights(folder: b
 
 
 def test_a_search_trial_draws_no_test_curve(tmp_path: Path) -> None:
-    record = run_trial(trial(stage="search", recipe={"test_curve": True}), place=place(tmp_path))
+    record = run_trial(trial(stage="search", recipe={"test_curve": True}), context=make_context(tmp_path))
     assert record.test_reads == 0 and not any(CURVE & set(epoch.scalars) for epoch in record.history)
     assert not list(tmp_path.glob("epoch-*.pt"))
 
 
 def test_keep_none_leaves_no_weights(tmp_path: Path) -> None:
-    run_trial(trial(), place=place(tmp_path, keep="none"))
+    run_trial(trial(), context=make_context(tmp_path, keep="none"))
     assert not list(tmp_path.glob("*.pt"))
 
 
 def test_a_finished_trial_is_not_trained_again(tmp_path: Path) -> None:
-    first = run_trial(trial(), place=place(tmp_path))
+    first = run_trial(trial(), context=make_context(tmp_path))
     told: list[Epoch] = []
-    again = run_trial(trial(), lambda epoch: not told.append(epoch), place=place(tmp_path))
+    again = run_trial(trial(), lambda epoch: not told.append(epoch), context=make_context(tmp_path))
     assert again == first and not told
-    assert run_trial(trial(), lambda _: False, place=place(tmp_path)) == first  # too late to stop it
-    assert list(trial_events(trial(), place(tmp_path))) == [*first.history, first]
+    assert run_trial(trial(), lambda _: False, context=make_context(tmp_path)) == first  # too late to stop it
+    assert list(trial_events(trial(), make_context(tmp_path))) == [*first.history, first]
 
 
 def test_a_folder_belongs_to_one_trial(tmp_path: Path) -> None:
-    first = run_trial(trial(), place=place(tmp_path))
+    first = run_trial(trial(), context=make_context(tmp_path))
     with pytest.raises(UserError, match="holds the trial"):
-        run_trial(trial(seed=1), place=place(tmp_path))
+        run_trial(trial(seed=1), context=make_context(tmp_path))
     assert records.read_record(tmp_path / "record.json") == first
 
 
 def test_a_budget_of_no_epochs_is_trained_not_at_all(tmp_path: Path) -> None:
-    record = run_trial(trial("plain", "search", epochs=0), place=place(tmp_path))
+    record = run_trial(trial("plain", "search", epochs=0), context=make_context(tmp_path))
     assert (record.status, record.epochs_run, record.best_epoch, record.validation_loss) == ("completed", 0, None, None)
 
 
@@ -277,7 +277,7 @@ def interrupted(doomed: Trial, directory: Path, after: int) -> None:
         return True
 
     with pytest.raises(Killed):
-        run_trial(doomed, kill, place=place(directory))
+        run_trial(doomed, kill, context=make_context(directory))
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def interrupted(doomed: Trial, directory: Path, after: int) -> None:
 def test_interrupted_and_resumed_equals_straight_through_to_the_bit(
     variant: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
-    straight = run_trial(trial(variant, **options), place=place(tmp_path / "a"))
+    straight = run_trial(trial(variant, **options), context=make_context(tmp_path / "a"))
     for after in (1, 3):
         directory = tmp_path / str(after)
         interrupted(trial(variant, **options), directory, after)
@@ -303,7 +303,7 @@ def test_interrupted_and_resumed_equals_straight_through_to_the_bit(
             told.append(epoch.epoch)
             return True
 
-        resumed = run_trial(trial(variant, **options), note, place=place(directory))
+        resumed = run_trial(trial(variant, **options), note, context=make_context(directory))
         assert told == [1, 2, 3, 4]
         assert timeless(resumed) == timeless(straight)
         a, b = (parquet.read_table(folder / "predictions.parquet") for folder in (tmp_path / "a", directory))
@@ -315,30 +315,30 @@ def test_interrupted_and_resumed_equals_straight_through_to_the_bit(
 
 def test_events_replay_the_restored_epochs(tmp_path: Path) -> None:
     interrupted(trial(), tmp_path, 2)
-    assert TrialRun(trial(), place(tmp_path)).resumed_epochs == 2
-    *epochs, record = trial_events(trial(), place(tmp_path))
+    assert TrialRun(trial(), make_context(tmp_path)).resumed_epochs == 2
+    *epochs, record = trial_events(trial(), make_context(tmp_path))
     assert isinstance(record, Record) and tuple(epochs) == record.history
 
 
 @pytest.mark.parametrize("name", ["last.pt", "best.pt", "trial.json"])
 def test_a_torn_file_means_starting_over(name: str, tmp_path: Path) -> None:
-    straight = run_trial(trial(), place=place())
+    straight = run_trial(trial(), context=make_context())
     interrupted(trial(), tmp_path, 2)
     path = tmp_path / name
     path.write_bytes(path.read_bytes()[:50])
     if name.endswith(".pt"):
-        assert TrialRun(trial(), place(tmp_path)).resumed_epochs == 0
-    assert timeless(run_trial(trial(), place=place(tmp_path))) == timeless(straight)
+        assert TrialRun(trial(), make_context(tmp_path)).resumed_epochs == 0
+    assert timeless(run_trial(trial(), context=make_context(tmp_path))) == timeless(straight)
 
 
 def test_killed_between_best_and_last_repeats_the_epoch(tmp_path: Path) -> None:
-    straight = run_trial(trial(), place=place())
+    straight = run_trial(trial(), context=make_context())
     interrupted(trial(), tmp_path, 1)
     last = (tmp_path / "last.pt").read_bytes()
-    run = TrialRun(trial(), place(tmp_path))
+    run = TrialRun(trial(), make_context(tmp_path))
     run.run_epoch()
     (tmp_path / "last.pt").write_bytes(last)
-    assert timeless(run_trial(trial(), place=place(tmp_path))) == timeless(straight)
+    assert timeless(run_trial(trial(), context=make_context(tmp_path))) == timeless(straight)
 
 
 # -- other ends
@@ -346,28 +346,28 @@ def test_killed_between_best_and_last_repeats_the_epoch(tmp_path: Path) -> None:
 
 def test_a_stopped_trial_says_so_and_stays_stopped(tmp_path: Path) -> None:
     doomed = trial(stage="search")
-    record = run_trial(doomed, lambda epoch: epoch.epoch < 2, place=place(tmp_path))
+    record = run_trial(doomed, lambda epoch: epoch.epoch < 2, context=make_context(tmp_path))
     assert (record.status, record.epochs_run, record.test_reads) == ("stopped", 2, 0)
     assert record.validation_top1_error is not None and record.test_loss is None
-    assert run_trial(doomed, place=place(tmp_path)) == record
+    assert run_trial(doomed, context=make_context(tmp_path)) == record
     assert not (tmp_path / "last.pt").exists()
 
 
 def test_a_no_after_the_last_epoch_changes_nothing() -> None:
-    assert run_trial(trial(epochs=1), lambda _: False, place=place()).status == "completed"
+    assert run_trial(trial(epochs=1), lambda _: False, context=make_context()).status == "completed"
 
 
 @pytest.mark.parametrize("stage", ["search", "confirm"])
 def test_divergence_is_a_result(stage: specs.Stage, tmp_path: Path, tiny: TinyData) -> None:
     doomed = trial("poison", stage, settings={"calls": 12})  # 5 batches per epoch: the third epoch breaks
-    record = run_trial(doomed, place=place(tmp_path))
+    record = run_trial(doomed, context=make_context(tmp_path))
     assert (record.status, record.reason, record.epochs_run) == ("diverged", "training loss nan in epoch 3", 2)
     assert record.is_finite() and record.test_reads == 0 and tiny.reads == ["train"]
-    assert run_trial(doomed, place=place(tmp_path)) == record
+    assert run_trial(doomed, context=make_context(tmp_path)) == record
 
 
 def test_divergence_in_the_first_epoch_has_no_best() -> None:
-    record = run_trial(trial("poison"), place=place())
+    record = run_trial(trial("poison"), context=make_context())
     assert (record.status, record.best_epoch, record.validation_loss, record.train_examples) == (
         "diverged",
         None,
@@ -377,26 +377,28 @@ def test_divergence_in_the_first_epoch_has_no_best() -> None:
 
 
 def test_a_failure_is_a_record_and_runs_again(tmp_path: Path) -> None:
-    record = run_trial(trial("broken"), place=place(tmp_path))
+    record = run_trial(trial("broken"), context=make_context(tmp_path))
     assert (record.status, record.reason) == ("failed", "IndexError: nothing there")
     assert records.read_record(tmp_path / "record.json") == record
     told: list[Epoch] = []
     registry.load_component("variant", "broken").apply = lambda backbone: Graft(backbone)
-    assert run_trial(trial("broken"), lambda e: not told.append(e), place=place(tmp_path)).status == "completed"
+    assert (
+        run_trial(trial("broken"), lambda e: not told.append(e), context=make_context(tmp_path)).status == "completed"
+    )
     assert len(told) == 4
 
 
 def test_a_failure_late_resumes(tmp_path: Path) -> None:
-    straight = run_trial(trial(), place=place())
+    straight = run_trial(trial(), context=make_context())
     interrupted(trial(), tmp_path, 3)
     records.write_record(partial_record(trial(), "failed", "lost"), tmp_path / "record.json")
-    assert TrialRun(trial(), place(tmp_path)).resumed_epochs == 3
-    assert timeless(run_trial(trial(), place=place(tmp_path))) == timeless(straight)
+    assert TrialRun(trial(), make_context(tmp_path)).resumed_epochs == 3
+    assert timeless(run_trial(trial(), context=make_context(tmp_path))) == timeless(straight)
 
 
 def test_what_cant_be_served_is_a_failure_with_its_sentence() -> None:
     wrong = dataclasses.replace(trial(), hyperparameters=freeze_settings({"sire.lambda": 1.0}))
-    record = run_trial(wrong, place=place())
+    record = run_trial(wrong, context=make_context())
     assert record.status == "failed" and record.reason.startswith("UserError: sire.lambda: the cell's variant is plain")
 
 
@@ -422,12 +424,12 @@ def hooks(tiny: TinyData) -> list[tuple[str, int]]:
 def test_initialise_is_called_once_on_the_first_batch_and_after_step_after_every_step(
     hooks: list[tuple[str, int]],
 ) -> None:
-    assert run_trial(trial(epochs=2), place=place()).status == "completed"
+    assert run_trial(trial(epochs=2), context=make_context()).status == "completed"
     assert hooks == [("initialise", 8)] + [("after_step", 0)] * 10  # 36 images in batches of 8, twice
 
 
 def test_initialise_sees_the_whole_batch_of_micro_batches(hooks: list[tuple[str, int]]) -> None:
-    run_trial(trial(epochs=1, micro_batch=2), place=place())
+    run_trial(trial(epochs=1, micro_batch=2), context=make_context())
     assert hooks == [("initialise", 8)] + [("after_step", 0)] * 5, "one step per batch"
 
 
@@ -435,16 +437,16 @@ def test_initialise_sees_the_whole_batch_of_micro_batches(hooks: list[tuple[str,
 def test_a_resumed_trial_is_not_initialised_again(hooks: list[tuple[str, int]], tmp_path: Path, after: int) -> None:
     interrupted(trial(epochs=3), tmp_path, after)
     assert hooks == [("initialise", 8)] + [("after_step", 0)] * 5 * after
-    run_trial(trial(epochs=3), place=place(tmp_path))
+    run_trial(trial(epochs=3), context=make_context(tmp_path))
     assert hooks == [("initialise", 8)] + [("after_step", 0)] * 15
 
 
 def test_a_trial_that_was_killed_in_its_first_epoch_is_initialised_anew(
     hooks: list[tuple[str, int]], tmp_path: Path
 ) -> None:
-    TrialRun(trial(epochs=1), place(tmp_path))
+    TrialRun(trial(epochs=1), make_context(tmp_path))
     assert hooks == [], "building draws no batch"
-    run_trial(trial(epochs=1), place=place(tmp_path))
+    run_trial(trial(epochs=1), context=make_context(tmp_path))
     assert hooks[0] == ("initialise", 8) and len(hooks) == 6
 
 
@@ -461,14 +463,14 @@ def test_initial_weights_are_what_the_first_step_trains(hooks: list[tuple[str, i
         return Graft(backbone, initialise=zero)
 
     registry.load_component("variant", "plain").apply = apply_zeroed
-    record = run_trial(trial("plain", "search", epochs=1, recipe={"batch": 36}), place=place())
+    record = run_trial(trial("plain", "search", epochs=1, recipe={"batch": 36}), context=make_context())
     assert record.history[0].train_loss == pytest.approx(np.log(CLASSES), rel=1e-5)
 
 
 def test_a_changed_recipe_is_what_is_trained_and_recorded() -> None:
     """What `training` and `no_augmentation` set stands among the hyperparameters."""
     changed = freeze_settings({"augment": False, "batch": 12, "lr": 0.01, "schedule": "constant"})
-    record = run_trial(trial(hyperparameters=changed), place=place())
+    record = run_trial(trial(hyperparameters=changed), context=make_context())
     assert record.status == "completed" and record.batch == 12
     assert {epoch.learning_rate for epoch in record.history} == {0.01}
     assert record.hyperparameters == "augment=False, batch=12, lr=0.01, schedule=constant"
@@ -479,11 +481,11 @@ def test_ctrl_c_gets_through() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_trial(trial(), interrupt, place=place())
+        run_trial(trial(), interrupt, context=make_context())
 
 
 def test_a_partial_record_needs_no_run() -> None:
-    full = run_trial(trial(stage="search"), place=place())
+    full = run_trial(trial(stage="search"), context=make_context())
     partial = partial_record(trial(stage="search"), "stopped", "by ASHA", full.history[:2])
     assert (partial.status, partial.reason, partial.epochs_run) == ("stopped", "by ASHA", 2)
     assert partial.best_epoch == best_epoch(full.history[:2], "validation_error").epoch
@@ -496,15 +498,15 @@ def test_a_partial_record_needs_no_run() -> None:
 def test_search_cant_read_the_test_part(tiny: TinyData) -> None:
     with pytest.raises(PermissionError, match="search trial may not read the test part"):
         trial_data.load_test(trial(stage="search"), Dataset(Component("tiny"), Path()), "device", torch.device("cpu"))
-    record = run_trial(trial(stage="search"), place=place())
+    record = run_trial(trial(stage="search"), context=make_context())
     assert record.status == "completed" and record.test_reads == 0 and record.test_loss is None
     assert tiny.reads == ["train"]
 
 
 def test_lambda_zero_trains_encoder_and_classifier_to_the_baselines_values(tmp_path: Path) -> None:
-    baseline = run_trial(trial("plain"), place=place(tmp_path / "a"))
+    baseline = run_trial(trial("plain"), context=make_context(tmp_path / "a"))
     hyperparameters = freeze_settings({"decoded.lambda": 0.0})
-    grafted = run_trial(trial("decoded", hyperparameters=hyperparameters), place=place(tmp_path / "b"))
+    grafted = run_trial(trial("decoded", hyperparameters=hyperparameters), context=make_context(tmp_path / "b"))
     assert grafted.test_loss == baseline.test_loss
     for one, other in zip(baseline.history, grafted.history, strict=True):
         assert one.validation_loss == other.validation_loss
@@ -518,7 +520,7 @@ def test_lambda_zero_of_sire_is_the_baseline(tmp_path: Path) -> None:
     results = []
     for variant in (Component("baseline"), Component("sire", freeze_settings({"components": "I", "lambda": 0.0}))):
         named = Trial(cell=Cell(Component("digits"), body, variant), recipe=recipe, stage="confirm", seed=0, epochs=2)
-        results.append((run_trial(named, place=place(tmp_path / variant.name)), tmp_path / variant.name))
+        results.append((run_trial(named, context=make_context(tmp_path / variant.name)), tmp_path / variant.name))
     (baseline, old), (sire, new) = results
     assert sire.test_loss == baseline.test_loss is not None
     for one, other in zip(baseline.history, sire.history, strict=True):
@@ -553,17 +555,17 @@ def test_cells_of_a_seed_share_split_and_order_and_resplit_changes_both_alike(ti
         for variant in ("plain", "decoded"):
             for seed in (0, 1):
                 short = trial(variant, "search", epochs=1, seed=seed, resplit=resplit)
-                splits[resplit, variant, seed] = run_trial(short, place=place()).split
+                splits[resplit, variant, seed] = run_trial(short, context=make_context()).split
     assert len({splits[False, variant, seed] for variant in ("plain", "decoded") for seed in (0, 1)}) == 1
     assert splits[True, "plain", 0] == splits[True, "decoded", 0] != splits[True, "plain", 1]
     assert splits[True, "plain", 1] == splits[True, "decoded", 1]
 
 
 def test_train_limit_takes_the_first_of_the_training_part(tiny: TinyData) -> None:
-    whole = TrialRun(trial(), place())._data
-    limited = TrialRun(trial(recipe={"train_limit": 16, "validation": 6}), place())
+    whole = TrialRun(trial(), make_context())._data
+    limited = TrialRun(trial(recipe={"train_limit": 16, "validation": 6}), make_context())
     assert len(limited._data.train) == 16 and len(limited._data.validation) == 6
-    same_split = TrialRun(trial(recipe={"train_limit": 16}), place())._data
+    same_split = TrialRun(trial(recipe={"train_limit": 16}), make_context())._data
     assert torch.equal(same_split.train.index, whole.train.index[:16])
     assert torch.equal(same_split.validation.index, whole.validation.index)
 

@@ -65,10 +65,10 @@ def prepared(plan: Plan, finished: list[Record] | None = None, data: str = "data
     prepare_data(plan, Path(data), finished or [], Console(quiet=True))
 
 
-def trained(plan: Plan, tmp_path: Path, **place: Any) -> Record:
+def trained(plan: Plan, tmp_path: Path, **context: Any) -> Record:
     [cell] = plan.cells
     [trial] = plan.confirm_trials(cell.cell, (), ExecutionConfig())
-    record = run_trial(trial, place=RunContext(tmp_path / "data", device="cpu", threads=1, **place))
+    record = run_trial(trial, context=RunContext(tmp_path / "data", device="cpu", threads=1, **context))
     assert record.status == "completed", record.reason
     return record
 
@@ -180,6 +180,6 @@ def test_real_images_train(
     plan = planned(dataset, data=str(root), recipe=recipe)
     prepared(plan, data=str(root))
     [trial] = plan.confirm_trials(plan.cells[0].cell, (), ExecutionConfig())
-    record = run_trial(trial, place=RunContext(root, device="cpu", threads=1))
+    record = run_trial(trial, context=RunContext(root, device="cpu", threads=1))
     assert record.status == "completed", record.reason
     assert record.test_top1_error is not None and record.test_top1_error < 0.9 * (1 - 1 / classes)
