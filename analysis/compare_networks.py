@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from analysis.formatting import p_is
+from analysis.formatting import format_p
 from analysis.records.arrange import records_of
 from analysis.records.load import load_records
 from analysis.stats.paired import run_mcnemar
@@ -82,7 +82,7 @@ def to_text(found: dict[str, Any]) -> str:
             f"B: {second}",
             f"{found['images']} test images: both right {found['both_right']}, both wrong {found['both_wrong']}, "
             f"only A right {found['only_baseline']}, only B right {found['only_variant']}",
-            f"McNemar's exact test: {p_is(found['p_value'])}. It compares these two networks, not the methods: another "
-            "seed may say otherwise.",
+            f"McNemar's exact test: {format_p(found['p_value'])}. It compares these two networks, not the methods: "
+            "another seed may say otherwise.",
         ]
     )

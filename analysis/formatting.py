@@ -58,7 +58,7 @@ def format_level(alpha: float) -> str:
     return f"{100 * (1 - alpha):.3g} %"
 
 
-def p_value(p: float | None) -> str:
+def format_p_value(p: float | None) -> str:
     """`0.012`, `< 0.0001`; `0.0496` has a third digit, for two would read as 0.05."""
     if p is None:
         return NONE
@@ -69,9 +69,9 @@ def p_value(p: float | None) -> str:
     return f"{p:.2g}"
 
 
-def p_is(p: float | None) -> str:
+def format_p(p: float | None) -> str:
     """`p = 0.012`, `p < 0.0001`."""
-    text = p_value(p)
+    text = format_p_value(p)
     if text.startswith("<"):
         return f"p {text}"
     return f"p = {text}"

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.drawing import Drawing
 from analysis.figures.style import BLACK, GREY, VERMILION, clean_line, make_figure, shorten_name, use_style
-from analysis.formatting import format_plural, p_is
+from analysis.formatting import format_p, format_plural
 from analysis.verdicts.rankings import Ranking
 from analysis.verdicts.results import StudyResults
 
@@ -25,9 +25,9 @@ def rank_diagrams(findings: StudyResults) -> Iterator[Drawing]:
         if ranking.backbone:
             title += f": {ranking.backbone}"
         caption = (
-            f"Average rank of each variant over {over}, 1 the best (Friedman {p_is(ranking.p_value)}). Variants under "
-            f"one thick bar are not told apart: their ranks differ by less than the critical difference CD (Nemenyi, "
-            f"alpha {ranking.alpha:g}). A star: differs from the baseline after Holm's correction."
+            f"Average rank of each variant over {over}, 1 the best (Friedman {format_p(ranking.p_value)}). Variants "
+            f"under one thick bar are not told apart: their ranks differ by less than the critical difference CD "
+            f"(Nemenyi, alpha {ranking.alpha:g}). A star: differs from the baseline after Holm's correction."
         )
         yield Drawing(f"average-ranks-{number}", title, caption, _draw_diagram(ranking))
 

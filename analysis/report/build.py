@@ -18,7 +18,7 @@ from analysis.report import appendix, latex_document, paper_text, summary
 from analysis.report.figures import Exhibits, exhibits
 from analysis.report.run_links import Evidence
 from analysis.tables import Table, images, leaderboard, missing_trials, rendering
-from analysis.tables.all_tables import tables_of
+from analysis.tables.all_tables import build_all_tables
 from analysis.verdicts.model import RULINGS
 from analysis.verdicts.results import StudyResults
 from suite.core.files import write_text
@@ -47,7 +47,7 @@ def write_report(records_dir: Path, out: Path, tex: Path | None = None, *, every
     """
     findings = StudyResults(load_records(records_dir))
     figures = exhibits(findings, out / "figures", tex / "figures" if tex else None, whole=every_figure)
-    material = Material(findings, tables_of(findings), missing_trials.build_tables(findings), figures)
+    material = Material(findings, build_all_tables(findings), missing_trials.build_tables(findings), figures)
     tables = [*material.tables, *material.failures]
     rendering.write_tables(tables, out / "tables")
     write_text(leaderboard.to_markdown(findings), out / "leaderboard.md")

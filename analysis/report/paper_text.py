@@ -121,7 +121,7 @@ def _results(findings: StudyResults) -> Iterator[str]:
 def _tell_decided(verdict: Verdict, level: str) -> str:
     small = ", too small to matter" if verdict.too_small else ""
     mean = formatting.format_percent(abs(verdict.mean_difference or 0.0))
-    numbers = f"adjusted {formatting.p_is(verdict.p_adjusted)}, n = {verdict.seeds} seeds"
+    numbers = f"adjusted {formatting.format_p(verdict.p_adjusted)}, n = {verdict.seeds} seeds"
     if verdict.ci_low is not None and verdict.ci_high is not None:
         low, high = sorted(map(abs, (verdict.ci_low, verdict.ci_high)))  # of one sign, or it were undecided
         numbers = f"{level} CI {formatting.format_percent(low)} to {formatting.format_percent(high)} pp, {numbers}"
@@ -171,9 +171,9 @@ def _tell_variant(variant: VariantVerdict, level: str) -> str:
         place += f" with {variant.backbone}"
     numbers = list(_interval(variant, level))
     if variant.p_these is not None:
-        numbers.append(f"on these datasets {formatting.p_is(variant.p_these)}")
+        numbers.append(f"on these datasets {formatting.format_p(variant.p_these)}")
     if variant.p_adjusted is not None:
-        numbers.append(f"for datasets like these adjusted {formatting.p_is(variant.p_adjusted)}")
+        numbers.append(f"for datasets like these adjusted {formatting.format_p(variant.p_adjusted)}")
     mean = f"{formatting.format_points(variant.mean_difference)} pp on average"
     if numbers:
         mean += f" ({'; '.join(numbers)})"

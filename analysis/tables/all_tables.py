@@ -10,7 +10,7 @@ from analysis.tables import verdicts as verdict_table
 from analysis.verdicts.results import StudyResults
 
 
-def tables_of(findings: StudyResults) -> list[Table]:
+def build_all_tables(findings: StudyResults) -> list[Table]:
     """The verdicts and what is across datasets first, then each dataset's own, then what they rest on.
 
     Ids are file names, each once: `variants`, `verdicts`, `overall`, `ranks-*`, `leaderboard-*`, `costs-*`,

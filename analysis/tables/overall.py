@@ -167,7 +167,7 @@ def build_variants(findings: StudyResults) -> list[Table]:
 
 
 def _list_columns(digits: int) -> list[Column[VariantVerdict]]:
-    p, points = formatting.p_value, partial(formatting.format_points, decimals=digits)
+    p, points = formatting.format_p_value, partial(formatting.format_points, decimals=digits)
     return [
         Column("variant", "variant", lambda verdict: verdict.label),
         Column("backbone", "backbone", lambda verdict: verdict.backbone or "all"),
@@ -203,7 +203,7 @@ def build_friedman(findings: StudyResults) -> list[Table]:
 _RANK_COLUMNS: tuple[Column[tuple[float, str, float | None]], ...] = (
     Column("average_rank", "average rank", itemgetter(0), "{:.2f}".format, numeric=True),
     Column("variant", "variant", itemgetter(1)),
-    Column("p_value", "p against the baseline", itemgetter(2), formatting.p_value, numeric=True),
+    Column("p_value", "p against the baseline", itemgetter(2), formatting.format_p_value, numeric=True),
 )
 
 
@@ -213,8 +213,8 @@ def _build_ranks(ranking: Ranking) -> Table:
         title += f": {ranking.backbone}"
     caption = (
         f"Friedman's test over {', '.join(ranking.datasets)}: chi-squared {ranking.statistic:.2f}, Iman-Davenport F "
-        f"{ranking.iman_davenport:.2f}, {formatting.p_is(ranking.p_value)}. p of each variant against the baseline, "
-        f"Holm-adjusted (Demsar 2006). Critical difference of two ranks at alpha {ranking.alpha:g}: "
+        f"{ranking.iman_davenport:.2f}, {formatting.format_p(ranking.p_value)}. p of each variant against the "
+        f"baseline, Holm-adjusted (Demsar 2006). Critical difference of two ranks at alpha {ranking.alpha:g}: "
         f"{ranking.critical_difference:.2f}."
     )
     ranks = list(zip(ranking.average_ranks, ranking.labels, ranking.p_values, strict=True))

@@ -50,12 +50,14 @@ _COLUMNS: tuple[Column[Row], ...] = (  # of a row of the leaderboard and its ver
     Column("difference", "vs baseline, pp", make_difference, numeric=True),
     Column("seeds", "seeds", itemgetter("seeds"), numeric=True),
     Column("wins", "wins", itemgetter("wins"), numeric=True),
-    Column("p_value", "p", itemgetter("p_value"), formatting.p_value, numeric=True),
-    Column("p_adjusted", "p, Holm-adjusted", itemgetter("p_adjusted"), formatting.p_value, numeric=True),
+    Column("p_value", "p", itemgetter("p_value"), formatting.format_p_value, numeric=True),
+    Column("p_adjusted", "p, Holm-adjusted", itemgetter("p_adjusted"), formatting.format_p_value, numeric=True),
     Column("test", "test", lambda row: row["test"] or None),
     Column("bootstrap", "bootstrap interval, pp", _make_bootstrap, numeric=True, optional=True),
     Column("probability_better", "P(variant better)", _make_probability, numeric=True, optional=True),
-    Column("equivalence_p", "p of TOST", itemgetter("equivalence_p"), formatting.p_value, numeric=True, optional=True),
+    Column(
+        "equivalence_p", "p of TOST", itemgetter("equivalence_p"), formatting.format_p_value, numeric=True, optional=True
+    ),
     Column("smallest_effect", "MDE, pp", itemgetter("smallest_effect"), formatting.format_size, numeric=True),
     Column("seeds_needed", "seeds needed", itemgetter("seeds_needed"), numeric=True),
     Column(

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from analysis.formatting import (
     format_interval,
     format_level,
+    format_p,
     format_percent,
     format_plural,
     format_points,
     format_ranges,
     format_size,
-    p_is,
 )
 from analysis.records.model import CellResults
 from analysis.stats import paired
@@ -38,8 +38,8 @@ def looks_note(terms: TestSettings) -> str:
 def corrected_text(p: float | None, family: int, noun: str = "cell") -> str:
     """`p = 0.012 after Holm's correction for 5 cells`; a family of one needs no correction."""
     if family == 1:
-        return p_is(p)
-    return f"{p_is(p)} after Holm's correction for {format_plural(family, noun)}"
+        return format_p(p)
+    return f"{format_p(p)} after Holm's correction for {format_plural(family, noun)}"
 
 
 def _interval_text(facts: Verdict, terms: TestSettings) -> str:
@@ -61,7 +61,7 @@ def _size_note(facts: Verdict, terms: TestSettings) -> str:
 
 def equivalent_text(facts: Verdict, terms: TestSettings) -> str:
     within = f"within ±{format_size(terms.rope)} pp of the baseline"
-    test = f"equivalence test, TOST, {p_is(facts.equivalence_p)}"
+    test = f"equivalence test, TOST, {format_p(facts.equivalence_p)}"
     return f"{within} ({test}); {_interval_text(facts, terms)}, {facts.seeds} seeds{looks_note(terms)}"
 
 
@@ -98,12 +98,12 @@ def why_undecided(facts: Verdict, differences: Differences, terms: TestSettings)
         return ""
     if facts.p_adjusted is None or facts.p_adjusted >= terms.alpha:
         if facts.p_value is not None and facts.p_value >= terms.alpha:
-            return f"the {facts.test} test has {p_is(facts.p_value)}"
+            return f"the {facts.test} test has {format_p(facts.p_value)}"
         return corrected_text(facts.p_adjusted, terms.family)
     if WITH_SIGN_FLIP <= facts.seeds < BY_SIGN_FLIP:
         flip = paired.sign_flip(differences)
         if flip >= terms.alpha * terms.looks:
-            return f"the exact sign-flip test does not agree ({p_is(flip)})"
+            return f"the exact sign-flip test does not agree ({format_p(flip)})"
     if facts.seeds >= BY_PROBABILITY and facts.probability_better is not None:
         better, least, most = facts.probability_better
         if (facts.mean_difference or 0.0) < 0:
@@ -137,7 +137,7 @@ def without_spread(facts: Verdict, decided: bool, terms: TestSettings) -> str:
         return f"{text}; sign-flip, {tested}{_size_note(facts, terms)}{looks_note(terms)}"
     text += f"; {seeds} seeds cannot decide by sign-flip"
     if facts.p_value is not None:
-        text += f" ({p_is(facts.p_value)})"
+        text += f" ({format_p(facts.p_value)})"
     enough = paired.seeds_for_sign_flip(terms.family, terms.alpha)
     if enough > seeds:
         text += f"; {format_plural(enough - seeds, 'more seed')} could"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.formatting import format_interval, format_plural, format_points, format_size, p_is
+from analysis.formatting import format_interval, format_p, format_plural, format_points, format_size
 from analysis.stats import paired
 from analysis.verdicts.cell_reasons import corrected_text, looks_note, too_scattered
 from analysis.verdicts.cells import count_rulings
@@ -35,7 +35,7 @@ def write_reason(facts: VariantVerdict, verdict: Ruling, cells: Sequence[Verdict
     if facts.p_like_these is not None:
         parts.append(_mean_text(facts, terms) + _conclusion_text(facts, verdict, terms))
         if facts.p_these is not None and facts.test != "identity":
-            parts.append(f"on these datasets {p_is(facts.p_these)}")
+            parts.append(f"on these datasets {format_p(facts.p_these)}")
         if facts.bayes is not None:
             worse, within, better = facts.bayes
             rope = format_size(terms.rope)
@@ -70,7 +70,7 @@ def _mean_text(facts: VariantVerdict, terms: TestSettings) -> str:
     text += f" over {count} datasets ({facts.test} test, {corrected_text(facts.p_adjusted, terms.family, 'variant')}"
     if count < BY_RANKS:
         return f"{text}, low power)"
-    return f"{text}, sign-flip {p_is(facts.sign_flip_p)})"
+    return f"{text}, sign-flip {format_p(facts.sign_flip_p)})"
 
 
 def _conclusion_text(facts: VariantVerdict, verdict: Ruling, terms: TestSettings) -> str:
@@ -86,7 +86,7 @@ def _conclusion_text(facts: VariantVerdict, verdict: Ruling, terms: TestSettings
     if verdict == "EQUIVALENT":
         text = f": {within} on datasets like these"
         if facts.equivalence_p is not None:
-            text += f" (equivalence test, TOST, {p_is(facts.equivalence_p)})"
+            text += f" (equivalence test, TOST, {format_p(facts.equivalence_p)})"
         if facts.warnings:
             text += "; but networks learned nothing there, so this says nothing of the variant"
         return text

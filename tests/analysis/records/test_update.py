@@ -296,7 +296,7 @@ def test_cut_off_anywhere_the_folder_holds_the_old_or_the_new(store: Store, tmp_
                 finished = True
             except Cut:
                 finished = False
-        tables = tables_of(out)
+        tables = build_all_tables(out)
         assert tables in (without_files(old), without_files(new))
         seen["new" if tables == without_files(new) else "old"] += 1
         collect_study(store.uri, "demo", out)
@@ -312,7 +312,7 @@ def copy(folder: Path, target: Path) -> None:
     shutil.copytree(folder, target)
 
 
-def tables_of(folder: Path) -> str:
+def build_all_tables(folder: Path) -> str:
     """Trials and epochs as text, whichever files they are in."""
     records = load_records(folder)
     epochs = records.epochs.astype({"trial_key": str, "metric": str})

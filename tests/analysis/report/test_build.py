@@ -26,7 +26,7 @@ from analysis.report.figures import Exhibits
 from analysis.report.run_links import links
 from analysis.report.summary import headline
 from analysis.tables import missing_trials
-from analysis.tables.all_tables import tables_of
+from analysis.tables.all_tables import build_all_tables
 from analysis.verdicts.cells import judge_cells
 from analysis.verdicts.results import StudyResults
 from tests.fixtures import Command
@@ -55,7 +55,7 @@ def a_study(**changes: Any) -> Records:
 def page_of(records: Records) -> str:
     """The page without figures, which take most of its time."""
     findings = StudyResults(records)
-    return render(Material(findings, tables_of(findings), missing_trials.build_tables(findings), Exhibits()))
+    return render(Material(findings, build_all_tables(findings), missing_trials.build_tables(findings), Exhibits()))
 
 
 def stored(records: Records, folder: Path) -> Path:

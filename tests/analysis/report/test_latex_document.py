@@ -13,7 +13,7 @@ from analysis.records.model import Records
 from analysis.report import latex_document, paper_text
 from analysis.report.figures import Exhibits, exhibits
 from analysis.tables import missing_trials
-from analysis.tables.all_tables import tables_of
+from analysis.tables.all_tables import build_all_tables
 from analysis.verdicts.results import StudyResults
 
 BASE = [0.100, 0.110, 0.105, 0.095, 0.102]
@@ -40,7 +40,7 @@ def test_a_result_is_told_with_the_numbers_of_its_verdict() -> None:
         )
         low, high = (low, high) if verb == "lowered" else (high, low)
         between = f"95 % CI {low} to {high} pp"
-        numbers = f"({between}, adjusted {formatting.p_is(one.p_adjusted)}, n = 5 seeds)"
+        numbers = f"({between}, adjusted {formatting.format_p(one.p_adjusted)}, n = 5 seeds)"
         assert f"On digits with cnn, {one.label} {verb} the error by {mean} pp {numbers}." in text
 
 
@@ -117,7 +117,9 @@ def test_poor_studies_have_prose_too(cells: testing.Errors) -> None:
 def written(records: Records, folder: Path, figures: bool = False) -> Path:
     findings = StudyResults(records)
     drawn = exhibits(findings, folder / "svg", folder / "figures") if figures else Exhibits()
-    return latex_document.write(findings, [*tables_of(findings), *missing_trials.build_tables(findings)], drawn, folder)
+    return latex_document.write(
+        findings, [*build_all_tables(findings), *missing_trials.build_tables(findings)], drawn, folder
+    )
 
 
 def test_the_folder_holds_what_the_document_takes_in(tmp_path: Path) -> None:

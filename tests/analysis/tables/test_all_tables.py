@@ -376,7 +376,7 @@ def test_the_bootstrap_interval_is_shown_where_there_is_one() -> None:
 
 def test_all_tables_have_their_own_names_and_every_form() -> None:
     errors = {name: {**THREE["a"], "sire:lambda=1": around(0.3)} for name in ("a b", "a_b", "c")}
-    tables = reporting.tables_of(several(errors))
+    tables = reporting.build_all_tables(several(errors))
     names = [table.id for table in tables]
     assert len(set(names)) == len(names) and {"overall", "leaderboard-a-b", "leaderboard-a-b-2", "costs-c"} <= set(
         names
@@ -389,7 +389,7 @@ def test_all_tables_have_their_own_names_and_every_form() -> None:
 
 def test_a_study_without_any_trial_has_its_tables() -> None:
     cells = [testing.cell_of(name, dataset, "cnn") for dataset in "ab" for name in ("baseline", "sire", "sire:x=1")]
-    tables = reporting.tables_of(StudyResults(testing.make_records([], cells, seeds=5)))
+    tables = reporting.build_all_tables(StudyResults(testing.make_records([], cells, seeds=5)))
     assert {"overall", "leaderboard-a", "costs-b", "ablation-a-cnn-sire", "budgets"} <= {table.id for table in tables}
     for table in tables:
         assert rendering.to_json(table) and rendering.to_html(table)

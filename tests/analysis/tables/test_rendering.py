@@ -23,9 +23,9 @@ from analysis.formatting import (
     format_count,
     format_hours,
     format_interval,
+    format_p_value,
     format_percent,
     format_points,
-    p_value,
     slug_of_name,
 )
 from analysis.tables import EMPTY, Column, Table, Value, fill_table, latex
@@ -297,7 +297,7 @@ def test_counts(number: float | None, expected: str) -> None:
 
 
 def test_a_p_value_is_never_rounded_to_the_level() -> None:
-    assert [p_value(p) for p in (0.0496, 0.0501, 0.012, 0.00001, 0.5)] == [
+    assert [format_p_value(p) for p in (0.0496, 0.0501, 0.012, 0.00001, 0.5)] == [
         "0.0496",
         "0.0501",
         "0.012",
