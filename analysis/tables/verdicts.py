@@ -56,7 +56,12 @@ _COLUMNS: tuple[Column[Row], ...] = (  # of a row of the leaderboard and its ver
     Column("bootstrap", "bootstrap interval, pp", _make_bootstrap, numeric=True, optional=True),
     Column("probability_better", "P(variant better)", _make_probability, numeric=True, optional=True),
     Column(
-        "equivalence_p", "p of TOST", itemgetter("equivalence_p"), formatting.format_p_value, numeric=True, optional=True
+        "equivalence_p",
+        "p of TOST",
+        itemgetter("equivalence_p"),
+        formatting.format_p_value,
+        numeric=True,
+        optional=True,
     ),
     Column("smallest_effect", "MDE, pp", itemgetter("smallest_effect"), formatting.format_size, numeric=True),
     Column("seeds_needed", "seeds needed", itemgetter("seeds_needed"), numeric=True),
