@@ -292,7 +292,7 @@ def count_suffixes(listings: Collection[Listing]) -> list[str]:
     suffixes = Counter(find_suffix(name) for listing in listings for name in listing.others)
     phrases = []
     for suffix, count in sorted(suffixes.items(), key=lambda item: (-item[1], item[0])):
-        phrases.append(f"{count_things(count, 'file')} {suffix or 'without a suffix that are no images'}")
+        phrases.append(f"{count_things(count, 'file')} {suffix or 'without a suffix'}")
     return phrases
 
 

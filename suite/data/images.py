@@ -120,8 +120,8 @@ def decode_image(encoded: bytes | Path, shape: tuple[int, int, int], resize: Res
             picture = _show_image(image, channels)
             if resize == "none" and picture.size != (width, height):
                 raise Unreadable(
-                    f"is {picture.height} pixels high and {picture.width} wide, not {height} and {width} (set size to "
-                    "resize)"
+                    f"is {picture.height} pixels high and {picture.width} wide, not {height} and {width} (write `size: "
+                    f"{max(height, width)}` in the dataset's entry to resize all images)"
                 )
             pixels = np.asarray(_resize_picture(picture, height, width, resize))
         return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))

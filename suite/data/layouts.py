@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from suite.core.errors import UserError
 from suite.core.settings import Setting
+from suite.data.class_folders import Listing, count_suffixes, list_folder
 from suite.data.images import Resize
 from suite.data.source import ImageSource, Part
 
@@ -85,7 +86,7 @@ class ParquetSet:
         from suite.data.parquet_rows import ParquetRows
 
         files = parts[part]
-        rows = sum(parquet_files.read_metadata(file).num_rows for file in files)
+        rows = parquet_files.count_rows(files)
         if rows != self.examples[part]:
             raise UserError(
                 f"{self.name}: the {part} part in {files[0].parent} has {rows:,} rows, not {self.examples[part]:,}; "
@@ -194,6 +195,7 @@ def holds_parquet(directory: Path) -> bool:
 TRAIN_SPLITS = ("train", "training")
 VALIDATION_SPLITS = ("validation", "valid", "val", "dev")
 TEST_SPLITS = ("test", "testing")
+FOLDERS_DEEP = 2  # below the directory, that Parquet files are looked for in
 SPLITS = frozenset((*TRAIN_SPLITS, *VALIDATION_SPLITS, *TEST_SPLITS))
 
 
@@ -205,8 +207,8 @@ def find_splits(directory: Path) -> dict[str, list[Path]]:
         UserError: a split's files lie in several folders, are of several shardings, or some are missing.
     """
     places: dict[str, dict[Path, list[Path]]] = {}
-    for pattern in ("*.parquet", "*/*.parquet", "*/*/*.parquet"):
-        for file in sorted(directory.glob(pattern)):
+    for depth in range(FOLDERS_DEEP + 1):
+        for file in sorted(directory.glob("*/" * depth + "*.parquet")):
             hidden = any(part.startswith(".") for part in file.relative_to(directory).parts)
             if not hidden:
                 places.setdefault(_name_split(file), {}).setdefault(file.parent, []).append(file)
@@ -214,7 +216,10 @@ def find_splits(directory: Path) -> dict[str, list[Path]]:
     for split, folders in places.items():
         if len(folders) > 1:
             first, second, *_ = folders
-            raise UserError(f"parquet: {split} files lie in {first} and in {second}; move away those that don't count")
+            remedy = "move away those that don't count"
+            if first not in second.parents:
+                remedy = f"read one of these folders as `{{name: parquet, path: ...}}`, or {remedy}"
+            raise UserError(f"parquet: {split} files lie in {first} and in {second}; {remedy}")
         [files] = folders.values()
         _check_shards(files)
         splits[split] = files
@@ -227,6 +232,23 @@ def choose_split(splits: Mapping[str, list[Path]], names: Sequence[str]) -> list
         if name in splits:
             return splits[name]
     return []
+
+
+DESCRIPTIONS = ("readme", "licen", "dataset_info")  # how names of files begin that are not data, in lower case
+
+
+def describe_other_files(directory: Path) -> list[str]:
+    """Phrases on what lies where Parquet files are looked for and is none: `3 files .arrow`."""
+    listings, folders = list[Listing](), [directory]
+    for _ in range(FOLDERS_DEEP + 1):
+        found = [list_folder("parquet", folder) for folder in folders]
+        folders = [listing.directory / name for listing in found for name in listing.folders]
+        listings += [replace(listing, others=tuple(filter(_is_unknown, listing.files))) for listing in found]
+    return count_suffixes(listings)
+
+
+def _is_unknown(name: str) -> bool:
+    return not name.endswith(".parquet") and not name.lower().startswith(DESCRIPTIONS)
 
 
 def _name_split(file: Path) -> str:

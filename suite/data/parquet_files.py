@@ -17,14 +17,14 @@ import pyarrow.parquet
 from pyarrow import types
 
 from suite.core.errors import UserError, did_you_mean
-from suite.data.source import Labels, Part
+from suite.data.source import Labels
 
 # What the field calls a column of labels, in lower case.
 LABEL_NAMES = frozenset(
     ("label", "labels", "target", "targets", "class", "classes", "category", "categories", "y", "annotation")
 )
 LABEL_ENDS = ("_label", "_labels", "_target", "_class", "_category")
-Parts = Mapping[Part, Sequence[Path]]
+Parts = Mapping[Any, Sequence[Path]]  # by "train", "test", and "validation" where that is named
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,22 @@ def read_labels(files: Sequence[Path], columns: Columns) -> Labels:
     return np.concatenate(labels)
 
 
-def check_test_labels(files: Sequence[Path], columns: Columns, has_validation: bool) -> None:
-    """Refuses a test part whose labels are withheld: all null, or all -1."""
+def count_rows(files: Sequence[Path]) -> int:
+    """Rows of all files, as they say themselves. Raises UserError as `read_metadata` does."""
+    return sum(read_metadata(file).num_rows for file in files)
+
+
+def check_test_labels(files: Sequence[Path], columns: Columns, validation: str) -> None:
+    """Refuses a test part whose labels are withheld: all null, or all -1.
+
+    Args:
+        validation: the split that may be the test part instead; empty: there is none.
+    """
     for file in files:
         values = _read_values(file, columns.label)
         if any(value is not None and value != -1 for value in values):
             return
-    remedy = "set `test: validation`" if has_validation else "add labelled files"
+    remedy = f"set `test: {validation}`" if validation else "add labelled files"
     raise UserError(f"parquet: the test part, {files[0].name}, has no labels, they are withheld; {remedy}")
 
 

@@ -1,23 +1,37 @@
 """Image classification in Hugging Face's Parquet layout: `train-*.parquet`, `test-*.parquet`, images as encoded bytes.
 
 A directory below the data directory; the files lie in it or in a folder of it. Without a test split the validation
-split is the test part (ImageNet's own habit).
+split is the test part (ImageNet's own habit). A split that is named as `validation` belongs to the training part, and
+is held out of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+import numpy as np
 
 from suite.core.errors import UserError, did_you_mean
 from suite.core.settings import Setting
 from suite.core.specs import hash_parts
+from suite.data.image_parts import holds_parts_or_classes
 from suite.data.images import LARGEST, Resize, resize_setting
-from suite.data.layouts import TEST_SPLITS, TRAIN_SPLITS, VALIDATION_SPLITS, choose_split, find_splits, path_setting
-from suite.data.parquet_files import Columns, check_test_labels, find_columns, read_metadata
+from suite.data.layouts import (
+    TEST_SPLITS,
+    TRAIN_SPLITS,
+    VALIDATION_SPLITS,
+    choose_split,
+    count_or_part_setting,
+    describe_other_files,
+    find_splits,
+    path_setting,
+)
+from suite.data.parquet_files import Columns, check_test_labels, count_rows, find_columns
 from suite.data.parquet_rows import ParquetRows, first_shape
 from suite.data.source import DatasetInfo, ImageSource, Part
-from suite.data.splits import FIFTH_OR_TENTH, held_out, validation_setting
+from suite.data.splits import FIFTH_OR_TENTH, held_out
 
 SETTINGS = {
     "path": path_setting(),
@@ -25,7 +39,9 @@ SETTINGS = {
     "label": Setting("", "name of the label column, needed where there are several"),
     "train": Setting("", "split to train on; empty: train"),
     "test": Setting("", "split to test on; empty: test, else validation"),
-    "validation": validation_setting(FIFTH_OR_TENTH),
+    "validation": count_or_part_setting(
+        0, f"training images held out, or the validation split; 0: {FIFTH_OR_TENTH}", low=0
+    ),
     "size": Setting(
         0, "image side in pixels that images are resized to; 0: as stored, all of one shape", low=0, high=LARGEST
     ),
@@ -42,7 +58,7 @@ def facts(
     label: str = "",
     train: str = "",
     test: str = "",
-    validation: int = 0,
+    validation: int | str = 0,
     size: int = 0,
     resize: Resize = "squash",
     channels: int = 0,
@@ -54,25 +70,25 @@ def facts(
             without the files, so they are refused here, not reported as `missing`.
     """
     _choose_resize(size, resize)
-    directory = _find_directory(root, path)
-    splits = find_splits(directory)
-    parts = _choose_parts(directory, splits, train, test)
-    columns = find_columns(parts, image, label)
-    check_test_labels(parts["test"], columns, not test and bool(choose_split(splits, VALIDATION_SPLITS)))
-    rows = {part: sum(read_metadata(file).num_rows for file in files) for part, files in parts.items()}
+    parts = _find_parts(root, path, train, validation, test)
+    columns = find_columns(parts.files, image, label)
+    check_test_labels(parts.files["test"], columns, parts.spare_validation)
+    rows = {part: count_rows(files) for part, files in parts.files.items()}
+    held = rows.get("validation", 0) if isinstance(validation, str) else validation
     classes = len(columns.classes)
     return DatasetInfo(
         title=PurePosixPath(path).name,
         classes=classes,
-        shape=_find_shape(parts["train"][0], columns, size, channels),
-        train_examples=rows["train"],
+        shape=_find_shape(parts.files["train"][0], columns, size, channels),
+        train_examples=rows["train"] + rows.get("validation", 0),
         test_examples=rows["test"],
-        validation=validation or held_out(rows["train"], classes),
+        validation=held or held_out(rows["train"], classes),
         mean=None,
         std=None,
         licence="not stated in the files; see the data set's own page",
         source=f"Parquet files in {path}; mean and std computed from the training part",
         class_names=columns.class_names,
+        passed_over=(*parts.describe_unread(), *describe_other_files(parts.directory)),
     )
 
 
@@ -85,32 +101,79 @@ def source(
     label: str = "",
     train: str = "",
     test: str = "",
-    validation: int = 0,
+    validation: int | str = 0,
     size: int = 0,
     resize: Resize = "squash",
     channels: int = 0,
 ) -> ImageSource:
     """The part's images in the order of files and rows. Raises UserError as `facts` does."""
-    directory = _find_directory(root, path)
-    parts = _choose_parts(directory, find_splits(directory), train, test)
-    columns = find_columns(parts, image, label)
-    files, how = parts[part], _choose_resize(size, resize)
+    parts = _find_parts(root, path, train, validation, test)
+    columns = find_columns(parts.files, image, label)
+    files, how = list(parts.files[part]), _choose_resize(size, resize)
     classes = f"{hash_parts(*columns.classes):x}"[:8]  # another order of classes is another decoded copy
     origin = (
         f"parquet {files[0].name} in {files[0].parent}, {columns.image} and {columns.label} (classes {classes}), {how}"
     )
-    shape = _find_shape(parts["train"][0], columns, size, channels)
-    return ParquetRows(origin, shape, files, columns, how)
+    shape = _find_shape(parts.files["train"][0], columns, size, channels)
+    held = parts.files.get("validation")
+    if part == "test" or not held:
+        return ParquetRows(origin, shape, files, columns, how)
+    trained = count_rows(files)
+    rows = np.arange(trained, trained + count_rows(held), dtype=np.int64)
+    return ParquetRows(f"{origin} and {held[0]}", shape, [*files, *held], columns, how, validation_rows=rows)
 
 
-def _choose_parts(directory: Path, splits: Mapping[str, list[Path]], train: str, test: str) -> dict[Part, list[Path]]:
-    parts: dict[Part, list[Path]] = {
-        "train": _choose_part("train", directory, splits, train, TRAIN_SPLITS),
-        "test": _choose_part("test", directory, splits, test, (*TEST_SPLITS, *VALIDATION_SPLITS)),
-    }
-    if parts["train"] == parts["test"]:
-        raise UserError(f"parquet.test: {parts['test'][0]} is the training part too; name another split, or add one")
-    return parts
+@dataclass(frozen=True)
+class _Parts:
+    """The files of both parts, and of a named validation part, which belongs to the training part.
+
+    Attributes:
+        splits: all that lie in the directory.
+    """
+
+    directory: Path
+    splits: Mapping[str, list[Path]]
+    files: Mapping[str, list[Path]]
+
+    @property
+    def spare_validation(self) -> str:
+        """The name of a validation split that is no part; empty: there is none."""
+        spare = [name for name in VALIDATION_SPLITS if name in self.splits]
+        return next((name for name in spare if self.splits[name] not in self.files.values()), "")
+
+    def describe_unread(self) -> list[str]:
+        """`split validation with 1,000 rows (name it as validation: validation)`."""
+        phrases = []
+        for name, files in self.splits.items():
+            if files in self.files.values():
+                continue
+            may_validate = name == self.spare_validation and "validation" not in self.files
+            hint = f" (name it as validation: {name})" if may_validate else ""
+            phrases.append(f"split {name} with {count_rows(files):,} rows{hint}")
+        return phrases
+
+
+def _find_parts(root: Path, path: str, train: str, validation: int | str, test: str) -> _Parts:
+    directory = _find_directory(root, path)
+    splits = find_splits(directory)
+    if not splits:
+        _refuse_without_splits(directory, path)
+    files = {"train": _choose_part("train", directory, splits, train, TRAIN_SPLITS)}
+    if isinstance(validation, str):
+        files["validation"] = _choose_part("validation", directory, splits, validation, ())
+    left = {name: found for name, found in splits.items() if test or found not in files.values()}
+    files["test"] = _choose_part("test", directory, left, test, (*TEST_SPLITS, *VALIDATION_SPLITS))
+    _refuse_overlaps(files)
+    return _Parts(directory, splits, files)
+
+
+def _refuse_overlaps(files: Mapping[str, list[Path]]) -> None:
+    seen: dict[Path, str] = {}
+    for part, found in files.items():
+        if found[0] in seen:
+            title = seen[found[0]]
+            raise UserError(f"parquet.{part}: {found[0]} is the {title} part too; name another split, or add one")
+        seen[found[0]] = "training" if part == "train" else part
 
 
 def _find_directory(root: Path, path: str) -> Path:
@@ -125,12 +188,23 @@ def _find_directory(root: Path, path: str) -> Path:
     return directory
 
 
+def _refuse_without_splits(directory: Path, path: str) -> None:
+    """Says where Parquet files lie, or which dataset reads what is there."""
+    if holds_parts_or_classes(directory):
+        remedy = f"name it as `{{name: folder, path: {path}}}`"
+        raise UserError(f"parquet: {directory} holds folders of images and no Parquet files; {remedy}")
+    deeper = next(iter(sorted(directory.rglob("*.parquet"))), None)
+    if deeper:
+        place = PurePosixPath(path) / deeper.parent.relative_to(directory)
+        raise UserError(f"parquet: {directory} has Parquet files only further down; set `path: {place}`")
+
+
 def _choose_part(
-    part: Part, directory: Path, splits: Mapping[str, list[Path]], wanted: str, names: Sequence[str]
+    part: str, directory: Path, splits: Mapping[str, list[Path]], wanted: str, names: Sequence[str]
 ) -> list[Path]:
     if wanted and wanted.lower() not in splits:
         raise UserError(f"parquet.{part}: {directory} has no split {wanted!r}{did_you_mean(wanted, list(splits))}")
-    files = choose_split(splits, (wanted.lower(),) if wanted else names)
+    files = choose_split(splits, [wanted.lower()] if wanted else names)
     if files:
         return files
     others = sorted(set(splits) - {*TRAIN_SPLITS} if part == "test" else splits)

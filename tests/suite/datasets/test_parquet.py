@@ -135,7 +135,7 @@ def test_parquet_finds_data_folder_and_validation_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("train", "sentence"),
     [
-        ({"images": [picture(1), picture(1, (7, 5, 3))]}, "row 1 is 7 pixels high and 5 wide, not 6 and 5"),
+        ({"images": [picture(1), picture(1, (7, 5, 3))]}, "row 1 is 7 pixels high .*not 6 and 5 .write `size: 6` in"),
         ({"images": [picture(1), b"not an image"]}, "row 1 can't be decoded"),
         ({"images": [picture(1), picture(1)[:50]]}, "row 1 can't be decoded"),
         ({"images": [None, picture(1)]}, "row 0 has no image bytes"),
@@ -560,3 +560,95 @@ def test_training_images_are_no_test_part(tmp_path: Path) -> None:
         UserError, match=r"parquet\.test: .*train\.parquet is the training part too; name another split"
     ):
         parquet.facts(tmp_path, path="set", test="train")
+
+
+# --- a named validation split, and what isn't read -----------------------------------------------------------------
+
+
+def test_a_named_validation_split_is_held_out_of_the_training_part(tmp_path: Path) -> None:
+    write_parts(tmp_path, WORDS, WORDS[:3])
+    write_part(tmp_path / "set" / "valid.parquet", ["cat", "bee"])
+    facts = parquet.facts(tmp_path, path="set", validation="valid")
+    assert (facts.train_examples, facts.test_examples, facts.validation, facts.passed_over) == (6, 3, 2, ())
+    source = parquet.source(tmp_path, "train", path="set", validation="valid")
+    assert source.labels.tolist() == [1, 0, 2, 1, 2, 1]
+    assert source.validation_rows is not None and source.validation_rows.tolist() == [4, 5]
+    assert source.decode(5).max() == 1, "the second image of the validation file"
+    plain = parquet.source(tmp_path, "train", path="set")
+    assert plain.validation_rows is None and plain.origin != source.origin
+    test = parquet.source(tmp_path, "test", path="set", validation="valid")
+    assert test.validation_rows is None and test.labels.tolist() == [1, 0, 2]
+    assert parquet.facts(tmp_path, path="set").passed_over == (
+        "split valid with 2 rows (name it as validation: valid)",
+    )
+
+
+def test_a_validation_split_is_one_part_alone(tmp_path: Path) -> None:
+    write_part(tmp_path / "set" / "train.parquet", WORDS)
+    write_part(tmp_path / "set" / "validation.parquet", WORDS[:3])
+    assert parquet.facts(tmp_path, path="set").test_examples == 3
+    with pytest.raises(UserError, match=r"no test-\*\.parquet"):
+        parquet.facts(tmp_path, path="set", validation="validation")
+    with pytest.raises(UserError, match=r"parquet\.test: .*validation\.parquet is the validation part too"):
+        parquet.facts(tmp_path, path="set", validation="validation", test="validation")
+    with pytest.raises(UserError, match=r"parquet\.validation: .*train\.parquet is the training part too"):
+        parquet.facts(tmp_path, path="set", validation="train")
+
+
+def test_a_validation_split_has_no_class_of_its_own(tmp_path: Path) -> None:
+    write_parts(tmp_path, WORDS, WORDS[:3])
+    write_part(tmp_path / "set" / "validation.parquet", ["cat", "dog"])
+    with pytest.raises(UserError, match=r"validation\.parquet row 1 has label 'dog', a class that the training part"):
+        read_part(tmp_path, validation="validation")
+    write_part(tmp_path / "set" / "validation.parquet", [1, 0])
+    with pytest.raises(UserError, match=r"the column 'label' of .*validation\.parquet holds int64"):
+        parquet.facts(tmp_path, path="set", validation="validation")
+
+
+def test_withheld_test_labels_name_the_split_that_is_there(tmp_path: Path) -> None:
+    write_parts(tmp_path, [0, 1, 0, 1], [-1, -1])
+    write_part(tmp_path / "set" / "dev.parquet", [1, 0])
+    with pytest.raises(UserError, match="they are withheld; set `test: dev`"):
+        parquet.facts(tmp_path, path="set")
+    assert parquet.facts(tmp_path, path="set", test="dev").test_examples == 2
+
+
+def test_what_is_no_part_is_counted(tmp_path: Path) -> None:
+    write_parts(tmp_path, WORDS, WORDS[:3])
+    write_part(tmp_path / "set" / "unsupervised-0.parquet", WORDS[:2])
+    for name in ("README.md", "dataset_infos.json", "old/a.arrow", "old/b.arrow", "more.csv", ".gitattributes"):
+        (tmp_path / "set" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "set" / name).write_text("x")
+    found = parquet.facts(tmp_path, path="set").passed_over
+    assert found == ("split unsupervised with 2 rows", "2 files .arrow", "1 file .csv")
+
+
+def test_another_layout_says_what_reads_it(tmp_path: Path) -> None:
+    for name in ("ant/0.png", "bee/0.png"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True)
+        (tmp_path / "photos" / name).write_bytes(picture(1))
+    with pytest.raises(UserError, match=r"no Parquet files; name it as `\{name: folder, path: photos\}`"):
+        parquet.facts(tmp_path, path="photos")
+    write_parts(tmp_path / "deep" / "a" / "b" / "c", WORDS, WORDS[:3])
+    with pytest.raises(UserError, match="only further down; set `path: deep/a/b/c/set`"):
+        parquet.facts(tmp_path, path="deep")
+    assert parquet.facts(tmp_path, path="deep/a/b/c/set").test_examples == 3
+
+
+def test_one_of_several_configurations_is_named_by_its_path(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_parts(tmp_path / "many" / name, WORDS, WORDS[:3])
+    with pytest.raises(UserError, match=r"files lie in .*; read one of these folders as `\{name: parquet, path"):
+        parquet.facts(tmp_path, path="many")
+    assert parquet.facts(tmp_path, path="many/two").train_examples == 4
+
+
+@pytest.mark.parametrize("given", [True, 1.5, "", -1])
+def test_validation_is_a_number_or_a_split(given: Any) -> None:
+    with pytest.raises(UserError, match=r"parquet\.validation: must be"):
+        resolve_settings(parquet.SETTINGS, {"validation": given}, "parquet")
+
+
+def test_an_absolute_path_says_how_to_name_it() -> None:
+    with pytest.raises(UserError, match="write `path: birds`, with --data or GRAFTBENCH_DATA set to /disk/photos"):
+        resolve_settings(parquet.SETTINGS, {"path": "/disk/photos/birds"}, "parquet")
