@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.core.errors import UserError
-from suite.data.fetch import fetch_remedy
+from suite.data.fetch import download_file, fetch_remedy
 from suite.data.source import Arrays, Images, Labels, Part
 
 PREFIX: dict[Part, str] = {"train": "train", "test": "t10k"}
@@ -54,6 +54,11 @@ class IdxSet:
             raise UserError(f"{self.name}: {self.find_missing(root)}")
         origin = f"{self.name} {part} in {files[0].parent}"
         return Arrays(origin, (1, SIDE, SIDE), files, lambda: self._read_part(part, *files))
+
+    def fetch_files(self, root: Path, mirror: str, archives: Mapping[str, str]) -> None:
+        """Downloads the packed files; `archives` has their names and MD5 sums."""
+        for name, md5 in archives.items():
+            download_file(f"{mirror}{name}", root / self.folder / "raw" / name, md5)
 
     def _file_stem(self, root: Path, part: Part, kind: str) -> Path:
         return Path(root).absolute() / self.folder / "raw" / f"{PREFIX[part]}-{kind}-ubyte"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
-from suite.data.fetch import download_torchvision
+from suite.data.fetch import fetch_archive, unpack_archive
 from suite.data.images import Resize
 from suite.data.source import DatasetInfo, ImageSource, Part
 from suite.datasets._caltech import CaltechSet, photograph_settings
@@ -24,6 +25,10 @@ SOURCE = (
 )
 
 
+URL = "https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip"
+MD5 = "3138e1922a9193bfa496528edbbc45d0"
+
+
 def facts(root: Path, *, size: int = 224, resize: Resize = "squash", validation: int = 0) -> DatasetInfo:
     return FILES.describe_set(root, "Caltech-101", size, validation, SOURCE)
 
@@ -33,4 +38,9 @@ def source(root: Path, part: Part, *, size: int = 224, resize: Resize = "squash"
 
 
 def fetch(root: Path) -> None:
-    download_torchvision("caltech101", "Caltech101", root)
+    folder = root / "caltech101"
+    fetch_archive(URL, folder, MD5)
+    inner = folder / "caltech-101"
+    for archive in inner.glob("*.tar.gz"):
+        unpack_archive(archive, folder)
+    shutil.rmtree(inner)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from suite.data.fetch import download_torchvision
+from suite.data.fetch import fetch_archive
 from suite.data.images import Resize
 from suite.data.source import DatasetInfo, ImageSource, Part
 from suite.datasets._caltech import CaltechSet, photograph_settings
@@ -21,6 +21,10 @@ FILES = CaltechSet(
 SOURCE = "Griffin et al. 2007, in torchvision's layout; SIRe's 70/30 of each class; which images is ours"
 
 
+URL = "https://data.caltech.edu/records/nyy15-4j048/files/256_ObjectCategories.tar"
+MD5 = "67b4f42ca05d46448c6bb8ecd2220f6d"
+
+
 def facts(root: Path, *, size: int = 224, resize: Resize = "squash", validation: int = 0) -> DatasetInfo:
     return FILES.describe_set(root, "Caltech-256", size, validation, SOURCE)
 
@@ -30,4 +34,4 @@ def source(root: Path, part: Part, *, size: int = 224, resize: Resize = "squash"
 
 
 def fetch(root: Path) -> None:
-    download_torchvision("caltech256", "Caltech256", root)
+    fetch_archive(URL, root / "caltech256", MD5)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from suite.data import layouts
-from suite.data.fetch import download_torchvision
+from suite.data.fetch import fetch_archive
 from suite.data.layouts import ParquetSet
 from suite.data.source import DatasetInfo, ImageSource, Part
 from suite.data.splits import validation_setting
@@ -43,6 +43,10 @@ PARQUET = ParquetSet(
 )
 
 
+URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
+MD5 = "eb9058c3a382ffc7106e4002c42a8d85"
+
+
 def facts(root: Path, *, validation: int = 0) -> DatasetInfo:
     """Known without the files; `missing` says whether they are there."""
     return DatasetInfo(
@@ -67,4 +71,4 @@ def source(root: Path, part: Part, *, validation: int = 0) -> ImageSource:
 
 
 def fetch(root: Path) -> None:
-    download_torchvision("cifar100", "CIFAR100", root)
+    fetch_archive(URL, root, MD5)

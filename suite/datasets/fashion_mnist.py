@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from suite.data import layouts
-from suite.data.fetch import download_torchvision
 from suite.data.layouts import ParquetSet
 from suite.data.source import DatasetInfo, ImageSource, Part
 from suite.data.splits import validation_setting
@@ -25,6 +24,15 @@ PARQUET = ParquetSet(
     shape=(1, SIDE, SIDE),
     class_names=NAMES,
 )
+
+
+MIRROR = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+ARCHIVES = {  # and their MD5 sums
+    "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+    "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+    "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+}
 
 
 def facts(root: Path, *, validation: int = 0) -> DatasetInfo:
@@ -51,4 +59,4 @@ def source(root: Path, part: Part, *, validation: int = 0) -> ImageSource:
 
 
 def fetch(root: Path) -> None:
-    download_torchvision("fashion_mnist", "FashionMNIST", root)
+    FILES.fetch_files(root, MIRROR, ARCHIVES)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from suite.data import layouts
-from suite.data.fetch import download_torchvision
 from suite.data.layouts import ParquetSet
 from suite.data.source import DatasetInfo, ImageSource, Part
 from suite.data.splits import validation_setting
@@ -33,6 +32,15 @@ PARQUET = ParquetSet(
 )
 
 
+MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+ARCHIVES = {  # and their MD5 sums
+    "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+    "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+    "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+}
+
+
 def facts(root: Path, *, validation: int = 0) -> DatasetInfo:
     """Known without the files; `missing` says whether they are there."""
     return DatasetInfo(
@@ -56,4 +64,4 @@ def source(root: Path, part: Part, *, validation: int = 0) -> ImageSource:
 
 
 def fetch(root: Path) -> None:
-    download_torchvision("mnist", "MNIST", root)
+    FILES.fetch_files(root, MIRROR, ARCHIVES)

@@ -27,14 +27,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torchvision
 import yaml
 from PIL import Image
 
 from suite.core import registry
 from suite.core.errors import UserError
 from suite.core.specs import Component
-from suite.data import catalog, dataset
+from suite.data import catalog, dataset, fetch
 from suite.data.source import ImageFiles
 from suite.datasets import _idx as idx
 from suite.datasets import mnist
@@ -385,11 +384,12 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def mirror(server: Server, tiny: None, monkeypatch: pytest.MonkeyPatch) -> Server:
-    """A tiny MNIST where torchvision looks for MNIST."""
+    """A tiny MNIST where MNIST is downloaded from."""
     server.offers.update(mnist_files())
-    sums = [(name, hashlib.md5(content).hexdigest()) for name, content in server.offers.items()]
-    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [server.address])
-    monkeypatch.setattr(torchvision.datasets.MNIST, "resources", sums)
+    sums = {name: hashlib.md5(content).hexdigest() for name, content in server.offers.items()}
+    monkeypatch.setattr(mnist, "MIRROR", server.address)
+    monkeypatch.setattr(mnist, "ARCHIVES", sums)
+    monkeypatch.setattr(fetch, "PAUSE", 0)
     return server
 
 
@@ -548,7 +548,7 @@ def test_verify_lists_unreadable_images(data_command: Command, root: Path) -> No
         content, times = file.read_bytes(), file.stat()
         file.write_bytes(content[:40].ljust(len(content), b"\0"))
         os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
-    files[2].write_bytes(b"")
+    files[2].write_bytes(b"none")
     answer = data_command("verify", *BIRDS)
     assert_refused(answer, "folder: ", "not whole, see above")
     lists = list((root.parent / "cache").glob("*-unreadable.txt"))
@@ -726,7 +726,7 @@ def test_warm_says_what_is_broken_in_both_parts(data_command: Command, root: Pat
     assert data_command("warm", *BIRDS).code == 0
     broken = [root / "birds" / part / "wren" / "3.png" for part in ("train", "test")]
     for file in broken:
-        file.write_bytes(b"")
+        file.write_bytes(b"none")
     answer = data_command("warm", *BIRDS)
     assert answer.code == 2 and answer.err.startswith("graftbench: ") and answer.err.count("\n") == 2
     for file, sentence in zip(broken, answer.err.splitlines(), strict=True):
@@ -734,7 +734,7 @@ def test_warm_says_what_is_broken_in_both_parts(data_command: Command, root: Pat
     assert answer.out == "", "nothing was accepted"
     write_photos(root / "again" / "train")
     write_photos(root / "again" / "test")
-    Path(root / "again" / "train" / "crow" / "0.png").write_bytes(b"")
+    Path(root / "again" / "train" / "crow" / "0.png").write_bytes(b"none")
     assert_refused(data_command("warm", "folder(path=again, size=8)"), "again/train/crow/0.png can't be decoded")
     assert len(list((root.parent / "cache").glob("folder-test-*/images.npy"))) == 2, "the other part was decoded"
 
@@ -911,8 +911,8 @@ def test_the_pages_dataset_file_works(
 
     assert_refused(data_command("warm", "bloodmnist"), "graftbench data fetch bloodmnist")
     assert data_command("fetch", "bloodmnist").code == 0
-    assert data_command("warm", "bloodmnist").code == 0
-    assert data_command("verify", "bloodmnist").out.count(", whole; ") == 2
+    assert data_command("warm", "bloodmnist", "--set", "validation=2").code == 0
+    assert data_command("verify", "bloodmnist", "--set", "validation=2").out.count(", whole; ") == 2
     found = dataset.Dataset(Component("bloodmnist"), root).load_part("train")
     assert found.labels.tolist() == [0, 1, 2, 3, 4, 0, 1] and found.images is not None
     assert found.images[:, 2, 27, 27].tolist() == [5] * 5 + [2] * 2

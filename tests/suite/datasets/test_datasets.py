@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import inspect
+import io
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+import tarfile
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -399,38 +403,75 @@ def test_what_can_be_fetched() -> None:
     assert FETCHED == ["caltech101", "caltech256", "cifar10", "cifar100", "fashion_mnist", "mnist"]
 
 
+def list_downloads(name: str) -> list[tuple[str, str]]:
+    """Addresses and MD5 sums of a dataset's files."""
+    module = load_component("dataset", name)
+    if hasattr(module, "ARCHIVES"):
+        return [(f"{module.MIRROR}{archive}", md5) for archive, md5 in module.ARCHIVES.items()]
+    return [(module.URL, module.MD5)]
+
+
 @pytest.mark.parametrize("name", FETCHED)
-def test_fetch_is_torchvisions_download(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_downloaded_is_what_torchvision_downloads(name: str) -> None:
     from torchvision import datasets
 
-    calls = []
+    [known] = [known for known in datasets.__all__ if known.lower() == name.replace("_", "")]
+    published = getattr(datasets, known)
+    if hasattr(published, "mirrors"):
+        expected = [(f"{published.mirrors[0]}{archive}", md5) for archive, md5 in published.resources]
+        assert list_downloads(name) == expected
+    elif hasattr(published, "tgz_md5"):
+        assert list_downloads(name) == [(published.url, published.tgz_md5)]
+    else:
+        [(url, md5)] = list_downloads(name)
+        source = inspect.getsource(published.download)
+        assert f'"{url}"' in source and f'"{md5}"' in source
 
-    def download(root: str, download: bool) -> None:
-        calls.append((root, download))
-        Path(root, "archive.tar.gz").write_bytes(b"extracted by now")
 
-    classes = [known for known in datasets.__all__ if known.lower() == name.replace("_", "")]
-    monkeypatch.setattr(datasets, classes[0], download)
-    load_component("dataset", name).fetch(tmp_path)
-    assert calls == [(str(tmp_path), True)]
-    assert list(tmp_path.iterdir()) == [], "archives are left behind"
+def pack(files: Mapping[str, bytes], kind: str) -> bytes:
+    """A .zip, .tar or .tar.gz of files."""
+    packed = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(packed, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        return packed.getvalue()
+    with tarfile.open(fileobj=packed, mode="w:gz" if kind == "tar.gz" else "w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        OSError("<urlopen error [Errno -3]\nTemporary failure>"),
-        RuntimeError("File not found or corrupted."),
-        ModuleNotFoundError("No module named 'gdown'"),
-    ],
-)
-def test_fetch_failures_are_sentences(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torchvision import datasets
+CALTECH101 = pack({"101_ObjectCategories/ant/image_0001.jpg": b"ant"}, "tar.gz")
+FETCHED_ARCHIVES = {
+    "caltech101": pack({"caltech-101/101_ObjectCategories.tar.gz": CALTECH101, "caltech-101/show.m": b""}, "zip"),
+    "caltech256": pack({"256_ObjectCategories/001.ak47/001_0001.jpg": b"ant"}, "tar"),
+    "cifar10": pack({"cifar-10-batches-py/test_batch": b"ant"}, "tar.gz"),
+    "cifar100": pack({"cifar-100-python/test": b"ant"}, "tar.gz"),
+}
+FETCHED_FILES = {
+    "caltech101": "caltech101/101_ObjectCategories/ant/image_0001.jpg",
+    "caltech256": "caltech256/256_ObjectCategories/001.ak47/001_0001.jpg",
+    "cifar10": "cifar-10-batches-py/test_batch",
+    "cifar100": "cifar-100-python/test",
+}
 
-    def download(root: str, download: bool) -> None:
-        raise error
 
-    monkeypatch.setattr(datasets, "MNIST", download)
-    with pytest.raises(UserError, match=r"mnist: torchvision\.datasets\.MNIST couldn't download it") as refusal:
-        mnist.fetch(tmp_path)
-    assert "\n" not in str(refusal.value) and str(error).split()[-1] in str(refusal.value)
+@pytest.mark.parametrize("name", FETCHED_ARCHIVES)
+def test_archives_are_unpacked_to_where_they_are_read(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = load_component("dataset", name)
+    [(url, _)] = list_downloads(name)
+    archive = tmp_path / "server" / url.rpartition("/")[2]
+    archive.parent.mkdir()
+    archive.write_bytes(FETCHED_ARCHIVES[name])
+    monkeypatch.setattr(module, "URL", archive.as_uri())
+    monkeypatch.setattr(module, "MD5", hashlib.md5(FETCHED_ARCHIVES[name]).hexdigest())
+    root = tmp_path / "data"
+    module.fetch(root)
+    files = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+    assert files == [FETCHED_FILES[name]] and (root / files[0]).read_bytes() == b"ant"
+    assert str(module.FILES.folder) in str(root / files[0])
