@@ -179,7 +179,7 @@ def _is_deep(image: ImageFile.ImageFile, encoded: bytes) -> bool:
 
 
 def _count_jpeg2000_bits(encoded: bytes) -> int:
-    """Of the deepest channel, from the SIZ segment that begins the code stream (ISO/IEC 15444-1, A.5.1)."""
+    """Of the deepest channel, from the segment of sizes that begins the code stream (ISO/IEC 15444-1, A.5.1)."""
     segment = encoded[encoded.index(b"\xff\x4f\xff\x51") :]
     channels = int.from_bytes(segment[40:42], "big")
     depths = segment[42 : 42 + 3 * channels : 3]
@@ -236,6 +236,7 @@ def _resize_picture(picture: Image.Image, height: int, width: int, resize: Resiz
 
 # -- what isn't an image, by its name
 
+HEAD = 1024  # bytes that tell what a file is
 HTML = (b"<!doctype html", b"<html", b"<head", b"<body")
 # Where their signature stands, and what they are: images that aren't read, ...
 FOREIGN_IMAGES = (
@@ -264,17 +265,26 @@ ARCHIVES = (
 )
 
 
+def describe_file(path: Path) -> str | None:
+    """What a file is instead of what was expected, and the remedy; None: nothing known."""
+    try:
+        with _open_regular(path) as file:
+            return describe_content(file.read(HEAD))
+    except OSError as error:
+        return f"can't be read ({error.strerror}); remove it or put it back"
+
+
 def describe_content(encoded: bytes) -> str | None:
     """What a file that can't be decoded is instead, and the remedy; None: nothing known.
 
     Args:
-        encoded: its bytes, or the first 1,024 of them.
+        encoded: its bytes, or the first HEAD of them.
     """
     if not encoded:
         return "is empty; download it again"
     if encoded.startswith(b"version https://git-lfs.github.com/spec/"):
         return "is a Git LFS pointer; run `git lfs pull` to download what it stands for"
-    text = encoded[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    text = encoded[:HEAD].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith(HTML):
         return "is an HTML page: its download failed; download it again"
     if text.startswith(b"<") and b"<svg" in text:

@@ -17,6 +17,7 @@ import pyarrow.parquet
 from pyarrow import types
 
 from suite.core.errors import UserError, did_you_mean
+from suite.data.images import describe_file
 from suite.data.source import Labels
 
 # What the field calls a column of labels, in lower case.
@@ -106,10 +107,13 @@ def check_test_labels(files: Sequence[Path], columns: Columns, validation: str) 
 
 def read_metadata(file: Path) -> Any:
     """A file's own description. Raises UserError when it has none."""
+    if file.exists() and not file.is_file():  # pyarrow would wait for ever at a FIFO
+        raise UserError(f"parquet: {file} is not a regular file; remove it")
     try:
         return pyarrow.parquet.read_metadata(file)
     except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"parquet: {file} is not a readable Parquet file ({error}); fetch it again") from error
+        fault = describe_file(file) or f"is not a readable Parquet file ({error}); fetch it again"
+        raise UserError(f"parquet: {file} {fault}") from error
 
 
 # -- columns

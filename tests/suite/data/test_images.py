@@ -22,6 +22,7 @@ from suite.data.images import (
     Unreadable,
     decode_image,
     describe_content,
+    describe_file,
     is_encoded_image,
     read_encoded,
     read_stored_shape,
@@ -550,7 +551,7 @@ def test_what_isnt_an_image_is_called_what_it_is(content: bytes, sentence: str, 
         with pytest.raises(Unreadable) as refusal:
             look()
         assert str(refusal.value).startswith(sentence)
-        assert str(refusal.value) == describe_content(content[:1024])
+        assert str(refusal.value) == describe_content(content[:1024]) == describe_file(tmp_path / "0001.jpg")
 
 
 def test_other_content_is_said_to_be_no_image() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -282,6 +283,28 @@ def test_parquet_refuses_what_is_not_there(tmp_path: Path) -> None:
     write_set(tmp_path).write_bytes(b"PAR1 but not really")
     with pytest.raises(UserError, match=r"train-1\.parquet is not a readable"):
         parquet.facts(tmp_path, path="set")
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "is empty; download it again"),
+        (b"<!DOCTYPE html><html>", "is an HTML page: its download failed; download it again"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "is a Git LFS pointer; run `git lfs pull`"),
+        (None, "is not a regular file; remove it"),
+    ],
+)
+def test_what_isnt_parquet_is_called_what_it_is(content: bytes | None, sentence: str, tmp_path: Path) -> None:
+    file = write_set(tmp_path)
+    file.unlink()
+    if content is None:
+        os.mkfifo(file)
+    else:
+        file.write_bytes(content)
+    with pytest.raises(UserError) as refusal:
+        parquet.source(tmp_path, "train", path="set")
+    assert str(refusal.value).startswith(f"parquet: {file} {sentence}")
 
 
 def test_parquet_label_column_must_be_unambiguous(tmp_path: Path) -> None:
