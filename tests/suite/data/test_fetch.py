@@ -107,9 +107,9 @@ def test_a_whole_file_takes_one_request(server: Server, tmp_path: Path, pauses: 
 
 
 def test_a_download_goes_on_where_it_broke_off(server: Server, tmp_path: Path, pauses: list[float]) -> None:
-    server.sends = [1_000, 500, 0]
+    server.sends = [200_000, 50_000, 0]
     assert download(server, tmp_path).read_bytes() == CONTENT
-    assert server.asked == ["", "bytes=1000-", "bytes=1500-", "bytes=1500-"]
+    assert server.asked == ["", "bytes=200000-", "bytes=250000-", "bytes=250000-"]
     assert pauses == [1, 1, 2], "longer where nothing new came"
 
 

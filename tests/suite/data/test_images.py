@@ -228,6 +228,21 @@ def test_grey_with_alpha_stays_grey(kind: str) -> None:
     np.testing.assert_array_equal(in_colour.transpose(1, 2, 0), over_white(picture))
 
 
+def test_grey_multiplied_by_its_alpha() -> None:
+    pixels = draw(2)
+    premultiplied = np.stack([pixels[..., 0] * (pixels[..., 1] / 255.0), pixels[..., 1]], -1).round().astype(np.uint8)
+    encoded = encode(Image.fromarray(premultiplied, "LA"), "TIFF")
+    extra_samples = struct.pack("<HHI", 338, 3, 1)
+    assert encoded.count(extra_samples + b"\2") == 1
+    encoded = encoded.replace(extra_samples + b"\2", extra_samples + b"\1")
+    with Image.open(io.BytesIO(encoded)) as stored:
+        assert stored.mode == "La"
+    assert read_stored_shape(encoded) == (1, HEIGHT, WIDTH)
+    alpha = pixels[..., 1].astype(float)
+    expected = pixels[..., 0] * alpha / 255 + 255 - alpha
+    assert abs(decode_whole(encoded) - expected).max() <= 2, "rounded three times"
+
+
 def test_palettes_with_transparency() -> None:
     picture = Image.fromarray(draw() // 64 * 64).quantize(8)
     alphas = bytes(range(0, 256, 32))
