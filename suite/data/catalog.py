@@ -236,7 +236,10 @@ def warm_dataset(
     if refused:
         raise UserError("\n".join(refused))
     seconds = time.perf_counter() - began if built else None
-    return Warmed(count, sum(map(bytes_in, entries)), seconds, tuple(entries), compose_dataset(dataset))
+    composition = None
+    with contextlib.suppress(UserError):  # so many images can't be held out: a study may hold out others
+        composition = compose_dataset(dataset)
+    return Warmed(count, sum(map(bytes_in, entries)), seconds, tuple(entries), composition)
 
 
 def _decode_part(

@@ -183,7 +183,7 @@ def test_plan_shows_the_table_and_refuses_what_is_void(tmp_path: Path, graftbenc
     study = tmp_path / "study.yaml"
     study.write_text(
         "study: birds\ndatasets: [{name: folder, path: birds, size: 32}]\nbackbones: [gradient_cnn]\n"
-        "variants: [baseline, wide]\nrecipe: {name: gradient, epochs: 1}\nseeds: 2\n"
+        "variants: [baseline, sire]\nrecipe: {name: gradient, epochs: 1}\nseeds: 2\n"
     )
     shown = graftbench("plan", str(study), "--data", str(tmp_path))
     assert shown.code == 0 and "crow 6, owl 5" in shown.out
