@@ -9,11 +9,13 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,22 +71,34 @@ class Listing:
         return self.images + self.others
 
 
-Listings = dict[Path, Listing]
-_SHARED: ContextVar[Listings | None] = ContextVar("listings", default=None)
+Scans = dict[Hashable, Any]
+_SCANS: ContextVar[Scans | None] = ContextVar("scans", default=None)
+Found = TypeVar("Found")
 
 
 @contextlib.contextmanager
-def share_listings(listings: Listings) -> Iterator[None]:
-    """In this block a folder that `listings` knows isn't listed again, and one that was listed is added.
+def share_scans(scans: Scans) -> Iterator[None]:
+    """In this block what is in `scans` isn't scanned again, and what is scanned is added to it.
 
-    Whoever holds `listings` decides how long they are believed. A memory of this module's own would have to tell by a
+    Whoever holds `scans` decides how long they are believed. A memory of this module's own would have to tell by a
     folder's time of change whether it still holds, and many file systems' clocks tick too seldom for that.
     """
-    token = _SHARED.set(listings)
+    token = _SCANS.set(scans)
     try:
         yield
     finally:
-        _SHARED.reset(token)
+        _SCANS.reset(token)
+
+
+def scan_once(key: Hashable, scan: Callable[[], Found]) -> Found:
+    """What `scan()` finds, or has found under this key in the block of `share_scans`."""
+    scans = _SCANS.get()
+    if scans is None:
+        return scan()
+    if key not in scans:
+        scans[key] = scan()
+    found: Found = scans[key]
+    return found
 
 
 def list_folder(owner: str, directory: Path) -> Listing:
@@ -93,9 +107,10 @@ def list_folder(owner: str, directory: Path) -> Listing:
     Raises:
         UserError: it can't be read, or a link in it leads nowhere. `owner`, the dataset, begins the sentence.
     """
-    listings = _SHARED.get()
-    if listings is not None and directory in listings:
-        return listings[directory]
+    return scan_once(directory, partial(_list_whole_folder, owner, directory))
+
+
+def _list_whole_folder(owner: str, directory: Path) -> Listing:
     try:
         listing = _read_folder(directory)
     except OSError as error:
@@ -103,8 +118,6 @@ def list_folder(owner: str, directory: Path) -> Listing:
         raise UserError(f"{owner}: {directory} can't be read ({error.strerror}); {remedy}") from error
     for name in listing.broken:
         _refuse_link(owner, directory / name)
-    if listings is not None:
-        listings[directory] = listing
     return listing
 
 

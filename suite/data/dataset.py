@@ -17,7 +17,7 @@ from suite.core.recipes import Recipe
 from suite.core.specs import Component
 from suite.data import cache, splits
 from suite.data.cache import Decoded
-from suite.data.class_folders import Listings, share_listings
+from suite.data.class_folders import Scans, share_scans
 from suite.data.source import DatasetInfo, Hashes, ImageSource, Labels, Part, ProgressCallback
 from suite.data.splits import Indices
 
@@ -40,7 +40,7 @@ class Dataset:
     def info(self) -> DatasetInfo:
         """What is known without reading images."""
         module, chosen = self._resolve_component
-        with share_listings(self._listings):
+        with share_scans(self._scans):
             facts: DatasetInfo = module.facts(self.root, **chosen)
         return facts
 
@@ -60,7 +60,7 @@ class Dataset:
         if self.info.missing:
             raise UserError(f"{self.component.name}: {self.info.missing}")
         module, chosen = self._resolve_component
-        with share_listings(self._listings):
+        with share_scans(self._scans):
             source: ImageSource = module.source(self.root, part, **chosen)
         if source.shape != self.info.shape:
             raise UserError(f"{self.component.label}: images are {source.shape}, not {self.info.shape}")
@@ -149,7 +149,7 @@ class Dataset:
             )
 
     @cached_property
-    def _listings(self) -> Listings:
+    def _scans(self) -> Scans:
         return {}
 
     @cached_property

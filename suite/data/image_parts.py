@@ -13,7 +13,14 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from suite.core.errors import UserError, did_you_mean
-from suite.data.class_folders import Listing, count_things, list_folder, normalize_name, peek_into_folder
+from suite.data.class_folders import (
+    Listing,
+    count_suffixes,
+    count_things,
+    list_folder,
+    normalize_name,
+    peek_into_folder,
+)
 from suite.data.layouts import holds_parquet
 
 Role = Literal["train", "validation", "test"]
@@ -29,11 +36,22 @@ THINGS = "(?:sets?|data|dataset|images?|imgs?|split|part)?"  # `trainset`, `test
 WORDS: dict[Role, re.Pattern[str]] = {
     role: re.compile(f"{THINGS}(?:{'|'.join(names)}){THINGS}") for role, names in NAMES.items()
 }
+TITLES: dict[Role, str] = {"train": "training", "validation": "validation", "test": "test"}
 LOOKED_AT = 50  # entries of a folder that are looked at: a folder of a million photographs is told by its first ones
 COUNTED = 100_000  # files of a folder that isn't read are counted up to here
 NESTED = 3  # folders in each other around a part's class folders: `seg_train/seg_train/`
 
 look_closely: Look = partial(list_folder, "folder")
+
+
+def look_over(directory: Path) -> Listing:
+    """As `look_closely`, but nothing where that would refuse: for folders that are no part."""
+    try:
+        return look_closely(directory)
+    except UserError:
+        return Listing(directory)
+
+
 peek: Look = partial(peek_into_folder, at_most=LOOKED_AT)
 
 
@@ -55,12 +73,12 @@ class Parts:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the settings name: folders by their names, empty where they leave the choice."""
+    """The settings `path`, `train`, `validation` and `test`; a part is named where it is a text that isn't empty."""
 
     path: str
     train: str = ""
-    validation: str = ""
-    test: str = ""
+    validation: int | str = 0
+    test: int | str = 30
 
 
 def find_parts(directory: Path, wanted: Wanted) -> Parts | None:
@@ -87,7 +105,7 @@ def describe_unread(directory: Path, parts: Parts) -> list[str]:
     for name in parts.unread:
         role = tell_role(name)
         hint = ""
-        if role == "validation" and parts.validation is None and _holds_classes(directory / name, peek):
+        if role == "validation" and parts.validation is None and _holds_classes(directory / name, look_over):
             hint = f" (name it as validation: {name})"
         phrases.append(f"{name}/ with {_count_files(directory / name)}{hint}")
     beside = len(look_closely(directory).files)
@@ -98,7 +116,7 @@ def describe_unread(directory: Path, parts: Parts) -> list[str]:
 
 def holds_parts_or_classes(directory: Path) -> bool:
     """Whether a directory holds a training part with class folders, or two class folders; few entries are looked at."""
-    return bool(_find_role(directory, "train", peek)) or _count_classes(directory) > 1
+    return bool(_find_role(directory, "train", peek)) or _count_classes(directory, peek) > 1
 
 
 def find_trees(directory: Path, depth: int) -> Iterator[Path]:
@@ -125,9 +143,9 @@ def tell_role(name: str) -> Role | None:
 # -- parts by name
 
 
-def _find_named(directory: Path, setting: str, wanted: str) -> Path | None:
-    """The folder of a name, in any case; None where none is wanted."""
-    if not wanted:
+def _find_named(directory: Path, setting: str, wanted: int | str) -> Path | None:
+    """The folder of a name, in any case; None where none is named."""
+    if not wanted or isinstance(wanted, int):
         return None
     found = directory
     for name in PurePosixPath(wanted).parts:
@@ -144,19 +162,17 @@ def _fold_name(name: str) -> str:
     return normalize_name(name).casefold()
 
 
-def _refuse_overlaps(parts: dict[str, Path | None]) -> None:
+def _refuse_overlaps(parts: dict[Role, Path | None]) -> None:
     """Refuses a part that is another one, or lies in it, under whatever name."""
     seen: dict[str, str] = {}
     for setting, part in parts.items():
         if part is None:
             continue
         place = os.path.realpath(part)
-        for other, name in seen.items():
+        for other, title in seen.items():
             if os.path.commonpath([other, place]) in {other, place}:
-                raise UserError(
-                    f"folder.{setting}: {part} holds the images of the {name} part too; name another folder"
-                )
-        seen[place] = setting
+                raise UserError(f"folder.{setting}: {part} holds images of the {title} part; name another folder")
+        seen[place] = TITLES[setting]
 
 
 # -- parts by what is there
@@ -169,7 +185,9 @@ def _choose_part(directory: Path, role: Role) -> Path | None:
         return None
     if len(found) > 1 and _rank_name(found[0], role) == _rank_name(found[1], role):
         names = ", ".join(f"{name}/" for name in found)
-        raise UserError(f"folder: {directory} has several folders for the {role} part ({names}); set {role} to one")
+        raise UserError(
+            f"folder: {directory} has several folders for the {TITLES[role]} part ({names}); set {role} to one"
+        )
     return directory / found[0]
 
 
@@ -231,11 +249,11 @@ def _choose_test_part(directory: Path, wanted: Wanted, train: Path, validation: 
             f"folder: {directory} has {name}/ but no test part (test/ or val/ with class folders); add one, name one "
             f"as `test: NAME`, or set {share}"
         )
-    found = _find_role(directory, "validation", peek)
+    found = _find_role(directory, "validation", look_over)
     other = f"`test: {found[0]}`, or " if found else ""
-    raise UserError(
-        f"folder: {directory / unlabelled[0]} has no class folders, its labels are withheld; set {other}{share}"
-    )
+    withheld = look_closely(directory / unlabelled[0])
+    why = "has no class folders, its labels are withheld" if withheld.files + withheld.folders else "is empty"
+    raise UserError(f"folder: {withheld.directory} {why}; set {other}{share}")
 
 
 def _find_unlabelled(directory: Path, train: Path) -> list[str]:
@@ -257,8 +275,8 @@ def _find_unlabelled(directory: Path, train: Path) -> list[str]:
 
 def _refuse_without_training(directory: Path, wanted: Wanted) -> None:
     """Says what is wrong where there is no training part, unless class folders are there."""
-    for setting in ("validation", "test"):
-        if getattr(wanted, setting):
+    for setting, value in (("validation", wanted.validation), ("test", wanted.test)):
+        if isinstance(value, str):
             raise UserError(
                 f"folder.{setting}: {directory} has no training part beside it; name the folder of its class folders "
                 "as `train: NAME`"
@@ -267,14 +285,20 @@ def _refuse_without_training(directory: Path, wanted: Wanted) -> None:
     for role in ("test", "validation"):
         found = _find_role(directory, role, look_closely)
         if found:
-            others = [name for name in names if name not in found and _holds_classes(directory / name, peek)]
+            others = [name for name in names if name not in found and _holds_classes(directory / name, look_over)]
             hint = f"`train: {others[0]}`" if len(others) == 1 else "`train: NAME`"
             raise UserError(f"folder: {directory} has {found[0]}/ but no train/; add it, or name the folder as {hint}")
     _refuse_flat_parts(directory)
-    if _count_classes(directory) < 2:
+    if _count_classes(directory, look_over) < 2:
         _refuse_other_places(directory, wanted.path)
-    if not names and look_closely(directory).images:
+    if names:
+        return
+    listing = look_closely(directory)
+    if listing.images:
         raise UserError(f"folder: {directory} holds images, but no class folders; {_NEEDED}")
+    if listing.others:
+        kinds = ", ".join(count_suffixes([listing]))
+        raise UserError(f"folder: {directory} has no class folders, only {kinds}; {_NEEDED}")
 
 
 _NEEDED = (
@@ -286,7 +310,11 @@ _NEEDED = (
 def _refuse_flat_parts(directory: Path) -> None:
     """`Train/` and `Test/` with images in them are not two classes."""
     names = look_closely(directory).folders
-    flat = {name: role for name in names if (role := tell_role(name)) and not _holds_classes(directory / name, peek)}
+    flat: dict[str, Role] = {}
+    for name in names:
+        role = tell_role(name)
+        if role and not _holds_classes(directory / name, look_over):
+            flat[name] = role
     plain = {role for name, role in flat.items() if name.lower() in NAMES[role]}
     roles = set(flat.values())
     is_all = len(flat) == len(names) and (plain or len(roles) > 1)
@@ -297,9 +325,9 @@ def _refuse_flat_parts(directory: Path) -> None:
     raise UserError(f"folder: {directory / first} is no class, but a part without class folders; {_NEEDED}")
 
 
-def _count_classes(directory: Path) -> int:
-    """How many folders in it hold images, among the first ones."""
-    return sum(bool(peek(directory / name).images) for name in peek(directory).folders)
+def _count_classes(directory: Path, look: Look) -> int:
+    """How many folders in it hold images."""
+    return sum(bool(look(directory / name).images) for name in look(directory).folders)
 
 
 def _refuse_other_places(directory: Path, path: str) -> None:
@@ -310,9 +338,11 @@ def _refuse_other_places(directory: Path, path: str) -> None:
     if not trees:
         return
     paths = [f"`path: {PurePosixPath(path) / tree.relative_to(directory)}`" for tree in trees[:3]]
+    remedy = f"set {' or '.join(paths)}"
+    if len(trees) > 1 and all(tree.parent == directory for tree in trees):
+        remedy += ", or name the parts among them as `train: NAME` and `test: NAME`"
     raise UserError(
-        f"folder: {directory} has no class folders and no train/ itself, but folders further down have; set "
-        f"{' or '.join(paths)}"
+        f"folder: {directory} has no class folders and no train/ itself, but folders further down have; {remedy}"
     )
 
 

@@ -21,6 +21,7 @@ from suite.data.class_folders import (
     list_folder,
     match_classes,
     scan_class_folders,
+    scan_once,
 )
 from suite.data.image_parts import Parts, Wanted, describe_unread, find_parts
 from suite.data.images import Resize, resize_setting, size_setting
@@ -141,8 +142,11 @@ class _Images:
 
 
 def _find_images(root: Path, path: str, train: str, validation: int | str, test: int | str) -> _Images:
-    directory = _find_directory(root, path)
-    wanted = Wanted(path, train, _name_part(validation), _name_part(test))
+    key = ("folder", Path(root), path, train, validation, test)
+    return scan_once(key, lambda: _scan_images(_find_directory(root, path), Wanted(path, train, validation, test)))
+
+
+def _scan_images(directory: Path, wanted: Wanted) -> _Images:
     parts = find_parts(directory, wanted) or Parts(directory)
     tree = scan_class_folders("folder", parts.train)
     test_tree, validation_tree = _scan_part(parts.test), _scan_part(parts.validation)
@@ -150,8 +154,8 @@ def _find_images(root: Path, path: str, train: str, validation: int | str, test:
         train_rows: Rows = list(tree.files), tree.labels
         test_rows = _match_rows(test_tree, tree)
     else:
-        assert isinstance(test, int)
-        train_rows, test_rows = _divide_rows(tree, test)
+        assert isinstance(wanted.test, int)  # a named part has a tree
+        train_rows, test_rows = _divide_rows(tree, wanted.test)
     validation_rows: Rows = [], np.zeros(0, np.int64)
     if validation_tree:
         validation_rows = _match_rows(validation_tree, tree)
@@ -160,10 +164,6 @@ def _find_images(root: Path, path: str, train: str, validation: int | str, test:
     if parts.train != directory:
         passed_over += describe_unread(directory, parts)
     return _Images(tree, test_tree, validation_tree, train_rows, test_rows, validation_rows, tuple(passed_over))
-
-
-def _name_part(setting: int | str) -> str:
-    return setting if isinstance(setting, str) else ""
 
 
 def _scan_part(part: Path | None) -> Tree | None:

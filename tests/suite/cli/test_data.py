@@ -302,18 +302,52 @@ def test_list_finds_folders_of_any_images(data_command: Command, root: Path) -> 
 def test_a_folder_that_may_not_be_read_hides_nothing_else(
     data_command: Command, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`lost+found` of a mounted disk; root may read it, so the refusal is made here."""
+    """As `lost+found` of a mounted disk; root may read it, so the refusal is made here."""
     write_photos(root / "birds")
-    (root / "lost+found").mkdir()
-    iterdir = Path.iterdir
+    write_photos(root / "half", ("crow", "private", "wren"))
+    unreadable = {"lost+found", "private"}
+    for name in unreadable:
+        (root / name).mkdir()
+    scandir = os.scandir
 
-    def refuse(path: Path) -> Any:
-        if path.name == "lost+found":
+    def refuse(path: Any = ".") -> Any:
+        if Path(path).name in unreadable:
             raise PermissionError(13, "Permission denied", str(path))
-        return iterdir(path)
+        return scandir(path)
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
-    assert "folder(path=birds)" in listed(data_command)
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = listed(data_command)
+    assert [name for name in found if name.startswith("folder")] == ["folder(path=birds)", "folder(path=half)"]
+    assert found["folder(path=half)"]["state"] == "unusable"
+    assert f"{root}/half/private can't be read (Permission denied)" in found["folder(path=half)"]["remedy"]
+
+
+def test_list_tells_parts_from_classes_as_training_does(data_command: Command, root: Path) -> None:
+    for part in ("Training", "Testing"):
+        write_photos(root / "tumour" / part)
+    write_photos(root / "vehicles", ("bus", "car", "train"))
+    write_photos(root / "my" / "archive" / "dataset" / "train")
+    write_photos(root / "my" / "archive" / "dataset" / "val")
+    write_photos(root / "flat", ("Train", "Test"))
+    found = {name: one for name, one in listed(data_command).items() if name.startswith("folder")}
+    assert {name: (one["state"], one["classes"], one["train_examples"]) for name, one in found.items()} == {
+        "folder(path=flat)": ("unusable", None, None),
+        "folder(path=my/archive/dataset)": ("found", 2, 12),
+        "folder(path=tumour)": ("found", 2, 12),
+        "folder(path=vehicles)": ("found", 3, 15),
+    }
+    assert "Train is no class, but a part without class folders" in found["folder(path=flat)"]["remedy"]
+
+
+@pytest.mark.parametrize(
+    "name", ["my (odd), size=3 photos", "a, b", "it's", "'quoted'", "(x)", "2020", "path=x", "é [b]"]
+)
+def test_what_list_prints_is_a_target(data_command: Command, root: Path, name: str) -> None:
+    write_photos(root / name)
+    [label] = [one for one in listed(data_command) if one.startswith("folder")]
+    assert label == f"folder(path={name})"
+    answer = data_command("warm", label)
+    assert answer.code == 0 and answer.out.startswith(f"{label}: 12 images, ")
 
 
 def test_a_datasets_own_folder_is_no_folder_of_any_images(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -811,6 +845,21 @@ def test_a_folders_name_as_a_target_gets_a_hint(data_command: Command, root: Pat
 def test_a_parquet_folders_name_as_a_target_gets_a_hint(data_command: Command, root: Path) -> None:
     write_parquet(root / "cats" / "data")
     assert_refused(data_command("verify", "cats"), f"cats is a folder in {root}: `parquet --set path=cats`\n")
+
+
+@pytest.mark.parametrize("verb", ["plan", "warm"])
+def test_a_study_that_names_a_folder_is_told_what_reads_it(
+    data_command: Command, graftbench: Command, root: Path, verb: str
+) -> None:
+    write_photos(root / "birds")
+    write_parquet(root / "cats")
+    run = graftbench if verb == "plan" else data_command
+    for name, reader in (("birds", "folder"), ("cats", "parquet")):
+        sentence = (
+            f"datasets[1]: unknown dataset '{name}'; it is a folder in {root}: write `{{name: {reader}, path: {name}}}`"
+        )
+        assert_refused(run(verb, write_study(root, ["digits", name])), sentence)
+    assert_refused(run(verb, write_study(root, ["bird"])), "datasets[0]: unknown dataset 'bird'; ")
 
 
 @pytest.mark.parametrize(
