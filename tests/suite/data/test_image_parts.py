@@ -191,7 +191,7 @@ def test_a_validation_part_beside_a_share_for_testing(tmp_path: Path) -> None:
     assert not set(test.files) & set(source.files)
 
 
-def test_no_part_holds_anothers_images(tmp_path: Path) -> None:
+def test_no_part_holds_images_of_another(tmp_path: Path) -> None:
     write_classes(tmp_path / "set" / "train")
     write_classes(tmp_path / "set" / "val")
     (tmp_path / "set" / "test").symlink_to("train")
