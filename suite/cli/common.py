@@ -31,10 +31,11 @@ StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, 
 def build_checked_plan(study: Path, data: Path, profile: str = "", strict: bool = False) -> Plan:
     """The checked plan of a study file. A wrong file is refused before the check imports torch."""
     from suite.study.config import load_study
-    from suite.study.data_targets import refuse_folder_names
     from suite.study.plan import make_plan
 
     loaded = load_study(study, profile)
+    from suite.study.data_targets import refuse_folder_names
+
     refuse_folder_names(loaded, data)
     planned = make_plan(loaded)
     from suite.study.checked_plans import check_plan_once

@@ -79,7 +79,13 @@ def plan(folder: Path, plugins: str, **environment: str) -> subprocess.Completed
     return subprocess.run(
         [sys.executable, "-c", "from suite.cli.main import main; main()", "plan", "eca.yaml"],
         cwd=folder,
-        env={**os.environ, "COLUMNS": "110", **environment, registry.PLUGINS: plugins},
+        env={
+            **os.environ,
+            "COLUMNS": "110",
+            "GRAFTBENCH_CACHE": str(folder / "cache"),
+            **environment,
+            registry.PLUGINS: plugins,
+        },
         capture_output=True,
         text=True,
         timeout=120,
