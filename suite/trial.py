@@ -32,7 +32,7 @@ from suite.core.trial_folder import (
     write_measurements,
 )
 from suite.data.dataset import Dataset
-from suite.models.assembly import assemble_network, cell_costs, input_shape
+from suite.models.assembly import assemble_network, cell_costs, describe_network, input_shape
 from suite.training import predictions
 from suite.training.augment import Augmentation
 from suite.training.checkpoint import Checkpoints
@@ -96,7 +96,15 @@ class TrialRun:
         self._data, self._described = training_data(trial, self._dataset, self._recipe, self._residency, device)
         structural = tuple((name, value) for name, value in chosen if "." in name)  # a learning rate costs nothing
         self._costs = cell_costs(cell, shape, classes, structural)
-        graft = assemble_network(cell, shape, classes, streams=self._streams, hyperparameters=chosen)
+        _check_revision(trial, describe_network(cell, shape, classes)[1])
+        graft = assemble_network(
+            cell,
+            shape,
+            classes,
+            streams=self._streams,
+            hyperparameters=chosen,
+            black=self._data.scaling.black,
+        )
         self._graft = graft._replace(model=self._execution.place_model(graft.model))
         self._optimizer = build_optimizer(self._recipe, self._graft.model, device)
         # A search trial's weights are for people to look at; a confirm trial needs its best ones for the test.
@@ -229,6 +237,15 @@ class TrialRun:
         seconds = sum(epoch.train_seconds for epoch in self.history)
         rate = trained / seconds if seconds > 0 else None
         return {"images_per_second": rate, "peak_memory_mib": self._memory.read_mib()}
+
+
+def _check_revision(trial: Trial, revision: str) -> None:
+    """A trial that was defined when its network meant something else would have results under a wrong key."""
+    if trial.revision != revision:
+        raise UserError(
+            f"{trial.cell.label}: the trial was defined for revision {trial.revision or 'none'} of its network, and "
+            f"this Graftbench builds {revision or 'none'}; run the study again, which defines its trials anew"
+        )
 
 
 def trial_events(trial: Trial, context: RunContext) -> Iterator[Epoch | Record]:

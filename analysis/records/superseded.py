@@ -13,8 +13,8 @@ WITHOUT_END = ("skipped", "running")
 # What must be one thing per cell and stage. A cell run again under another protocol (an edited study) counts with its
 # latest one alone; the earlier rows are listed as superseded.
 PROTOCOL = {
-    "confirm": ["recipe", "hyperparameters", "epochs", "precision", "memory_format", "micro_batch"],
-    "search": ["recipe", "epochs"],
+    "confirm": ["recipe", "revision", "hyperparameters", "epochs", "precision", "memory_format", "micro_batch"],
+    "search": ["recipe", "revision", "epochs"],
 }
 
 

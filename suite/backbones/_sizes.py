@@ -43,16 +43,30 @@ def require_size(name: str, shape: tuple[int, int, int], least: int) -> None:
 
 
 class PaddedBackbone(Backbone):
-    """Zero-pads images to the next multiple of `multiple`, so that every pool halves exactly (28 px -> 32 px)."""
+    """Pads images to the next multiple of `multiple`, so that every pool halves exactly (28 px -> 32 px)."""
 
     def __init__(self, stages: list[Stage], head: nn.Module, *, multiple: int) -> None:
         super().__init__(stages, head)
         self.multiple = multiple
 
     def prepare(self, images: Tensor) -> Tensor:
-        """(batch, channels, height, width) -> the same with both sides padded up; an odd zero goes after."""
-        missing_rows, missing_columns = (-side % self.multiple for side in images.shape[-2:])
-        if missing_rows == missing_columns == 0:
+        """(batch, channels, height, width) -> both sides padded up with black; an odd pixel goes after."""
+        padding = self._find_padding(images)
+        if not any(padding):
             return images
-        top, left = missing_rows // 2, missing_columns // 2
-        return functional.pad(images, (left, missing_columns - left, top, missing_rows - top))
+        frame = functional.pad(images.new_zeros(images.shape[-2:]), padding, value=1.0)
+        return functional.pad(images, padding) + frame * self.black.to(images)
+
+    def prepare_second(self, maps: Tensor) -> Tensor:
+        return functional.pad(maps, self._find_padding(maps))
+
+    def list_revisions(self) -> tuple[str, ...]:
+        """Padding was zeros after normalisation once: a grey frame."""
+        assert self.input_shape is not None
+        is_padded = any(side % self.multiple for side in self.input_shape[1:])
+        return ("black-padding",) if is_padded else ()
+
+    def _find_padding(self, images: Tensor) -> tuple[int, int, int, int]:
+        """Columns before and after, rows before and after."""
+        rows, columns = (-side % self.multiple for side in images.shape[-2:])
+        return columns // 2, columns - columns // 2, rows // 2, rows - rows // 2

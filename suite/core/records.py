@@ -73,6 +73,7 @@ class Record:
     stage: str
     seed: int
     hyperparameters: str = ""
+    revision: str = ""  # what the cell's network means otherwise than in the first version: `skips-block`
     # outcome
     status: Status
     reason: str = ""
@@ -169,6 +170,7 @@ def describe_trial(trial: Trial) -> dict[str, Any]:
         "stage": trial.stage,
         "seed": trial.seed,
         "hyperparameters": format_settings(trial.hyperparameters),
+        "revision": trial.revision,
         "epochs": trial.epochs,
         "precision": trial.precision,
         "memory_format": "channels_last" if trial.channels_last else "contiguous",

@@ -141,6 +141,7 @@ class Trial:
     precision: Literal["float32", "bf16"] = "float32"
     channels_last: bool = False
     micro_batch: int | None = None  # None: the whole batch at once
+    revision: str = ""  # what the cell's network means otherwise than in the first version, as its parts declare
 
     @property
     def key(self) -> str:

@@ -138,8 +138,11 @@ class Backbone(nn.Module):
         head: the classifier, from the feature map to the logits (its flattening and pooling included).
         report: gives further scalars to log in training, such as a layer's learned strides; variants append.
         input_shape: (channels, height, width) of the images that it was built for; set by whoever assembles.
+        black: float (channels, 1, 1), what black is after normalisation; set by whoever assembles, 0 until then.
         rebuild: the backbone again with another width, `rebuild(width=0.5)`; None where it has no such setting.
     """
+
+    black: Tensor
 
     def __init__(self, stages: list[Stage], head: nn.Module, tail: nn.Module | None = None) -> None:
         super().__init__()
@@ -148,11 +151,20 @@ class Backbone(nn.Module):
         self.head = head
         self.report: list[Callable[[], dict[str, Tensor]]] = []
         self.input_shape: tuple[int, int, int] | None = None
+        self.register_buffer("black", torch.zeros(1, 1, 1), persistent=False)
         self.rebuild: Callable[..., Backbone] | None = None
 
     def prepare(self, images: Tensor) -> Tensor:
         """The network's input from normalised images (padding, for instance); default: as they are."""
         return images
+
+    def prepare_second(self, maps: Tensor) -> Tensor:
+        """A second input made of the images, such as their gradient: of the size that `prepare` gives, 0 around it."""
+        return maps
+
+    def list_revisions(self) -> tuple[str, ...]:
+        """Names of what the backbone means otherwise than in the first version; they are part of a trial's key."""
+        return ()
 
     def features(self, inputs: Tensor) -> Tensor:
         """Prepared inputs -> the feature map that `head` classifies."""
@@ -197,6 +209,7 @@ class Graft(NamedTuple):
         initialise: called once with the first training batch's inputs, on the device, before the first step of a
             new trial (data-dependent initialisation); it may change weights in place.
         after_step: called after every optimiser step (projections of parameters).
+        revisions: names of what the variant means otherwise than in the first version; they are part of a trial's key.
     """
 
     model: nn.Module
@@ -204,6 +217,7 @@ class Graft(NamedTuple):
     cross_entropy_scale: float = 1.0
     initialise: Callable[[Tensor], None] | None = None
     after_step: Callable[[], None] | None = None
+    revisions: tuple[str, ...] = ()
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import functools
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from suite.core import registry, settings
 from suite.core.errors import UserError
@@ -26,6 +28,7 @@ def assemble_network(
     *,
     streams: Streams | None,
     hyperparameters: Settings = (),
+    black: Tensor | None = None,
 ) -> Graft:
     """The cell's network for images of `shape`. The caller's random generator is left as it was.
 
@@ -34,6 +37,7 @@ def assemble_network(
 
     Args:
         streams: None builds on the meta device: shapes and no numbers, for planning.
+        black: float (channels, 1, 1), what black is after normalisation; None: 0.
 
     Raises:
         UserError: an illegal setting, or a pair that can't be served.
@@ -43,10 +47,23 @@ def assemble_network(
     if streams is None:
         with torch.device("meta"), seed_torch(0):
             backbone = build_backbone(cell.backbone, shape, classes)
-            return grafting.graft_variant(backbone, variant, settings)
+            return _add_revisions(backbone, grafting.graft_variant(backbone, variant, settings))
     with seed_torch(streams.seed_of("init")):
         backbone = build_backbone(cell.backbone, shape, classes)
-    return grafting.graft_variant(backbone, variant, settings, lambda part: seed_torch(streams.seed_of(f"init/{part}")))
+
+    def draw_part(part: str) -> AbstractContextManager[None]:
+        return seed_torch(streams.seed_of(f"init/{part}"))
+
+    graft = _add_revisions(backbone, grafting.graft_variant(backbone, variant, settings, draw_part))
+    if black is not None:
+        for module in graft.model.modules():
+            if isinstance(module, Backbone):
+                module.black = black.cpu()
+    return graft
+
+
+def _add_revisions(backbone: Backbone, graft: Graft) -> Graft:
+    return graft._replace(revisions=(*backbone.list_revisions(), *graft.revisions))
 
 
 def build_backbone(component: Component, shape: tuple[int, int, int], classes: int) -> Backbone:
@@ -76,9 +93,20 @@ def _build_template(component: Component, shape: tuple[int, int, int], classes: 
 
 
 @functools.lru_cache(maxsize=1024)
+def describe_network(
+    cell: Cell, shape: tuple[int, int, int], classes: int, hyperparameters: Settings = ()
+) -> tuple[Costs, str]:
+    """What the cell's network costs, and its revision as of `Trial`.
+
+    Counted once per process: counting takes as long as a small trial's epoch.
+    """
+    graft = assemble_network(cell, shape, classes, streams=None, hyperparameters=hyperparameters)
+    return spent_costs(graft, shape), "+".join(graft.revisions)
+
+
 def cell_costs(cell: Cell, shape: tuple[int, int, int], classes: int, hyperparameters: Settings = ()) -> Costs:
-    """What the cell's network costs. Counted once per process: counting takes as long as a small trial's epoch."""
-    return spent_costs(assemble_network(cell, shape, classes, streams=None, hyperparameters=hyperparameters), shape)
+    """What the cell's network costs."""
+    return describe_network(cell, shape, classes, hyperparameters)[0]
 
 
 def _find_searched_settings(variant: str, hyperparameters: Settings) -> dict[str, Any]:

@@ -147,6 +147,7 @@ def _join_grafts(first: Graft, second: Graft) -> Graft:
         cross_entropy_scale=first.cross_entropy_scale * second.cross_entropy_scale,
         initialise=_join_calls(first.initialise, second.initialise),
         after_step=_join_calls(first.after_step, second.after_step),
+        revisions=(*first.revisions, *second.revisions),
     )
 
 

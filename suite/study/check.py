@@ -126,6 +126,7 @@ def _add_costs(plan: Plan, planned: PlannedCell, network: NetworkCosts) -> Plann
         fixed=fixed,
         **vars(network.costs),
         warnings=network.warnings,
+        revision=network.revision,
     )
 
 

@@ -16,7 +16,7 @@ from suite.core.errors import UserError
 from suite.core.specs import Cell, Component, Settings
 from suite.data.source import DatasetInfo
 from suite.models import grafting
-from suite.models.assembly import cell_costs
+from suite.models.assembly import describe_network
 from suite.models.cost import Costs
 
 _WORTH_PROCESSES = 24  # networks; fewer are counted sooner than processes start
@@ -26,11 +26,14 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class NetworkCosts:
-    """A network's costs, or why it can't be built; `warnings`: what its parts say of themselves."""
+    """A network's costs, or why it can't be built; `warnings`: what its parts say of themselves; `revision`: as of
+    `Trial`.
+    """
 
     costs: Costs | None
     refused: str | None = None
     warnings: tuple[str, ...] = ()
+    revision: str = ""
 
 
 def count_costs(cells: Iterable[Cell], datasets: Mapping[Component, DatasetInfo]) -> dict[Cell, NetworkCosts]:
@@ -79,8 +82,8 @@ def _count_network(network: tuple[Cell, Shape, int]) -> NetworkCosts:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
-            costs = cell_costs(*network)
+            costs, revision = describe_network(*network)
         except UserError as refusal:
             return NetworkCosts(None, str(refusal))
     messages = dict.fromkeys(str(warning.message) for warning in caught if warning.category is UserWarning)
-    return NetworkCosts(costs, warnings=tuple(messages))
+    return NetworkCosts(costs, warnings=tuple(messages), revision=revision)

@@ -39,6 +39,7 @@ class PlannedCell:
         refused: why the pair can't be served; its trials become `skipped` records.
         parameters, macs, inference_macs: as `suite.models.cost` counts; None before the check, or when refused.
         warnings: what its parts say of themselves, such as a setting that can do nothing.
+        revision: as of `Trial`; set by the check.
     """
 
     cell: Cell
@@ -49,6 +50,7 @@ class PlannedCell:
     macs: int | None = None
     inference_macs: int | None = None
     warnings: tuple[str, ...] = ()
+    revision: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,14 @@ class Plan:
     def _fixed_by_cell(self) -> dict[Cell, Settings]:
         return {planned.cell: planned.fixed for planned in self.cells if planned.fixed}
 
+    def find_revision(self, cell: Cell) -> str:
+        """As of `Trial`: results of another revision of the cell don't count."""
+        return self._revision_by_cell.get(cell, "")
+
+    @functools.cached_property
+    def _revision_by_cell(self) -> dict[Cell, str]:
+        return {planned.cell: planned.revision for planned in self.cells if planned.revision}
+
     def _make_trial(
         self, cell: Cell, stage: Stage, seed: int, epochs: int, chosen: Settings, execution: ExecutionConfig
     ) -> Trial:
@@ -144,6 +154,7 @@ class Plan:
             precision=execution.precision,
             channels_last=execution.channels_last,
             micro_batch=execution.micro_batch,
+            revision=self.find_revision(cell),
         )
 
     def first_draws(self, planned: PlannedCell, index: int) -> Settings:

@@ -27,7 +27,8 @@ def study_status(plan: Plan) -> dict[str, Any]:
     counts: dict[Cell, Counter[tuple[str, str]]] = {planned.cell: Counter() for planned in plan.cells}
     for trial, status in storage.iterate_states():
         planned_trials = plan.count_seeds(trial.cell) if trial.stage == "confirm" else plan.study.search.trials
-        if trial.cell in counts and trial.seed < planned_trials:
+        is_planned = trial.cell in counts and trial.revision == plan.find_revision(trial.cell)
+        if is_planned and trial.seed < planned_trials:
             counts[trial.cell][trial.stage, status] += 1
     cells = []
     for planned in plan.cells:

@@ -53,6 +53,11 @@ class Scaling:
         values = (torch.tensor(numbers, device=device).view(-1, 1, 1) for numbers in (mean, std))
         return cls(*values)
 
+    @property
+    def black(self) -> Tensor:
+        """float32 (channels, 1, 1): what black is after normalisation."""
+        return -self.mean / self.std
+
     def normalise_images(self, images: Tensor, memory_format: torch.memory_format) -> Tensor:
         """uint8 images -> float32 (image / 255 - mean) / std, as torchvision's ToTensor and Normalize."""
         return normalise_images(images, self.mean, self.std, memory_format)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from suite.core.errors import UserError
 from suite.core.settings import Setting, resolve_settings
-from suite.layers.gradients import FORMS
+from suite.layers.gradients import FORMS, copy
 from suite.layers.model import Backbone, Graft, ModelOutput
 
 SETTINGS = {
@@ -43,8 +43,13 @@ class ImageGradient(nn.Module):
 
     def forward(self, images: Tensor) -> ModelOutput:
         inputs = self.backbone.prepare(images)
-        first, second = self.backbone.features(inputs), self.backbone.features(self.form(inputs))
+        first = self.backbone.features(inputs)
+        second = self.backbone.features(self._make_second(images, inputs))
         return self.backbone.output(self.fuse(first, second), inputs)
+
+    def _make_second(self, images: Tensor, inputs: Tensor) -> Tensor:
+        """Made before any padding, whose border would be an edge; the control `copy` is the padded input itself."""
+        return inputs if self.form is copy else self.backbone.prepare_second(self.form(images))
 
     def fuse(self, first: Tensor, second: Tensor) -> Tensor:
         """Feature maps of the image and of its second form -> logits."""

@@ -631,3 +631,13 @@ def test_a_trial_needs_no_sweep_machinery() -> None:
     larger = {"ray", "mlflow", "optuna", "pydantic", "typer", "pandas", "sklearn"}
     code = f"import sys, suite.trial; sys.exit(str(sorted({larger} & set(sys.modules))))"
     assert python("-c", code).stderr.strip() == "[]"
+
+
+def test_a_trial_of_another_revision_of_its_network_is_refused(tiny: TinyData) -> None:
+    """Else its results would stand under the key of what the network meant before."""
+    defined = dataclasses.replace(trial(), revision="skips-of-before")
+    assert defined.key != trial().key
+    record = run_trial(defined, context=make_context())
+    assert record.status == "failed" and "defined for revision skips-of-before" in record.reason
+    assert Trial.from_dict(json.loads(json.dumps(defined.to_dict()))) == defined
+    assert "revision" not in trial().to_dict()

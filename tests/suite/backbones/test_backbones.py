@@ -10,6 +10,7 @@ import torch
 from suite.backbones import base_cnn, gradient_cnn
 from suite.core.errors import UserError
 from suite.layers.model import parameter_count
+from suite.training.data import Scaling
 
 
 def test_base_cnn_has_the_papers_parameters_at_any_image_size() -> None:
@@ -25,12 +26,21 @@ def test_gradient_cnn_has_the_papers_parameters(shape: tuple[int, int, int], cla
     assert parameter_count(gradient_cnn.build(shape, classes)) == expected
 
 
-def test_base_cnn_pads_with_zeros_around_the_image() -> None:
-    model = base_cnn.build((1, 28, 28), 10, width=0.05)
-    padded = model.prepare(torch.ones(2, 1, 28, 28))
-    assert padded.shape == (2, 1, 32, 32)
-    assert torch.equal(padded[..., 2:30, 2:30], torch.ones(2, 1, 28, 28))
-    assert padded.sum() == 2 * 28 * 28
+def test_base_cnn_pads_with_black_around_the_image() -> None:
+    model = base_cnn.build((3, 28, 28), 10, width=0.05)
+    model.black = torch.tensor([-0.5, 0.25, -2.0]).view(3, 1, 1)
+    images = torch.randn(2, 3, 28, 28).contiguous(memory_format=torch.channels_last)
+    padded = model.prepare(images)
+    assert padded.shape == (2, 3, 32, 32) and padded.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(padded[..., 2:30, 2:30], images)
+    for channel, black in enumerate(model.black.flatten()):
+        assert (padded[:, channel, :2] == black).all() and (padded[:, channel, :, 30:] == black).all()
+    assert "black" not in "".join(model.state_dict()), "checkpoints of before can be read"
+
+
+def test_black_is_what_black_is_after_normalisation() -> None:
+    scaling = Scaling.of((0.25, 0.5), (0.5, 0.125), torch.device("cpu"))
+    assert scaling.black.flatten().tolist() == [-0.5, -4.0]
 
 
 def test_base_cnn_puts_an_odd_padding_after_the_image() -> None:

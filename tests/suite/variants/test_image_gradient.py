@@ -38,16 +38,36 @@ def test_adds_no_parameters() -> None:
     assert graft.extra_loss is None and graft.cross_entropy_scale == 1.0
 
 
-def test_logits_are_the_head_of_summed_features_of_the_prepared_input() -> None:
+def test_logits_are_the_head_of_summed_features_of_input_and_gradient() -> None:
+    """The gradient is taken before any padding, whose border would be an edge."""
     torch.manual_seed(0)
-    backbone = base_cnn.build((1, 28, 28), 10, width=0.05).eval()  # pads: the gradient is of the padded input
+    backbone = base_cnn.build((1, 28, 28), 10, width=0.05).eval()
+    backbone.black = torch.full((1, 1, 1), -0.4)
     images = torch.randn(3, 1, 28, 28)
-    inputs = backbone.prepare(images)
-    shifted_x = torch.cat([inputs[..., 1:], inputs[..., -1:]], dim=-1)
-    shifted_y = torch.cat([inputs[..., 1:, :], inputs[..., -1:, :]], dim=-2)
-    gradient = (shifted_x - inputs) + (shifted_y - inputs)
-    expected = backbone.head(backbone.features(inputs) + backbone.features(gradient))
+    shifted_x = torch.cat([images[..., 1:], images[..., -1:]], dim=-1)
+    shifted_y = torch.cat([images[..., 1:, :], images[..., -1:, :]], dim=-2)
+    gradient = functional.pad((shifted_x - images) + (shifted_y - images), (2, 2, 2, 2))
+    expected = backbone.head(backbone.features(backbone.prepare(images)) + backbone.features(gradient))
     assert torch.equal(image_gradient.apply(backbone).model(images).logits, expected)
+
+
+def test_a_black_image_has_no_edges_however_it_is_padded() -> None:
+    backbone = base_cnn.build((1, 28, 28), 10, width=0.05)
+    black = torch.full((1, 1, 1), -0.4)
+    backbone.black = black
+    images = black.expand(2, 1, 28, 28)
+    model: Any = image_gradient.apply(backbone).model
+    inputs = backbone.prepare(images)
+    assert inputs.unique().tolist() == black.unique().tolist() and inputs.shape == (2, 1, 32, 32)
+    assert not model._make_second(images, inputs).any()
+    assert not gradients.difference_sum(inputs).any()
+
+
+def test_the_control_copy_is_the_padded_input_itself() -> None:
+    backbone = base_cnn.build((1, 28, 28), 10, width=0.05)
+    model: Any = image_gradient.apply(backbone, form="copy").model
+    inputs = backbone.prepare(torch.randn(2, 1, 28, 28))
+    assert model._make_second(torch.randn(2, 1, 28, 28), inputs) is inputs
 
 
 def test_batch_norm_normalises_each_pass_alone_and_both_update_it() -> None:
