@@ -10,19 +10,26 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, cast, get_args
 
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from suite.layers.mirrors import (
     ConvolutionMirror,
+    ResidualMirror,
     Skips,
     is_known,
     make_transposed,
     mirror_of,
     trace_layer,
 )
-from suite.layers.model import Auxiliary, ConvUnit, Stage, kernel_convolutions, pad_channels
+from suite.layers.model import Auxiliary, ConvUnit, Residual, Stage, kernel_convolutions, pad_channels
+
+# Where S adds what (docs/papers.md, section 1).
+SkipRule = Literal["block", "every", "output"]
+SKIP_RULES: tuple[SkipRule, ...] = get_args(SkipRule)
 
 
 @dataclass
@@ -31,13 +38,19 @@ class StageTrace:
 
     Attributes:
         size: (height, width) of the stage's input map.
+        mapped: what its body gives, before the downsampling.
         output: the stage's output map.
+        whole: the map behind the stage and the layers that `find_rest` counts to it; set by whoever runs the stages.
         skips: what S adds in each of the mirror's steps, in their order; missing or None: nothing.
+        at_output: whether to what a step's convolution gives, instead of to what it takes.
     """
 
     size: tuple[int, int]
+    mapped: Tensor
     output: Tensor
+    whole: Tensor
     skips: list[Skips]
+    at_output: bool = False
 
 
 def conv_units(stage: Stage) -> list[ConvUnit]:
@@ -63,38 +76,72 @@ def _keeps_size(conv: nn.Conv2d) -> bool:
     return set(conv.stride) == {1} and all(2 * pad == (side - 1) * dilation for pad, side, dilation in around)
 
 
-def trace_stage(stage: Stage, x: Tensor, *, residual: bool, skips: bool) -> StageTrace:
-    """Run an encoder stage, with Re's residual and with S's skips kept where they are asked for."""
+def trace_stage(stage: Stage, x: Tensor, *, residual: bool, skips: SkipRule | None) -> StageTrace:
+    """Run an encoder stage, with Re's residual and with S's skips kept where they are asked for.
+
+    Args:
+        skips: None: no S; `output` needs a body of ConvUnits.
+    """
     size = (x.shape[-2], x.shape[-1])
-    kept: list[Skips] = []
-    if residual and takes_residual(stage):
-        out, kept = _run_units(conv_units(stage), x, skips=skips)
+    units = conv_units(stage)
+    residual = residual and takes_residual(stage)
+    if units and (residual or skips):
+        out, inputs, outputs = _run_units(units, x, residual=residual)
+        kept = [[map_] for map_ in reversed(inputs if skips == "output" else outputs)]
     elif skips and _has_own_mirrors(stage):
         out, kept = _run_layers(stage, x)
     else:
         out = stage.body(x)
         # An empty body hands on its input: at the first stage that is the image, which is never added.
         kept = [[None if out is x else out]]
+    if skips == "block":
+        kept = [first[:1] for first in kept[:1]]
     if not skips:
         kept = []
     elif _has_own_mirrors(stage):
         kept = [[]] * len(_list_convolving(stage.downsample)) + kept  # nothing pairs with the downsampling's own
-    return StageTrace(size, stage.downsample(out), kept)
+    shrunk = stage.downsample(out)
+    return StageTrace(size, out, shrunk, shrunk, kept, at_output=skips == "output")
 
 
-def _run_units(units: list[ConvUnit], x: Tensor, *, skips: bool) -> tuple[Tensor, list[Skips]]:
-    """The body's output with Re's sum, and every unit's own output, after its activation and without the sum."""
+def find_rest(following: nn.Module) -> list[nn.Module]:
+    """The layers behind a stage's downsampling that belong to the stage: what follows it up to the next downsampling,
+    where that is residual blocks, normalisation and activations alone (a ResNet's stage begins with its strided block).
+    """
+    layers = _list_layers(following)
+    for layer in layers:
+        is_block = isinstance(layer, Residual) and is_known(layer)
+        if not is_block and not isinstance(layer, _BatchNorm | nn.ReLU | nn.Identity):
+            return []
+    return layers
+
+
+def has_several_skips(stage: Stage) -> bool:
+    """Whether `every` adds more than one map in the stage's mirror, so that `block` is another network."""
+    units = conv_units(stage)
+    if units or not _has_own_mirrors(stage):
+        return len(units) > 1
+    body = _list_convolving(stage.body)
+    return len(body) > 1 or any(len(kernel_convolutions(layer)) > 1 for layer in body)
+
+
+def _run_units(units: Sequence[ConvUnit], x: Tensor, *, residual: bool) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """The body's output, with Re's sum where asked for, and every unit's input and own output (without the sum)."""
+    inputs: list[Tensor] = []
     outputs: list[Tensor] = []
-    for unit in units[:-2]:
+    for unit in units[:-1]:
+        inputs.append(x)
         x = unit(x)
         outputs.append(x)
-    first = units[-2](x)
-    before = units[-1].before_activation(first)
-    out: Tensor = units[-1].activation(before + pad_channels(x, before.shape[1]))
+    last = units[-1]
+    inputs.append(x)
+    before = last.before_activation(x)
+    if not residual:
+        own: Tensor = last.activation(before)
+        return own, inputs, [*outputs, own]
+    out: Tensor = last.activation(before + pad_channels(inputs[-2], before.shape[1]))
     # After `out`, so that an in-place activation can't change what the residual is added to.
-    if skips:
-        outputs += [first, units[-1].activation(before)]
-    return out, [[output] for output in reversed(outputs)]
+    return out, inputs, [*outputs, last.activation(before)]
 
 
 def _run_layers(stage: Stage, x: Tensor) -> tuple[Tensor, list[Skips]]:
@@ -157,13 +204,18 @@ class Mirror(nn.Module):
             if isinstance(last, ConvolutionMirror):
                 channels = last.channels
                 self.steps.pop(-1)
+            if len(self.steps) and isinstance(self.steps[-1], ResidualMirror):
+                # ReLU(branch + shortcut) has a mean that grows from block to block, too large a feature to draw from.
+                self.steps.append(ConvolutionMirror(make_transposed(channels, channels)))
             drawing = make_transposed(channels, stage.in_channels, normalised=False, activated=False)
             self.steps.append(ConvolutionMirror(drawing))
 
-    def forward(self, x: Tensor, size: tuple[int, int], skips: Sequence[Skips]) -> Tensor:
-        x = functional.interpolate(x, size=size, mode="nearest")
+    def forward(self, x: Tensor, trace: StageTrace) -> Tensor:
+        x = functional.interpolate(x, size=trace.size, mode="nearest")
         for position, step in enumerate(self.steps):
-            x = step(x, skips[position] if position < len(skips) else ())
+            skips = trace.skips[position] if position < len(trace.skips) else ()
+            run = cast(ConvolutionMirror, step).add_to_output if trace.at_output else step
+            x = run(x, skips)
         return x
 
 
@@ -177,15 +229,26 @@ def _make_mirrors(stage: Stage) -> list[nn.Module]:
 
 
 class Decoder(nn.Module):
-    """AE_i: from the output of stage i back through stages i, i-1, ..., 1 to the network's input."""
+    """AE_i: from the map behind stage i, its rest included, back through stages i, i-1, ..., 1 to the network's input.
 
-    def __init__(self, stages: Sequence[Stage]) -> None:
+    Args:
+        stages: 1 to i.
+        rest: of stage i, as of `find_rest`; nothing is upscaled there, so S adds nothing there.
+    """
+
+    def __init__(self, stages: Sequence[Stage], rest: Sequence[nn.Module] = ()) -> None:
         super().__init__()
+        self.rest = nn.Sequential()
+        for block in reversed(rest):
+            if isinstance(block, Residual):
+                self.rest.append(ResidualMirror(block))
         self.mirrors = nn.ModuleList(Mirror(stage, draws_image=stage is stages[0]) for stage in reversed(stages))
 
     def forward(self, traces: Sequence[StageTrace]) -> Tensor:
         """Traces of stages 1..i, in that order -> (batch, channels, height, width) of the network's input."""
-        x = traces[-1].output
+        x = traces[-1].whole
+        for block in self.rest:
+            x = block(x, ())
         for mirror, trace in zip(self.mirrors, reversed(traces), strict=True):
-            x = mirror(x, trace.size, trace.skips)
+            x = mirror(x, trace)
         return x

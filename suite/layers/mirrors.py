@@ -80,7 +80,7 @@ def trace_layer(layer: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor | None
 
 
 class ConvolutionMirror(nn.Module):
-    """One transposed convolution; S adds the convolution's output to its input.
+    """One transposed convolution, with normalisation and activation where `step` has them.
 
     Attributes:
         channels: of its input.
@@ -92,8 +92,17 @@ class ConvolutionMirror(nn.Module):
         self.channels = cast(nn.ConvTranspose2d, step[0]).in_channels
 
     def forward(self, x: Tensor, skips: Skips) -> Tensor:
+        """With S's skip added to what the convolution takes."""
         out: Tensor = self.step(add_skip(x, skips, 0))
         return out
+
+    def add_to_output(self, x: Tensor, skips: Skips) -> Tensor:
+        """With S's skip added to what the convolution gives, before its normalisation; never to the drawn image."""
+        convolution, after = self.step[0], self.step[1:]
+        x = convolution(x)
+        if len(after):
+            x = after(add_skip(x, skips, 0))
+        return x
 
 
 class ResidualMirror(nn.Module):

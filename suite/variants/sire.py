@@ -13,7 +13,18 @@ from torch.nn import functional
 
 from suite.core.errors import UserError
 from suite.core.settings import Setting, resolve_settings
-from suite.layers.decoders import Decoder, StageTrace, takes_residual, trace_stage
+from suite.layers.decoders import (
+    SKIP_RULES,
+    Decoder,
+    SkipRule,
+    StageTrace,
+    conv_units,
+    find_rest,
+    has_several_skips,
+    takes_residual,
+    trace_stage,
+)
+from suite.layers.mirrors import ResidualMirror
 from suite.layers.model import Backbone, Graft, ModelOutput, Stage
 
 WRAPS = True
@@ -68,6 +79,12 @@ SETTINGS = {
         parse=parse_lambda,
         is_weight=True,
     ),
+    "skips": Setting(
+        "block",
+        "where S adds; block: a block's last map where its mirror begins, as U-Net does; every: each convolution's "
+        "output where its mirror begins; output: each convolution's input to what its mirror gives",
+        choices=SKIP_RULES,
+    ),
     "ce_scale": Setting(
         "plain",
         "plain: cross-entropy as usual; per_class: divided by the classes, Eq. 1 to the letter",
@@ -83,19 +100,24 @@ class Sire(nn.Module):
         decoders: by number, from "1"; each has its own weights.
     """
 
-    def __init__(self, backbone: Backbone, decoders: tuple[int, ...], *, skips: bool, residual: bool) -> None:
+    def __init__(
+        self, backbone: Backbone, decoders: tuple[int, ...], *, skips: SkipRule | None, residual: bool
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         stages = _find_stages(backbone)
-        self.decoders = nn.ModuleDict({str(i): Decoder(stages[:i]) for i in decoders})
+        following = [*(stage.body for stage in stages[1:]), backbone.tail]
+        self.decoders = nn.ModuleDict()
+        for i in decoders:
+            self.decoders[str(i)] = Decoder(stages[:i], find_rest(following[i - 1]))
         self.skips = skips
         self.residual = residual
 
     def forward(self, images: Tensor) -> ModelOutput:
         inputs = self.backbone.prepare(images)
         decode = self.training and len(self.decoders) > 0
-        features, traces = self._encode_stages(inputs, skips=decode and self.skips)
-        output = self.backbone.classify(self.backbone.tail(features), inputs)
+        features, traces = self._encode_stages(inputs, skips=self.skips if decode else None)
+        output = self.backbone.classify(features, inputs)
         if decode:
             output.reconstructions = self._decode_traces(traces)
             errors = zip(self.decoders, output.reconstructions, strict=True)
@@ -111,12 +133,18 @@ class Sire(nn.Module):
         self.backbone.take_auxiliary()  # nobody wants them here
         return self._decode_traces(traces)
 
-    def _encode_stages(self, x: Tensor, *, skips: bool) -> tuple[Tensor, list[StageTrace]]:
+    def _encode_stages(self, x: Tensor, *, skips: SkipRule | None) -> tuple[Tensor, list[StageTrace]]:
+        """The feature map, the tail included, and what decoders need of each stage."""
         traces: list[StageTrace] = []
         for stage in _find_stages(self.backbone):
             traces.append(trace_stage(stage, x, residual=self.residual, skips=skips))
             x = traces[-1].output
-        return x, traces
+            if len(traces) > 1 and find_rest(stage.body):
+                traces[-2].whole = traces[-1].mapped
+        features = self.backbone.tail(x)
+        if traces and find_rest(self.backbone.tail):
+            traces[-1].whole = features
+        return features, traces
 
     def _decode_traces(self, traces: list[StageTrace]) -> list[Tensor]:
         return [decoder(traces[: int(i)]) for i, decoder in self.decoders.items()]
@@ -157,14 +185,29 @@ def apply(backbone: Backbone, **settings: Any) -> Graft:
         )
     if not decoders and chosen["decoders"] != "all":
         raise UserError("sire.decoders: names decoders, but components has no I, which they are; leave it out or add I")
+    if "S" not in components and chosen["skips"] != SETTINGS["skips"].default:
+        raise UserError("sire.skips: says where S adds, but components has no S; leave it out or add S")
     if not decoders and chosen["lambda"] != SETTINGS["lambda"].default:
         raise UserError("sire.lambda: weighs decoders, but components has no I, which they are; leave it out or add I")
-    model = Sire(backbone, decoders, skips="S" in components, residual=residual)
+    skips = _choose_skips(backbone, chosen["skips"], decoders) if "S" in components else None
+    model = Sire(backbone, decoders, skips=skips, residual=residual)
     scale = 1.0 / _count_classes(backbone) if chosen["ce_scale"] == "per_class" else 1.0
     if not decoders:
         return Graft(model, cross_entropy_scale=scale)
-    weights = _choose_weights(chosen["lambda"], decoders)
-    return Graft(model, partial(reconstruction_loss, weights=weights), cross_entropy_scale=scale)
+    loss = partial(reconstruction_loss, weights=_choose_weights(chosen["lambda"], decoders))
+    return Graft(model, loss, cross_entropy_scale=scale, revisions=_list_revisions(model))
+
+
+def _list_revisions(model: Sire) -> tuple[str, ...]:
+    """S meant `every` once, and a decoder of a residual network hung behind its first block alone."""
+    revisions = []
+    deepest = max(int(number) for number in model.decoders)
+    mirrored = _find_stages(model.backbone)[:deepest]
+    if model.skips == "block" and any(map(has_several_skips, mirrored)):
+        revisions.append("skips-block")
+    if any(isinstance(module, ResidualMirror) for module in model.decoders.modules()):
+        revisions.append("whole-stages")
+    return tuple(revisions)
 
 
 def _find_stages(backbone: Backbone) -> list[Stage]:
@@ -183,6 +226,17 @@ def _choose_decoders(backbone: Backbone, chosen: str | tuple[int, ...]) -> tuple
             f"step{'s' * (available > 1)}, so choose from 1..{available}"
         )
     return wanted
+
+
+def _choose_skips(backbone: Backbone, chosen: SkipRule, decoders: tuple[int, ...]) -> SkipRule:
+    if chosen == "output":
+        for number, stage in enumerate(_find_stages(backbone)[: max(decoders)], start=1):
+            if not conv_units(stage):
+                raise UserError(
+                    f"sire.skips: output pairs each convolution with its mirror, and stage {number} of this backbone "
+                    "is no sequence of convolution units; choose block or every"
+                )
+    return chosen
 
 
 def _choose_weights(chosen: float | tuple[float, ...], decoders: tuple[int, ...]) -> tuple[float, ...]:

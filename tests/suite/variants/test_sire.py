@@ -73,9 +73,11 @@ def _recorded(model: nn.Module, modules: dict[str, nn.Module]) -> dict[str, tupl
     return seen
 
 
-def _wired(components: str) -> tuple[Any, Any, dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
+def _wired(
+    components: str, skips: str = "block"
+) -> tuple[Any, Any, dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
     """A pass through the model with AE_2 alone in eval mode: what its transposed convolutions and stages saw."""
-    model: Any = sire.apply(small(), components=components, decoders=2).model
+    model: Any = sire.apply(small(), components=components, decoders=2, skips=skips).model
     model.eval()
     mirrors = model.decoders["2"].mirrors
     modules: dict[str, nn.Module] = {}
@@ -92,8 +94,35 @@ def _wired(components: str) -> tuple[Any, Any, dict[str, tuple[Tensor, Tensor]],
 
 
 @pytest.mark.parametrize("components", ["SI", "SIRe"])
-def test_every_encoder_convolution_is_added_to_the_input_of_its_mirror(components: str) -> None:
+def test_a_blocks_last_map_is_added_where_its_mirror_begins(components: str) -> None:
+    """The default, as U-Net does it; nothing is added at the other transposed convolutions."""
     _, pictures, seen, units = _wired(components)
+    for stage, below in ((2, seen["pool2"][1]), (1, seen["step2a"][1])):
+        upsampled = functional.interpolate(below, scale_factor=2, mode="nearest")
+        assert torch.equal(seen[f"T{stage}b"][0], upsampled + units[f"{stage}b"])
+        assert torch.equal(seen[f"T{stage}a"][0], seen[f"step{stage}b"][1])
+    assert torch.equal(pictures[0], seen["T1a"][1]), "the last transposed convolution is linear, and nothing is added"
+
+
+@pytest.mark.parametrize("components", ["SI", "SIRe"])
+def test_output_adds_each_convolutions_input_to_what_its_mirror_gives(components: str) -> None:
+    """Before normalisation and ReLU, and never to the drawn image."""
+    model, pictures, seen, units = _wired(components, "output")
+    below = functional.interpolate(seen["pool2"][1], scale_factor=2, mode="nearest")
+    assert torch.equal(seen["T2b"][0], below)
+    steps = [mirror.steps[0].step for mirror in model.decoders["2"].mirrors]
+    for stage, step in zip((2, 1), steps, strict=True):
+        added = seen[f"T{stage}b"][1] + units[f"{stage}a"]
+        assert torch.equal(seen[f"T{stage}a"][0], step[2](step[1](added)))
+    step = model.decoders["2"].mirrors[0].steps[1].step
+    last = step[2](step[1](seen["T2a"][1] + seen["pool1"][1]))
+    assert torch.equal(seen["T1b"][0], functional.interpolate(last, scale_factor=2, mode="nearest"))
+    assert torch.equal(pictures[0], seen["T1a"][1])
+
+
+@pytest.mark.parametrize("components", ["SI", "SIRe"])
+def test_every_encoder_convolution_is_added_to_the_input_of_its_mirror(components: str) -> None:
+    _, pictures, seen, units = _wired(components, "every")
     for stage, below in ((2, seen["pool2"][1]), (1, seen["step2a"][1])):
         upsampled = functional.interpolate(below, scale_factor=2, mode="nearest")
         assert torch.equal(seen[f"T{stage}b"][0], upsampled + units[f"{stage}b"])
