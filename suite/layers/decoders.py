@@ -85,6 +85,7 @@ def trace_stage(stage: Stage, x: Tensor, *, residual: bool, skips: SkipRule | No
     size = (x.shape[-2], x.shape[-1])
     units = conv_units(stage)
     residual = residual and takes_residual(stage)
+    kept: list[Skips] = []
     if units and (residual or skips):
         out, inputs, outputs = _run_units(units, x, residual=residual)
         kept = [[map_] for map_ in reversed(inputs if skips == "output" else outputs)]
