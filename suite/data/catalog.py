@@ -78,7 +78,7 @@ def _list_dataset(component: Component, root: Path) -> tuple[Path | None, Listed
         sources = {part: dataset.open_source(part) for part in PARTS}
         found = [entry_path(source, dataset.entry_name(part)) for part, source in sources.items()]
         file = next((file for source in sources.values() for file in source.files), None)
-        composition = compose_dataset(dataset)
+        composition = _compose_by_default(dataset)
     except UserError as refusal:
         nothing_named = component.name in _FOLDERS and not component.settings
         return None, replace(listed, state="missing" if nothing_named else "unusable", remedy=str(refusal))
@@ -92,6 +92,13 @@ def _list_dataset(component: Component, root: Path) -> tuple[Path | None, Listed
         decoded=tuple(map(str, entries)),
         size=sum(map(bytes_in, entries)),
     )
+
+
+def _compose_by_default(dataset: Dataset) -> Composition | None:
+    """None too where the default recipe can't hold out as many images as the dataset says: a study may say another."""
+    with contextlib.suppress(UserError):
+        return compose_dataset(dataset)
+    return None
 
 
 def _describe_dataset(label: str, facts: DatasetInfo) -> Listed:
@@ -236,10 +243,8 @@ def warm_dataset(
     if refused:
         raise UserError("\n".join(refused))
     seconds = time.perf_counter() - began if built else None
-    composition = None
-    with contextlib.suppress(UserError):  # so many images can't be held out: a study may hold out others
-        composition = compose_dataset(dataset)
-    return Warmed(count, sum(map(bytes_in, entries)), seconds, tuple(entries), composition)
+    size = sum(map(bytes_in, entries))
+    return Warmed(count, size, seconds, tuple(entries), _compose_by_default(dataset))
 
 
 def _decode_part(

@@ -154,7 +154,7 @@ def test_list_has_every_dataset_with_state_and_remedy(data_command: Command, roo
     assert found["digits"] == {
         "dataset": "digits", "title": "Digits", "classes": 10, "shape": [1, 16, 16], "train_examples": 1438,
         "validation": 288, "test_examples": 359, "licence": found["digits"]["licence"], "remedy": None, "decoded": [],
-        "size": 0, "state": "found",
+        "size": 0, "state": "found", "composition": None,
     }  # fmt: skip
     assert found["mnist"]["state"] == "missing" and "graftbench data fetch mnist" in found["mnist"]["remedy"]
     assert found["parquet"]["classes"] is None and "parquet.path" in found["parquet"]["remedy"]
@@ -167,6 +167,16 @@ def test_list_has_every_dataset_with_state_and_remedy(data_command: Command, roo
     files = [file for entry in warmed["decoded"] for file in Path(entry).iterdir()]
     assert warmed["state"] == "decoded" and warmed["size"] == sum(file.stat().st_size for file in files) > 5 * 784
     assert contents(root) == before, "the data directory is only read"
+
+
+def test_list_counts_images_by_part_and_class(data_command: Command, root: Path) -> None:
+    write_photos(root / "birds", count=10)
+    found = listed(data_command)["folder(path=birds)"]["composition"]
+    assert found["images"] == {"train": [5, 6], "validation": [2, 1], "test": [3, 3]}
+    assert found["classes"] == ["crow", "wren"] and found["duplicates"] is None and found["void"] is None
+    assert "crow" in data_command("list").out
+    assert data_command("warm", "digits").code == 0
+    assert sum(map(sum, listed(data_command)["digits"]["composition"]["images"].values())) == 1_797
 
 
 def test_list_as_a_table(data_command: Command, root: Path) -> None:
@@ -562,12 +572,15 @@ def test_verify_says_whole_and_writes_nothing(data_command: Command, root: Path)
     write_photos(root / "birds")
     before = contents(root)
     answer = data_command("verify", *BIRDS)
-    assert answer == (
-        0,
-        "folder(path=birds, size=8) train: 10 images, whole; no decoded copy\n"
-        "folder(path=birds, size=8) test: 2 images, whole; no decoded copy\n",
-        "",
-    )
+    lines = [line.rstrip() for line in answer.out.splitlines()]
+    assert (answer.code, answer.err) == (0, "") and lines == [
+        "folder(path=birds, size=8) train: 10 images, whole; no decoded copy",
+        "folder(path=birds, size=8) test: 2 images, whole; no decoded copy",
+        "dataset                     part        images  by class",
+        "folder(path=birds, size=8)  training         8  4 each of 2 classes",
+        "                            validation       2  1 each of 2 classes",
+        "                            test             2  1 each of 2 classes",
+    ]
     assert contents(root) == before and not (root.parent / "cache").exists()
     data_command("warm", *BIRDS)
     answer = data_command("verify", *BIRDS)
