@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.core.errors import UserError
+from suite.core.settings import Setting
 from suite.data.fetch import download_file, fetch_remedy
 from suite.data.source import Arrays, Images, Labels, Part
 
@@ -25,17 +26,23 @@ SIDE = 28
 IMAGES_MAGIC, LABELS_MAGIC = 0x00000803, 0x00000801  # unsigned bytes in 3 dimensions, in 1 dimension
 
 
+def channels_setting() -> Setting:
+    return Setting(1, "1: grey, as stored; 3: repeated, for networks whose counts are of colour images", choices=(1, 3))
+
+
 @dataclass(frozen=True)
 class IdxSet:
     """MNIST, or a set made to replace it: `name` in studies, `folder` on the disk.
 
     Attributes:
         md5: of the unpacked files, by their names, where they are known.
+        channels: 1, or 3 equal ones.
     """
 
     name: str
     folder: str
     md5: Mapping[str, str] = field(default_factory=dict)
+    channels: int = 1
 
     def find_missing(self, root: Path) -> str | None:
         """Which file isn't there, and the command that fetches it."""
@@ -47,13 +54,13 @@ class IdxSet:
         return None
 
     def open_part(self, root: Path, part: Part) -> Arrays:
-        """Images (1, 28, 28) in the files' order. Raises UserError when a file is missing."""
+        """Images (channels, 28, 28) in the files' order. Raises UserError when a file is missing."""
         found = [self._find_file(root, part, kind) for kind in KINDS]
         files = [file for file in found if file is not None]
         if len(files) < len(KINDS):
             raise UserError(f"{self.name}: {self.find_missing(root)}")
         origin = f"{self.name} {part} in {files[0].parent}"
-        return Arrays(origin, (1, SIDE, SIDE), files, lambda: self._read_part(part, *files))
+        return Arrays(origin, (self.channels, SIDE, SIDE), files, lambda: self._read_part(part, *files))
 
     def fetch_files(self, root: Path, mirror: str, archives: Mapping[str, str]) -> None:
         """Downloads the packed files; `archives` has their names and MD5 sums."""
@@ -77,7 +84,7 @@ class IdxSet:
         if labels.max() >= CLASSES:
             row = labels.argmax()
             raise self._make_error(labels_file, f"has label {labels[row]} in row {row}, not one of 0..{CLASSES - 1}")
-        return images[:, None], labels.astype(np.int64)
+        return images[:, None].repeat(self.channels, axis=1), labels.astype(np.int64)
 
     def _read_array(self, path: Path, magic: int) -> NDArray[np.uint8]:
         """The array of a file of unsigned bytes: magic number, sizes (big-endian 32 bits each), then the values."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from suite.data import layouts
 from suite.data.layouts import ParquetSet
 from suite.data.source import DatasetInfo, ImageSource, Part
 from suite.data.splits import validation_setting
-from suite.datasets._idx import CLASSES, EXAMPLES, SIDE, IdxSet
+from suite.datasets._idx import CLASSES, EXAMPLES, SIDE, IdxSet, channels_setting
 
-SETTINGS = {"validation": validation_setting("10,000 (SIRe's split)")}
+SETTINGS = {
+    "validation": validation_setting("10,000 (SIRe's split)"),
+    "channels": channels_setting(),
+}
 
 FILES = IdxSet("fashion_mnist", "FashionMNIST")
 NAMES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -35,17 +39,17 @@ ARCHIVES = {  # and their MD5 sums
 }
 
 
-def facts(root: Path, *, validation: int = 0) -> DatasetInfo:
+def facts(root: Path, *, validation: int = 0, channels: int = 1) -> DatasetInfo:
     """Known without the files; `missing` says whether they are there."""
     return DatasetInfo(
         title="Fashion-MNIST",
         classes=CLASSES,
-        shape=(1, SIDE, SIDE),
+        shape=(channels, SIDE, SIDE),
         train_examples=EXAMPLES["train"],
         test_examples=EXAMPLES["test"],
         validation=validation or 10_000,
-        mean=(0.2860,),
-        std=(0.3530,),
+        mean=channels * (0.2860,),
+        std=channels * (0.3530,),
         licence="MIT (Zalando SE)",
         source="Xiao et al. 2017, in torchvision's layout; mean and std as commonly published, over the 60,000 "
         "training images",
@@ -54,8 +58,9 @@ def facts(root: Path, *, validation: int = 0) -> DatasetInfo:
     )
 
 
-def source(root: Path, part: Part, *, validation: int = 0) -> ImageSource:
-    return layouts.open_part(root, part, FILES, PARQUET)
+def source(root: Path, part: Part, *, validation: int = 0, channels: int = 1) -> ImageSource:
+    files, parquet = replace(FILES, channels=channels), replace(PARQUET, shape=(channels, SIDE, SIDE))
+    return layouts.open_part(root, part, files, parquet)
 
 
 def fetch(root: Path) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from suite.data import layouts
 from suite.data.layouts import ParquetSet
 from suite.data.source import DatasetInfo, ImageSource, Part
 from suite.data.splits import validation_setting
-from suite.datasets._idx import CLASSES, EXAMPLES, SIDE, IdxSet
+from suite.datasets._idx import CLASSES, EXAMPLES, SIDE, IdxSet, channels_setting
 
-SETTINGS = {"validation": validation_setting("10,000 (SIRe's split; ours for Pandey and Jha 2020: 5000)")}
+SETTINGS = {
+    "validation": validation_setting("10,000 (SIRe's split; ours for Pandey and Jha 2020: 5000)"),
+    "channels": channels_setting(),
+}
 
 MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -41,17 +45,17 @@ ARCHIVES = {  # and their MD5 sums
 }
 
 
-def facts(root: Path, *, validation: int = 0) -> DatasetInfo:
+def facts(root: Path, *, validation: int = 0, channels: int = 1) -> DatasetInfo:
     """Known without the files; `missing` says whether they are there."""
     return DatasetInfo(
         title="MNIST",
         classes=CLASSES,
-        shape=(1, SIDE, SIDE),
+        shape=(channels, SIDE, SIDE),
         train_examples=EXAMPLES["train"],
         test_examples=EXAMPLES["test"],
         validation=validation or 10_000,
-        mean=(0.1307,),
-        std=(0.3081,),
+        mean=channels * (0.1307,),
+        std=channels * (0.3081,),
         licence="CC BY-SA 3.0 (Yann LeCun, Corinna Cortes)",
         source="LeCun et al. 1998, in torchvision's layout; mean and std over the 60,000 training images",
         class_names=NAMES,
@@ -59,8 +63,9 @@ def facts(root: Path, *, validation: int = 0) -> DatasetInfo:
     )
 
 
-def source(root: Path, part: Part, *, validation: int = 0) -> ImageSource:
-    return layouts.open_part(root, part, FILES, PARQUET)
+def source(root: Path, part: Part, *, validation: int = 0, channels: int = 1) -> ImageSource:
+    files, parquet = replace(FILES, channels=channels), replace(PARQUET, shape=(channels, SIDE, SIDE))
+    return layouts.open_part(root, part, files, parquet)
 
 
 def fetch(root: Path) -> None:

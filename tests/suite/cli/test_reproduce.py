@@ -66,13 +66,17 @@ def test_counts_that_dont_follow_are_explained(graftbench: Command) -> None:
     found = {row["row"]: row for row in json.loads(answer.out)}
     assert len(found) == 12
     assert {name for name, row in found.items() if row["agrees"] == "no"} == {
-        "SIRe-VGG16", "SIRe-ResNet34", "SIRe-ResNet50",
+        "SIRe-VGG16", "SIRe-VGG19", "SIRe-ResNet34",
     }  # fmt: skip
     assert all(bool(row["explanation"]) == (row["agrees"] == "no") for row in found.values())
-    assert found["VGG16"]["ours"] == 138_357_544, "as for ImageNet, whatever the dataset"
-    assert found["SIRe-VGG19"]["ours"] == 176_899_767
-    # The remark's own sum: what VGG16 has, and the printed increase.
+    assert found["VGG16"]["ours"] == 138_365_992, "as for ImageNet, whatever the dataset"
+    assert found["SIRe-ResNet50"]["ours"] == 59_423_991
+    # The remarks' own sums, without batch normalisation: what VGG has, and the printed increase.
     assert (138_357_544 + 22_612_623) // 100_000 == 1609
+    assert "176,899,767" in found["SIRe-VGG19"]["explanation"] and 143_667_240 + 33_232_527 == 176_899_767
+    # One convolution of 512 to 512 with its batch norm; four of 64 to 64, in AE_2 to AE_5, before the drawing layers.
+    missing = 512 * 512 * 9 + 3 * 512 + 4 * (64 * 64 * 9 + 3 * 64)
+    assert f"{found['SIRe-ResNet34']['ours'] - missing:,}" in found["SIRe-ResNet34"]["explanation"]
 
 
 def test_counts_for_a_terminal(graftbench: Command) -> None:
@@ -106,7 +110,7 @@ def test_words_in_place_of_a_count_are_passed_over() -> None:
 STUDY: dict[str, Any] = {
     "study": "redrawn",
     "reproduces": ["sire-table-6"],
-    "datasets": ["fashion_mnist"],
+    "datasets": [{"name": "fashion_mnist", "channels": 3}],
     "backbones": ["base_cnn"],
     "variants": ["baseline", "sire"],
     "recipe": "sire_1280",
@@ -132,11 +136,13 @@ def configs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
 
 
 def write_fashion_mnist(root: Path) -> None:
-    """Files of the published sizes: dark images, a class each tenth row."""
+    """Files of the published sizes: dark images but for four pixels that number them, a class each tenth row."""
     raw = root / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     for prefix, count in (("train", 60_000), ("t10k", 10_000)):
-        images = np.array([0x803, count, 28, 28], ">u4").tobytes() + bytes(count * 28 * 28)
+        pixels = np.zeros((count, 28 * 28), np.uint8)
+        pixels[:, :4] = np.arange(len(prefix) * 100_000, len(prefix) * 100_000 + count, dtype=">u4")[:, None].view("u1")
+        images = np.array([0x803, count, 28, 28], ">u4").tobytes() + pixels.tobytes()
         labels = np.array([0x801, count], ">u4").tobytes() + bytes(range(10)) * (count // 10)
         (raw / f"{prefix}-images-idx3-ubyte").write_bytes(images)
         (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(labels)
@@ -161,6 +167,6 @@ def test_a_table_is_redrawn_end_to_end(graftbench: Command, configs: Path, tmp_p
     assert (
         "| 20.04 |" in line
         and "| +4.17 |" in line
-        and line.endswith(r"| 2 | single run | fashion\_mnist / base\_cnn(width=0.05) / sire |")
+        and line.endswith(r"| 2 | single run | fashion\_mnist(channels=3) / base\_cnn(width=0.05) / sire |")
     )
     assert written.count("| not run |") == 10

@@ -475,3 +475,12 @@ def test_archives_are_unpacked_to_where_they_are_read(
     files = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
     assert files == [FETCHED_FILES[name]] and (root / files[0]).read_bytes() == b"ant"
     assert str(module.FILES.folder) in str(root / files[0])
+
+
+def test_grey_digits_are_repeated_as_colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_idx(tmp_path, monkeypatch)
+    grey, colour = (mnist.source(tmp_path, "train", channels=channels) for channels in (1, 3))
+    assert mnist.facts(tmp_path, channels=3).shape == colour.shape == (3, 28, 28)
+    assert mnist.facts(tmp_path, channels=3).mean == 3 * mnist.facts(tmp_path).mean
+    for channel in range(3):
+        assert np.array_equal(colour.decode(1)[channel], grey.decode(1)[0])
