@@ -1,19 +1,28 @@
-"""A published table beside our own results: per row the printed value, ours, both gains, and what that says."""
+"""A published table beside our own results: per row the printed value, ours, both gains, and what that says.
+
+No paper says how far its runs scatter, so a printed gain is taken for the difference of two single runs that scatter as
+ours do: ours agrees with it where it lies within their prediction interval, or within the ROPE of ours.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+from scipy import special
+
 from analysis.published.tables import PublishedRow, PublishedTable
-from analysis.records.model import Group, Records
+from analysis.records.model import CellResults, Group, Records
 from analysis.stats import paired
-from analysis.stats.paired import LEAST
+from analysis.stats.paired import LEAST, Differences
+from analysis.verdicts.cell_reasons import find_unlearned
 from analysis.verdicts.cell_rows import Row, build_cell_rows, row_cell
 from analysis.verdicts.pairs import pair_seeds
 from analysis.verdicts.results import StudyResults
-from suite.core.specs import BASELINE, Component, format_settings, parse_label
+from suite.core.records import FINISHED
+from suite.core.specs import BASELINE, CellId, Component, format_settings, parse_label
 
 _METRICS = {"test_top1_error": ("top1_error", "accuracy"), "test_top5_error": ("top5_error",)}
 
@@ -31,6 +40,7 @@ class Reproduced:
         gain_interval: its t interval, where there is one.
         runs: MLflow runs behind ours.
         outcome: reproduced, direction only, contradicted, not enough evidence, ... (`_describe_outcome`).
+        predicted: half-width of the interval around our gain in which a printed one, of single runs, is expected.
         reason: why the outcome is not comparable; else empty.
     """
 
@@ -43,6 +53,7 @@ class Reproduced:
     gain: float | None = None
     gain_half_width: float | None = None
     gain_interval: tuple[float, float] | None = None
+    predicted: float | None = None
     seeds: int = 0
     runs: tuple[str, ...] = ()
     outcome: str = "not run"
@@ -51,12 +62,18 @@ class Reproduced:
 
 @dataclass(frozen=True, kw_only=True)
 class _Gain:
-    """Our gain over our reference: fractions, positive where the variant is better; None: not known."""
+    """Our gain over our reference: fractions, positive where the variant is better; None: not known.
 
-    ruling: str  # a verdict's, in lower case
+    Attributes:
+        ruling: a verdict's, in lower case.
+        predicted: as of `Reproduced`.
+    """
+
+    ruling: str
     mean: float | None = None
     low: float | None = None
     high: float | None = None
+    predicted: float = 0.0
     reason: str = ""
 
 
@@ -73,11 +90,23 @@ def compare_table(table: PublishedTable, findings: StudyResults) -> list[Reprodu
     gains = _over_reference(table, findings)
     if table.reference.name == BASELINE:
         gains = _over_baseline(findings)
-    return [_compare_row(table, row, board, gains, findings.records) for row in table.rows]
+    cells = {cell.cell_id: cell for group in findings.groups for cell in group.cells}
+    compared = []
+    for row in table.rows:
+        if row.mean:
+            compared.append(_compare_mean(table, row, board, findings))
+        else:
+            compared.append(_compare_row(table, row, board, gains, findings.records, cells))
+    return compared
 
 
 def _compare_row(
-    table: PublishedTable, row: PublishedRow, board: list[Row], gains: _Gains, records: Records
+    table: PublishedTable,
+    row: PublishedRow,
+    board: list[Row],
+    gains: _Gains,
+    records: Records,
+    cells: Mapping[CellId, CellResults],
 ) -> Reproduced:
     printed = _printed_error(table, row, records.metric)
     plain = Reproduced(
@@ -101,16 +130,22 @@ def _compare_row(
         half_width=_to_percent(ours["interval"]),
         seeds=ours["seeds"],
         runs=tuple(ours["runs"]),
-        outcome=_describe_outcome(table, gain, plain.published_gain),
+        outcome=_describe_outcome(table, gain, plain.published_gain, records.rope),
     )
+    if row.collapsed and gain is not None:
+        return dataclasses.replace(compared, outcome=_describe_collapse(cells[row_cell(ours)]), reason=gain.reason)
     if gain is None:
         return compared
+    return dataclasses.replace(_with_gain(compared, gain), reason=gain.reason)
+
+
+def _with_gain(row: Reproduced, gain: _Gain) -> Reproduced:
     return dataclasses.replace(
-        compared,
+        row,
         gain=_to_percent(gain.mean),
         gain_half_width=_half_width(gain),
         gain_interval=_find_interval(gain),
-        reason=gain.reason,
+        predicted=_to_percent(gain.predicted),
     )
 
 
@@ -218,10 +253,17 @@ def _over_baseline(findings: StudyResults) -> _Gains:
             return None
         ruling = verdict.verdict.lower()
         reason = verdict.reason if ruling == "not comparable" else ""
+        cell, baseline = cells[row_cell(ours)]
         return _Gain(
-            ruling=ruling, mean=verdict.mean_difference, low=verdict.ci_low, high=verdict.ci_high, reason=reason
+            ruling=ruling,
+            mean=verdict.mean_difference,
+            low=verdict.ci_low,
+            high=verdict.ci_high,
+            predicted=_predict_single_runs(cell, baseline, findings.records),
+            reason=reason,
         )
 
+    cells = {cell.cell_id: (cell, group.baseline) for group in findings.groups for cell in group.cells}
     return gain
 
 
@@ -244,7 +286,12 @@ def _pair_gain(ours: Row, group: Group, reference: Component, records: Records) 
     pairs = pair_seeds(cell, cells.get((reference.name, wanted)), records.metric, reference.label)
     if pairs.problem:
         return _Gain(ruling="not comparable", reason=pairs.problem)
-    differences = pairs.differences
+    predicted = _predict_single_runs(cell, cells.get((reference.name, wanted)), records)
+    return _rule_gain(pairs.differences, predicted, records)
+
+
+def _rule_gain(differences: Differences, predicted: float, records: Records) -> _Gain:
+    """By the t interval of the paired differences, without a correction for many."""
     mean = float(differences.mean())
     if len(differences) < LEAST:
         return _Gain(ruling="single run", mean=mean)
@@ -260,21 +307,123 @@ def _pair_gain(ours: Row, group: Group, reference: Component, records: Records) 
     ruling = "helps" if mean > 0 else "hurts"
     if not is_significant:
         ruling = "not enough evidence"
-    return _Gain(ruling=ruling, mean=mean, low=low, high=high)
+    return _Gain(ruling=ruling, mean=mean, low=low, high=high, predicted=predicted)
 
 
-def _describe_outcome(table: PublishedTable, gain: _Gain | None, published: float | None) -> str:
+def _predict_single_runs(cell: CellResults, reference: CellResults | None, records: Records) -> float:
+    """Half-width, a fraction, of the interval around our gain in which that of one run of each is expected.
+
+    The runs behind a printed gain share no seed, so both scatters count, beside the uncertainty of our own mean. It
+    does not shrink to nothing with more seeds of ours: a printed single run doesn't become more precise.
+    """
+    if reference is None:
+        return 0.0
+    errors, others = cell.errors_by_seed(records.metric), reference.errors_by_seed(records.metric)
+    seeds = sorted(errors.keys() & others.keys())
+    ours, theirs = (np.array([of[seed] for seed in seeds]) for of in (errors, others))
+    return _predict_from_runs(ours, theirs, records.alpha)
+
+
+def _predict_from_runs(ours: Differences, theirs: Differences, alpha: float) -> float:
+    """As `_predict_single_runs`, from errors of equal seeds."""
+    if len(ours) < LEAST:
+        return 0.0
+    of_runs = ours.var(ddof=1) + theirs.var(ddof=1)
+    of_mean = (theirs - ours).var(ddof=1) / len(ours)
+    return float(special.stdtrit(len(ours) - 1, 1 - alpha / 2)) * float(np.sqrt(of_runs + of_mean))
+
+
+# -- rows that are the mean of others
+
+
+def _compare_mean(table: PublishedTable, row: PublishedRow, board: list[Row], findings: StudyResults) -> Reproduced:
+    """The mean over the table's rows of its variant: ours over the seeds that all of them, and their references, have.
+
+    The gain is the mean of the rows' paired differences, seed by seed.
+    """
+    records = findings.records
+    printed = _printed_error(table, row, records.metric)
+    plain = Reproduced(
+        model=row_name(table, row),
+        cell="",
+        published=printed,
+        published_gain=_printed_mean_gain(table, row, printed, records.metric),
+    )
+    errors = _mean_errors(table, row.variant, board, findings)
+    references = _mean_errors(table, table.reference, board, findings)
+    seeds = sorted(errors.keys() & references.keys())
+    if not seeds:
+        return plain
+    ours, theirs = (np.array([of[seed] for seed in seeds]) for of in (errors, references))
+    compared = dataclasses.replace(plain, cell=row.row, ours=100 * float(ours.mean()), seeds=len(seeds))
+    if row.variant == table.reference:
+        return dataclasses.replace(compared, outcome=_describe_outcome(table, None, None, records.rope))
+    gain = _rule_gain(theirs - ours, _predict_from_runs(ours, theirs, records.alpha), records)
+    outcome = _describe_outcome(table, gain, plain.published_gain, records.rope)
+    return _with_gain(dataclasses.replace(compared, outcome=outcome), gain)
+
+
+def _mean_errors(
+    table: PublishedTable, variant: Component | None, board: list[Row], findings: StudyResults
+) -> dict[int, float]:
+    """By seed, the mean error over the table's rows of a variant; empty where one of them wasn't run."""
+    cells = {cell.cell_id: cell for group in findings.groups for cell in group.cells}
+    found: list[dict[int, float]] = []
+    for row in table.rows:
+        if row.mean or row.cell is None or row.variant != variant:
+            continue
+        candidates = [ours for ours in board if _is_counterpart(table, row, ours)]
+        if not candidates:
+            return {}
+        ours = min(candidates, key=_count_settings)
+        found.append(cells[row_cell(ours)].errors_by_seed(findings.records.metric))
+    seeds = set.intersection(*map(set, found)) if found else set()
+    return {seed: sum(errors[seed] for errors in found) / len(found) for seed in sorted(seeds)}
+
+
+def _printed_mean_gain(table: PublishedTable, row: PublishedRow, printed: float | None, metric: str) -> float | None:
+    for other in table.rows:
+        if other.mean and other.variant == table.reference != row.variant:
+            reference = _printed_error(table, other, metric)
+            if reference is not None and printed is not None:
+                return round(reference - printed, 10)
+    return None
+
+
+# -- outcomes
+
+
+def _describe_collapse(cell: CellResults) -> str:
+    """Of a row that the paper prints as collapsed: whether ours collapsed too, whatever form it takes."""
+    diverged = bool(cell.confirm) and all(trial.status == "diverged" for trial in cell.confirm)
+    if diverged or find_unlearned(cell, cell.label)[1]:
+        return "reproduced: collapsed"
+    completed = [trial for trial in cell.confirm if trial.status in FINISHED]
+    return "contradicted: did not collapse" if completed else "not run"
+
+
+def _describe_outcome(table: PublishedTable, gain: _Gain | None, published: float | None, rope: float) -> str:
     """What our gain says of the printed one (percentage points). No correction for many where no verdict gave it."""
     is_over_baseline = table.reference.name == BASELINE
     if gain is None:
         return BASELINE if is_over_baseline else "reference"
-    outcome = _compare_gains(gain, published)
+    outcome = _compare_gains(gain, published, rope)
+    if table.not_comparable and outcome in _OF_UNEQUAL_ROWS:
+        outcome = _OF_UNEQUAL_ROWS[outcome]
     if is_over_baseline or gain.ruling in {"single run", "not comparable"}:
         return outcome
     return f"{outcome}, unadjusted"
 
 
-def _compare_gains(gain: _Gain, published: float | None) -> str:
+# Printed rows that aren't comparable with each other have no gain that could be reproduced.
+_OF_UNEQUAL_ROWS = {
+    "reproduced": "same direction, printed rows not comparable",
+    "direction only": "same direction, printed rows not comparable",
+    "contradicted": "other direction, printed rows not comparable",
+}
+
+
+def _compare_gains(gain: _Gain, published: float | None, rope: float) -> str:
     if gain.ruling not in {"helps", "hurts"}:
         return gain.ruling
     if published is None:
@@ -282,7 +431,6 @@ def _compare_gains(gain: _Gain, published: float | None) -> str:
     assert gain.mean is not None
     if published * gain.mean <= 0:
         return "contradicted"
-    low, high = _find_interval(gain) or (100 * gain.mean, 100 * gain.mean)  # without spread both are the mean
-    if round(low, 9) <= published <= round(high, 9):
+    if round(abs(published - 100 * gain.mean), 9) <= 100 * max(gain.predicted, rope):
         return "reproduced"
     return "direction only"

@@ -17,6 +17,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    StrictBool,
     StrictFloat,
     StrictInt,
     ValidationError,
@@ -81,6 +82,8 @@ class PublishedRow(_Part):
     relative_error_reduction: StrictFloat | None = None
     weight: StrictFloat | None = Field(None, alias="lambda")  # as printed
     batch: StrictInt | None = None  # as printed, images
+    mean: StrictBool = False  # whether it is the mean of the table's other rows of its variant
+    collapsed: StrictBool = False  # whether the printed figures are of a run that collapsed
     parameters_printed: str = ""  # `14.0M`
     time_printed: str = Field("", pattern=f"^$|^{_TIME}$")  # `≈124'`
     remarks: tuple[str, ...] = ()
