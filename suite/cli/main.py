@@ -59,10 +59,10 @@ def plan(
     """Show what a study amounts to: its cells, parameters, MACs, refusals and number of trials. Trains nothing."""
     checked = build_checked_plan(study, data, profile, strict)
     from suite.cli.render import plan_as_dict, plan_tables
-    from suite.study.checked_plans import compose_datasets, find_missing_data
+    from suite.study.checked_plans import compose_datasets, find_missing_data, open_datasets
 
-    missing, power = find_missing_data(checked, data), compute_power(checked)
-    compositions = compose_datasets(checked, data)
+    datasets, power = open_datasets(checked, data), compute_power(checked)
+    missing, compositions = find_missing_data(datasets), compose_datasets(checked, datasets)
     if as_json:
         images = list(map(composition_as_dict, compositions))
         write_json({**plan_as_dict(checked), "images": images, "power": power, "missing": missing})

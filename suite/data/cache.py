@@ -111,9 +111,10 @@ def entry_of(source: ImageSource, name: str, classes: int) -> Entry:
 
 
 def read_entry(source: ImageSource, name: str, classes: int) -> Decoded | None:
-    """The part without its images, from its finished entry; None: there is none, or its files have changed since."""
+    """The part from its finished entry; None: there is none, or its files have changed since."""
+    entry = entry_of(source, name, classes)
     try:
-        return entry_of(source, name, classes).open_decoded(keep_images=False, accept_changes=True)
+        return entry.open_decoded(True, accept_changes=True) or entry.open_decoded(False, accept_changes=True)
     except UserError:  # labels or the disk; decoding says it
         return None
 
@@ -152,12 +153,11 @@ class Entry:
             return None
         labels, hashes = (np.load(io.BytesIO(content)) for content in stored.values())
         labels = check_labels(self.source, labels, self.classes)
-        relabelled = self._find_relabelled(labels)
-        if relabelled is not None:
-            if accept_changes:
-                return None
-            was, now = labels[relabelled], self.source.labels[relabelled]
-            raise Changed(self._refuse_change(f"{self.source.name(relabelled)} had label {was} and has {now}"))
+        change = self._find_changed_row(manifest, labels)
+        if change and accept_changes:
+            return None
+        if change:
+            raise Changed(self._refuse_change(change))
         images = self._map_images((len(labels), *self.source.shape)) if keep_images else None
         if (keep_images and images is None) or self._read_manifest() != manifest:  # replaced since it was read
             return None
@@ -171,12 +171,17 @@ class Entry:
             manifest["warned"],
         )
 
-    def _find_relabelled(self, labels: Labels) -> int | None:
-        """The first row whose label isn't the one that was decoded; a table that isn't watched may have given it."""
-        if not isinstance(self.source, ImageFiles):  # labels of others are in the files that are watched
-            return None
+    def _find_changed_row(self, manifest: Mapping[str, Any], labels: Labels) -> str:
+        """Which row has another image or label than was decoded; a table that isn't watched may have given them."""
+        if not isinstance(self.source, ImageFiles):  # those of others are in the files that are watched
+            return ""
+        if manifest["rows"] != _describe_rows(self.source):
+            return f"{self.source.origin} has other images, or has them in another order,"
         rows = np.flatnonzero(self.source.labels != labels)
-        return int(rows[0]) if len(rows) else None
+        if not len(rows):
+            return ""
+        row = int(rows[0])
+        return f"{self.source.name(row)} had label {labels[row]} and has {self.source.labels[row]}"
 
     def _read_manifest(self) -> dict[str, Any] | None:
         """None: missing, torn, or of another rule."""
@@ -248,7 +253,12 @@ class Entry:
         """Frees the room that a killed process left taken, unless one is at work or the disk is read-only."""
         if self._building.exists() or self._old.exists():
             with contextlib.suppress(UserError), self.lock_entry(fcntl.LOCK_EX | fcntl.LOCK_NB):
-                self._remove_left_overs()
+                self._clear_building()
+
+    def remove_entry(self) -> None:
+        """So that the next that needs it decodes anew; processes that mapped it keep what they mapped."""
+        with self.lock_entry(), disk_errors(self.path), contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.path)
 
     def build_entry(self, keep_images: bool, progress: ProgressCallback, wanted: str | None) -> None:
         """Decodes into a folder beside the entry's place, and renames it. The lock must be held.
@@ -259,7 +269,7 @@ class Entry:
         files = _describe_files(self.source)  # before anything is read from them
         labels = check_labels(self.source, self.source.labels, self.classes)
         with disk_errors(self.path, len(labels) * math.prod(self.source.shape) if keep_images else 0):
-            self._remove_left_overs()
+            self._clear_building()
             self._building.mkdir()
             try:
                 self._fill_folder(files, labels, keep_images, progress, wanted)
@@ -294,6 +304,7 @@ class Entry:
             "shape": self.source.shape,
             "images": keep_images,
             "files": _compute_digest(files),
+            "rows": _describe_rows(self.source),
             **{name: _compute_digest(content) for name, content in stored.items()},
             "digest": pixels.digest(labels),
             "warned": pixels.warned,
@@ -316,9 +327,9 @@ class Entry:
             self.path.rename(self._old)
         self._building.rename(self.path)
         sync_folder(self.path.parent)
-        self._remove_left_overs()
+        self._clear_building()
 
-    def _remove_left_overs(self) -> None:
+    def _clear_building(self) -> None:
         for path in (self._building, self._old):
             if path.exists():
                 shutil.rmtree(path)
@@ -355,6 +366,13 @@ def _describe_files(source: ImageSource) -> bytes:
             raise UserError(f"{file} can't be read ({error.strerror}); put it back") from error
         states.append((str(file), state.st_size, state.st_mtime_ns))
     return json.dumps(states).encode()
+
+
+def _describe_rows(source: ImageSource) -> str:
+    """Names the image of each row, where a file is an image; empty elsewhere."""
+    if not isinstance(source, ImageFiles):
+        return ""
+    return _compute_digest("\0".join(map(str, source.files)).encode(errors="surrogateescape"))
 
 
 def _stat_files(files: bytes) -> dict[str, list[int]]:

@@ -233,6 +233,7 @@ def warm_dataset(
 
     dataset, refused = Dataset(component, root), dict[str, None]()
     keep = not dataset.is_streamed(residency)
+    missing = dataset.list_missing_copies()
     for part in PARTS:
         try:
             count += _decode_part(dataset, part, keep, rebuild, heard, accepted)
@@ -241,6 +242,7 @@ def warm_dataset(
         except UserError as refusal:
             refused[str(refusal)] = None
     if refused:
+        dataset.remove_shared_copies(missing)
         raise UserError("\n".join(refused))
     seconds = time.perf_counter() - began if built else None
     size = sum(map(bytes_in, entries))

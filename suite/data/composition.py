@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from suite.core.errors import UserError
 from suite.core.recipes import Recipe
-from suite.data.dataset import PARTS, Dataset
+from suite.data.dataset import Dataset
 from suite.data.source import Hashes, Labels
 
 Subset = Literal["train", "validation", "test"]
@@ -51,6 +51,7 @@ class Composition:
         counts: images of each class, by label.
         duplicates: None: no part is decoded yet, and only decoded images are compared.
         passed_over: as of `DatasetInfo`.
+        warned: how many images Pillow warned of while they were decoded, by what it said.
     """
 
     dataset: str
@@ -58,6 +59,7 @@ class Composition:
     counts: Mapping[Subset, tuple[int, ...]]
     duplicates: Duplicates | None = None
     passed_over: tuple[str, ...] = ()
+    warned: Mapping[str, int] = field(default_factory=dict)
 
     def name_class(self, label: int) -> str:
         return self.class_names[label] if label < len(self.class_names) else f"class {label}"
@@ -96,9 +98,10 @@ class Composition:
         test = self.counts["test"]
         untested = [label for label, count in enumerate(test) if not count]
         if untested:
-            names = list(map(self.name_class, untested[:_MOST_NAMES]))
-            more = ", ..." if len(untested) > _MOST_NAMES else ""
-            yield f"{len(untested)} of {len(test)} classes have no test image: {', '.join(names)}{more}"
+            yield f"{len(untested)} of {len(test)} classes have no test image: {self._name_first(untested)}"
+        unvalidated = [label for label, count in enumerate(self.counts["validation"]) if not count]
+        if unvalidated and any(self.counts["train"][label] for label in unvalidated):
+            yield f"{len(unvalidated)} of {len(test)} classes have no validation image: {self._name_first(unvalidated)}"
         found = self.duplicates
         if found and found.test:
             yield f"{found.test:,} of {sum(test):,} test images are training or validation images too, pixel for pixel"
@@ -109,6 +112,13 @@ class Composition:
             yield f"{found.conflicting:,} images have a copy under another label"
         if self.passed_over:
             yield f"passed over: {'; '.join(self.passed_over)}"
+        for warning, count in self.warned.items():
+            images = "1 image" if count == 1 else f"{count:,} images"
+            yield f"Pillow warned of {images}: {warning}"
+
+    def _name_first(self, labels: Sequence[int]) -> str:
+        names = list(map(self.name_class, labels[:_MOST_NAMES]))
+        return ", ".join(names) + (", ..." if len(labels) > _MOST_NAMES else "")
 
     def describe_subset(self, subset: Subset) -> str:
         """A part's images by class: `5,000 each of 10 classes`, `crow 400, owl 352`, or the smallest and largest."""
@@ -139,12 +149,12 @@ def compose_dataset(dataset: Dataset, recipe: Recipe = DEFAULT, split_seed: int 
     Raises:
         UserError: files or labels are broken, or so many images can't be held out.
     """
-    labels = {part: dataset.read_labels(part) for part in PARTS}
-    if labels["train"] is None or labels["test"] is None:
+    train, test = dataset.read_labels("train"), dataset.read_labels("test")
+    if train is None or test is None:
         return None
-    train, test = labels["train"], labels["test"]
-    hashes = {part: dataset.read_hashes(part) for part in PARTS}
-    return compose_parts(dataset, (train, hashes["train"]), (test, hashes["test"]), recipe, split_seed)
+    hashes = dataset.read_hashes("train"), dataset.read_hashes("test")
+    composition = compose_parts(dataset, (train, hashes[0]), (test, hashes[1]), recipe, split_seed)
+    return replace(composition, warned=dataset.count_warnings())
 
 
 def compose_parts(

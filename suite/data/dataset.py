@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -85,10 +87,14 @@ class Dataset:
         progress: ProgressCallback | None = None,
     ) -> Decoded:
         """The part from this machine's cache, decoded first where it isn't there; arguments as of `load_decoded_part`.
+        Read once, as every other thing: files are looked at again by the next `Dataset`.
 
         Raises:
             UserError: as `source` and `load_decoded_part`, or there are other numbers of images than the facts say.
         """
+        known = self._decoded.get(part)
+        if known and not rebuild and not accept_changes and (known.images is not None or not keep_images):
+            return known
         found = cache.load_decoded_part(
             self.open_source(part),
             self.entry_name(part),
@@ -99,7 +105,28 @@ class Dataset:
             progress=progress,
         )
         self.check_count(part, len(found.labels))
+        self._decoded[part] = found
         return found
+
+    def list_missing_copies(self) -> list[Part]:
+        """The parts without a decoded copy."""
+        return [part for part in PARTS if not self.is_decoded(part)]
+
+    def remove_shared_copies(self, parts: Iterable[Part]) -> None:
+        """Removes the parts' copies, of those that watch more files than their own.
+
+        For copies just made, where the other part was refused: what is repaired or removed now is watched by them too,
+        and nothing has been trained on them yet.
+        """
+        for part in parts:
+            source = self.open_source(part)
+            if self.is_decoded(part) and len(source.watched) > len(source.files):
+                self._decoded.pop(part, None)
+                cache.entry_of(source, self.entry_name(part), self.info.classes).remove_entry()
+
+    def is_decoded(self, part: Part) -> bool:
+        """Whether there is a finished copy of the part, of these files or of earlier ones."""
+        return cache.entry_path(self.open_source(part), self.entry_name(part)) is not None
 
     def read_labels(self, part: Part) -> Labels | None:
         """The part's labels, where no image has to be decoded for them; None: they come with the decoded images.
@@ -118,8 +145,21 @@ class Dataset:
         found = self._read_entry(part)
         return found.hashes if found else None
 
+    def count_warnings(self) -> Counter[str]:
+        """How many images of parts that are decoded Pillow warned of, by what it said."""
+        warned: Counter[str] = Counter()
+        for part in PARTS:
+            found = self._read_entry(part)
+            warned.update(found.warned if found else {})
+        return warned
+
     def _read_entry(self, part: Part) -> Decoded | None:
-        return cache.read_entry(self.open_source(part), self.entry_name(part), self.info.classes)
+        if part not in self._decoded:
+            found = cache.read_entry(self.open_source(part), self.entry_name(part), self.info.classes)
+            if found is None:
+                return None
+            self._decoded[part] = found
+        return self._decoded[part]
 
     def split_training_part(self, labels: Labels, recipe: Recipe, seed: int) -> tuple[Indices, Indices]:
         """Sorted rows of the training part to train and to validate on.
@@ -131,7 +171,10 @@ class Dataset:
         """
         held = self.open_source("train").validation_rows
         if held is None:
-            train, held = splits.split(labels, recipe.validation or self.info.validation, seed)
+            try:
+                train, held = splits.split(labels, recipe.validation or self.info.validation, seed)
+            except UserError as refusal:
+                raise UserError(f"{self.component.label}: {refusal}") from refusal
         else:
             train = np.setdiff1d(np.arange(len(labels)), held)
         return splits.limit_rows(train, labels, recipe.train_limit), held
@@ -150,6 +193,10 @@ class Dataset:
 
     @cached_property
     def _scans(self) -> Scans:
+        return {}
+
+    @cached_property
+    def _decoded(self) -> dict[Part, Decoded]:
         return {}
 
     @cached_property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -13,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,7 +182,6 @@ class PartDecoder:
     Attributes:
         hashes: uint8 (N, 16), of each image's pixels: equal images have equal ones.
         unreadable: why an image can't be decoded, by row.
-        warned: how many images Pillow warned of, by what it said.
     """
 
     def __init__(self, source: ImageSource, count: int) -> None:
@@ -190,17 +190,18 @@ class PartDecoder:
         self._sum = hashlib.sha256()
         self.hashes: Hashes = np.zeros((count, HASH_BYTES), np.uint8)
         self.unreadable: dict[int, str] = {}
-        self.warned: Counter[str] = Counter()
+        self._warnings: set[tuple[int, str]] = set()  # rows, and what Pillow said of them
+        self._decoding = threading.local()
 
     def chunks(self, progress: ProgressCallback) -> Iterator[Images]:
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             for start in range(0, self._count, ROWS):
                 rows = range(start, min(start + ROWS, self._count))
                 chunk = np.zeros((len(rows), *self.source.shape), np.uint8)
-                with warnings.catch_warnings(record=True) as caught:  # the filters are those of all threads
+                with warnings.catch_warnings():  # filters and hook are those of all threads
                     warnings.simplefilter("always")
+                    warnings.showwarning = self._hear_warning  # type: ignore[assignment]
                     list(pool.map(self._decode, rows, chunk))
-                self.warned.update(str(warning.message) for warning in caught)
                 self._sum.update(chunk.data)
                 for image in chunk:
                     for channel, histogram in zip(image, self._histograms, strict=True):
@@ -208,7 +209,16 @@ class PartDecoder:
                 yield chunk
                 progress(rows.stop, self._count)
 
+    @property
+    def warned(self) -> Counter[str]:
+        """How many images Pillow warned of, by what it said."""
+        return Counter(message for _, message in self._warnings)
+
+    def _hear_warning(self, message: Warning | str, *_: Any) -> None:
+        self._warnings.add((getattr(self._decoding, "row", -1), str(message)))
+
     def _decode(self, row: int, into: Images) -> None:
+        self._decoding.row = row
         try:
             into[:] = self.source.decode(row)
             self.hashes[row] = np.frombuffer(hashlib.sha256(into.data).digest()[:HASH_BYTES], np.uint8)

@@ -26,9 +26,10 @@ def split(labels: Indices, validation: int, seed: int) -> tuple[Indices, Indices
     classes, counts = np.unique(labels, return_counts=True)
     most = len(labels) - len(classes)
     if not 0 <= validation <= most:
+        remedy = f"choose from 1..{most}" if most > 0 else "add images to them"
         raise UserError(
             f"validation: {validation} of {len(labels)} training images in {len(classes)} classes can't be held out, "
-            f"since each class needs one to train on; choose from 0..{most}"
+            f"since each class needs one to train on; {remedy}"
         )
     shares = _leave_one(counts, allocate(counts, validation))
     held = np.zeros(len(labels), dtype=bool)
@@ -60,17 +61,19 @@ def _leave_one(counts: Indices, shares: list[int]) -> list[int]:
 
 
 def limit_rows(train: Indices, labels: Labels, limit: int) -> Indices:
-    """The first `limit` of sorted rows, 0: all; where these lack a class (class folders), each class's first in
-    proportion.
+    """The first `limit` of sorted rows, 0: all; where they stand class by class (class folders), of each class its
+    first in proportion, one at least.
     """
     first = train[: limit or None]
-    wanted = np.unique(labels[train])
-    if len(np.unique(labels[first])) == min(len(wanted), len(first)):
+    wanted, counts = np.unique(labels[train], return_counts=True)
+    changes = np.count_nonzero(np.diff(labels[train]))
+    if len(first) == len(train) or changes >= len(wanted):  # a class begins again, so they are mixed
         return first
-    counts = np.bincount(labels[train])[wanted]
-    chosen = []
-    for label, share in zip(wanted, allocate(counts, len(first)), strict=True):
-        chosen.append(train[labels[train] == label][:share])
+    shares = np.array(allocate(counts, len(first)))
+    while len(first) >= len(wanted) and not shares.all():
+        shares[np.argmax(shares)] -= 1
+        shares[np.argmin(shares)] += 1
+    chosen = [train[labels[train] == label][:share] for label, share in zip(wanted, shares, strict=True)]
     return np.sort(np.concatenate(chosen))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +41,22 @@ def check_plan_once(plan: Plan, data: Path, *, strict: bool = False) -> Plan:
     return checked
 
 
-def find_missing_data(plan: Plan, data: Path) -> dict[str, str]:
-    """What the plan's datasets lack before it can run, by label, each with its remedy. Planning needs no files."""
+def open_datasets(plan: Plan, data: Path) -> list[Dataset]:
+    """The datasets that the plan trains on, each once."""
+    components = dict.fromkeys(planned.cell.dataset for planned in plan.runnable)
+    return [Dataset(component, data) for component in components]
+
+
+def find_missing_data(datasets: Iterable[Dataset]) -> dict[str, str]:
+    """What datasets lack before a plan can run, by label, each with its remedy. Planning needs no files."""
     missing = {}
-    for dataset in dict.fromkeys(planned.cell.dataset for planned in plan.runnable):
-        remedy = Dataset(dataset, data).info.missing
-        if remedy:
-            missing[dataset.label] = remedy
+    for dataset in datasets:
+        if dataset.info.missing:
+            missing[dataset.component.label] = dataset.info.missing
     return missing
 
 
-def compose_datasets(plan: Plan, data: Path) -> list[Composition]:
+def compose_datasets(plan: Plan, datasets: Iterable[Dataset]) -> list[Composition]:
     """What the parts of the plan's datasets hold, of those that are there and can be told without decoding.
 
     Raises:
@@ -59,8 +65,7 @@ def compose_datasets(plan: Plan, data: Path) -> list[Composition]:
     compositions = []
     voids = []
     recipe = recipes.resolve_recipe(plan.recipe)
-    for component in dict.fromkeys(planned.cell.dataset for planned in plan.runnable):
-        dataset = Dataset(component, data)
+    for dataset in datasets:
         if dataset.info.missing:
             continue
         try:

@@ -16,7 +16,7 @@ from suite.core.records import FINISHED, Record
 from suite.data.cache import Decoded, cache_directory
 from suite.data.dataset import PARTS, Dataset
 from suite.data.source import Part
-from suite.study.checked_plans import compose_datasets
+from suite.study.checked_plans import compose_datasets, open_datasets
 from suite.study.plan import Plan
 
 Result = TypeVar("Result")
@@ -28,19 +28,24 @@ def prepare_data(plan: Plan, data: Path, finished: Iterable[Record], console: Co
     Refused where files are missing or unusable, or aren't those that finished trials were trained on; else a line for
     people about each dataset: where its images are read.
     """
-    components = dict.fromkeys(planned.cell.dataset for planned in plan.runnable)
-    datasets = [Dataset(component, data) for component in components]
+    datasets = open_datasets(plan, data)
     # What is missing or void is said before anything is decoded, and all that is wrong at once.
     _apply_to_all(Dataset.open_source, datasets)
-    compose_datasets(plan, data)
+    compose_datasets(plan, datasets)
     residency = plan.study.resources.residency
 
     def decode(dataset: Dataset, part: Part) -> str:
         return _decode_part(dataset, part, dataset.is_streamed(residency), console).digest
 
-    digests = _apply_to_all(decode, datasets)
+    missing = [(dataset, dataset.list_missing_copies()) for dataset in datasets]
+    try:
+        digests = _apply_to_all(decode, datasets)
+    except UserError:
+        for dataset, parts in missing:
+            dataset.remove_shared_copies(parts)
+        raise
     lines = []
-    compositions = {composition.dataset: composition for composition in compose_datasets(plan, data)}
+    compositions = {composition.dataset: composition for composition in compose_datasets(plan, datasets)}
     for dataset in datasets:
         label = dataset.component.label
         where = "streamed from their files" if dataset.is_streamed(residency) else f"decoded in {cache_directory()}"

@@ -714,6 +714,23 @@ def test_a_label_that_a_table_gives_is_watched(root: Path) -> None:
     assert load_decoded_part(corrected, "tiny-train", CLASSES).digest == accepted.digest
 
 
+def test_other_images_of_the_same_watched_files_are_noticed(root: Path) -> None:
+    """Which of the watched files a row is may come from a table that nobody named as watched."""
+    watched = sorted(root.glob("*/*.png"))
+    labels = np.zeros(3, np.int64)
+
+    def part(*rows: int) -> ImageFiles:
+        return ImageFiles(str(root), SHAPE, [watched[row] for row in rows], labels[: len(rows)], "squash", watched)
+
+    before = load_decoded_part(part(0, 1, 2), "tiny-train", CLASSES)
+    for rows in ((0, 1, 5), (1, 0, 2), (0, 1), (0, 1, 2)[:1]):
+        with pytest.raises(cache.Changed, match="has other images, or has them in another order"):
+            load_decoded_part(part(*rows), "tiny-train", CLASSES)
+    assert load_decoded_part(part(0, 1, 2), "tiny-train", CLASSES).digest == before.digest
+    swapped = load_decoded_part(part(1, 0, 2), "tiny-train", CLASSES, accept_changes=True)
+    assert np.array_equal(swapped.images[[1, 0, 2]], before.images)  # type: ignore[index]
+
+
 def test_equal_images_have_equal_hashes(root: Path, directory: Path) -> None:
     first, second, other = root / "0" / "0000.png", root / "1" / "copy.png", root / "2" / "0002.png"
     shutil.copy(first, second)
@@ -732,7 +749,8 @@ def test_equal_images_have_equal_hashes(root: Path, directory: Path) -> None:
 def test_what_pillow_warns_of_is_counted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def warn(row: int) -> None:
         if row < 2:
-            warnings.warn("odd metadata", UserWarning, stacklevel=1)
+            for _ in range(3):  # of one image still
+                warnings.warn("odd metadata", UserWarning, stacklevel=1)
 
     monkeypatch.setattr(Counted, "seen", staticmethod(warn))
     assert opened(root).warned == {"odd metadata": 2}

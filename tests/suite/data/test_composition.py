@@ -165,7 +165,7 @@ def test_every_class_keeps_an_image_to_train_on() -> None:
     for held_out in (1, 13, 40, 60):
         train, validation = split(labels, held_out, 0)
         assert len(validation) == held_out and set(labels[train].tolist()) == {0, 1, 2}
-    with pytest.raises(UserError, match=r"61 of 63 training images in 3 classes .* choose from 0..60"):
+    with pytest.raises(UserError, match=r"61 of 63 training images in 3 classes .* choose from 1..60"):
         split(labels, 61, 0)
 
 
@@ -173,6 +173,11 @@ def test_a_training_limit_takes_the_first_where_they_hold_every_class_and_some_o
     rows = np.arange(100)
     mixed, sorted_labels = rows % 4, rows // 25
     assert limit_rows(rows, mixed, 10).tolist() == list(range(10))
+    for limit in (30, 50, 51, 76, 99):  # though the first rows would hold every class from 76 on
+        counts = np.bincount(sorted_labels[limit_rows(rows, sorted_labels, limit)])
+        assert counts.sum() == limit and counts.max() - counts.min() <= 1
+    few = np.array([0] * 400 + [1] * 5)
+    assert np.bincount(few[limit_rows(np.arange(405), few, 20)]).tolist() == [19, 1]
     assert limit_rows(rows, sorted_labels, 8).tolist() == [0, 1, 25, 26, 50, 51, 75, 76]
     assert limit_rows(rows, sorted_labels, 0).tolist() == rows.tolist()
     assert len(limit_rows(rows, sorted_labels, 2)) == 2

@@ -61,6 +61,16 @@ def planned(*datasets: Any, data: str = "data", **changes: Any) -> Plan:
     return check_plan(make_plan(parse_study(study)), Path(data))
 
 
+def test_a_broken_image_that_is_removed_leaves_nothing_in_the_way(photos: Path, tmp_path: Path) -> None:
+    """Both parts are shares of one tree, whose change both notice."""
+    broken = photos / "crow" / "03.jpg"
+    broken.write_bytes(b"none")
+    with pytest.raises(UserError, match=r"03\.jpg can't be decoded"):
+        prepared(planned(PHOTOS))
+    broken.unlink()
+    prepared(planned(PHOTOS))
+
+
 def prepared(plan: Plan, finished: list[Record] | None = None, data: str = "data") -> None:
     prepare_data(plan, Path(data), finished or [], Console(quiet=True))
 
