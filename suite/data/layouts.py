@@ -17,10 +17,6 @@ from suite.data.class_folders import Listing, count_suffixes, list_folder
 from suite.data.images import Resize
 from suite.data.source import ImageSource, Part
 
-# `train-00000-of-00005.parquet`, or with a fingerprint before the suffix
-SHARD = re.compile(r".+-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?\.parquet")
-SHARD_NUMBER = re.compile(r"-\d{5}-of-(\d{5})(?:-[0-9a-f]+)?")
-
 
 class Layout(Protocol):
     """One way in which a dataset's files may lie below the data directory."""
@@ -73,7 +69,7 @@ class ParquetSet:
             for split in self.splits.values():
                 if split not in splits:
                     raise UserError(f"no {split}-*.parquet in {folder}; fetch it with {self.format_download(root)}")
-            return {part: splits[split] for part, split in self.splits.items()}
+            return {part: choose_split(splits, [split]) for part, split in self.splits.items()}
         return {}
 
     def open_part(self, root: Path, parts: Mapping[Part, list[Path]], part: Part) -> ImageSource:
@@ -198,38 +194,97 @@ TEST_SPLITS = ("test", "testing")
 FOLDERS_DEEP = 2  # below the directory, that Parquet files are looked for in
 SPLITS = frozenset((*TRAIN_SPLITS, *VALIDATION_SPLITS, *TEST_SPLITS))
 
+# What a name is without `.parquet`, and without what some writers add for the compression:
+# `train`, `train-0`, `train-00000-of-00005`, that with a fingerprint, `0000`, ...
+STEM = re.compile(
+    r"(?P<word>.*?)"
+    r"(?P<separator>[-_.]?)(?P<number>\d+)(?:[-_]of[-_](?P<count>\d+)(?:-[0-9a-f]+)?)?",
+    re.IGNORECASE,
+)
+# ... and Spark's `part-00000-<the writing job's UUID>-c000`.
+SPARK_STEM = re.compile(r"(?P<word>part)-(?P<number>\d+)-.*?(?P<job>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}).*")
+COMPRESSIONS = frozenset((".snappy", ".gz", ".gzip", ".zst", ".zstd", ".lz4", ".br", ".brotli"))
+NAMELESS = frozenset(("", "part"))  # words that say nothing of the split: the folder's name does
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What a Parquet file's name says.
+
+    Attributes:
+        word: in lower case, before the number.
+        number: among the shards; empty: the name has none, or none is meant.
+        start: where the number stands in the name.
+        count: of the shards; empty: the name doesn't say.
+        job: that wrote it, where Spark did.
+    """
+
+    file: Path
+    word: str
+    number: str = ""
+    start: int = 0
+    count: str = ""
+    job: str = ""
+
+    @property
+    def split(self) -> str:
+        """`train` of `train-0.parquet`, of `train/0.parquet`, and of `train.parquet/part.0.parquet`."""
+        folder = self.file.parent.name.lower().removesuffix(".parquet")
+        if self.word not in SPLITS and (folder in SPLITS or self.word in NAMELESS):
+            return folder
+        return self.word
+
+    @property
+    def sharding(self) -> tuple[str, ...]:
+        """The same for all shards of a complete set."""
+        return self.word, self.count, self.job, "numbered" if self.number else ""
+
+    def rename(self, number: int) -> Path:
+        """The file of another number; without the fingerprint, which only its content gives."""
+        before, after = self.file.name[: self.start], self.file.name[self.start + len(self.number) :]
+        after = re.sub(r"([-_]of[-_]\d+)-[0-9a-f]+(?=\.)", r"\1", after)
+        return self.file.with_name(f"{before}{number:0{len(self.number)}d}{after}")
+
+
+def parse_shard(file: Path) -> Shard:
+    """What the name of a Parquet file says; a number that follows an unknown word directly is part of the word."""
+    stem = file.stem
+    if Path(stem).suffix.lower() in COMPRESSIONS:
+        stem = Path(stem).stem
+    spark = SPARK_STEM.fullmatch(stem)
+    if spark:
+        return Shard(file, "part", spark["number"], spark.start("number"), job=spark["job"])
+    found = STEM.fullmatch(stem)
+    if not found:
+        return Shard(file, stem.lower())
+    word = found["word"].lower()
+    if word and word not in SPLITS and not found["separator"]:  # `cifar10`
+        return Shard(file, stem.lower())
+    return Shard(file, word, found["number"], found.start("number"), found["count"] or "")
+
 
 def find_splits(directory: Path) -> dict[str, list[Path]]:
     """The Parquet files in a directory by split, in lower case: `train-00000-of-00002.parquet`, `train.parquet`,
-    `train/0000.parquet`; in the directory itself, or a folder or two below it (`data/`, `default/train/`).
-
-    Raises:
-        UserError: a split's files lie in several folders, are of several shardings, or some are missing.
+    `train/0000.parquet`; in the directory itself, or a folder or two below it (`data/`, `default/train/`). Any other
+    name (`train_old.parquet`) is a split of its own. Whether a split is complete is looked at when it is chosen.
     """
-    places: dict[str, dict[Path, list[Path]]] = {}
+    splits: dict[str, list[Path]] = {}
     for depth in range(FOLDERS_DEEP + 1):
-        for file in sorted(directory.glob("*/" * depth + "*.parquet")):
-            hidden = any(part.startswith(".") for part in file.relative_to(directory).parts)
-            if not hidden:
-                places.setdefault(_name_split(file), {}).setdefault(file.parent, []).append(file)
-    splits = {}
-    for split, folders in places.items():
-        if len(folders) > 1:
-            first, second, *_ = folders
-            remedy = "move away those that don't count"
-            if first not in second.parents:
-                remedy = f"read one of these folders as `{{name: parquet, path: ...}}`, or {remedy}"
-            raise UserError(f"parquet: {split} files lie in {first} and in {second}; {remedy}")
-        [files] = folders.values()
-        _check_shards(files)
-        splits[split] = files
+        for file in _list_parquet(directory, depth):
+            splits.setdefault(parse_shard(file).split, []).append(file)
     return splits
 
 
 def choose_split(splits: Mapping[str, list[Path]], names: Sequence[str]) -> list[Path]:
-    """The files of the first split that is there; empty where none is."""
+    """The files of the first split that is there; empty where none is.
+
+    Raises:
+        UserError: the split's files lie in several folders, are of several shardings, or some are missing.
+    """
     for name in names:
         if name in splits:
+            _refuse_several_folders(name, splits[name])
+            _refuse_incomplete([parse_shard(file) for file in splits[name]])
             return splits[name]
     return []
 
@@ -251,39 +306,47 @@ def _is_unknown(name: str) -> bool:
     return not name.endswith(".parquet") and not name.lower().startswith(DESCRIPTIONS)
 
 
-def _name_split(file: Path) -> str:
-    """`train` of `train-0.parquet` and of `train/0.parquet`."""
-    if file.parent.name.lower() in SPLITS:
-        return file.parent.name.lower()
-    return re.split(r"[-_.]", file.name.lower())[0]
+def _list_parquet(directory: Path, depth: int) -> list[Path]:
+    """The Parquet files so many folders below a directory, sorted by name; hidden ones aren't looked for."""
+    files = []
+    for file in sorted(directory.glob("*/" * depth + "*.parquet")):
+        hidden = any(part.startswith(".") for part in file.relative_to(directory).parts)
+        if not hidden and not file.is_dir():
+            files.append(file)
+    return files
 
 
-def _check_shards(files: Sequence[Path]) -> None:
-    """Names say how many files there must be: `train-00000-of-00005.parquet`, or `0000.parquet` and on."""
-    numbers: dict[str, dict[int, Path]] = {}
-    for file in files:
-        shard = SHARD.fullmatch(file.name)
-        count = shard[2] if shard else ""
-        number = int(shard[1]) if shard else len(numbers.get("", {}))
-        same = numbers.setdefault(count, {})
-        if number in same:
-            raise UserError(f"parquet: {file} and {same[number].name} are the same shard; move one away")
-        same[number] = file
-    if len(numbers) > 1:
-        first, second = (next(iter(same.values())) for same in list(numbers.values())[:2])
-        raise UserError(f"parquet: {first} and {second.name} are two shardings of one split; move one of them away")
-    [(count, same)] = numbers.items()
-    for number in range(int(count or 0)):
-        if number not in same:
-            missing = SHARD_NUMBER.sub(rf"-{number:05d}-of-\1", files[0].name)
-            raise UserError(f"parquet: {files[0].with_name(missing)} is missing beside {files[0].name}; fetch it too")
-    _check_numbered(files)
+def _refuse_several_folders(split: str, files: Sequence[Path]) -> None:
+    folders = list(dict.fromkeys(file.parent for file in files))
+    if len(folders) == 1:
+        return
+    first, second, *_ = folders
+    remedy = "move away those that don't count"
+    if first not in second.parents:
+        remedy = f"read one of these folders as `{{name: parquet, path: ...}}`, or {remedy}"
+    raise UserError(f"parquet: {split} files lie in {first} and in {second}; {remedy}")
 
 
-def _check_numbered(files: Sequence[Path]) -> None:
-    """`0000.parquet`, `0001.parquet`, ... have no gap."""
-    numbered = [file for file in files if file.stem.isdigit()]
-    for number, file in enumerate(numbered):
-        if int(file.stem) != number:
-            missing = file.with_name(f"{number:0{len(file.stem)}d}.parquet")
-            raise UserError(f"parquet: {missing} is missing beside {file.name}; fetch it too")
+def _refuse_incomplete(shards: Sequence[Shard]) -> None:
+    """Shards must be one set, of as many as their names say, or numbered from 0 without a gap."""
+    first, same = shards[0], dict[int, Shard]()
+    for shard in shards:
+        if shard.sharding != first.sharding:
+            raise UserError(
+                f"parquet: {first.file} and {shard.file.name} are two shardings of one split; move one of them away"
+            )
+        twin = same.setdefault(int(shard.number or 0), shard)
+        if twin is not shard:
+            raise UserError(f"parquet: {shard.file} and {twin.file.name} are the same shard; move one away")
+    if not first.number:
+        return
+    count = int(first.count or len(shards))
+    start = 1 if first.count and count in same and 0 not in same else 0  # `1-of-2` and `2-of-2`
+    numbers = range(start, start + count)
+    missing = next((number for number in numbers if number not in same), None)
+    if missing is not None:
+        remedy = "fetch it too" if first.count else "fetch it too, or number the files from 0 without a gap"
+        raise UserError(f"parquet: {first.rename(missing)} is missing beside {first.file.name}; {remedy}")
+    for number, shard in same.items():
+        if number not in numbers:
+            raise UserError(f"parquet: {shard.file} is one shard more than the {count} that names tell; move it away")

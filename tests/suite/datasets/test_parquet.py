@@ -524,14 +524,84 @@ def test_another_order_of_classes_is_another_decoded_copy(tmp_path: Path) -> Non
         (["train-00000-of-00001.parquet", "train.parquet"], "are two shardings of one split"),
         (["train-00000-of-00001-aa.parquet", "train-00000-of-00001-bb.parquet"], "are the same shard"),
         (["train-0.parquet", "data/train-0.parquet"], "train files lie in .*set and in .*data; move away those"),
-        (["default/train/0000.parquet", "default/train/0002.parquet"], r"0001\.parquet is missing beside 0002"),
+        (["default/train/0000.parquet", "default/train/0002.parquet"], r"0001\.parquet is missing beside 0000"),
+        (["train-0000-of-0003.parquet", "train-0002-of-0003.parquet"], r"train-0001-of-0003\.parquet is missing"),
+        (["train-2-of-2.parquet"], r"train-1-of-2\.parquet is missing beside"),
+        (["train_2-00002-of-00003-0a.parquet", "train_2-00000-of-00003-0b.parquet"],
+         r"train_2-00001-of-00003\.parquet is missing beside"),
+        (["train-000-of-001.parquet", "train-000-of-002.parquet", "train-001-of-002.parquet"], "are two shardings"),
+        ([f"train-0000{number}-of-00002.parquet" for number in range(3)],
+         r"train-00002-of-00002\.parquet is one shard more than the 2 that names tell; move it away"),
+        (["train-00000-of-00002.snappy.parquet"], r"train-00001-of-00002\.snappy\.parquet is missing beside"),
+        (["train-0.parquet", "train-2.parquet"],
+         r"train-1\.parquet is missing beside train-0\.parquet; fetch it too, or number the files from 0 without"),
+        (["train-1.parquet", "train-2.parquet"], r"train-0\.parquet is missing beside train-1"),
+        (["train.parquet", "train_2.parquet"], "are two shardings of one split"),
+        (["train/a.parquet", "train/a_old.parquet"], "are two shardings of one split"),
+        (["train.parquet/part.0.parquet", "train.parquet/part.2.parquet"], r"part\.1\.parquet is missing beside"),
+        ([f"train/part-0000{number}-{number}6d8b6a2-0000-4000-8000-0123456789ab-c000.snappy.parquet"
+          for number in range(2)], "are two shardings of one split"),
     ],
 )  # fmt: skip
 def test_a_split_that_is_no_complete_set_is_refused(tmp_path: Path, names: list[str], sentence: str) -> None:
     for name in (*names, "test.parquet"):
         write_part(tmp_path / "set" / name, WORDS)
+    train = "train_2" if names[0].startswith("train_2") else ""
     with pytest.raises(UserError, match=sentence):
-        parquet.facts(tmp_path, path="set")
+        parquet.facts(tmp_path, path="set", train=train)
+
+
+SPARK = "c6d8b6a2-0000-4000-8000-0123456789ab-c000.snappy.parquet"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["train-1-of-2.parquet", "train-2-of-2.parquet"],
+        ["train_0_of_2.parquet", "train_1_of_2.parquet"],
+        ["train-00000-of-00002.snappy.parquet", "train-00001-of-00002.snappy.parquet"],
+        ["train0.parquet", "train1.parquet"],
+        ["train.parquet/part.0.parquet", "train.parquet/part.1.parquet"],
+        ["Train.parquet/0000.parquet", "Train.parquet/0001.parquet"],
+        [f"train.parquet/part-00000-{SPARK}", f"train.parquet/part-00001-{SPARK}"],
+        ["data/train/a-00000-of-00002.parquet", "data/train/a-00001-of-00002.parquet"],
+    ],
+)
+def test_a_complete_set_of_shards_is_read(tmp_path: Path, names: list[str]) -> None:
+    for number, name in enumerate(names):
+        write_part(tmp_path / "set" / name, WORDS[: 4 - number])
+    write_part(tmp_path / "set" / "test.parquet", WORDS[:3])
+    assert read_part(tmp_path) == [1, 0, 2, 1, 1, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("train_old.parquet", "train_old"),
+        ("train_extra-00000-of-00001.parquet", "train_extra"),
+        ("test_hidden.parquet", "test_hidden"),
+        ("train.clean.100-00000-of-00001.parquet", "train.clean.100"),
+        ("default/partial-train/0000.parquet", "partial-train"),
+        ("extra/part-0.parquet", "extra"),
+        ("cifar10.parquet", "cifar10"),
+        ("noisy-3-of-5.parquet", "noisy"),
+    ],
+)
+def test_any_other_name_is_a_split_of_its_own(tmp_path: Path, name: str, split: str) -> None:
+    write_parts(tmp_path, WORDS, WORDS[:3])
+    write_part(tmp_path / "set" / name, WORDS[:2])
+    facts = parquet.facts(tmp_path, path="set")
+    assert (facts.train_examples, facts.test_examples) == (4, 3)
+    assert facts.passed_over == (f"split {split} with 2 rows",)
+    if split != "noisy":  # that one is incomplete, which stops who asks for it alone
+        assert parquet.facts(tmp_path, path="set", test=split).test_examples == 2
+
+
+def test_a_file_named_as_another_split_is_none_of_its_folders(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        write_part(tmp_path / "train" / f"{name}-0.parquet", WORDS)
+    facts = parquet.facts(tmp_path, path="train")
+    assert (facts.train_examples, facts.test_examples) == (4, 4)
 
 
 @pytest.mark.parametrize(
