@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +27,7 @@ from suite.data.source import Labels
 # -- what lies in a folder
 
 SUFFIX = re.compile(r"\.(?=[^.]*[a-z])[a-z0-9_~-]{1,12}", re.IGNORECASE)  # `.0001` and `. jpg of 2019` are none
+UNREAD_IMAGES = frozenset({".heic", ".heif"})  # of phones; Pillow alone doesn't read them
 # Left behind by systems and tools, in lower case; so is all that begins with a dot.
 LEFT_BEHIND = frozenset(
     {
@@ -122,7 +122,13 @@ def _list_whole_folder(owner: str, directory: Path) -> Listing:
 
 
 def peek_into_folder(directory: Path, at_most: int | None = None) -> Listing:
-    """The first entries of a folder, or all; none where it may not be read, as `lost+found` of a mounted disk."""
+    """All folders in a folder, and its first `at_most` files; none where it may not be read, as `lost+found` of a
+    mounted disk.
+    """
+    return scan_once(("peek", directory, at_most), partial(_peek_into_folder, directory, at_most))
+
+
+def _peek_into_folder(directory: Path, at_most: int | None) -> Listing:
     try:
         return _read_folder(directory, at_most)
     except OSError:
@@ -131,11 +137,14 @@ def peek_into_folder(directory: Path, at_most: int | None = None) -> Listing:
 
 def _read_folder(directory: Path, at_most: int | None = None) -> Listing:
     """Asks the disk for the list alone: of files that aren't links nothing more is looked up, so that a tree of a
-    million photographs is listed in seconds."""
+    million photographs is listed in seconds. After `at_most` files or links only folders are listed."""
     found: dict[str, list[str]] = {}
+    files = 0
     with os.scandir(directory) as entries:
-        for entry in islice(entries, at_most):
-            found.setdefault(_tell_kind(entry), []).append(entry.name)
+        for entry in entries:
+            files += not entry.is_dir(follow_symlinks=False)
+            if at_most is None or files <= at_most or entry.is_dir(follow_symlinks=False):
+                found.setdefault(_tell_kind(entry), []).append(entry.name)
     return Listing(directory, **{kind: tuple(sorted(names)) for kind, names in found.items()})
 
 
@@ -153,6 +162,11 @@ def _tell_kind(entry: os.DirEntry[str]) -> str:
     if suffix:
         return "images" if suffix in LOADABLE_SUFFIXES else "others"
     return "images" if is_encoded_image(Path(entry.path)) else "others"
+
+
+def has_photographs(listing: Listing) -> bool:
+    """Whether it has images, also such as can't be read: phones' HEIC."""
+    return bool(listing.images) or not UNREAD_IMAGES.isdisjoint(map(find_suffix, listing.others))
 
 
 def find_suffix(name: str) -> str:
@@ -269,7 +283,7 @@ def _check_class_folder(owner: str, listing: Listing, ignore_folders: bool) -> N
     if listing.folders and not ignore_folders:
         raise UserError(
             f"{owner}: {directory / listing.folders[0]} is a folder inside the class folder {directory.name}; move its "
-            "images up, or remove it"
+            f"images up, or the folder out of {directory}"
         )
     if listing.images:
         return
@@ -277,7 +291,7 @@ def _check_class_folder(owner: str, listing: Listing, ignore_folders: bool) -> N
         raise UserError(f"{owner}: {directory} holds no images; put some there, or remove the folder")
     kinds = ", ".join(count_suffixes([listing]))
     remedy = "put images there, or remove the folder"
-    if {find_suffix(name) for name in listing.others} & {".heic", ".heif"}:
+    if has_photographs(listing):
         remedy = "convert them to JPEG"
     raise UserError(f"{owner}: {directory} holds no images that can be read, only {kinds}; {remedy}")
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -17,6 +18,8 @@ from suite.data.class_folders import (
     Listing,
     count_suffixes,
     count_things,
+    find_suffix,
+    has_photographs,
     list_folder,
     normalize_name,
     peek_into_folder,
@@ -32,12 +35,14 @@ NAMES: dict[Role, tuple[str, ...]] = {
     "test": ("test", "testing"),
     "validation": ("val", "valid", "validation", "dev"),
 }
-THINGS = "(?:sets?|data|dataset|images?|imgs?|split|part)?"  # `trainset`, `test_images`
+THINGS = "(?:sets?|data|dataset|images?|imgs?|photos?|pictures?|split|part)?"  # `trainset`, `test_images`
 WORDS: dict[Role, re.Pattern[str]] = {
     role: re.compile(f"{THINGS}(?:{'|'.join(names)}){THINGS}") for role, names in NAMES.items()
 }
 TITLES: dict[Role, str] = {"train": "training", "validation": "validation", "test": "test"}
-LOOKED_AT = 50  # entries of a folder that are looked at: a folder of a million photographs is told by its first ones
+LOOKED_AT = 50  # files of a folder that are looked at: a folder of a million photographs is told by its first ones
+TABLES = frozenset({".csv", ".tsv", ".json", ".jsonl", ".xls", ".xlsx"})
+DESCRIPTIONS = TABLES | {".txt", ".xml", ".yaml", ".yml", ".md", ".mat", ".npy"}  # suffixes of files that no class has
 COUNTED = 100_000  # files of a folder that isn't read are counted up to here
 NESTED = 3  # folders in each other around a part's class folders: `seg_train/seg_train/`
 
@@ -96,6 +101,7 @@ def find_parts(directory: Path, wanted: Wanted) -> Parts | None:
     _refuse_overlaps({"train": train, "validation": validation, "test": test})
     read = {part.relative_to(directory).parts[0] for part in (train, validation, test) if part}
     unread = tuple(name for name in look_closely(directory).folders if name not in read)
+    _refuse_one_class(_enter_part(train))
     return Parts(_enter_part(train), test and _enter_part(test), validation and _enter_part(validation), unread)
 
 
@@ -115,7 +121,7 @@ def describe_unread(directory: Path, parts: Parts) -> list[str]:
 
 
 def holds_parts_or_classes(directory: Path) -> bool:
-    """Whether a directory holds a training part with class folders, or two class folders; few entries are looked at."""
+    """Whether a directory holds a training part with class folders, or two class folders; few files are looked at."""
     return bool(_find_role(directory, "train", peek)) or _count_classes(directory, peek) > 1
 
 
@@ -128,16 +134,48 @@ def find_trees(directory: Path, depth: int) -> Iterator[Path]:
         yield from find_trees(directory / name, depth - 1)
 
 
+def holds_photographs(directory: Path, depth: int) -> bool:
+    """Whether images lie in a directory, or up to `depth` levels below it, be it as HEIC; few files are looked at."""
+    listing = peek(directory)
+    if has_photographs(listing):
+        return True
+    return depth > 0 and any(holds_photographs(directory / name, depth - 1) for name in listing.folders)
+
+
 def tell_role(name: str) -> Role | None:
     """The part that a folder's name speaks of: `Training`, `seg_train`, `train_images`, `trainset`, `train2017`.
 
     What the folder holds decides whether it is one: a class may be `train_station`.
     """
-    words = re.findall("[a-z]+", name.lower())
+    words = _split_words(name)
     roles = {role for role, pattern in WORDS.items() if any(map(pattern.fullmatch, words))}
     if roles == {"train", "validation"}:
         return "train"
     return roles.pop() if len(roles) == 1 else None
+
+
+def _split_words(name: str) -> list[str]:
+    """The words of a name, in lower case, without digits."""
+    return re.findall("[a-z]+", name.lower())
+
+
+def _list_other_words(name: str) -> set[str]:
+    """What a name says beside the part: `station` of `train_station`, nothing of `test_images` and `train2017`."""
+    said = (*WORDS.values(), re.compile(THINGS))
+    return {word for word in _split_words(name) if not any(pattern.fullmatch(word) for pattern in said)}
+
+
+def _has_counterpart(name: str, names: Collection[str]) -> bool:
+    """Whether the same name speaks of another part too: `seg_train` and `seg_test`, not `train_station` and
+    `test_tube`.
+    """
+    words = _list_other_words(name)
+    for other in names:
+        other_words = _list_other_words(other)
+        is_like = words <= other_words or other_words <= words
+        if is_like and tell_role(other) not in {None, tell_role(name)}:
+            return True
+    return False
 
 
 # -- parts by name
@@ -194,11 +232,10 @@ def _choose_part(directory: Path, role: Role) -> Path | None:
 def _find_role(directory: Path, role: Role, look: Look) -> list[str]:
     """Names of the folders with class folders that speak of a part, the plainest first."""
     names = look(directory).folders
-    found = [name for name in names if tell_role(name) == role]
-    # Beside class folders only a plain name is a part's: there `train_station` is one class more.
-    if any(tell_role(name) is None and look(directory / name).images for name in names) and found:
-        found = [name for name in found if name.lower() in NAMES[role]]
-    found = [name for name in found if _holds_classes(directory / name, look)]
+    found = [name for name in names if tell_role(name) == role and _holds_classes(directory / name, look)]
+    # Beside folders of images `train_station` may be one class more.
+    if found and any(tell_role(name) is None and look(directory / name).images for name in names):
+        found = [name for name in found if not _list_other_words(name) or _has_counterpart(name, names)]
     return sorted(found, key=lambda name: _rank_name(name, role))
 
 
@@ -208,15 +245,24 @@ def _rank_name(name: str, role: Role) -> int:
 
 
 def _holds_classes(directory: Path, look: Look) -> bool:
-    """Whether a part's folder holds folders of images by class, and not images themselves."""
+    """Whether a part's folder holds folders of images by class, and not images itself, but for stray ones."""
     listing = look(directory)
-    if listing.images or not listing.folders:
+    if listing.images:
+        return _are_stray(listing, look)
+    if not listing.folders:
         return False
     if len(listing.folders) > 1:
         return True
     [name] = listing.folders
     is_part_again = tell_role(name) is not None or _fold_name(name) == _fold_name(directory.name)
     return not (is_part_again and look(directory / name).files)  # `train/train/0.jpg`
+
+
+def _are_stray(listing: Listing, look: Look) -> bool:
+    """Whether images lie beside class folders, fewer than in one of them on average."""
+    counts = [len(look(listing.directory / name).images) for name in listing.folders]
+    classes = [count for count in counts if count]
+    return len(classes) > 1 and len(listing.images) * len(classes) < sum(classes)
 
 
 def _enter_part(part: Path) -> Path:
@@ -289,16 +335,10 @@ def _refuse_without_training(directory: Path, wanted: Wanted) -> None:
             hint = f"`train: {others[0]}`" if len(others) == 1 else "`train: NAME`"
             raise UserError(f"folder: {directory} has {found[0]}/ but no train/; add it, or name the folder as {hint}")
     _refuse_flat_parts(directory)
+    _refuse_unclear_part(directory)
     if _count_classes(directory, look_over) < 2:
         _refuse_other_places(directory, wanted.path)
-    if names:
-        return
-    listing = look_closely(directory)
-    if listing.images:
-        raise UserError(f"folder: {directory} holds images, but no class folders; {_NEEDED}")
-    if listing.others:
-        kinds = ", ".join(count_suffixes([listing]))
-        raise UserError(f"folder: {directory} has no class folders, only {kinds}; {_NEEDED}")
+        _refuse_without_classes(directory, wanted.path)
 
 
 _NEEDED = (
@@ -308,26 +348,100 @@ _NEEDED = (
 
 
 def _refuse_flat_parts(directory: Path) -> None:
-    """`Train/` and `Test/` with images in them are not two classes."""
+    """`Train/` and `Test/` with images in them are not two classes, and `test/` beside classes is none more.
+
+    A name that only speaks of a part has no reason to be a class, but for `train`, beside cars and ships.
+    """
     names = look_closely(directory).folders
-    flat: dict[str, Role] = {}
-    for name in names:
+    flat = [name for name in names if tell_role(name) and not _holds_classes(directory / name, look_over)]
+    bare = [name for name in flat if not _list_other_words(name)]
+    flat.sort(key=lambda name: tell_role(name) != "train")
+    parts = [name for name in flat if _has_counterpart(name, flat)]
+    is_alone = not any(look_over(directory / name).images for name in names if name not in bare)
+    if parts or (bare and is_alone):
+        raise UserError(
+            f"folder: {directory / (parts or bare)[0]} is no class, but a part without class folders; {_NEEDED}"
+        )
+    for name in bare:
+        if name.lower() != "train":
+            raise UserError(
+                f"folder: {directory / name} lies beside class folders, but its name speaks of a "
+                f"{TITLES[tell_role(name) or 'test']} part; move it out of {directory}, or, where it is a class, give "
+                f"it another name, for instance {name}_class"
+            )
+
+
+def _refuse_unclear_part(directory: Path) -> None:
+    """`seg_train/` with folders in it, beside folders of images."""
+    for name in look_closely(directory).folders:
         role = tell_role(name)
-        if role and not _holds_classes(directory / name, look_over):
-            flat[name] = role
-    plain = {role for name, role in flat.items() if name.lower() in NAMES[role]}
-    roles = set(flat.values())
-    is_all = len(flat) == len(names) and (plain or len(roles) > 1)
-    is_pair = "train" in plain and len(plain) > 1
-    if not (is_all or is_pair):
-        return
-    first = next(name for name, role in sorted(flat.items()) if role == "train" or "train" not in roles)
-    raise UserError(f"folder: {directory / first} is no class, but a part without class folders; {_NEEDED}")
+        if role and _holds_classes(directory / name, look_over):
+            raise UserError(
+                f"folder: {directory / name} lies beside folders of images, but holds class folders itself; name it as "
+                f"`{role}: {name}` where it is the {TITLES[role]} part, or move it out of {directory}"
+            )
 
 
 def _count_classes(directory: Path, look: Look) -> int:
-    """How many folders in it hold images."""
-    return sum(bool(look(directory / name).images) for name in look(directory).folders)
+    """How many folders in it hold images: none, one, or two and more."""
+    filled = (name for name in look(directory).folders if look(directory / name).images)
+    return len(list(islice(filled, 2)))
+
+
+def _refuse_without_classes(directory: Path, path: str) -> None:
+    """Refuses a directory without two class folders, unless a closer look at each says more."""
+    listing = look_closely(directory)
+    classes = _find_possible_classes(directory)
+    if len(classes) > 1:
+        return
+    if listing.images:
+        above = _describe_tree_above(directory, path)
+        raise UserError(f"folder: {directory} holds images, but no class folders; {_NEEDED}{above}")
+    _refuse_one_class(directory)
+    if listing.folders and not classes:
+        raise UserError(f"folder: {directory} has no folder with images in it; {_NEEDED}")
+    if classes and look_over(directory / classes[0]).folders:
+        inner = directory / classes[0] / look_over(directory / classes[0]).folders[0]
+        raise UserError(f"folder: {directory} has no class folders, only images in {inner}; {_NEEDED}")
+    if listing.others and not classes:
+        kinds = ", ".join(count_suffixes([listing]))
+        raise UserError(f"folder: {directory} has no class folders, only {kinds}; {_NEEDED}")
+
+
+def _describe_tree_above(directory: Path, path: str) -> str:
+    """The remedy for a folder that is a class itself; empty where no other folder of images lies beside it."""
+    if _count_classes(directory.parent, peek) < 2:
+        return ""
+    above = PurePosixPath(path).parent
+    named = f"`path: {above}`"
+    if not above.name:
+        named = f"`path: {directory.parent.name}` with --data {directory.parent.parent}"
+    return f"; or, where the folder is a class itself, set {named}"
+
+
+def _refuse_one_class(directory: Path) -> None:
+    """Refuses class folders of which one alone holds images; says that tables beside aren't read."""
+    classes = _find_possible_classes(directory)
+    if len(classes) != 1 or not has_photographs(look_over(directory / classes[0])):
+        return
+    remedy = _NEEDED
+    listings = [look_closely(directory), look_over(directory / classes[0])]
+    tables = [name for listing in listings for name in listing.others if find_suffix(name) in TABLES]
+    if tables:
+        remedy = f"labels in tables ({tables[0]}) aren't read: {_NEEDED}"
+    raise UserError(f"folder: {directory} has one class alone; a classification needs two; {remedy}")
+
+
+def _find_possible_classes(directory: Path) -> list[str]:
+    """The first two folders that may be meant as classes: not those that hold descriptions alone."""
+    possible = (name for name in look_closely(directory).folders if _may_be_class(look_over(directory / name)))
+    return list(islice(possible, 2))
+
+
+def _may_be_class(listing: Listing) -> bool:
+    if not listing.folders:
+        return not listing.others or bool({find_suffix(name) for name in listing.files} - DESCRIPTIONS)
+    return has_photographs(listing) or _count_classes(listing.directory, look_over) > 0
 
 
 def _refuse_other_places(directory: Path, path: str) -> None:

@@ -99,8 +99,9 @@ def test_other_names_speak_of_no_part(name: str) -> None:
         ("bus", "car", "train"),
         ("beaker", "test_tube", "train_station"),
         ("freight_train", "passenger_train"),
-        ("invalid", "valid"),
-        ("control", "test"),
+        ("bus", "train", "train_station"),
+        ("invalid", "valid_ticket"),
+        ("control_group", "test_group_class"),
     ],
 )
 def test_folders_that_hold_images_are_classes_whatever_their_names(tmp_path: Path, classes: tuple[str, ...]) -> None:
@@ -113,6 +114,34 @@ def test_folders_that_hold_images_are_classes_whatever_their_names(tmp_path: Pat
     assert facts.class_names == classes and count_parts(facts) == (4 * len(classes), 2 * len(classes))
 
 
+def test_classes_within_parts_may_have_any_name(tmp_path: Path) -> None:
+    classes = ("dev", "test", "train", "val2017")
+    write_classes(tmp_path / "set" / "train", classes, 4)
+    write_classes(tmp_path / "set" / "test", classes, 2)
+    facts = describe(tmp_path)
+    assert facts.class_names == classes and count_parts(facts) == (16, 8)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["test", "Test", "testing", "test1", "test_images", "val", "valid", "dev", "val2017", "Training", "trainset"],
+)
+def test_a_flat_part_beside_classes_is_no_class(tmp_path: Path, name: str) -> None:
+    write_classes(tmp_path / "set", (*BIRDS, name), 10)
+    part = {"T": "training" if name == "Training" else "test", "t": "training" if "train" in name else "test"}
+    sentence = refuse(tmp_path)
+    assert (
+        f"{tmp_path}/set/{name} lies beside class folders, but its name speaks of a {part.get(name[0], 'validation')} part"
+        in sentence
+    )
+    assert f"move it out of {tmp_path}/set, or, where it is a class, give it another name" in sentence
+    other = sentence.rpartition("for instance ")[2]
+    (tmp_path / "set" / name).rename(tmp_path / "set" / other)
+    assert set(describe(tmp_path).class_names) == {*BIRDS, other}, "the remedy works"
+    (tmp_path / "set" / other).rename(tmp_path / name)
+    assert describe(tmp_path).class_names == BIRDS, "and so does the other"
+
+
 @pytest.mark.parametrize(
     "parts",
     [
@@ -122,6 +151,12 @@ def test_folders_that_hold_images_are_classes_whatever_their_names(tmp_path: Pat
         ("seg_train", "seg_test"),
         ("train", "test", "sample"),
         ("train/train", "test1/test1"),
+        ("train2017", "val2017", "annotations"),
+        ("images_train", "images_test", "extra"),
+        ("flowers_train", "flowers_test", "extra"),
+        ("train", "flowers_test", "extra"),
+        ("test", "val", "bus"),
+        ("train", "test", "bus"),
     ],
 )
 def test_parts_without_class_folders_are_no_classes(tmp_path: Path, parts: tuple[str, ...]) -> None:
@@ -136,12 +171,107 @@ def test_parts_without_class_folders_are_no_classes(tmp_path: Path, parts: tuple
 def test_images_without_class_folders_are_refused(tmp_path: Path) -> None:
     write_images(tmp_path / "set")
     assert "set holds images, but no class folders; give each class a folder" in refuse(tmp_path)
+    write_images(tmp_path / "set" / "thumbnails")
+    assert refuse(tmp_path).endswith("docs/datasets.md, Images of your own)")
     (tmp_path / "packed").mkdir()
     (tmp_path / "packed" / "archive.zip").write_bytes(b"PK")
     assert "packed has no class folders, only 1 file .zip; " in refuse(tmp_path, "packed")
 
 
+def test_a_class_that_is_named_as_the_set_says_where_the_set_is(tmp_path: Path) -> None:
+    write_classes(tmp_path / "birds", count=10)
+    for root, path, remedy in (
+        (tmp_path, "birds/crow", "set `path: birds`"),
+        (tmp_path / "birds", "crow", f"set `path: birds` with --data {tmp_path}"),
+    ):
+        assert refuse(root, path).endswith(f"; or, where the folder is a class itself, {remedy}")
+    assert describe(tmp_path, "birds").class_names == BIRDS
+
+
+@pytest.mark.parametrize("parts", [("train", "test"), ("",)])
+@pytest.mark.parametrize("table", ["train.csv", "labels.TSV", "images/meta.json", ""])
+def test_one_class_alone_is_refused(tmp_path: Path, table: str, parts: tuple[str, ...]) -> None:
+    for part in parts:
+        write_images(tmp_path / "set" / part / "images", 10)
+        (tmp_path / "set" / part / "annotations").mkdir()
+        (tmp_path / "set" / part / "annotations" / "0.xml").write_text("<box/>")
+        if table:
+            (tmp_path / "set" / part / table).write_text("0.png,1")
+    sentence = refuse(tmp_path)
+    place = tmp_path / "set" / parts[0]
+    assert f"folder: {place} has one class alone; a classification needs two; " in sentence
+    assert "give each class a folder of its images" in sentence and "write a dataset file (docs/datasets.md" in sentence
+    assert (f"labels in tables ({Path(table).name}) aren't read" in sentence) == bool(table)
+    for part in parts:
+        write_images(tmp_path / "set" / part / "others", 10)
+    assert "annotations holds no images" in refuse(tmp_path), "with two classes it is looked at closely"
+
+
+def test_images_deep_in_one_folder_are_no_class(tmp_path: Path) -> None:
+    write_images(tmp_path / "set" / "archive" / "images")
+    assert f"set has no class folders, only images in {tmp_path}/set/archive/images; give each" in refuse(tmp_path)
+    (tmp_path / "tables" / "labels").mkdir(parents=True)
+    (tmp_path / "tables" / "labels" / "0.txt").write_text("1")
+    assert "tables has no folder with images in it; give each class" in refuse(tmp_path, "tables")
+
+
+@pytest.mark.parametrize("suffix", ["heic", "psd"])
+def test_one_readable_class_of_two_isnt_alone(tmp_path: Path, suffix: str) -> None:
+    write_images(tmp_path / "set" / "crow")
+    (tmp_path / "set" / "wren").mkdir()
+    assert "set/wren holds no images; put some there" in refuse(tmp_path)
+    (tmp_path / "set" / "wren" / f"0.{suffix}").write_bytes(b"x")
+    assert f"set/wren holds no images that can be read, only 1 file .{suffix}" in refuse(tmp_path)
+
+
 # -- parts by name
+
+
+@pytest.mark.parametrize(
+    ("train", "test"), [("seg_train", "seg_test"), ("train2017", "val2017"), ("train_images", "flowers_test")]
+)
+def test_folders_of_images_beside_two_parts_are_passed_over(tmp_path: Path, train: str, test: str) -> None:
+    write_classes(tmp_path / "set" / train, count=6)
+    write_classes(tmp_path / "set" / test, count=3)
+    write_images(tmp_path / "set" / "previews", 4)
+    write_images(tmp_path / "set" / "samples", 1)
+    facts = describe(tmp_path)
+    assert (count_parts(facts), facts.class_names) == ((12, 6), BIRDS)
+    assert facts.passed_over == ("previews/ with 4 files", "samples/ with 1 file")
+
+
+def test_one_unclear_part_beside_folders_of_images_is_to_be_named(tmp_path: Path) -> None:
+    write_classes(tmp_path / "set" / "seg_train", count=10)
+    write_images(tmp_path / "set" / "samples", 4)
+    sentence = refuse(tmp_path)
+    assert "set/seg_train lies beside folders of images, but holds class folders itself" in sentence
+    assert "name it as `train: seg_train` where it is the training part" in sentence
+    facts = describe(tmp_path, train="seg_train")
+    assert (count_parts(facts), facts.passed_over) == ((14, 6), ("samples/ with 4 files",))
+
+
+@pytest.mark.parametrize("parts", [("train", "test"), ("Training", "Testing"), ("seg_train", "seg_test")])
+@pytest.mark.parametrize("strays", [(1, 0), (0, 1), (1, 1), (3, 3)])
+def test_stray_images_in_a_part_are_named(tmp_path: Path, parts: tuple[str, str], strays: tuple[int, int]) -> None:
+    for part, count in zip(parts, strays, strict=True):
+        write_classes(tmp_path / "set" / part, count=6)
+        write_images(tmp_path / "set" / part, count, "preview{}.png")
+    first = parts[0] if strays[0] else parts[1]
+    stray = tmp_path / "set" / first / "preview0.png"
+    assert refuse(tmp_path).endswith(
+        f"{stray} lies beside the class folders; put it into its class's folder, or remove it"
+    )
+    for file in (tmp_path / "set").glob("*/preview*"):
+        file.rename(file.parent / "crow" / file.name)
+    facts = describe(tmp_path)
+    assert count_parts(facts) == (12 + strays[0], 12 + strays[1])
+
+
+def test_many_images_beside_folders_are_no_strays(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        write_images(tmp_path / "set" / part, 6)
+        write_classes(tmp_path / "set" / part, ("depth", "masks"))
+    assert "set/train is no class, but a part without class folders" in refuse(tmp_path)
 
 
 def test_parts_are_named_as_they_are_called(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_folder_without_parts_has_a_fixed_stratified_split(tmp_path: Path) -> No
     assert [int(file.stem) for file in test.files] == [3, 7, 10, 13, 15, 17, 2, 5, 10, 4, 5]
     assert folder.facts(tmp_path, path="set", test=50).test_examples == 19
     with pytest.raises(UserError, match="too few images for a test part"):
-        write_tree(tmp_path / "tiny", {"a": 1})
+        write_tree(tmp_path / "tiny", {"a": 9, "b": 9})
         folder.facts(tmp_path, path="tiny", test=1)
 
 
