@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from suite.cli.console import make_table
+from suite.cli.console import keep_names_whole, make_table
 
 if TYPE_CHECKING:
     from suite.data.composition import Composition
@@ -27,6 +27,7 @@ def format_compositions(compositions: Sequence[Composition]) -> Iterator[Table |
             images = f"{sum(composition.counts[subset]):,}"
             table.add_row(label, title, images, escape(composition.describe_subset(subset)))
             label = ""
+    keep_names_whole(table, [composition.dataset for composition in compositions])
     yield table
     for composition in compositions:
         yield from format_notes(composition)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Container, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -19,6 +20,7 @@ Data = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
 Profile = Annotated[str, typer.Option("--profile", help="A profile of the study file, e.g. quick; default: none.")]
+OTHER_COLUMNS = 80  # cells that numbers and states take beside a dataset's name
 DEFAULT_DATA = Path("data")
 
 
@@ -37,11 +39,28 @@ def make_table(*columns: str, right: Container[str] = ()) -> Table:
     return table
 
 
+def have_room(names: Collection[str]) -> bool:
+    """Whether names fit in a table's first column, next to what the others take."""
+    return max(map(cell_len, names)) + OTHER_COLUMNS <= make_console().width
+
+
+def keep_names_whole(table: Table, names: Collection[str]) -> None:
+    """Where the names of the first column don't fit they fold on a terminal; a pipe has no width, and there they are
+    kept whole, so that they can be copied.
+    """
+    if have_room(names) or make_console().file.isatty():
+        return
+    table.columns[0].no_wrap = True
+    table.width = max(map(cell_len, names)) + OTHER_COLUMNS
+
+
 def print_parts(parts: Iterable[Table | str]) -> None:
-    """Tables folded to the width, lines as they are, so that commands and paths in them can be copied."""
+    """Tables folded to the width, unless they have one of their own; lines as they are, so that commands and paths in
+    them can be copied.
+    """
     console = make_console()
     for part in parts:
-        console.print(part, soft_wrap=isinstance(part, str))
+        console.print(part, soft_wrap=isinstance(part, str), crop=False)
 
 
 def print_result(as_json: bool, value: Any, parts: Iterable[Table | str]) -> None:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from suite.cli.compositions import composition_as_dict, format_compositions, format_notes
-from suite.cli.console import DEFAULT_DATA, Data, Json, make_console, print_parts, print_result
+from suite.cli.console import DEFAULT_DATA, Data, Json, have_room, keep_names_whole, print_parts, print_result
 from suite.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -160,8 +160,8 @@ def _format_listing(datasets: list[Listed], copies: list[Copy], data: Path) -> I
 
 def _build_dataset_table(datasets: list[Listed]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    # Room for names, next to what the numbers take; where it is scarce, titles give way first.
-    is_wide = max(len(dataset.dataset) for dataset in datasets) <= make_console().width - 80
+    names = [dataset.dataset for dataset in datasets]
+    is_wide = have_room(names)  # where it is scarce, titles give way first
     table.add_column("dataset", no_wrap=is_wide, overflow="fold")
     if is_wide:
         table.add_column("title", overflow="fold")
@@ -177,6 +177,7 @@ def _build_dataset_table(datasets: list[Listed]) -> Table:
             row.append("" if count is None else f"{count:,}")
         states = {"found": "found", "decoded": f"decoded, {_format_mib(dataset.size)} MiB"}
         table.add_row(*row, states.get(dataset.state, f"[yellow]{dataset.state}[/]"))
+    keep_names_whole(table, names)
     return table
 
 

@@ -15,10 +15,10 @@ from suite.core import registry
 from suite.core.errors import UserError
 from suite.core.specs import Component, freeze_settings
 from suite.data.cache import Changed, cache_directory, entry_path
-from suite.data.class_folders import peek_into_folder
+from suite.data.class_folders import peek_into_folder, share_scans
 from suite.data.composition import Composition, compose_dataset, compose_parts, name_duplicates
 from suite.data.dataset import PARTS, Dataset
-from suite.data.image_parts import find_trees
+from suite.data.image_parts import find_trees, holds_photographs
 from suite.data.layouts import holds_parquet
 from suite.data.source import DatasetInfo, Part, ProgressCallback
 from suite.data.verify import SHOWN, Inspection, are, inspect
@@ -128,10 +128,16 @@ DEPTH = 2  # folders below one of the data directory that are searched for class
 
 
 def _image_folders(root: Path) -> list[str]:
-    """Trees of class folders in `root`, or some levels deeper."""
+    """Trees of class folders in `root`, or some levels deeper; and the folders in it whose images are in no such tree,
+    so that it is said why they can't be used.
+    """
     found = []
-    for top in peek_into_folder(root).folders:  # without hidden ones: what is being fetched counts for nothing
-        found += [tree.relative_to(root).as_posix() for tree in find_trees(root / top, DEPTH)]
+    with share_scans({}):
+        for top in peek_into_folder(root).folders:  # without hidden ones: what is being fetched counts for nothing
+            trees = list(find_trees(root / top, DEPTH))
+            if not trees and holds_photographs(root / top, DEPTH) and not holds_parquet(root / top):
+                trees = [root / top]
+            found += [tree.relative_to(root).as_posix() for tree in trees]
     return found
 
 

@@ -198,7 +198,13 @@ def test_list_keeps_names_whole(data_command: Command, root: Path) -> None:
     assert "\nfolder(path=caltech101/101_ObjectCategories) " in data_command("list").out
     write_photos(root / ("birds" * 20))
     out = data_command("list").out
-    assert "…" not in out and " 1,438 " in out and "\nfolder(path=birdsbirds" in out, "folded, numbers whole"
+    assert "…" not in out and " 1,438 " in out, "numbers whole"
+    rows = [line.split() for line in out.splitlines() if line.startswith("folder(path=birdsbirds")]
+    name = f"folder(path={'birds' * 20})"
+    assert [" ".join(row) for row in rows] == [
+        f"{name} 2 3 x 224 x 224 10 2 2 found",
+        f"{name} training 8 4 each of 2 classes",
+    ]
 
 
 def test_list_says_that_the_data_directory_isnt_there(data_command: Command, root: Path) -> None:
@@ -302,6 +308,7 @@ def test_list_finds_folders_of_any_images(data_command: Command, root: Path) -> 
     assert [name for name in found if name.startswith(("folder", "parquet"))] == [
         "folder(path=birds)",
         "folder(path=caltech101/101_ObjectCategories)",
+        "folder(path=flat)",
         "folder(path=parts)",
         "parquet(path=cats)",
     ]
@@ -347,6 +354,67 @@ def test_list_tells_parts_from_classes_as_training_does(data_command: Command, r
         "folder(path=vehicles)": ("found", 3, 15),
     }
     assert "Train is no class, but a part without class folders" in found["folder(path=flat)"]["remedy"]
+
+
+def write_flat(folder: Path) -> str:
+    write_photos(folder, ("images",))
+    (folder / "images").rename(folder / "pictures")
+    for file in (folder / "pictures").iterdir():
+        file.rename(folder / file.name)
+    (folder / "pictures").rmdir()
+    (folder / "labels.csv").write_text("0.png,1")
+    return "holds images, but no class folders"
+
+
+def write_one_class(folder: Path) -> str:
+    write_photos(folder, ("crow",))
+    return "has one class alone; a classification needs two"
+
+
+def write_table(folder: Path) -> str:
+    write_photos(folder, ("images",))
+    (folder / "train.csv").write_text("0.png,1")
+    return "has one class alone; a classification needs two; labels in tables (train.csv) aren't read"
+
+
+def write_heic(folder: Path) -> str:
+    for name in ("crow", "wren"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "0.HEIC").write_bytes(b"x")
+    return "crow holds no images that can be read, only 1 file .heic; convert them to JPEG"
+
+
+def write_deep(folder: Path) -> str:
+    write_photos(folder / "archive", ("images",))
+    return "has no class folders, only images in "
+
+
+@pytest.mark.parametrize("write", [write_flat, write_one_class, write_table, write_heic, write_deep])
+def test_list_says_why_images_cant_be_used(data_command: Command, root: Path, write: Callable[[Path], str]) -> None:
+    sentence = write(root / "mine")
+    found = listed(data_command)["folder(path=mine)"]
+    assert found["state"] == "unusable" and sentence in found["remedy"]
+    answer = data_command("verify", "folder(path=mine)")
+    assert_refused(answer, sentence)
+    assert answer.err == f"graftbench: {found['remedy']}\n", "the same sentence"
+
+
+def test_list_says_nothing_of_folders_without_images(data_command: Command, root: Path) -> None:
+    for name, file in (("papers", "a.pdf"), ("tables", "a.csv"), ("packed", "a.zip")):
+        (root / name).mkdir()
+        (root / name / file).write_bytes(b"x")
+    (root / "empty").mkdir()
+    write_mnist(root)
+    assert [name for name in listed(data_command) if name.startswith("folder")] == ["folder"]
+
+
+def test_list_finds_folders_among_many_files(data_command: Command, root: Path) -> None:
+    for part in ("train", "test"):
+        write_photos(root / "birds" / part)
+    for number in range(300):
+        (root / "birds" / f"{number}.json").write_text("{}")
+        (root / "birds" / "train" / f"{number}.txt").write_text("x")
+    assert listed(data_command)["folder(path=birds)"]["train_examples"] == 12
 
 
 @pytest.mark.parametrize(
