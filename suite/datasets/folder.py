@@ -155,7 +155,7 @@ def _scan_images(directory: Path, wanted: Wanted) -> _Images:
         test_rows = _match_rows(test_tree, tree)
     else:
         assert isinstance(wanted.test, int)  # a named part has a tree
-        train_rows, test_rows = _divide_rows(tree, wanted.test)
+        train_rows, test_rows = _divide_rows(tree, wanted.test, draws_validation=validation_tree is None)
     validation_rows: Rows = [], np.zeros(0, np.int64)
     if validation_tree:
         validation_rows = _match_rows(validation_tree, tree)
@@ -194,25 +194,36 @@ def _match_rows(tree: Tree, train: Tree) -> Rows:
     )
 
 
-def _divide_rows(tree: Tree, percent: int) -> tuple[Rows, Rows]:
+def _divide_rows(tree: Tree, percent: int, draws_validation: bool) -> tuple[Rows, Rows]:
     """Training and test images of a tree without a test part."""
     held = choose_test_rows(tree, "folder", percent)
     counts = np.bincount(tree.labels)
-    tested = np.count_nonzero(counts * percent // 100)
+    trained = counts - counts * percent // 100
+    tested = np.count_nonzero(counts - trained)
     if tested < min(2, len(counts)):
-        raise UserError(f"folder: {_describe_too_few(tree, counts.tolist(), percent)}")
+        why = f"{percent} % of each class of {tree.directory}, rounded down, is too few images for a test part"
+        raise UserError(f"folder: {why} {_describe_too_few(tree, counts, percent, draws_validation)}")
+    if draws_validation and trained.max() < 2:
+        why = f"{tree.directory} has too few images to hold one out for validation and one of each class to train on"
+        raise UserError(f"folder: {why} {_describe_too_few(tree, counts, percent, draws_validation)}")
     return tree.choose_rows(~held), tree.choose_rows(held)
 
 
-def _describe_too_few(tree: Tree, counts: list[int], percent: int) -> str:
-    """How many images the smallest classes have, and the share that would give each of them a test image."""
-    ordered = sorted(zip(counts, tree.classes, strict=True))
+def _describe_too_few(tree: Tree, counts: Labels, percent: int, draws_validation: bool) -> str:
+    """How many images the smallest classes have, and what would be enough: another share, or so many images."""
+    ordered = sorted(zip(counts.tolist(), tree.classes, strict=True))
     few = ", ".join(f"{name} {count}" for count, name in ordered[:5])
-    smallest, name = ordered[0]
-    remedy = f"set `test: {-(-100 // smallest)}`, or add images"
-    if smallest == 1:
-        remedy = f"add images of {name}, which has one alone"
-    return (
-        f"{percent} % of each class of {tree.directory}, rounded down, is too few images for a test part (images by "
-        f"class: {few}); {remedy}"
-    )
+    least = next(least for least in range(2, 200) if _is_enough(np.maximum(counts, least), percent, draws_validation))
+    remedy = f"add images until each class has {least}"
+    share = -(-100 // ordered[0][0])
+    if share < 100 and _is_enough(counts, share, draws_validation):
+        remedy = f"set `test: {share}`, or {remedy}"
+    return f"(images by class: {few}); {remedy}"
+
+
+def _is_enough(counts: Labels, percent: int, draws_validation: bool) -> bool:
+    """Whether each class has an image to test and one to train on, and as many can be held out as the facts say."""
+    trained = counts - counts * percent // 100
+    if not (trained < counts).all():
+        return False
+    return not draws_validation or 1 <= held_out(int(trained.sum()), len(counts)) <= trained.sum() - len(counts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 from suite.core.errors import UserError
 from suite.core.settings import resolve_settings
 from suite.core.specs import Component, freeze_settings
+from suite.data.composition import compose_dataset
 from suite.data.dataset import Dataset
 from suite.data.image_parts import tell_role
 from suite.data.source import DatasetInfo
@@ -415,13 +417,49 @@ def test_classes_too_small_for_a_share_say_which_share_would_do(tmp_path: Path) 
     write_images(tmp_path / "set" / "many", 10)
     write_images(tmp_path / "set" / "few", 3)
     sentence = refuse(tmp_path)
-    assert "too few images for a test part (images by class: few 3, many 10); set `test: 34`" in sentence
+    remedy = "; set `test: 34`, or add images until each class has 4"
+    assert "too few images for a test part (images by class: few 3, many 10)" + remedy in sentence
     assert np.bincount(folder.source(tmp_path, "test", path="set", test=34).labels).tolist() == [1, 3]
     with pytest.raises(UserError, match="too few images"):
         describe(tmp_path, test=33)
     write_images(tmp_path / "set" / "lone", 1)
     write_images(tmp_path / "set" / "other", 2)
-    assert refuse(tmp_path).endswith("add images of lone, which has one alone")
+    assert refuse(tmp_path).endswith("add images until each class has 4"), "no share of one image is a test image"
+
+
+@pytest.mark.parametrize("percent", [1, 10, 30, 33, 50, 75, 99])
+@pytest.mark.parametrize("counts", [(2, 2, 2), (1, 2), (2, 2), (3, 3, 3), (1, 1, 9), (2, 3, 4, 5, 6), (2,) * 12])
+def test_what_too_few_images_are_told_to_do_is_enough(tmp_path: Path, counts: tuple[int, ...], percent: int) -> None:
+    for number, count in enumerate(counts):
+        write_images(tmp_path / "set" / f"c{number}", count)
+    settings: dict[str, Any] = {"path": "set", "test": percent}
+    try:
+        describe(tmp_path, **settings)
+        return
+    except UserError as refusal:
+        found = re.search(r"; (?:set `test: (\d+)`, or )?add images until each class has (\d+)$", str(refusal))
+        assert found, refusal
+    if found[1]:
+        compose({**settings, "test": int(found[1])}, tmp_path)
+    for number, count in enumerate(counts):
+        write_images(tmp_path / "set" / f"c{number}", max(count, int(found[2])))
+    compose(settings, tmp_path)
+
+
+def compose(settings: dict[str, Any], root: Path) -> None:
+    """Asserts that plans take the set: each class has images to train and to test on, and some are held out."""
+    composition = compose_dataset(Dataset(Component("folder", freeze_settings(settings)), root))
+    assert composition is not None and composition.find_void() is None
+    assert min(composition.counts["train"]) > 0 and min(composition.counts["test"]) > 0
+    assert sum(composition.counts["validation"]) > 0
+
+
+def test_a_named_validation_part_leaves_one_image_of_each_class_to_train_on(tmp_path: Path) -> None:
+    for part in ("learn", "choose"):
+        write_classes(tmp_path / "set" / part, count=2)
+    assert "to hold one out for validation" in refuse(tmp_path, train="learn", test=50)
+    facts = describe(tmp_path, train="learn", test=50, validation="choose")
+    assert (*count_parts(facts), facts.validation) == (6, 2, 4)
 
 
 # -- what is passed over
