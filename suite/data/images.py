@@ -49,6 +49,8 @@ SIDEWAYS = frozenset({5, 6, 7, 8})  # height and width change places
 # crop: the shorter side to the shape, then the centre (Resize(side) and CenterCrop(side)); none: as stored.
 Resize = Literal["squash", "crop", "none"]
 
+RESIZE_REMEDY = "write `size: "  # how the remedy for a good image of another shape begins
+
 
 class Unreadable(Exception):
     """An image can't be decoded, or has another shape; the message says why, without naming it."""
@@ -120,8 +122,8 @@ def decode_image(encoded: bytes | Path, shape: tuple[int, int, int], resize: Res
             picture = _show_image(image, channels)
             if resize == "none" and picture.size != (width, height):
                 raise Unreadable(
-                    f"is {picture.height} pixels high and {picture.width} wide, not {height} and {width} (write `size: "
-                    f"{max(height, width)}` in the dataset's entry to resize all images)"
+                    f"is {picture.height} pixels high and {picture.width} wide, not {height} and {width} "
+                    f"({RESIZE_REMEDY}{max(height, width)}` in the dataset's entry to resize all images)"
                 )
             pixels = np.asarray(_resize_picture(picture, height, width, resize))
         return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.core.errors import UserError
-from suite.data.images import Resize, Unreadable, decode_image
+from suite.data.images import RESIZE_REMEDY, Resize, Unreadable, decode_image
 
 Part = Literal["train", "test"]
 
@@ -245,4 +245,5 @@ class PartDecoder:
         lines = "".join(f"{self.source.name(row)}\t{why}\n" for row, why in sorted(self.unreadable.items()))
         path.write_text(lines, encoding="utf-8", errors="surrogateescape")
         count = "1 image is" if len(self.unreadable) == 1 else f"{len(self.unreadable):,} images are"
-        return f"{count} unusable, listed in {path}: repair or remove them"
+        are_whole = all(RESIZE_REMEDY in why for why in self.unreadable.values())  # only of several sizes
+        return f"{count} unusable, listed in {path}" + ("" if are_whole else ": repair or remove them")
