@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from suite.core.errors import UserError
 from suite.core.settings import Setting
-from suite.data.class_folders import Listing, count_suffixes, list_folder
+from suite.data.class_folders import Listing, count_hidden, count_suffixes, count_things, list_folder
 from suite.data.images import Resize
 from suite.data.source import ImageSource, Part
 
@@ -170,13 +171,13 @@ def parse_path(given: Any) -> str:
     return str(path) if given else ""
 
 
-def count_or_part_setting(default: int, doc: str, *, low: int, high: int | None = None) -> Setting:
+def count_or_part_setting(default: int | str, doc: str, *, low: int, high: int | None = None) -> Setting:
     """A whole number of images or percent, or the name of a part of the files."""
-    return Setting(default, doc, low=low, high=high, parse=_parse_count_or_part)
+    return Setting(default, doc, low=low, high=high, parse=partial(_parse_count_or_part, default))
 
 
-def _parse_count_or_part(given: Any) -> int | str:
-    if isinstance(given, bool) or not isinstance(given, int | str) or given == "":
+def _parse_count_or_part(default: int | str, given: Any) -> int | str:
+    if isinstance(given, bool) or not isinstance(given, int | str) or (given == "" and default != ""):
         raise ValueError(f"must be a whole number, or the name of a part, not {given!r}")
     return given
 
@@ -289,17 +290,30 @@ def choose_split(splits: Mapping[str, list[Path]], names: Sequence[str]) -> list
     return []
 
 
-DESCRIPTIONS = ("readme", "licen", "dataset_info")  # how names of files begin that are not data, in lower case
+# How names of files begin that are not data, in lower case, and what downloads from the Hub leave.
+DESCRIPTIONS = ("readme", "licen", "dataset_info")
+LEFT_BY_THE_HUB = frozenset((".gitattributes", ".gitignore", ".cache", ".git", ".huggingface"))
 
 
 def describe_other_files(directory: Path) -> list[str]:
-    """Phrases on what lies where Parquet files are looked for and is none: `3 files .arrow`."""
+    """Phrases on what lies below a directory and no split has: `3 files .arrow`, `1 hidden file`."""
     listings, folders = list[Listing](), [directory]
     for _ in range(FOLDERS_DEEP + 1):
         found = [list_folder("parquet", folder) for folder in folders]
         folders = [listing.directory / name for listing in found for name in listing.folders]
-        listings += [replace(listing, others=tuple(filter(_is_unknown, listing.files))) for listing in found]
-    return count_suffixes(listings)
+        listings += map(_keep_unknown, found)
+    deeper = len(_list_parquet(directory, FOLDERS_DEEP + 1))
+    phrases = [f"{count_things(deeper, 'file')} .parquet more than {FOLDERS_DEEP} folders down"] if deeper else []
+    return phrases + count_suffixes(listings) + count_hidden(listings)
+
+
+def _keep_unknown(listing: Listing) -> Listing:
+    return replace(
+        listing,
+        others=tuple(filter(_is_unknown, listing.files)),
+        hidden=tuple(name for name in listing.hidden if name not in LEFT_BY_THE_HUB),
+        hidden_folders=tuple(name for name in listing.hidden_folders if name not in LEFT_BY_THE_HUB),
+    )
 
 
 def _is_unknown(name: str) -> bool:

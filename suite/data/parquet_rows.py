@@ -11,12 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
+from numpy.typing import NDArray
 
 from suite.core.errors import UserError
+from suite.core.specs import hash_parts
 from suite.data.images import Resize, Unreadable, decode_image, read_stored_shape
-from suite.data.parquet_files import Columns, read_labels, read_metadata
+from suite.data.parquet_files import Columns, count_rows, read_labels, read_metadata
 from suite.data.source import Images, ImageSource, Labels
 
 KEPT = 3  # row groups in memory: threads that decode neighbouring rows touch two at a time
@@ -35,7 +38,11 @@ class _Group:
 
 
 class ParquetRows(ImageSource):
-    """Images of the files' rows, in order, made grey or RGB as `shape` asks and `resize`d to it."""
+    """Images of the files' rows, in order, made grey or RGB as `shape` asks and `resize`d to it.
+
+    Args:
+        rows: sorted rows of the files that are the part; None: all.
+    """
 
     streams = True
 
@@ -47,29 +54,34 @@ class ParquetRows(ImageSource):
         columns: Columns,
         resize: Resize,
         *,
+        rows: Labels | None = None,
         validation_rows: Labels | None = None,
     ) -> None:
         self.origin, self.shape, self.files = origin, shape, files
-        self._columns, self._resize = columns, resize
+        self._columns, self._resize, self._rows = columns, resize, rows
         self.validation_rows = validation_rows
         self._kept: OrderedDict[_Group, Any] = OrderedDict()
         self._lock = threading.Lock()
 
     @cached_property
     def labels(self) -> Labels:  # type: ignore[override]
-        return read_labels(self.files, self._columns)
+        labels = read_labels(self.files, self._columns)
+        return labels if self._rows is None else labels[self._rows]
 
     def decode(self, row: int) -> Images:
-        group = self._find_group(row)
-        cell = self._read_cells(group)[row - group.first].as_py()
+        group, row_in_group = self._find_row(row)
+        cell = self._read_cells(group)[row_in_group].as_py()
         return decode_image(_read_bytes(cell), self.shape, self._resize)
 
     def name(self, row: int) -> str:
-        group = self._find_group(row)
-        return f"{group.file} row {group.first_in_file + row - group.first}"
+        group, row_in_group = self._find_row(row)
+        return f"{group.file} row {group.first_in_file + row_in_group}"
 
-    def _find_group(self, row: int) -> _Group:
-        return self._list_groups[bisect_right(self._list_groups, row, key=lambda group: group.first) - 1]
+    def _find_row(self, row: int) -> tuple[_Group, int]:
+        """The row group of a row of the part, and the row in it."""
+        row_in_files = row if self._rows is None else int(self._rows[row])
+        group = self._list_groups[bisect_right(self._list_groups, row_in_files, key=lambda group: group.first) - 1]
+        return group, row_in_files - group.first
 
     @cached_property
     def _list_groups(self) -> list[_Group]:
@@ -106,19 +118,55 @@ class ParquetRows(ImageSource):
             raise _unlike_first(group.file, error) from error
 
 
-def first_shape(file: Path, columns: Columns) -> tuple[int, int, int]:
-    """(channels, height, width) of the first image, from its header."""
+def choose_test_rows(files: Sequence[Path], columns: Columns, percent: int) -> NDArray[np.bool_]:
+    """Which of the files' rows are the test part: of each class `percent`, rounded down; by hash of file and row, so
+    that no seed moves it. Raises UserError as `read_labels` does.
+    """
+    labels = read_labels(files, columns)
+    ranks = np.concatenate([_rank_rows(file) for file in files])
+    mask = np.zeros(len(labels), dtype=bool)
+    for label in range(len(columns.classes)):
+        rows = np.flatnonzero(labels == label)
+        mask[rows[np.argsort(ranks[rows], kind="stable")[: len(rows) * percent // 100]]] = True
+    return mask
+
+
+def _rank_rows(file: Path) -> Labels:
+    ranks = [hash_parts("parquet", "test", file.name, row) for row in range(count_rows([file]))]
+    return np.array(ranks, np.int64)
+
+
+SAMPLED = 64  # images of a file whose headers are looked at
+
+
+def sample_shapes(file: Path, columns: Columns) -> list[tuple[int, int, int]]:
+    """(channels, height, width) of the first image and of more of its row group, from their headers.
+
+    Raises:
+        UserError: the file or the first image can't be read. Others that can't are passed over here.
+    """
+    cells = _read_first_cells(file, columns)
+    shapes = []
+    for row in np.unique(np.linspace(0, len(cells) - 1, SAMPLED).astype(int)).tolist():
+        try:
+            shapes.append(read_stored_shape(_read_bytes(cells[row].as_py())))
+        except Unreadable as error:
+            if row == 0:
+                raise UserError(f"parquet: {file} row 0 {error}; repair or remove it") from error
+    return shapes
+
+
+def _read_first_cells(file: Path, columns: Columns) -> Any:
+    """The image column of the first row group that has rows."""
     try:
         with pyarrow.parquet.ParquetFile(file) as table:
-            batch = next(table.iter_batches(batch_size=1, columns=[columns.image]), None)
+            for index in range(table.num_row_groups):
+                cells = table.read_row_group(index, columns=[columns.image]).column(columns.image)
+                if len(cells):
+                    return cells
     except (pyarrow.ArrowException, OSError) as error:
         raise _unlike_first(file, error) from error
-    if batch is None or not len(batch):
-        raise UserError(f"parquet: {file} has no rows; fetch it again")
-    try:
-        return read_stored_shape(_read_bytes(batch.column(columns.image)[0].as_py()))
-    except Unreadable as error:
-        raise UserError(f"parquet: {file} row 0 {error}; repair or remove it") from error
+    raise UserError(f"parquet: {file} has no rows; fetch it again")
 
 
 def _read_bytes(cell: Any) -> bytes:

@@ -158,12 +158,9 @@ def test_parquet_refuses_a_broken_first_row(tmp_path: Path) -> None:
     write_set(tmp_path)
     first = tmp_path / "set" / "train-0.parquet"
     for image, sentence in ((None, "no image bytes"), (b"not an image", "can't be decoded")):
-        write_parquet(first, [image], [0])
+        write_parquet(first, [image], [0], ["cat", "dog"])
         with pytest.raises(UserError, match=rf"train-0\.parquet row 0 .*{sentence}"):
             parquet.facts(tmp_path, path="set")
-    write_parquet(first, [], [])
-    with pytest.raises(UserError, match="has no rows"):
-        parquet.facts(tmp_path, path="set")
 
 
 def test_parquet_a_colour_image_among_grey_ones_is_refused(tmp_path: Path) -> None:
@@ -445,7 +442,7 @@ def rename(root: Path, **names: str) -> None:
         pq.write_table(table.rename_columns([names.get(name, name) for name in table.column_names]), file)
 
 
-@pytest.mark.parametrize("name", ["labels", "Target", "class", "fine_label", "bird_class"])
+@pytest.mark.parametrize("name", ["labels", "Target", "class", "fine_label", "bird_class", "class_id", "label_name"])
 def test_a_column_named_like_a_label_is_the_label(tmp_path: Path, name: str) -> None:
     write_parts(tmp_path, WORDS, WORDS, width=([32] * 4, [32] * 4))
     rename(tmp_path, label=name)
@@ -458,6 +455,62 @@ def test_a_whole_number_of_another_name_is_not_guessed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has the columns species, width; set label to the one to classify"):
         parquet.facts(tmp_path, path="set")
     assert read_part(tmp_path, label="species") == [1, 0, 2, 1]
+
+
+NUMBERS = list(range(3)) * 4
+
+
+def test_y_is_a_coordinate_beside_others(tmp_path: Path) -> None:
+    write_parts(tmp_path, WORDS, WORDS, x=([3] * 4, [3] * 4), y=([0, 1, 2, 0], [0, 1, 2, 0]))
+    rename(tmp_path, label="species")
+    with pytest.raises(UserError, match="has the columns species, x, y; set label to the one to classify"):
+        parquet.facts(tmp_path, path="set")
+    assert read_part(tmp_path, label="species") == [1, 0, 2, 1]
+
+
+@pytest.mark.parametrize(("beside", "fits"), [({}, True), ({"weight": [0.5] * 12}, True), ({"x": [0.5] * 12}, False)])
+def test_y_is_the_label_where_nothing_else_can_be(tmp_path: Path, beside: dict[str, Any], fits: bool) -> None:
+    write_parts(tmp_path, NUMBERS, NUMBERS, **{name: (values, values) for name, values in beside.items()})
+    rename(tmp_path, label="y")
+    if fits:
+        assert read_part(tmp_path) == NUMBERS
+        return
+    with pytest.raises(UserError, match="has the columns y, x; set label to the one to classify"):
+        parquet.facts(tmp_path, path="set")
+
+
+@pytest.mark.parametrize("name", ["width", "Image_ID", "id", "index", "file_size", "img_height", "file_name", "url"])
+def test_a_property_of_the_image_is_no_label_by_being_alone(tmp_path: Path, name: str) -> None:
+    write_parts(tmp_path, NUMBERS, NUMBERS)
+    rename(tmp_path, label=name)
+    with pytest.raises(
+        UserError, match=f"'{name}' is named like a property of an image; add one, or set `label: {name}`"
+    ):
+        parquet.facts(tmp_path, path="set")
+    assert read_part(tmp_path, label=name) == NUMBERS
+
+
+def test_as_many_values_as_half_the_rows_are_no_classes(tmp_path: Path) -> None:
+    twice = [row // 2 for row in range(12)]
+    write_parts(tmp_path, twice, twice)
+    with pytest.raises(
+        UserError,
+        match=r"has 6 values in 12 rows, so it looks like .*; add a column of labels, or set `label: label` if",
+    ):
+        parquet.facts(tmp_path, path="set")
+    assert read_part(tmp_path, label="label") == twice
+    thrice = [row // 3 for row in range(12)]
+    write_parts(tmp_path, thrice, thrice)
+    assert read_part(tmp_path) == thrice
+
+
+def test_a_refused_label_names_the_columns_that_may_be_one(tmp_path: Path) -> None:
+    write_parts(tmp_path, [0.5] * 4, [0.5] * 4)
+    with pytest.raises(UserError, match=r"truth values, one a row; add a column of labels$"):
+        parquet.facts(tmp_path, path="set")
+    write_parts(tmp_path, [11, 12, 13, 14], [11], species=(WORDS, ["ant"]))
+    with pytest.raises(UserError, match=r"so it is no label; set label to another column \(species\)$"):
+        parquet.facts(tmp_path, path="set")
 
 
 def test_the_image_column_is_chosen_or_named(tmp_path: Path) -> None:
@@ -495,6 +548,71 @@ def test_other_names_are_refused_with_both_files(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"test\.parquet and .*train\.parquet name other classes \(one alone has 'bee'\)"
     ):
+        parquet.facts(tmp_path, path="set")
+
+
+@pytest.mark.parametrize("nameless", ["train-0", "train-1", "test"])
+def test_numbers_without_names_beside_named_ones_are_refused(tmp_path: Path, nameless: str) -> None:
+    orders = {"train-0": ["ant", "bee", "cat"], "train-1": ["ant", "bee", "cat"], "test": ["cat", "ant", "bee"]}
+    for file, names in orders.items():
+        write_part(tmp_path / "set" / f"{file}.parquet", [0, 1, 2, 0], None if file == nameless else names)
+    with pytest.raises(UserError, match=rf"{nameless}\.parquet stores no class names, and .*\.parquet does"):
+        parquet.facts(tmp_path, path="set")
+
+
+def test_texts_are_looked_up_in_stored_names(tmp_path: Path) -> None:
+    names = ["cat", "bee", "ant"]
+    write_parts(tmp_path, WORDS, WORDS[:3], names=(names, None))
+    assert parquet.facts(tmp_path, path="set").class_names == ("cat", "bee", "ant")
+    assert (read_part(tmp_path), read_part(tmp_path, "test")) == ([1, 2, 0, 1], [1, 2, 0])
+    write_parts(tmp_path, [*WORDS, "wasp"], WORDS, names=(names, names))
+    with pytest.raises(UserError, match="row 4 has label 'wasp', a class that the stored class names haven't; repair"):
+        read_part(tmp_path)
+
+
+def test_names_in_other_unicode_forms_are_the_same(tmp_path: Path) -> None:
+    composed, decomposed = "\u00e9", "e\u0301"
+    write_parts(tmp_path, [composed, "a", "a"], ["a", decomposed])
+    assert (read_part(tmp_path), read_part(tmp_path, "test")) == ([1, 0, 0], [0, 1])
+    write_parts(tmp_path, [0, 1, 0], [0, 1], names=(["a", composed], [decomposed, "a"]))
+    assert (read_part(tmp_path), read_part(tmp_path, "test")) == ([0, 1, 0], [1, 0])
+
+
+def test_names_that_differ_in_unicode_form_alone_are_refused(tmp_path: Path) -> None:
+    composed, decomposed = "\u00e9", "e\u0301"
+    write_parts(tmp_path, [composed, decomposed, "a"], ["a"])
+    with pytest.raises(UserError, match=r"train\.parquet has two labels 'é' that differ only in Unicode normalisation"):
+        parquet.facts(tmp_path, path="set")
+    write_parts(tmp_path, [0, 1, 0], [0], names=([composed, decomposed], None))
+    with pytest.raises(UserError, match=r"train\.parquet stores the class name 'é' twice, .*Unicode normalisation"):
+        parquet.facts(tmp_path, path="set")
+
+
+def test_facts_come_from_files_with_rows(tmp_path: Path) -> None:
+    write_part(tmp_path / "set" / "train-0.parquet", pa.nulls(0))
+    write_part(tmp_path / "set" / "train-1.parquet", [0, 1, 0, 1], ["ant", "bee"])
+    write_part(tmp_path / "set" / "test.parquet", [0, 1], ["ant", "bee"])
+    facts = parquet.facts(tmp_path, path="set")
+    assert (facts.class_names, facts.train_examples, facts.passed_over) == (("ant", "bee"), 4, ())
+    assert read_part(tmp_path) == [0, 1, 0, 1]
+    write_part(tmp_path / "set" / "test.parquet", pa.array([], pa.int64()))
+    with pytest.raises(UserError, match=r"test\.parquet has no rows; fetch it again"):
+        parquet.facts(tmp_path, path="set")
+
+
+def test_a_row_without_a_label_is_named(tmp_path: Path) -> None:
+    for values in (["ant", "bee", None, "ant"], ["ant", "bee", " ", "ant"], pa.array([0, 1, None, 1])):
+        write_parts(tmp_path, values, values)
+        with pytest.raises(UserError, match=r"train\.parquet row 2 is without a label; remove the row, or repair"):
+            read_part(tmp_path)
+
+
+def test_minus_one_is_a_class_beside_one_alone(tmp_path: Path) -> None:
+    write_parts(tmp_path, [-1, 1, 1, -1], [-1, -1])
+    assert parquet.facts(tmp_path, path="set").class_names == ("-1", "1")
+    assert (read_part(tmp_path), read_part(tmp_path, "test")) == ([0, 1, 1, 0], [0, 0])
+    write_parts(tmp_path, [0, 1, 1, 0], [-1, -1])
+    with pytest.raises(UserError, match="they are withheld"):
         parquet.facts(tmp_path, path="set")
 
 
@@ -633,10 +751,10 @@ def test_splits_may_be_named(tmp_path: Path) -> None:
         parquet.facts(tmp_path, path="set", train="clan")
 
 
-@pytest.mark.parametrize("withheld", [[-1, -1], pa.array([None, None], pa.int64())])
+@pytest.mark.parametrize("withheld", [[-1, -1], pa.array([None, None], pa.int64()), pa.nulls(2)])
 def test_a_test_part_whose_labels_are_withheld_says_what_to_use(tmp_path: Path, withheld: Any) -> None:
     write_parts(tmp_path, [0, 1, 0, 1], withheld, names=(["ant", "bee"], ["ant", "bee"]))
-    with pytest.raises(UserError, match="has no labels, they are withheld; add labelled files"):
+    with pytest.raises(UserError, match="are withheld; set `test: 20` to hold out 20 % of each class"):
         parquet.facts(tmp_path, path="set")
     write_part(tmp_path / "set" / "validation.parquet", [1, 0, 1], ["ant", "bee"])
     with pytest.raises(UserError, match="they are withheld; set `test: validation`"):
@@ -645,9 +763,108 @@ def test_a_test_part_whose_labels_are_withheld_says_what_to_use(tmp_path: Path, 
     assert read_part(tmp_path, "test", test="validation") == [1, 0, 1]
 
 
+def test_a_test_part_without_labels_says_what_to_use(tmp_path: Path) -> None:
+    write_parts(tmp_path, WORDS, WORDS)
+    write_part(tmp_path / "set" / "validation.parquet", WORDS[:3])
+    table = pq.read_table(tmp_path / "set" / "test.parquet")
+    texts = table.set_column(1, "label", pa.array([""] * 4))
+    for unlabelled in (table.drop_columns("label"), texts):
+        pq.write_table(unlabelled, tmp_path / "set" / "test.parquet")
+        with pytest.raises(UserError, match=r"the test part, test\.parquet, has no labels, .*; set `test: validation`"):
+            parquet.facts(tmp_path, path="set")
+        assert parquet.facts(tmp_path, path="set", test="validation").test_examples == 3
+
+
+# -- a share of the training split as the test part
+
+
+def write_shares(root: Path) -> None:
+    """30 training images of 3 classes, 7, 9 and 14, in two files; a pixel is its row's number."""
+    labels = [0] * 7 + [1] * 9 + [2] * 14
+    order = np.random.default_rng(4).permutation(30)
+    for number, rows in enumerate((order[:17], order[17:])):
+        file = root / "set" / f"train-{number}.parquet"
+        write_parquet(file, [picture(row) for row in rows], [labels[row] for row in rows], None, rows_per_group=4)
+
+
+def test_a_share_of_each_class_is_held_out(tmp_path: Path) -> None:
+    write_shares(tmp_path)
+    facts = parquet.facts(tmp_path, path="set", test=30)
+    assert (facts.train_examples, facts.test_examples, facts.classes, facts.validation) == (22, 8, 3, 4)
+    train, test = (parquet.source(tmp_path, part, path="set", test=30) for part in ("train", "test"))
+    assert np.bincount(test.labels).tolist() == [2, 2, 4] and np.bincount(train.labels).tolist() == [5, 7, 10]
+    assert train.origin != test.origin
+    pixels = [[int(one.decode(row)[0, 0, 0]) for row in range(len(one.labels))] for one in (train, test)]
+    assert sorted(pixels[0] + pixels[1]) == list(range(30)), "each image is in one part"
+    for one, values in zip((train, test), pixels, strict=True):
+        assert [0 if value < 7 else 1 if value < 16 else 2 for value in values] == one.labels.tolist()
+    again = parquet.source(tmp_path, "test", path="set", test=30)
+    assert again.name(0) == test.name(0)
+    number, row = test.name(0)[-len("0.parquet row 0") :].split(".parquet row ")
+    stored = pq.read_table(tmp_path / "set" / f"train-{number[-1]}.parquet").column("img")[int(row)].as_py()
+    assert stored["bytes"] == picture(pixels[1][0])
+
+
+def test_the_share_stays_the_same(tmp_path: Path) -> None:
+    """Pinned: other images in the test part would be another dataset of the same name."""
+    write_shares(tmp_path)
+    test = parquet.source(tmp_path, "test", path="set", test=30)
+    assert [int(test.decode(row)[0, 0, 0]) for row in range(8)] == [28, 5, 23, 17, 29, 4, 12, 14]
+
+
+def test_a_share_and_a_named_validation_split_go_together(tmp_path: Path) -> None:
+    write_shares(tmp_path)
+    write_part(tmp_path / "set" / "valid.parquet", [2, 0])
+    rename(tmp_path, image="img")
+    facts = parquet.facts(tmp_path, path="set", test=30, validation="valid")
+    assert (facts.train_examples, facts.test_examples, facts.validation) == (24, 8, 2)
+    train = parquet.source(tmp_path, "train", path="set", test=30, validation="valid")
+    assert train.validation_rows is not None and train.validation_rows.tolist() == [22, 23]
+    assert train.labels[-2:].tolist() == [2, 0] and len(train.labels) == 24
+    assert train.decode(23).max() == 1, "the second image of the validation file"
+
+
+def test_a_share_comes_before_a_test_split_which_is_said(tmp_path: Path) -> None:
+    write_parts(tmp_path, NUMBERS, [-1, -1])
+    facts = parquet.facts(tmp_path, path="set", test=25)
+    assert (facts.train_examples, facts.test_examples) == (9, 3)
+    assert facts.passed_over == ("split test with 2 rows",)
+
+
+def test_a_share_must_give_two_classes_a_test_image(tmp_path: Path) -> None:
+    write_part(tmp_path / "set" / "train.parquet", NUMBERS)
+    with pytest.raises(UserError, match=r"parquet\.test: 20 % of each class .* is too few images for a test part"):
+        parquet.facts(tmp_path, path="set", test=20)
+    for given in (0, 100, True, 1.5):
+        with pytest.raises(UserError, match=r"parquet\.test: must be"):
+            resolve_settings(parquet.SETTINGS, {"test": given}, "parquet")
+    assert resolve_settings(parquet.SETTINGS, {"test": ""}, "parquet")["test"] == ""
+
+
+# -- images of several sizes
+
+
+def test_images_of_several_sizes_are_refused_by_their_headers(tmp_path: Path) -> None:
+    shapes = [(6, 5, 3), *[(6 + row % 3, 5, 3) for row in range(99)]]
+    write_parquet(tmp_path / "set" / "train.parquet", [picture(1, shape) for shape in shapes], [0, 1] * 50)
+    write_parquet(tmp_path / "set" / "test.parquet", [picture(1)] * 2, [0, 1])
+    with pytest.raises(
+        UserError, match=r"train\.parquet holds images of several sizes \(6 x 5, . x 5 pixels\); write `size: 7`"
+    ):
+        parquet.facts(tmp_path, path="set")
+    assert parquet.facts(tmp_path, path="set", size=7).shape == (3, 7, 7)
+
+
+def test_an_image_of_another_size_is_not_to_be_removed(tmp_path: Path) -> None:
+    write_set(tmp_path, images=[picture(1), picture(1, (7, 5, 3))])
+    with pytest.raises(UserError, match="write `size: 6`") as refusal:
+        load_decoded_part(parquet.source(tmp_path, "train", path="set"), "parquet-train", classes=2)
+    assert "remove" not in str(refusal.value)
+
+
 def test_training_images_are_no_test_part(tmp_path: Path) -> None:
     write_part(tmp_path / "set" / "train.parquet", WORDS)
-    with pytest.raises(UserError, match=r"no test-\*.* or a folder of it; put the data set's Parquet files there"):
+    with pytest.raises(UserError, match=r"no test-\*.* or a folder of it; put .*, or set `test: 20` to hold out"):
         parquet.facts(tmp_path, path="set")
     with pytest.raises(
         UserError, match=r"parquet\.test: .*train\.parquet is the training part too; name another split"
@@ -712,8 +929,18 @@ def test_what_is_no_part_is_counted(tmp_path: Path) -> None:
     for name in ("README.md", "dataset_infos.json", "old/a.arrow", "old/b.arrow", "more.csv", ".gitattributes"):
         (tmp_path / "set" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "set" / name).write_text("x")
-    found = parquet.facts(tmp_path, path="set").passed_over
-    assert found == ("split unsupervised with 2 rows", "2 files .arrow", "1 file .csv")
+    for name in (".DS_Store", "data/.train-1.parquet", ".cache/x", ".trash/y"):
+        (tmp_path / "set" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "set" / name).write_text("x")
+    write_part(tmp_path / "set" / "a" / "b" / "c" / "train.parquet", WORDS)
+    assert parquet.facts(tmp_path, path="set").passed_over == (
+        "split unsupervised with 2 rows",
+        "1 file .parquet more than 2 folders down",
+        "2 files .arrow",
+        "1 file .csv",
+        "2 hidden files",
+        "1 hidden folder",
+    )
 
 
 def test_another_layout_says_what_reads_it(tmp_path: Path) -> None:
