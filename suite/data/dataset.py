@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,9 +43,14 @@ class Dataset:
     def info(self) -> DatasetInfo:
         """What is known without reading images."""
         module, chosen = self._resolve_component
-        with share_scans(self._scans):
+        with self._read_files():
             facts: DatasetInfo = module.facts(self.root, **chosen)
         return facts
+
+    @property
+    def missing(self) -> str | None:
+        """As of `info`; says so too where the whole data directory is missing."""
+        return self.info.missing and self._explain_missing(self.info.missing)
 
     @property
     def size(self) -> int:
@@ -59,10 +65,10 @@ class Dataset:
         """The images of a part, not yet decoded. Raises UserError where files are missing or broken."""
         if part in self._open_sources:
             return self._open_sources[part]
-        if self.info.missing:
-            raise UserError(f"{self.component.name}: {self.info.missing}")
         module, chosen = self._resolve_component
-        with share_scans(self._scans):
+        with self._read_files():
+            if self.missing:
+                raise UserError(f"{self.component.name}: {self.missing}")
             source: ImageSource = module.source(self.root, part, **chosen)
         if source.shape != self.info.shape:
             raise UserError(f"{self.component.label}: images are {source.shape}, not {self.info.shape}")
@@ -190,6 +196,31 @@ class Dataset:
                 f"{self.component.label}: the {part} part has {found:,} images, and {self.count_examples(part):,} were "
                 "expected; restore the files, or put the whole data set in their place"
             )
+
+    @contextlib.contextmanager
+    def _read_files(self) -> Iterator[None]:
+        """Scans of this block are shared, and what the disk says is made a refusal."""
+        name = self.component.name
+        try:
+            with share_scans(self._scans):
+                yield
+        except OSError as error:
+            if not error.filename:  # not the disk's
+                raise
+            why = f"{error.filename} can't be read ({error.strerror})"
+            raise UserError(f"{name}: {why}; let it and the folders above it be read") from error
+        except UserError as refusal:
+            sentence = str(refusal).removeprefix(f"{name}: ")
+            if sentence != self._explain_missing(sentence):
+                raise UserError(f"{name}: {self._explain_missing(sentence)}") from refusal
+            raise
+
+    def _explain_missing(self, sentence: str) -> str:
+        """A sentence that a file is missing, with the reason where nothing can be there."""
+        root = Path(self.root).absolute()
+        if root.exists() or not sentence.startswith(str(root)):
+            return sentence
+        return f"the data directory {root} doesn't exist (--data or GRAFTBENCH_DATA names it), so {sentence}"
 
     @cached_property
     def _scans(self) -> Scans:

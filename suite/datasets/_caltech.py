@@ -7,7 +7,7 @@ from pathlib import Path
 
 from suite.core.errors import UserError
 from suite.core.settings import Setting
-from suite.data.class_folders import Tree, choose_test_rows, scan_class_folders
+from suite.data.class_folders import Tree, choose_test_rows, describe_passed_over, scan_class_folders
 from suite.data.fetch import fetch_remedy
 from suite.data.images import Resize, resize_setting, size_setting
 from suite.data.source import DatasetInfo, ImageFiles, Part
@@ -38,9 +38,10 @@ class CaltechSet:
 
     def describe_set(self, root: Path, title: str, size: int, validation: int, source: str) -> DatasetInfo:
         """Known without the files, but for the class names; `missing` says whether all images are there."""
-        missing, class_names = None, tuple[str, ...]()
+        missing, class_names, passed_over = None, tuple[str, ...](), list[str]()
         try:
-            class_names = self._scan_folders(root).classes
+            tree = self._scan_folders(root)
+            class_names, passed_over = tree.classes, describe_passed_over([tree])
         except UserError as refusal:
             missing = str(refusal).removeprefix(f"{self.name}: ")
         train = self.images - self.test
@@ -57,6 +58,7 @@ class CaltechSet:
             source=source,
             class_names=class_names,
             missing=missing,
+            passed_over=tuple(passed_over),
         )
 
     def open_part(self, root: Path, part: Part, size: int, resize: Resize) -> ImageFiles:

@@ -177,6 +177,8 @@ def _find_directory(root: Path, path: str) -> Path:
             "test/ with class folders, for instance {name: folder, path: flowers}"
         )
     directory = Path(root).absolute() / path
+    if directory.is_file():
+        raise UserError(f"folder: {directory} is a file; name the directory that holds the class folders")
     if not directory.is_dir():
         raise UserError(f"folder: {directory} is missing; put the class folders there")
     return directory

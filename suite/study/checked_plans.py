@@ -51,8 +51,8 @@ def find_missing_data(datasets: Iterable[Dataset]) -> dict[str, str]:
     """What datasets lack before a plan can run, by label, each with its remedy. Planning needs no files."""
     missing = {}
     for dataset in datasets:
-        if dataset.info.missing:
-            missing[dataset.component.label] = dataset.info.missing
+        if dataset.missing:
+            missing[dataset.component.label] = dataset.missing
     return missing
 
 

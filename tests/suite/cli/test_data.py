@@ -339,6 +339,72 @@ def test_a_folder_that_may_not_be_read_hides_nothing_else(
     assert f"{root}/half/private can't be read (Permission denied)" in found["folder(path=half)"]["remedy"]
 
 
+@pytest.mark.parametrize(
+    ("target", "folder"),
+    [
+        ("imagenet", "imagenet"),
+        ("mnist", "MNIST/raw"),
+        ("cifar10", "cifar-10-batches-py"),
+        ("caltech101", "caltech101/101_ObjectCategories"),
+        ("folder(path=birds)", "birds"),
+    ],
+)
+def test_a_dataset_that_may_not_be_read_is_refused(
+    data_command: Command, root: Path, monkeypatch: pytest.MonkeyPatch, target: str, folder: str
+) -> None:
+    """Root may read everything, so the refusal is made here."""
+    (root / folder).mkdir(parents=True)
+    closed = (root / folder).parts
+    scandir, stat = os.scandir, os.stat
+
+    def check(path: Any) -> None:
+        if isinstance(path, str | Path) and Path(path).parts[: len(closed)] == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+
+    def refuse_scan(path: Any = ".") -> Any:
+        check(path)
+        return scandir(path)
+
+    def refuse_stat(path: Any, **options: Any) -> Any:
+        if path not in {root / folder, str(root / folder)}:  # the folder itself is known to those above it
+            check(path)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "scandir", refuse_scan)
+    monkeypatch.setattr(os, "stat", refuse_stat)
+    answer = data_command("verify", target)
+    assert_refused(answer, f"{target.partition('(')[0]}: {root}/{folder}", "can't be read (Permission denied); let it")
+    found = listed(data_command)
+    if not target.startswith("folder"):
+        assert found[target]["state"] in {"unusable", "missing"}
+        assert answer.err.endswith(f"{found[target]['remedy']}\n"), "the same sentence"
+
+
+def test_a_fault_in_a_dataset_file_is_no_refusal(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(root: Path) -> Any:
+        raise OSError("no file is named")
+
+    monkeypatch.setattr(mnist, "facts", lambda root, **settings: fail(root))
+    with pytest.raises(OSError, match="no file is named"):
+        dataset.Dataset(Component("mnist"), root).info  # noqa: B018
+
+
+@pytest.mark.parametrize("target", ["mnist", "caltech101", "imagenet", "folder(path=birds)", "parquet(path=birds)"])
+def test_a_data_directory_that_isnt_there_is_named(data_command: Command, root: Path, target: str) -> None:
+    answer = data_command("verify", target, "--data", str(root / "nowhere"))
+    why = f"the data directory {root}/nowhere doesn't exist (--data or GRAFTBENCH_DATA names it), so {root}/nowhere/"
+    assert_refused(answer, f"{target.partition('(')[0]}: {why}", " is missing; ")
+    assert "doesn't exist" not in data_command("verify", target).err
+
+
+def test_plan_names_a_data_directory_that_isnt_there(root: Path, graftbench: Command) -> None:
+    study = write_study(root, ["mnist"])
+    why = f"missing mnist: the data directory {root}/nowhere doesn't exist"
+    assert why in graftbench("plan", study, "--data", str(root / "nowhere")).out
+    answer = graftbench("plan", write_study(root, [{"name": "folder", "path": "birds"}]), "--data", str(root / "no"))
+    assert answer.code == 2 and f"the data directory {root}/no doesn't exist" in answer.err
+
+
 def test_list_tells_parts_from_classes_as_training_does(data_command: Command, root: Path) -> None:
     for part in ("Training", "Testing"):
         write_photos(root / "tumour" / part)
@@ -694,7 +760,7 @@ def test_verify_lists_each_folders_images_in_a_file_of_its_own(data_command: Com
 def test_verify_speaks_of_one_and_of_many(data_command: Command, root: Path) -> None:
     write_parquet(root / "cats", labels=(0, 1, 2))
     assert "1 label is outside 0..1" in data_command("verify", "parquet(path=cats)").out
-    write_photos(root / "pair", ("crow", "wren"), count=2)
+    write_photos(root / "pair", ("crow", "wren"), count=3)
     assert "test: 2 images, " in data_command("verify", "folder(path=pair, test=50)").out
     write_parquet(root / "dog", labels=(1,))
     assert "train: 1 image, whole; no decoded copy\n" in data_command("verify", "parquet(path=dog)").out

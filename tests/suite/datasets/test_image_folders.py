@@ -177,6 +177,9 @@ def test_folder_refuses_what_is_not_there(tmp_path: Path) -> None:
         folder.facts(tmp_path)
     with pytest.raises(UserError, match=r"absent is missing; put the class folders there"):
         folder.source(tmp_path, "train", path="absent")
+    (tmp_path / "train.csv").write_text("0.png,1")
+    with pytest.raises(UserError, match=r"train\.csv is a file; name the directory that holds the class folders"):
+        folder.facts(tmp_path, path="train.csv")
     for path in ("../x", "/x"):
         with pytest.raises(UserError, match="below the data directory"):
             resolve_settings(folder.SETTINGS, {"path": path}, "folder")
@@ -290,6 +293,7 @@ def test_caltech256_passes_over_what_the_archive_has_beside_photographs(tmp_path
     (root / "198.spider" / "RENAME2").write_text("#!/bin/sh")
     facts = caltech256.facts(tmp_path)
     assert facts.missing is None and facts.class_names == ("056.dog", "198.spider")
+    assert facts.passed_over == ("1 file without a suffix",)
     assert len(caltech256.source(tmp_path, "train").labels) == 8
 
 
