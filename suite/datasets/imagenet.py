@@ -11,7 +11,13 @@ from pathlib import Path
 
 from suite.core.errors import UserError
 from suite.data import layouts
-from suite.data.class_folders import list_class_folders, scan_class_folders
+from suite.data.class_folders import (
+    count_hidden,
+    count_things,
+    list_class_folders,
+    list_folder,
+    scan_class_folders,
+)
 from suite.data.images import Resize, resize_setting, size_setting
 from suite.data.layouts import ParquetSet
 from suite.data.source import DatasetInfo, ImageFiles, ImageSource, Part
@@ -29,7 +35,10 @@ PARTIAL = f"{REMEDY}, or name what is there as `{{name: folder, path: imagenet}}
 
 
 def facts(root: Path, *, size: int = 256, resize: Resize = "crop") -> DatasetInfo:
-    """Known without the files; `missing` says whether the class folders are there, and doesn't look into them."""
+    """Known without the files; `missing` says whether the class folders are there, and doesn't look into them; nor does
+    `passed_over`.
+    """
+    class_folders = ClassFolders(size, resize)
     return DatasetInfo(
         title="ImageNet",
         classes=CLASSES,
@@ -42,7 +51,8 @@ def facts(root: Path, *, size: int = 256, resize: Resize = "crop") -> DatasetInf
         licence="image-net.org's terms of access: non-commercial research",
         source="Russakovsky et al. 2015 (ILSVRC 2012); its validation images are the test part; mean and std as "
         "torchvision's models use them",
-        missing=layouts.find_missing(root, ClassFolders(size, resize), _parquet_set(size, resize)),
+        missing=layouts.find_missing(root, class_folders, _parquet_set(size, resize)),
+        passed_over=tuple(class_folders.describe_passed_over(root)),
     )
 
 
@@ -90,6 +100,15 @@ class ClassFolders:
         if names["train"] != names["test"]:
             return f"{self._find_directory(root, 'test')} has other class folders than train; {REMEDY}"
         return None
+
+    def describe_passed_over(self, root: Path) -> list[str]:
+        """Phrases on what lies beside the class folders; none where these aren't what is read."""
+        if self.find_missing(root):
+            return []
+        tops = [list_folder("imagenet", self._find_directory(root, part)) for part in FOLDERS]
+        beside = sum(len(top.files) for top in tops)
+        phrases = [f"{count_things(beside, 'file')} beside the class folders"] if beside else []
+        return phrases + count_hidden(tops)
 
     def open_part(self, root: Path, part: Part) -> ImageSource:
         tree = scan_class_folders("imagenet", self._find_directory(root, part))

@@ -350,6 +350,16 @@ def test_imagenet_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert train.decode(4).shape == (3, 16, 16) and test.name(1).endswith("n01443537/ILSVRC2012_val_0.JPEG")
 
 
+def test_imagenet_says_what_lies_beside_its_class_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_imagenet(tmp_path, monkeypatch)
+    assert imagenet.facts(tmp_path).passed_over == ()
+    for name in ("train/meta.bin", "val/valprep.sh", "val/.DS_Store"):
+        (root / name).write_text("x")
+    assert imagenet.facts(tmp_path).passed_over == ("2 files beside the class folders", "1 hidden file")
+    (root / "val" / "n01443537").rename(tmp_path / "away")
+    assert imagenet.facts(tmp_path).passed_over == (), "the class folders aren't what is read"
+
+
 def test_imagenet_refuses_a_part_of_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_imagenet(tmp_path, monkeypatch)
     (root / "train" / "n01443537" / "n01_1.JPEG").unlink()
