@@ -179,6 +179,8 @@ def count_or_part_setting(default: int | str, doc: str, *, low: int, high: int |
 def _parse_count_or_part(default: int | str, given: Any) -> int | str:
     if isinstance(given, bool) or not isinstance(given, int | str) or (given == "" and default != ""):
         raise ValueError(f"must be a whole number, or the name of a part, not {given!r}")
+    if default == "" and str(given).isdecimal():  # as commands give it: they take a setting for a text, as its default
+        return int(given)
     return given
 
 

@@ -94,6 +94,8 @@ def find_columns(
     if names:
         return Columns(image, chosen, names, stored_names=True)
     classes = _list_classes(parts["train"], chosen)
+    if not classes:
+        raise UserError(f"parquet: {first} and the files beside it have no labels in {chosen!r}; add labelled files")
     _refuse_numbers_of_images(parts["train"], image, chosen, len(classes), is_asked_for=bool(label))
     return Columns(image, chosen, classes, stored_names=False)
 
@@ -158,7 +160,11 @@ def _describe(file: Path) -> _Description:
 @lru_cache(maxsize=512)
 def _describe_once(file: Path, size: int, changed: int) -> _Description:
     metadata = read_metadata(file)
-    return _Description(metadata.schema.to_arrow_schema(), metadata.num_rows)
+    schema = metadata.schema.to_arrow_schema()
+    twice = [name for name, count in Counter(schema.names).items() if count > 1]
+    if twice:
+        raise UserError(f"parquet: {file} has two columns {twice[0]!r}; give them different names")
+    return _Description(schema, metadata.num_rows)
 
 
 def _choose_image(file: Path, wanted: str) -> str:
@@ -391,7 +397,8 @@ def _read_file_labels(file: Path, columns: Columns) -> Labels:
         raise UserError(f"parquet: {file} row {row} is without a label; remove the row, or repair the file")
     if not columns.stored_names or _is_text(_read_schema(file).field(columns.label).type):
         return _index_values(file, values, columns)
-    labels = np.array(values, np.int64)
+    largest = np.iinfo(np.int64).max  # more may be in a column without signs
+    labels = np.array([min(value, largest) for value in values], np.int64)
     names = _read_class_names(file, columns.label)
     if names and names != columns.classes:  # the same classes in another order
         inside = (labels >= 0) & (labels < len(names))

@@ -179,8 +179,16 @@ class _Parts:
                 continue
             may_validate = name == self.spare_validation and "validation" not in self.files
             hint = f" (name it as validation: {name})" if may_validate else ""
-            phrases.append(f"split {name} with {count_rows(files):,} rows{hint}")
+            phrases.append(f"split {name} {_describe_rows(files)}{hint}")
         return phrases
+
+
+def _describe_rows(files: Sequence[Path]) -> str:
+    """`with 1,000 rows`; files that no part reads may be broken."""
+    try:
+        return f"with {count_rows(files):,} rows"
+    except UserError:
+        return "that can't be read"
 
 
 HOLD_OUT = "set `test: 20` to hold out 20 % of each class of the training split"

@@ -607,6 +607,26 @@ def test_a_row_without_a_label_is_named(tmp_path: Path) -> None:
             read_part(tmp_path)
 
 
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    write_parts(tmp_path, WORDS, WORDS, other=(WORDS, WORDS))
+    rename(tmp_path, other="label")
+    with pytest.raises(UserError, match=r"train\.parquet has two columns 'label'; give them different names"):
+        parquet.facts(tmp_path, path="set")
+
+
+def test_a_training_part_without_labels_is_refused(tmp_path: Path) -> None:
+    write_parts(tmp_path, [-1, -1, -1], [0, 1])
+    with pytest.raises(UserError, match=r"train\.parquet and the files beside it have no labels in 'label'; add"):
+        parquet.facts(tmp_path, path="set")
+
+
+def test_numbers_beyond_the_stored_names_are_left_to_the_cache(tmp_path: Path) -> None:
+    values = pa.array([0, 1, 2**63], pa.uint64())
+    write_parts(tmp_path, values, values, names=(["ant", "bee"], ["ant", "bee"]))
+    with pytest.raises(UserError, match=r"train\.parquet row 2 has label .*, outside 0\.\.1"):
+        load_decoded_part(parquet.source(tmp_path, "train", path="set"), "parquet-train", classes=2)
+
+
 def test_minus_one_is_a_class_beside_one_alone(tmp_path: Path) -> None:
     write_parts(tmp_path, [-1, 1, 1, -1], [-1, -1])
     assert parquet.facts(tmp_path, path="set").class_names == ("-1", "1")
@@ -838,7 +858,8 @@ def test_a_share_must_give_two_classes_a_test_image(tmp_path: Path) -> None:
     for given in (0, 100, True, 1.5):
         with pytest.raises(UserError, match=r"parquet\.test: must be"):
             resolve_settings(parquet.SETTINGS, {"test": given}, "parquet")
-    assert resolve_settings(parquet.SETTINGS, {"test": ""}, "parquet")["test"] == ""
+    for given, meant in (("", ""), ("valid", "valid"), (20, 20), ("20", 20)):
+        assert resolve_settings(parquet.SETTINGS, {"test": given}, "parquet")["test"] == meant
 
 
 # -- images of several sizes
@@ -941,6 +962,14 @@ def test_what_is_no_part_is_counted(tmp_path: Path) -> None:
         "2 hidden files",
         "1 hidden folder",
     )
+
+
+def test_a_broken_split_that_no_part_reads_stops_nothing(tmp_path: Path) -> None:
+    write_parts(tmp_path, WORDS, WORDS[:3])
+    (tmp_path / "set" / "extra.parquet").write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    assert parquet.facts(tmp_path, path="set").passed_over == ("split extra that can't be read",)
+    with pytest.raises(UserError, match="is a Git LFS pointer"):
+        parquet.facts(tmp_path, path="set", test="extra")
 
 
 def test_another_layout_says_what_reads_it(tmp_path: Path) -> None:
