@@ -96,12 +96,12 @@ def find_parts(directory: Path, wanted: Wanted) -> Parts | None:
     if train is None:
         _refuse_without_training(directory, wanted)
         return None
+    _refuse_one_class(_enter_part(train))
     validation = _find_named(directory, "validation", wanted.validation)
     test = _find_named(directory, "test", wanted.test) or _choose_test_part(directory, wanted, train, validation)
     _refuse_overlaps({"train": train, "validation": validation, "test": test})
     read = {part.relative_to(directory).parts[0] for part in (train, validation, test) if part}
     unread = tuple(name for name in look_closely(directory).folders if name not in read)
-    _refuse_one_class(_enter_part(train))
     return Parts(_enter_part(train), test and _enter_part(test), validation and _enter_part(validation), unread)
 
 

@@ -216,6 +216,13 @@ def test_one_class_alone_is_refused(tmp_path: Path, table: str, parts: tuple[str
     assert "annotations holds no images" in refuse(tmp_path), "with two classes it is looked at closely"
 
 
+def test_one_class_in_the_training_part_is_refused_before_a_test_part_is_asked_for(tmp_path: Path) -> None:
+    write_images(tmp_path / "set" / "train" / "crow", 10)
+    assert "set/train has one class alone" in refuse(tmp_path)
+    write_images(tmp_path / "set" / "test", 10)
+    assert "set/train has one class alone" in refuse(tmp_path)
+
+
 def test_images_deep_in_one_folder_are_no_class(tmp_path: Path) -> None:
     write_images(tmp_path / "set" / "archive" / "images")
     assert f"set has no class folders, only images in {tmp_path}/set/archive/images; give each" in refuse(tmp_path)

@@ -204,7 +204,7 @@ def only_test(root: Path) -> Path:
 
 
 def only_train(root: Path) -> Path:
-    write_tree(root / "train", {"a": 2})
+    write_tree(root / "train", {"a": 2, "b": 2})
     return root
 
 
