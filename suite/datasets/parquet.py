@@ -1,8 +1,8 @@
 """Image classification in Hugging Face's Parquet layout: `train-*.parquet`, `test-*.parquet`, images as encoded bytes.
 
 A directory below the data directory; the files lie in it or in a folder of it. Without a test split the validation
-split is the test part (ImageNet's own habit). A split that is named as `validation` belongs to the training part, and
-is held out of it.
+split is the test part (ImageNet's own habit), or `test` holds a share of each class out. A split that is named as
+`validation` belongs to the training part, and is held out of it.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def facts(
     resize: Resize = "squash",
     channels: int = 0,
 ) -> DatasetInfo:
-    """From every file's metadata and label column, and the first image.
+    """From every file's metadata and label column, and the headers of some images of the first.
 
     Raises:
         UserError: the directory, a part, or a column is missing, or files contradict each other. There are no facts
@@ -212,7 +212,7 @@ def _find_parts(root: Path, path: str, train: str, validation: int | str, test: 
 def _hold_out(parts: _Parts, columns: Columns, percent: int) -> NDArray[np.bool_]:
     """Which rows of the training split are the test part."""
     files = parts.files["train"]
-    held = scan_once(("parquet", *files, percent, columns), lambda: choose_test_rows(files, columns, percent))
+    held = scan_once(("parquet test rows", *files, percent, columns), lambda: choose_test_rows(files, columns, percent))
     counts = np.bincount(read_labels(files, columns)[held], minlength=len(columns.classes))
     if np.count_nonzero(counts) < min(2, len(counts)):
         raise UserError(
@@ -285,7 +285,7 @@ def _choose_resize(size: int, resize: Resize) -> Resize:
 
 
 def _find_shape(file: Path, columns: Columns, size: int, channels: int) -> tuple[int, int, int]:
-    shapes = scan_once(("parquet", file, columns.image), lambda: sample_shapes(file, columns))
+    shapes = scan_once(("parquet shapes", file, columns.image), lambda: sample_shapes(file, columns))
     stored, height, width = shapes[0]
     if size:
         return channels or stored, size, size
