@@ -155,8 +155,8 @@ def tell_role(name: str) -> Role | None:
 
 
 def _split_words(name: str) -> list[str]:
-    """The words of a name, in lower case, without digits."""
-    return re.findall("[a-z]+", name.lower())
+    """The words of a name, in lower case, without digits: `train` and `a` of `trainA`."""
+    return [word.lower() for word in re.findall("[A-Z]?[a-z]+|[A-Z]+", name)]
 
 
 def _list_other_words(name: str) -> set[str]:
@@ -332,8 +332,10 @@ def _refuse_without_training(directory: Path, wanted: Wanted) -> None:
         found = _find_role(directory, role, look_closely)
         if found:
             others = [name for name in names if name not in found and _holds_classes(directory / name, look_over)]
-            hint = f"`train: {others[0]}`" if len(others) == 1 else "`train: NAME`"
-            raise UserError(f"folder: {directory} has {found[0]}/ but no train/; add it, or name the folder as {hint}")
+            hint = f"name the folder as `train: {others[0] if len(others) == 1 else 'NAME'}`"
+            if not others and _count_classes(directory, look_over):
+                hint = "put the class folders that lie beside it into one"
+            raise UserError(f"folder: {directory} has {found[0]}/ but no train/; add it, or {hint}")
     _refuse_flat_parts(directory)
     _refuse_unclear_part(directory)
     if _count_classes(directory, look_over) < 2:
@@ -357,11 +359,13 @@ def _refuse_flat_parts(directory: Path) -> None:
     bare = [name for name in flat if not _list_other_words(name)]
     flat.sort(key=lambda name: tell_role(name) != "train")
     parts = [name for name in flat if _has_counterpart(name, flat)]
-    is_alone = not any(look_over(directory / name).images for name in names if name not in bare)
-    if parts or (bare and is_alone):
-        raise UserError(
-            f"folder: {directory / (parts or bare)[0]} is no class, but a part without class folders; {_NEEDED}"
-        )
+    others = [name for name in names if name not in parts + bare and look_over(directory / name).images]
+    if parts or (bare and not others):
+        first = (parts or bare)[0]
+        rename = ""
+        if others and first.lower() == "train":
+            rename = f"; where it is a class, give it another name, for instance {first}_class"
+        raise UserError(f"folder: {directory / first} is no class, but a part without class folders; {_NEEDED}{rename}")
     for name in bare:
         if name.lower() != "train":
             raise UserError(

@@ -116,6 +116,13 @@ def test_folders_that_hold_images_are_classes_whatever_their_names(tmp_path: Pat
     assert facts.class_names == classes and count_parts(facts) == (4 * len(classes), 2 * len(classes))
 
 
+def test_a_class_that_looks_like_a_part_is_told_to_be_renamed(tmp_path: Path) -> None:
+    write_classes(tmp_path / "set", ("bus", "test_tube", "train"), 10)
+    assert refuse(tmp_path).endswith("; where it is a class, give it another name, for instance train_class")
+    (tmp_path / "set" / "train").rename(tmp_path / "set" / "train_class")
+    assert describe(tmp_path).class_names == ("bus", "test_tube", "train_class")
+
+
 def test_classes_within_parts_may_have_any_name(tmp_path: Path) -> None:
     classes = ("dev", "test", "train", "val2017")
     write_classes(tmp_path / "set" / "train", classes, 4)
@@ -164,6 +171,8 @@ def test_a_flat_part_beside_classes_is_no_class(tmp_path: Path, name: str, part:
         ("images_train", "images_test", "extra"),
         ("flowers_train", "flowers_test", "extra"),
         ("train", "flowers_test", "extra"),
+        ("trainA", "testA", "trainB", "testB"),
+        ("segTrain", "segTest", "extra"),
         ("test", "val", "bus"),
         ("train", "test", "bus"),
     ],
@@ -401,6 +410,16 @@ def test_a_test_part_alone_says_how_to_train(tmp_path: Path) -> None:
     write_classes(tmp_path / "set" / "learn")
     assert "has test/ but no train/; add it, or name the folder as `train: learn`" in refuse(tmp_path)
     assert count_parts(describe(tmp_path, train="learn")) == (12, 12)
+
+
+def test_classes_beside_a_test_part_are_to_be_put_into_a_training_part(tmp_path: Path) -> None:
+    write_classes(tmp_path / "set", count=5)
+    write_classes(tmp_path / "set" / "test", count=3)
+    assert "no train/; add it, or put the class folders that lie beside it into one" in refuse(tmp_path)
+    for name in BIRDS:
+        (tmp_path / "set" / "train").mkdir(exist_ok=True)
+        (tmp_path / "set" / name).rename(tmp_path / "set" / "train" / name)
+    assert count_parts(describe(tmp_path)) == (10, 6)
 
 
 @pytest.mark.parametrize("below", ["images", "archive/dataset", "a/b/c"])
