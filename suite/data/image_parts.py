@@ -42,7 +42,7 @@ WORDS: dict[Role, re.Pattern[str]] = {
 TITLES: dict[Role, str] = {"train": "training", "validation": "validation", "test": "test"}
 LOOKED_AT = 50  # files of a folder that are looked at: a folder of a million photographs is told by its first ones
 TABLES = frozenset({".csv", ".tsv", ".json", ".jsonl", ".xls", ".xlsx"})
-DESCRIPTIONS = TABLES | {".txt", ".xml", ".yaml", ".yml", ".md", ".mat", ".npy"}  # suffixes of files that no class has
+DESCRIPTIONS = TABLES | {"", ".txt", ".xml", ".yaml", ".yml", ".md", ".mat", ".npy"}  # suffixes that no image has
 COUNTED = 100_000  # files of a folder that isn't read are counted up to here
 NESTED = 3  # folders in each other around a part's class folders: `seg_train/seg_train/`
 
@@ -404,9 +404,10 @@ def _refuse_without_classes(directory: Path, path: str) -> None:
     _refuse_one_class(directory)
     if listing.folders and not classes:
         raise UserError(f"folder: {directory} has no folder with images in it; {_NEEDED}")
-    if classes and look_over(directory / classes[0]).folders:
-        inner = directory / classes[0] / look_over(directory / classes[0]).folders[0]
-        raise UserError(f"folder: {directory} has no class folders, only images in {inner}; {_NEEDED}")
+    inner = [directory / name / deeper for name in classes for deeper in look_over(directory / name).folders]
+    filled = [folder for folder in inner if look_over(folder).images]
+    if filled:
+        raise UserError(f"folder: {directory} has no class folders, only images in {filled[0]}; {_NEEDED}")
     if listing.others and not classes:
         kinds = ", ".join(count_suffixes([listing]))
         raise UserError(f"folder: {directory} has no class folders, only {kinds}; {_NEEDED}")

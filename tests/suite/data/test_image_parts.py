@@ -234,6 +234,7 @@ def test_one_class_in_the_training_part_is_refused_before_a_test_part_is_asked_f
 
 def test_images_deep_in_one_folder_are_no_class(tmp_path: Path) -> None:
     write_images(tmp_path / "set" / "archive" / "images")
+    (tmp_path / "set" / "archive" / "annotations").mkdir()
     assert f"set has no class folders, only images in {tmp_path}/set/archive/images; give each" in refuse(tmp_path)
     (tmp_path / "tables" / "labels").mkdir(parents=True)
     (tmp_path / "tables" / "labels" / "0.txt").write_text("1")
