@@ -139,31 +139,29 @@ def _rank_rows(file: Path) -> Labels:
 SAMPLED = 64  # images of a file whose headers are looked at
 
 
-def sample_shapes(file: Path, columns: Columns) -> list[tuple[int, int, int]]:
-    """(channels, height, width) of the first image and of more of its row group, from their headers.
+def sample_shapes(file: Path, columns: Columns, count: int = SAMPLED) -> list[tuple[int, int, int]]:
+    """(channels, height, width) of the first `count` images of a file, from their headers.
 
     Raises:
         UserError: the file or the first image can't be read. Others that can't are passed over here.
     """
-    cells = _read_first_cells(file, columns)
     shapes = []
-    for row in np.unique(np.linspace(0, len(cells) - 1, SAMPLED).astype(int)).tolist():
+    for row, cell in enumerate(_read_first_cells(file, columns, count)):
         try:
-            shapes.append(read_stored_shape(_read_bytes(cells[row].as_py())))
+            shapes.append(read_stored_shape(_read_bytes(cell.as_py())))
         except Unreadable as error:
             if row == 0:
                 raise UserError(f"parquet: {file} row 0 {error}; repair or remove it") from error
     return shapes
 
 
-def _read_first_cells(file: Path, columns: Columns) -> Any:
-    """The image column of the first row group that has rows."""
+def _read_first_cells(file: Path, columns: Columns, count: int) -> Any:
+    """The image column's first rows, without reading the rest of their row group."""
     try:
         with pyarrow.parquet.ParquetFile(file) as table:
-            for index in range(table.num_row_groups):
-                cells = table.read_row_group(index, columns=[columns.image]).column(columns.image)
-                if len(cells):
-                    return cells
+            for batch in table.iter_batches(batch_size=count, columns=[columns.image]):
+                if len(batch):
+                    return batch.column(columns.image)
     except (pyarrow.ArrowException, OSError) as error:
         raise _unlike_first(file, error) from error
     raise UserError(f"parquet: {file} has no rows; fetch it again")

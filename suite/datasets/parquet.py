@@ -31,7 +31,7 @@ from suite.data.layouts import (
     path_setting,
 )
 from suite.data.parquet_files import Columns, count_rows, drop_empty_files, find_columns, read_labels
-from suite.data.parquet_rows import ParquetRows, choose_test_rows, sample_shapes
+from suite.data.parquet_rows import SAMPLED, ParquetRows, choose_test_rows, sample_shapes
 from suite.data.source import DatasetInfo, ImageSource, Part
 from suite.data.splits import FIFTH_OR_TENTH, held_out
 
@@ -285,7 +285,8 @@ def _choose_resize(size: int, resize: Resize) -> Resize:
 
 
 def _find_shape(file: Path, columns: Columns, size: int, channels: int) -> tuple[int, int, int]:
-    shapes = scan_once(("parquet shapes", file, columns.image), lambda: sample_shapes(file, columns))
+    sampled = 1 if size else SAMPLED  # resized images may have any size
+    shapes = scan_once(("parquet shapes", file, columns.image), lambda: sample_shapes(file, columns, sampled))
     stored, height, width = shapes[0]
     if size:
         return channels or stored, size, size
