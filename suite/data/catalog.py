@@ -78,7 +78,11 @@ def _list_dataset(component: Component, root: Path) -> tuple[Path | None, Listed
         sources = {part: dataset.open_source(part) for part in PARTS}
         found = [entry_path(source, dataset.entry_name(part)) for part, source in sources.items()]
         file = next((file for source in sources.values() for file in source.files), None)
-        composition = _compose_by_default(dataset)
+        composition = None
+        try:
+            composition = compose_dataset(dataset)
+        except UserError as refusal:  # a study may hold out another number of images
+            listed = replace(listed, remedy=str(refusal))
     except UserError as refusal:
         nothing_named = component.name in _FOLDERS and not component.settings
         return None, replace(listed, state="missing" if nothing_named else "unusable", remedy=str(refusal))
@@ -92,13 +96,6 @@ def _list_dataset(component: Component, root: Path) -> tuple[Path | None, Listed
         decoded=tuple(map(str, entries)),
         size=sum(map(bytes_in, entries)),
     )
-
-
-def _compose_by_default(dataset: Dataset) -> Composition | None:
-    """None too where the default recipe can't hold out as many images as the dataset says: a study may say another."""
-    with contextlib.suppress(UserError):
-        return compose_dataset(dataset)
-    return None
 
 
 def _describe_dataset(label: str, facts: DatasetInfo) -> Listed:
@@ -251,8 +248,10 @@ def warm_dataset(
         dataset.remove_shared_copies(missing)
         raise UserError("\n".join(refused))
     seconds = time.perf_counter() - began if built else None
-    size = sum(map(bytes_in, entries))
-    return Warmed(count, size, seconds, tuple(entries), _compose_by_default(dataset))
+    composition = None
+    with contextlib.suppress(UserError):  # a study may hold out another number of images
+        composition = compose_dataset(dataset)
+    return Warmed(count, sum(map(bytes_in, entries)), seconds, tuple(entries), composition)
 
 
 def _decode_part(
