@@ -173,6 +173,9 @@ class ImageFiles(ImageSource):
 
 ROWS = 256  # images decoded at a time
 HASH_BYTES = 16
+# Bytes of an image from which on the decoding threads hash it. Hashing lets go of the interpreter's lock, and for small
+# images waiting for it again takes longer than the hash (benchmarks/first_decoding.py).
+HASHED_BY_THREADS = 2**15
 ProgressCallback = Callable[[int, int], None]  # images done, of how many
 
 
@@ -202,12 +205,18 @@ class PartDecoder:
                     warnings.simplefilter("always")
                     warnings.showwarning = self._hear_warning  # type: ignore[assignment]
                     list(pool.map(self._decode, rows, chunk))
+                if chunk[0].nbytes < HASHED_BY_THREADS:
+                    for row, image in zip(rows, chunk, strict=True):
+                        self._hash_image(row, image)
                 self._sum.update(chunk.data)
                 for image in chunk:
                     for channel, histogram in zip(image, self._histograms, strict=True):
                         histogram += np.bincount(channel.reshape(-1), minlength=256)
                 yield chunk
                 progress(rows.stop, self._count)
+
+    def _hash_image(self, row: int, image: Images) -> None:
+        self.hashes[row] = np.frombuffer(hashlib.sha256(image.data).digest()[:HASH_BYTES], np.uint8)
 
     @property
     def warned(self) -> Counter[str]:
@@ -221,7 +230,8 @@ class PartDecoder:
         self._decoding.row = row
         try:
             into[:] = self.source.decode(row)
-            self.hashes[row] = np.frombuffer(hashlib.sha256(into.data).digest()[:HASH_BYTES], np.uint8)
+            if into.nbytes >= HASHED_BY_THREADS:
+                self._hash_image(row, into)
         except (Unreadable, OSError) as error:  # the others too are looked at, so that all can be repaired at once
             self.unreadable[row] = str(error)
 
