@@ -2,7 +2,7 @@
 
     python benchmarks/first_decoding.py [--data DIR] [--rounds 5] [--images 5000]
 
-Decodes the first images of CIFAR-10's test part (Parquet) and of Caltech's photographs, with the hashes that tell
+Decodes the first images of CIFAR-10's training part (Parquet) and of Caltech's photographs, with the hashes that tell
 duplicates and without them, by turns in one process; prints medians and the ratio. The data directory (GRAFTBENCH_DATA
 by default) holds `cifar10-parquet` and `caltech101/101_ObjectCategories`.
 """
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def compare(name: str, dataset: Dataset, rounds: int, images: int) -> None:
-    source = dataset.open_source("test")
+    source = dataset.open_source("train")
     count = min(images, len(source.labels))
     seconds: dict[type[PartDecoder], list[float]] = {PartDecoder: [], Unhashed: []}
     for number in range(rounds + 1):
