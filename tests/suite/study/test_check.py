@@ -134,7 +134,7 @@ def test_a_study_of_baselines_alone_is_legal() -> None:
         ({"datasets": ["parquet"]}, "datasets[0]: parquet.path: name the directory below the data directory"),
         (
             {"datasets": [{"name": "parquet", "path": "cifar"}]},
-            "datasets[0]: parquet: the data directory /nonexistent/data doesn't exist (--data or GRAFTBENCH_DATA names it)",
+            "datasets[0]: parquet: the data directory /nonexistent/data doesn't exist",
         ),
         (
             {"recipe": {"name": "gradient", "validation": 1437}},
