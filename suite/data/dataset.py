@@ -98,19 +98,18 @@ class Dataset:
         Raises:
             UserError: as `source` and `load_decoded_part`, or there are other numbers of images than the facts say.
         """
-        known = self._decoded.get(part)
-        if known and not rebuild and not accept_changes and (known.images is not None or not keep_images):
-            return known
-        found = cache.load_decoded_part(
-            self.open_source(part),
-            self.entry_name(part),
-            self.info.classes,
-            keep_images=keep_images,
-            accept_changes=accept_changes,
-            rebuild=rebuild,
-            progress=progress,
-        )
-        self.check_count(part, len(found.labels))
+        found = None if rebuild or accept_changes else self._decoded.get(part)
+        if found is None or (keep_images and found.images is None):
+            found = cache.load_decoded_part(
+                self.open_source(part),
+                self.entry_name(part),
+                self.info.classes,
+                keep_images=keep_images,
+                accept_changes=accept_changes,
+                rebuild=rebuild,
+                progress=progress,
+            )
+        self.check_count(part, len(found.labels))  # of a copy that was only looked at too
         self._decoded[part] = found
         return found
 
