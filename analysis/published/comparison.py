@@ -108,14 +108,7 @@ def _compare_row(
     records: Records,
     cells: Mapping[CellId, CellResults],
 ) -> Reproduced:
-    printed = _printed_error(table, row, records.metric)
-    plain = Reproduced(
-        model=row_name(table, row),
-        cell="",
-        published=printed,
-        published_gain=_printed_gain(table, row, printed, records.metric),
-        outcome="not run",
-    )
+    plain = _printed_alone(table, row, records.metric)
     if row.cell is None:
         return dataclasses.replace(plain, outcome="not implemented here")
     candidates = [ours for ours in board if _is_counterpart(table, row, ours)]
@@ -137,6 +130,13 @@ def _compare_row(
     if gain is None:
         return compared
     return dataclasses.replace(_with_gain(compared, gain), reason=gain.reason)
+
+
+def _printed_alone(table: PublishedTable, row: PublishedRow, metric: str) -> Reproduced:
+    """The row without anything of ours."""
+    printed = _printed_error(table, row, metric)
+    gain = _printed_gain(table, row, printed, metric)
+    return Reproduced(model=row_name(table, row), cell="", published=printed, published_gain=gain)
 
 
 def _with_gain(row: Reproduced, gain: _Gain) -> Reproduced:
@@ -193,16 +193,20 @@ def _printed_error(table: PublishedTable, row: PublishedRow, metric: str) -> flo
 
 
 def _printed_gain(table: PublishedTable, row: PublishedRow, printed: float | None, metric: str) -> float | None:
-    """Over the reference's row of the same dataset and backbone; None where the table has none."""
-    if printed is None or row.cell is None or row.variant == table.reference:
+    """Over the reference's row of the same dataset and backbone, or its mean for a mean; None where there is none."""
+    if printed is None or row.variant in {None, table.reference}:
         return None
     for other in table.rows:
-        if other.cell is not None and other.variant == table.reference and other.cell.group == row.cell.group:
+        if other.variant == table.reference and _is_of_one_group(row, other):
             reference = _printed_error(table, other, metric)
-            if reference is not None:
-                return round(reference - printed, 10)
-            return None
+            return None if reference is None else round(reference - printed, 10)
     return None
+
+
+def _is_of_one_group(row: PublishedRow, other: PublishedRow) -> bool:
+    if row.mean or other.mean:
+        return row.mean and other.mean
+    return row.cell is not None and other.cell is not None and row.cell.group == other.cell.group
 
 
 # -- which cell of ours
@@ -342,13 +346,7 @@ def _compare_mean(table: PublishedTable, row: PublishedRow, board: list[Row], fi
     The gain is the mean of the rows' paired differences, seed by seed.
     """
     records = findings.records
-    printed = _printed_error(table, row, records.metric)
-    plain = Reproduced(
-        model=row_name(table, row),
-        cell="",
-        published=printed,
-        published_gain=_printed_mean_gain(table, row, printed, records.metric),
-    )
+    plain = _printed_alone(table, row, records.metric)
     errors = _mean_errors(table, row.variant, board, findings)
     references = _mean_errors(table, table.reference, board, findings)
     seeds = sorted(errors.keys() & references.keys())
@@ -379,15 +377,6 @@ def _mean_errors(
         found.append(cells[row_cell(ours)].errors_by_seed(findings.records.metric))
     seeds = set.intersection(*map(set, found)) if found else set()
     return {seed: sum(errors[seed] for errors in found) / len(found) for seed in sorted(seeds)}
-
-
-def _printed_mean_gain(table: PublishedTable, row: PublishedRow, printed: float | None, metric: str) -> float | None:
-    for other in table.rows:
-        if other.mean and other.variant == table.reference != row.variant:
-            reference = _printed_error(table, other, metric)
-            if reference is not None and printed is not None:
-                return round(reference - printed, 10)
-    return None
 
 
 # -- outcomes
