@@ -34,7 +34,8 @@ class Recipe:
         random_resized_crop, pad, flip, cutout, mixup: of training images, see `suite.training.augment`; the other
             images are cropped at their centre to `random_resized_crop`.
         selection: the figure whose best epoch counts; ties go to the earliest epoch.
-        train_limit: train on this many images only, the first of the training part in file order; 0: all.
+        train_limit: train on this many images only, the first of the training part in file order, or of each class in
+            proportion where they stand class by class; 0: all.
         validation: training images held out; 0: as many as the dataset declares.
         test_curve: confirm trials measure the test error of every epoch too, after training, from saved weights; no
             choice sees it.
