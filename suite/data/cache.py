@@ -31,7 +31,7 @@ from suite.core.errors import UserError
 from suite.core.files import open_flushed, sync_folder
 from suite.data.source import Hashes, ImageFiles, Images, ImageSource, Labels, PartDecoder, ProgressCallback
 
-RULE = 2  # raise it when the same files would decode to other pixels
+RULE = 3  # raise it when the same files would decode to other pixels, or have other hashes
 
 
 class Changed(UserError):

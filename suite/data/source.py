@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from suite.core.errors import UserError
@@ -173,9 +174,6 @@ class ImageFiles(ImageSource):
 
 ROWS = 256  # images decoded at a time
 HASH_BYTES = 16
-# Bytes of an image from which on the decoding threads hash it. Hashing lets go of the interpreter's lock, and for small
-# images waiting for it again takes longer than the hash (benchmarks/first_decoding.py).
-HASHED_BY_THREADS = 2**15
 ProgressCallback = Callable[[int, int], None]  # images done, of how many
 
 
@@ -205,18 +203,16 @@ class PartDecoder:
                     warnings.simplefilter("always")
                     warnings.showwarning = self._hear_warning  # type: ignore[assignment]
                     list(pool.map(self._decode, rows, chunk))
-                if chunk[0].nbytes < HASHED_BY_THREADS:
-                    for row, image in zip(rows, chunk, strict=True):
-                        self._hash_image(row, image)
                 self._sum.update(chunk.data)
-                for image in chunk:
+                for row, image in zip(rows, chunk, strict=True):
+                    self._hash_image(row, image)
                     for channel, histogram in zip(image, self._histograms, strict=True):
                         histogram += np.bincount(channel.reshape(-1), minlength=256)
                 yield chunk
                 progress(rows.stop, self._count)
 
     def _hash_image(self, row: int, image: Images) -> None:
-        self.hashes[row] = np.frombuffer(hashlib.sha256(image.data).digest()[:HASH_BYTES], np.uint8)
+        self.hashes[row] = np.frombuffer(xxhash.xxh3_128_digest(image.data), np.uint8)
 
     @property
     def warned(self) -> Counter[str]:
@@ -230,8 +226,6 @@ class PartDecoder:
         self._decoding.row = row
         try:
             into[:] = self.source.decode(row)
-            if into.nbytes >= HASHED_BY_THREADS:
-                self._hash_image(row, into)
         except (Unreadable, OSError) as error:  # the others too are looked at, so that all can be repaired at once
             self.unreadable[row] = str(error)
 
