@@ -34,8 +34,8 @@ def arrange_records(trials: pd.DataFrame, epochs: pd.DataFrame, study: StudyDesc
 
 def records_of(rows: pd.DataFrame) -> list[Record]:
     """Rows as `suite.core.records.Record`, with None for what was not measured (NaN included)."""
-    values = rows[list(COLUMNS)].astype(object)
-    return [Record(**row) for row in values.where(values.notna(), None).to_dict("records")]
+    columns = [rows[name].to_numpy(dtype=object, na_value=None) for name in COLUMNS]
+    return [Record(**dict(zip(COLUMNS, values, strict=True))) for values in zip(*columns, strict=True)]
 
 
 def group_cells(records: Records) -> list[Group]:

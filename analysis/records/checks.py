@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -71,11 +72,11 @@ def check_fractions(trials: pd.DataFrame, names: Sequence[str]) -> None:
         ValueError: an error is no fraction; the message names the row.
     """
     for column in FRACTIONS:
-        values = trials[column].astype("float64")
-        outside = ((values < 0) | (values > 1)) & (values.abs() < INFINITE)
+        values = trials[column].to_numpy("float64", na_value=np.nan)
+        outside = ((values < 0) | (values > 1)) & (np.abs(values) < INFINITE)
         if outside.any():
-            position = int(outside.to_numpy().argmax())
-            value = values.iloc[position]
+            position = int(outside.argmax())
+            value = values[position]
             remedy = "they look like percent, divide them by 100" if value > 1 else "correct it"
             raise ValueError(f"{column} is {value:g} in {names[position]}: errors are fractions from 0 to 1; {remedy}.")
 
@@ -91,8 +92,9 @@ def without_infinities(trials: pd.DataFrame, metric: str, names: Sequence[str]) 
     for column, kind in COLUMNS.items():
         if kind is not float:
             continue
-        infinite = (trials[column].abs() >= INFINITE).to_numpy(dtype=bool, na_value=False)
-        trials[column] = trials[column].mask(infinite)
+        infinite = np.abs(trials[column].to_numpy("float64", na_value=np.nan)) >= INFINITE
+        if infinite.any():
+            trials[column] = trials[column].mask(infinite)
         if (infinite & completed).any():
             where = format_examples(row_names[infinite & completed])
             problems.append(f"{column} is infinite, so counted as not measured, in {where}.")

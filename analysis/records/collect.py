@@ -22,7 +22,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.request import url2pathname
 
 import numpy as np
 import pyarrow as pa
@@ -100,6 +99,8 @@ class _Source:
     def read_predictions(self, run: Run) -> bytes | None:
         source = f"{run.artifact_uri}/predictions.parquet"
         if source.startswith("file://"):
+            from urllib.request import url2pathname  # it imports HTTP and TLS
+
             source = url2pathname(source.removeprefix("file://"))
         if "://" not in source:
             return Path(source).read_bytes() if Path(source).is_file() else None

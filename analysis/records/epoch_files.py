@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from analysis.records.manifest import Change, Manifest
+from analysis.records.manifest import Change, Manifest, read_parquet
 from analysis.records.mlflow_runs import INFINITE, Run
 
 SMALL = 250  # parts of fewer runs are put together
@@ -47,7 +47,7 @@ def make_table(keys: Sequence[str], metrics: Sequence[str], sizes: Sequence[int]
 
 def read_epochs(paths: Iterable[Path]) -> pa.Table:
     """The table that the parts make together."""
-    parts = [pq.read_table(path, schema=SCHEMA) for path in paths]
+    parts = [read_parquet(path).select(SCHEMA.names).cast(SCHEMA) for path in paths]
     return pa.concat_tables([SCHEMA.empty_table(), *parts]).unify_dictionaries()
 
 
@@ -94,7 +94,7 @@ def add_epochs(change: Change, batches: Iterator[tuple[Sequence[Run], pa.Table]]
 
 
 def _filter_epochs(path: Path, keys: Mapping[str, str]) -> pa.Table:
-    plain = pq.read_table(path, schema=SCHEMA).cast(_PLAIN)  # so that the names of what goes go too
+    plain = read_parquet(path).select(_PLAIN.names).cast(_PLAIN)  # so that the names of what goes go too
     return plain.filter(pc.is_in(plain["trial_key"], pa.array(keys.values(), pa.string()))).cast(SCHEMA)
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.records import checks, epoch_files, external, manifest, mlflow_runs
+from analysis.records import checks, epoch_files, manifest, mlflow_runs
 from analysis.records.arrange import arrange_records
 from analysis.records.description import read_description
 from analysis.records.model import METRICS, Records
@@ -40,7 +40,9 @@ def load_records(path: Path) -> Records:
     for attempt in range(_ATTEMPTS):
         collected = manifest.read_manifest(path)
         if collected is None:
-            return external.load_external(path)
+            from analysis.records.external import load_external  # collected records need nothing of it
+
+            return load_external(path)
         try:
             return _load_collected(path, collected)
         except (manifest.DamagedError, FileNotFoundError):  # a collector at work may have just moved the file
@@ -54,7 +56,7 @@ def _load_collected(folder: Path, collected: manifest.Manifest) -> Records:
     for name in ("trials.parquet", "study.json"):
         if name not in files:
             raise manifest.DamagedError(f"{folder / manifest.NAME} names no {name}: {manifest.REMEDY}.")
-    table = manifest.read_content(folder / "trials.parquet", lambda: pq.read_table(files["trials.parquet"]))
+    table = manifest.read_content(folder / "trials.parquet", partial(manifest.read_parquet, files["trials.parquet"]))
     checks.check_columns(str(folder / "trials.parquet"), table.schema, mlflow_runs.SCHEMA, NULLABLE)
     table = checks.fill_columns(table, mlflow_runs.SCHEMA)
     stored = [file for name, file in files.items() if name.startswith(f"{epoch_files.FOLDER}/")]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from suite import __version__
 from suite.core.records import SCHEMA, NewerSchemaError, NoRecordError, check_schema
@@ -111,6 +112,11 @@ def read_content(path: Path, read: Callable[[], Content]) -> Content:
     except (pa.ArrowException, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DamagedError(f"{path} is damaged ({reason.rstrip('.')}): {REMEDY}.") from error
+
+
+def read_parquet(path: Path) -> pa.Table:
+    """One file as it was written; `pq.read_table` would import what reads folders of them."""
+    return pq.ParquetFile(path).read()
 
 
 def _locate_file(folder: Path, name: str, stored: Stored) -> Path:

@@ -54,7 +54,7 @@ def update_folder(source: RunSource, plan: Mapping[str, Any], out: Path, head: M
     old, files = _read_earlier(out, head)
     if full:
         old, files = head, {}
-    before = pq.read_table(files[TRIALS]) if files else SCHEMA.empty_table()
+    before = manifest.read_parquet(files[TRIALS]) if files else SCHEMA.empty_table()
     runs = source.list_runs()
     changed = _find_changed(runs, old)
     _fill_runs(source, changed)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from analysis.records.arrange import group_cells
 from analysis.records.model import Group, Records
 from analysis.verdicts.audit import AuditSummary, summarise_audit
 from analysis.verdicts.cells import judge_cells
 from analysis.verdicts.model import TestSettings, VariantVerdict, Verdict
-from analysis.verdicts.rankings import Ranking, list_unranked, rank_variants
-from analysis.verdicts.variants import judge_variants
 from suite.core.specs import CellId
+
+if TYPE_CHECKING:  # what is said over datasets is imported when it is first asked for: a leaderboard needs none of it
+    from analysis.verdicts.rankings import Ranking
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,15 +72,21 @@ class StudyResults:
 
     @cached_property
     def variants(self) -> list[VariantVerdict]:
+        from analysis.verdicts.variants import judge_variants
+
         return judge_variants(self.records, self.groups, self.verdicts)
 
     @cached_property
     def rankings(self) -> list[Ranking]:
+        from analysis.verdicts.rankings import rank_variants
+
         return rank_variants(self.records, self.groups, self.verdicts)
 
     @cached_property
     def unranked_sentences(self) -> list[str]:
         """Why a backbone that was planned with enough datasets and variants for a ranking has none; sentences."""
+        from analysis.verdicts.rankings import list_unranked
+
         return list_unranked(self.groups, self.verdicts)
 
     @cached_property

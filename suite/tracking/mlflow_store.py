@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import logging
 import os
 import re
 import sqlite3
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +20,11 @@ from suite.core.records import SCHEMA, SCHEMA_TAG, STUDY_TAG, VERSION_TAG, NoRec
 from suite.core.redaction import redact_text, redact_uri
 from suite.core.specs import BASELINE, split_variant
 from suite.study.config import Study
-from suite.study.plan import Plan
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+    from suite.study.plan import Plan
 
 DEFAULT_URI = "sqlite:///runs/mlflow.db"
 IDENTITY_TAG = "graftbench.identity"  # what may not change once trials have run
@@ -66,6 +64,9 @@ def sqlite_path(uri: str) -> Path:
 
 
 def _check_server(uri: str) -> None:
+    import http.client  # HTTP and TLS: the usual store is a file
+    import urllib.request
+
     try:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5) as answer:
             if answer.read(64).strip() != b"OK":
