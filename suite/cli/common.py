@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from rich.markup import escape
 
-from suite.cli.console import DEFAULT_DATA, DONE, INTERRUPTED, SOME_FAILED, make_console, print_parts
+from suite.cli.console import DEFAULT_DATA, DONE, INTERRUPTED, SOME_FAILED, escape, make_console, print_parts
 from suite.core.errors import UserError
 from suite.core.records import NewerSchemaError
 

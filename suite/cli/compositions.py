@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
-from rich.table import Table
-
-from suite.cli.console import keep_names_whole, make_table
+from suite.cli.console import escape, keep_names_whole, make_table
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from suite.data.composition import Composition
 
 

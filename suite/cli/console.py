@@ -6,12 +6,13 @@ import json
 import sys
 from collections.abc import Collection, Container, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
+
+if TYPE_CHECKING:  # rich is imported where something is printed with it: verdicts and tables are not
+    from rich.console import Console
+    from rich.table import Table
 
 DONE, SOME_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -24,7 +25,16 @@ OTHER_COLUMNS = 80  # cells that numbers and states take beside a dataset's name
 DEFAULT_DATA = Path("data")
 
 
+def escape(text: str) -> str:
+    """Text that a console prints as it is, brackets included."""
+    from rich import markup
+
+    return markup.escape(text)
+
+
 def make_console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
     console = Console(highlight=False, stderr=stderr)
     if not console.file.isatty():
         console.width = 120
@@ -33,6 +43,8 @@ def make_console(*, stderr: bool = False) -> Console:
 
 def make_table(*columns: str, right: Container[str] = ()) -> Table:
     """A table without rules; the columns named in `right` are set flush right."""
+    from rich.table import Table
+
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in columns:
         table.add_column(name, justify="right" if name in right else "left", overflow="fold")
@@ -41,6 +53,8 @@ def make_table(*columns: str, right: Container[str] = ()) -> Table:
 
 def have_room(names: Collection[str]) -> bool:
     """Whether names fit in a table's first column, next to what the others take."""
+    from rich.cells import cell_len
+
     return max(map(cell_len, names)) + OTHER_COLUMNS <= make_console().width
 
 
@@ -48,6 +62,8 @@ def keep_names_whole(table: Table, names: Collection[str]) -> None:
     """Where the names of the first column don't fit they fold on a terminal; a pipe has no width, and there they are
     kept whole, so that they can be copied.
     """
+    from rich.cells import cell_len
+
     if have_room(names) or make_console().file.isatty():
         return
     table.columns[0].no_wrap = True

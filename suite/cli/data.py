@@ -8,16 +8,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from suite.cli.compositions import composition_as_dict, format_compositions, format_notes
-from suite.cli.console import DEFAULT_DATA, Data, Json, have_room, keep_names_whole, print_parts, print_result
+from suite.cli.console import (
+    DEFAULT_DATA,
+    Data,
+    Json,
+    escape,
+    have_room,
+    keep_names_whole,
+    make_table,
+    print_parts,
+    print_result,
+)
 from suite.core.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from suite.data.catalog import Copy, Listed, Warmed
     from suite.data.source import ProgressCallback
     from suite.data.verify import Inspection
@@ -159,7 +167,7 @@ def _format_listing(datasets: list[Listed], copies: list[Copy], data: Path) -> I
 
 
 def _build_dataset_table(datasets: list[Listed]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = make_table()
     names = [dataset.dataset for dataset in datasets]
     is_wide = have_room(names)  # where it is scarce, titles give way first
     table.add_column("dataset", no_wrap=is_wide, overflow="fold")
@@ -182,7 +190,7 @@ def _build_dataset_table(datasets: list[Listed]) -> Table:
 
 
 def _build_copy_table(copies: list[Copy]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = make_table()
     table.add_column("decoded copies", overflow="fold")
     table.add_column("shape", justify="right", no_wrap=True)
     table.add_column("MiB", justify="right", no_wrap=True)
@@ -200,6 +208,9 @@ def _format_shape(shape: tuple[int, ...] | None) -> str:
 @contextlib.contextmanager
 def _show_progress(label: str) -> Iterator[ProgressCallback]:
     """A line that moves on a terminal, on stderr; nothing in a log."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as display:

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from suite import __version__
 from suite.cli import common, console, reproduce, results, topup
 from suite.cli import data as cli_data
 from suite.cli.common import StudyFile, build_checked_plan, format_study_argument
 from suite.cli.compositions import composition_as_dict, format_compositions
-from suite.cli.console import DEFAULT_DATA, Data, Json, Profile, print_parts, print_result, write_json
+from suite.cli.console import DEFAULT_DATA, Data, Json, Profile, escape, print_parts, print_result, write_json
 from suite.cli.power import compute_power, power_lines
 from suite.core.errors import UserError
 

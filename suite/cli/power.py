@@ -6,9 +6,8 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rich.markup import escape
-
 from analysis.formatting import format_plural, format_size
+from suite.cli.console import escape
 from suite.core.errors import UserError
 
 if TYPE_CHECKING:

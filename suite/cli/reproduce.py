@@ -10,14 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from suite.cli import common
-from suite.cli.console import DEFAULT_DATA, Data, Json, Profile, make_table, print_parts, print_result, write_json
+from suite.cli.console import (
+    DEFAULT_DATA,
+    Data,
+    Json,
+    Profile,
+    escape,
+    make_table,
+    print_parts,
+    print_result,
+    write_json,
+)
 from suite.core.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from analysis.published.tables import PublishedRow, PublishedTable
     from suite.core.specs import Cell
 
@@ -94,7 +104,8 @@ def _redraw_table(table: PublishedTable, profile: str, data: Path, *, local: boo
 
 def find_table_studies() -> dict[str, Path]:
     """The ready study, by name, of every published table that has one."""
-    from suite.study.config import load_study, ready_studies
+    from suite.study.config import load_study
+    from suite.study.study_files import ready_studies
 
     studies: dict[str, Path] = {}
     for name, path in ready_studies().items():

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from suite.cli.common import collect_records, read_findings, refuse_errors
-from suite.cli.console import Json, Profile, print_parts, print_result, write_json
+from suite.cli.console import Json, Profile, escape, print_parts, print_result, write_json
 from suite.core.errors import UserError, one_of
 
 if TYPE_CHECKING:

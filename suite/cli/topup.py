@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from suite.cli import common
-from suite.cli.console import DEFAULT_DATA, Data, Json, Profile, make_table, print_parts, write_json
+from suite.cli.console import DEFAULT_DATA, Data, Json, Profile, escape, make_table, print_parts, write_json
 from suite.core.errors import UserError
 from suite.core.specs import CellId
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from analysis.verdicts.power import GroupNeed
     from analysis.verdicts.results import StudyResults
     from suite.study.plan import InterimLook, Plan

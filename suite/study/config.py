@@ -29,6 +29,7 @@ from suite.core.errors import UserError, did_you_mean, one_of
 from suite.core.recipes import KNOBS
 from suite.core.specs import BASELINE, Space
 from suite.study.profiles import apply_profile
+from suite.study.study_files import find_study
 
 # Strict: `seeds: "3"` and `seeds: true` are mistakes, not 3 and 1.
 Whole = Annotated[int, Strict()]
@@ -48,10 +49,6 @@ def _setting_value(value: Any) -> Any:
     elif not isinstance(value, bool | int | float | str):
         raise ValueError(f"must be a value or a list of values, not {value!r}")
     return value
-
-
-# The study files that come with Graftbench: inside the package as installed, beside it in a checkout.
-READY_FOLDERS = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
 
 
 class Section(BaseModel):
@@ -197,23 +194,6 @@ class Study(Section):
         return self.model_dump(mode="json", include=fixed, exclude_defaults=True)
 
 
-def ready_studies() -> dict[str, Path]:
-    """The study files that come with the package, by name."""
-    folder = next(filter(Path.is_dir, READY_FOLDERS))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-
-def _find_study(path: Path) -> Path:
-    if path.is_file():
-        return path
-    ready = ready_studies()
-    if str(path) in ready:
-        return ready[str(path)]
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder, not a study file; a folder of records is read with --records")
-    raise UserError(f"{path}: no such study file{did_you_mean(path.stem, ready)}")
-
-
 def load_study(path: Path, profile: str = "") -> Study:
     """The study of a file, in one of its profiles if named.
 
@@ -223,7 +203,7 @@ def load_study(path: Path, profile: str = "") -> Study:
     Raises:
         UserError: the file is missing, is no YAML, or breaks a rule; one sentence with the key's path.
     """
-    path = _find_study(path)
+    path = find_study(path)
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
     except (UnicodeDecodeError, yaml.reader.ReaderError) as error:

@@ -12,7 +12,7 @@ import yaml
 
 from analysis.published.tables import list_tables, load_table
 from suite.cli import reproduce
-from suite.study import config
+from suite.study import study_files
 from tests.fixtures import Command
 
 
@@ -131,7 +131,7 @@ STUDY: dict[str, Any] = {
 def configs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path_factory.mktemp("configs")
     (folder / "redrawn.yaml").write_text(yaml.safe_dump(STUDY))
-    monkeypatch.setattr(config, "READY_FOLDERS", (folder,))
+    monkeypatch.setattr(study_files, "READY_FOLDERS", (folder,))
     return folder
 
 

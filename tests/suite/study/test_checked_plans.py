@@ -11,7 +11,8 @@ import pytest
 
 from suite.core.errors import UserError
 from suite.study import check, checked_plans
-from suite.study.config import parse_study, ready_studies
+from suite.study.config import parse_study
+from suite.study.study_files import ready_studies
 from suite.study.plan import Plan, make_plan
 
 STUDY: dict[str, Any] = {
