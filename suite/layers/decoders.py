@@ -30,6 +30,9 @@ from suite.layers.model import Auxiliary, ConvUnit, Residual, Stage, kernel_conv
 # Where S adds what (docs/papers.md, section 1).
 SkipRule = Literal["block", "every", "output"]
 SKIP_RULES: tuple[SkipRule, ...] = get_args(SkipRule)
+# Where Re adds in a block's last unit, which is convolution, batch-norm, ReLU.
+ResidualRule = Literal["before_norm", "before_activation"]
+RESIDUAL_RULES: tuple[ResidualRule, ...] = get_args(ResidualRule)
 
 
 @dataclass
@@ -69,6 +72,11 @@ def takes_residual(stage: Stage) -> bool:
     return all(_keeps_size(unit.conv) for unit in last)
 
 
+def normalises_residual(stage: Stage) -> bool:
+    """Whether Re attaches to a unit with a normalisation, so that its two rules are two networks."""
+    return takes_residual(stage) and not isinstance(conv_units(stage)[-1].norm, nn.Identity)
+
+
 def _keeps_size(conv: nn.Conv2d) -> bool:
     if isinstance(conv.padding, str):
         return conv.padding == "same"
@@ -76,15 +84,17 @@ def _keeps_size(conv: nn.Conv2d) -> bool:
     return set(conv.stride) == {1} and all(2 * pad == (side - 1) * dilation for pad, side, dilation in around)
 
 
-def trace_stage(stage: Stage, x: Tensor, *, residual: bool, skips: SkipRule | None) -> StageTrace:
+def trace_stage(stage: Stage, x: Tensor, *, residual: ResidualRule | None, skips: SkipRule | None) -> StageTrace:
     """Run an encoder stage, with Re's residual and with S's skips kept where they are asked for.
 
     Args:
+        residual: None: no Re.
         skips: None: no S; `output` needs a body of ConvUnits.
     """
     size = (x.shape[-2], x.shape[-1])
     units = conv_units(stage)
-    residual = residual and takes_residual(stage)
+    if not takes_residual(stage):
+        residual = None
     kept: list[Skips] = []
     if units and (residual or skips):
         out, inputs, outputs = _run_units(units, x, residual=residual)
@@ -126,8 +136,13 @@ def has_several_skips(stage: Stage) -> bool:
     return len(body) > 1 or any(len(kernel_convolutions(layer)) > 1 for layer in body)
 
 
-def _run_units(units: Sequence[ConvUnit], x: Tensor, *, residual: bool) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """The body's output, with Re's sum where asked for, and every unit's input and own output (without the sum)."""
+def _run_units(
+    units: Sequence[ConvUnit], x: Tensor, *, residual: ResidualRule | None
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """The body's output, with Re's sum where asked for, and what S takes of every unit: its input and its output.
+
+    S takes the last unit's output without a sum behind its batch-norm, and with one that its batch-norm normalises.
+    """
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
     for unit in units[:-1]:
@@ -136,8 +151,12 @@ def _run_units(units: Sequence[ConvUnit], x: Tensor, *, residual: bool) -> tuple
         outputs.append(x)
     last = units[-1]
     inputs.append(x)
-    before = last.before_activation(x)
-    if not residual:
+    if residual == "before_norm":
+        convolved = last.conv(x)
+        before = last.norm(convolved + pad_channels(inputs[-2], convolved.shape[1]))
+    else:
+        before = last.before_activation(x)
+    if residual != "before_activation":
         own: Tensor = last.activation(before)
         return own, inputs, [*outputs, own]
     out: Tensor = last.activation(before + pad_channels(inputs[-2], before.shape[1]))

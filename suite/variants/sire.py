@@ -14,13 +14,16 @@ from torch.nn import functional
 from suite.core.errors import UserError
 from suite.core.settings import Setting, resolve_settings
 from suite.layers.decoders import (
+    RESIDUAL_RULES,
     SKIP_RULES,
     Decoder,
+    ResidualRule,
     SkipRule,
     StageTrace,
     conv_units,
     find_rest,
     has_several_skips,
+    normalises_residual,
     takes_residual,
     trace_stage,
 )
@@ -85,6 +88,12 @@ SETTINGS = {
         "output where its mirror begins; output: each convolution's input to what its mirror gives",
         choices=SKIP_RULES,
     ),
+    "residual": Setting(
+        "before_norm",
+        "where Re adds in a block's last unit; before_norm: to what its convolution gives, so that batch-norm "
+        "normalises the sum; before_activation: behind the batch-norm, as ResNet's blocks do",
+        choices=RESIDUAL_RULES,
+    ),
     "ce_scale": Setting(
         "plain",
         "plain: cross-entropy as usual; per_class: divided by the classes, Eq. 1 to the letter",
@@ -101,7 +110,12 @@ class Sire(nn.Module):
     """
 
     def __init__(
-        self, backbone: Backbone, decoders: tuple[int, ...], *, skips: SkipRule | None, residual: bool
+        self,
+        backbone: Backbone,
+        decoders: tuple[int, ...],
+        *,
+        skips: SkipRule | None,
+        residual: ResidualRule | None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -176,7 +190,7 @@ def apply(backbone: Backbone, **settings: Any) -> Graft:
     """
     chosen = resolve_settings(SETTINGS, settings, "sire")
     components = chosen["components"]
-    residual = "Re" in components
+    residual = chosen["residual"] if "Re" in components else None
     decoders = _choose_decoders(backbone, chosen["decoders"]) if "I" in components else ()
     if components == "Re" and not any(takes_residual(stage) for stage in _find_stages(backbone)):
         raise UserError(
@@ -187,26 +201,32 @@ def apply(backbone: Backbone, **settings: Any) -> Graft:
         raise UserError("sire.decoders: names decoders, but components has no I, which they are; leave it out or add I")
     if "S" not in components and chosen["skips"] != SETTINGS["skips"].default:
         raise UserError("sire.skips: says where S adds, but components has no S; leave it out or add S")
+    if not residual and chosen["residual"] != SETTINGS["residual"].default:
+        raise UserError("sire.residual: says where Re adds, but components has no Re; leave it out or add Re")
     if not decoders and chosen["lambda"] != SETTINGS["lambda"].default:
         raise UserError("sire.lambda: weighs decoders, but components has no I, which they are; leave it out or add I")
     skips = _choose_skips(backbone, chosen["skips"], decoders) if "S" in components else None
     model = Sire(backbone, decoders, skips=skips, residual=residual)
     scale = 1.0 / _count_classes(backbone) if chosen["ce_scale"] == "per_class" else 1.0
     if not decoders:
-        return Graft(model, cross_entropy_scale=scale)
+        return Graft(model, cross_entropy_scale=scale, revisions=_list_revisions(model))
     loss = partial(reconstruction_loss, weights=_choose_weights(chosen["lambda"], decoders))
     return Graft(model, loss, cross_entropy_scale=scale, revisions=_list_revisions(model))
 
 
 def _list_revisions(model: Sire) -> tuple[str, ...]:
-    """S meant `every` once, and a decoder of a residual network hung behind its first block alone."""
+    """S meant `every` once, Re added before the activation, and a residual network's decoder hung behind a stage's
+    first block alone.
+    """
     revisions = []
-    deepest = max(int(number) for number in model.decoders)
-    mirrored = _find_stages(model.backbone)[:deepest]
-    if model.skips == "block" and any(map(has_several_skips, mirrored)):
+    stages = _find_stages(model.backbone)
+    deepest = max(map(int, model.decoders), default=0)
+    if model.skips == "block" and any(map(has_several_skips, stages[:deepest])):
         revisions.append("skips-block")
     if any(isinstance(module, ResidualMirror) for module in model.decoders.modules()):
         revisions.append("whole-stages")
+    if model.residual == "before_norm" and any(map(normalises_residual, stages)):
+        revisions.append("residual-before-norm")
     return tuple(revisions)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from suite.backbones import base_cnn, gradient_cnn
+from suite.layers.decoders import RESIDUAL_RULES, trace_stage
 from suite.layers.model import Backbone, ModelOutput, Stage, parameter_count
 from suite.variants import sire
 
@@ -143,7 +144,7 @@ def test_the_image_never_reaches_its_reconstruction_directly() -> None:
         for unit in model.backbone.stages[0].body:
             nn.init.zeros_(unit.conv.weight)
         if components == "SIRe":  # the residual's identity would carry the image on, inside the encoder
-            model.residual = False
+            model.residual = None
         for one, other in zip(model.reconstruct(images(seed=1)), model.reconstruct(images(seed=2)), strict=True):
             assert torch.equal(one, other)
 
@@ -180,30 +181,48 @@ def test_odd_maps_are_upsampled_to_their_recorded_size() -> None:
 # --- Re --------------------------------------------------------------------------------------------------------
 
 
-def test_residual_by_hand() -> None:
+@pytest.mark.parametrize("rule", RESIDUAL_RULES)
+def test_residual_by_hand(rule: str) -> None:
     backbone = small().eval()
-    model = sire.apply(backbone, components="Re").model.eval()
+    model = sire.apply(backbone, components="Re", residual=rule).model.eval()
     x = images()
     for stage in backbone.stages:
         first, second = stage.body
-        hidden = first.norm(first.conv(x)).relu()
-        summed = second.norm(second.conv(hidden))
+        summed = second.conv(first.norm(first.conv(x)).relu())
+        if rule == "before_activation":
+            summed = second.norm(summed)
         summed[:, : x.shape[1]] += x  # further channels get the zeros of the padding
+        if rule == "before_norm":
+            summed = second.norm(summed)
         x = functional.max_pool2d(summed.relu(), 2)
     assert torch.allclose(model(images()).logits, backbone.head(x), atol=1e-6)
     assert not torch.allclose(model(images()).logits, backbone(images()).logits, atol=1e-3)
 
 
-def test_residual_spans_the_last_two_of_three() -> None:
+@pytest.mark.parametrize("rule", RESIDUAL_RULES)
+def test_residual_spans_the_last_two_of_three(rule: str) -> None:
     stage = small().stages[2].eval()
     stage.body.insert(0, small(seed=5).stages[2].body[0].eval())
     stage.body[1] = small(seed=6).stages[2].body[1].eval()
-    model: Any = sire.apply(Backbone([stage], nn.Flatten()), components="Re").model.eval()
+    model: Any = sire.apply(Backbone([stage], nn.Flatten()), components="Re", residual=rule).model.eval()
     x = torch.randn(2, stage.in_channels, 8, 8, generator=torch.Generator().manual_seed(0))
     start = stage.body[0](x)
-    expected = (stage.body[2].before_activation(stage.body[1](start)) + start).relu()
+    last, inner = stage.body[2], stage.body[1](start)
+    summed = last.before_activation(inner) + start
+    if rule == "before_norm":
+        summed = last.norm(last.conv(inner) + start)
     assert torch.equal(model.backbone.features(x), stage(x))  # the backbone itself is unchanged
-    assert torch.equal(model(x).logits, functional.max_pool2d(expected, 2).flatten(1))
+    assert torch.equal(model(x).logits, functional.max_pool2d(summed.relu(), 2).flatten(1))
+
+
+def test_the_sum_before_the_norm_is_normalised_for_the_classifier() -> None:
+    """However large a block's input is: what keeps Re stable at the paper's rate."""
+    for rule, grows in (("before_norm", False), ("before_activation", True)):
+        model: Any = sire.apply(small(), components="Re", residual=rule).model.train()
+        [stage] = list(model.backbone.stages)[1:2]
+        x = 100 * torch.rand(4, stage.in_channels, 8, 8, generator=torch.Generator().manual_seed(0))
+        out = trace_stage(stage, x, residual=model.residual, skips=None).output
+        assert (float(out.detach().max()) > 20) == grows
 
 
 def test_decoders_alone_leave_the_classifier_as_it_is() -> None:

@@ -135,7 +135,7 @@ def test_skips_stand_with_the_bodys_mirrors_and_not_with_the_downsamplings() -> 
     images = torch.randn(2, 3, 32, 32)
     x = backbone.prepare(images)
     for stage, mirror in zip(backbone.stages, model.decoders["3"].mirrors[::-1], strict=True):
-        trace = trace_stage(stage, x, residual=False, skips="every")  # type: ignore[arg-type]
+        trace = trace_stage(stage, x, residual=None, skips="every")  # type: ignore[arg-type]
         assert len(trace.skips) <= len(mirror.steps)
         assert trace.skips[0] == [], "the strided block comes first in the mirror"
         assert all(skip is not None and skip.shape[-2:] == trace.size for own in trace.skips[1:] for skip in own)
@@ -155,12 +155,15 @@ def test_the_image_is_drawn_by_a_linear_convolution(backbone: str) -> None:
 @pytest.mark.parametrize(
     ("backbone", "shape", "settings", "revision"),
     [
-        ("base_cnn", (3, 32, 32), {}, "skips-block"),
-        ("base_cnn", (3, 32, 32), {"components": "IRe"}, ""),
-        ("base_cnn", (3, 32, 32), {"components": "Re"}, ""),
-        ("base_cnn", (3, 32, 32), {"skips": "every"}, ""),
-        ("base_cnn", (1, 28, 28), {"components": "IRe"}, "black-padding"),
-        ("base_cnn", (1, 28, 28), {}, "black-padding+skips-block"),
+        ("base_cnn", (3, 32, 32), {}, "skips-block+residual-before-norm"),
+        ("base_cnn", (3, 32, 32), {"components": "SI"}, "skips-block"),
+        ("base_cnn", (3, 32, 32), {"components": "IRe"}, "residual-before-norm"),
+        ("base_cnn", (3, 32, 32), {"components": "Re"}, "residual-before-norm"),
+        ("base_cnn", (3, 32, 32), {"components": "Re", "residual": "before_activation"}, ""),
+        ("base_cnn", (3, 32, 32), {"skips": "every", "components": "SI"}, ""),
+        ("base_cnn", (1, 28, 28), {"components": "I"}, "black-padding"),
+        ("base_cnn", (1, 28, 28), {}, "black-padding+skips-block+residual-before-norm"),
+        ("vgg16", (3, 32, 32), {"components": "Re"}, ""),  # no batch norm: both rules are one
         ("gradient_cnn", (1, 28, 28), {}, ""),  # one convolution before its pool: block and every are one
         ("resnet34", (3, 32, 32), {}, "skips-block+whole-stages"),
         ("resnet34", (3, 32, 32), {"components": "I"}, "whole-stages"),

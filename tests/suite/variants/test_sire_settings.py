@@ -48,6 +48,8 @@ def test_every_subset_of_table_1_is_legal(components: str) -> None:
         ({"lambda": [0.1, math.nan, 0.1, 0.1]}, "0 or more"),
         ({"lambda": []}, "not an empty list"),
         ({"lambda": [0.1, 0.2]}, "2 numbers for 4 decoders"),
+        ({"residual": "before_norm "}, "before_norm, before_activation"),
+        ({"residual": "before_activation", "components": "SI"}, "sire.residual: says where Re adds, but components"),
         ({"ce_scale": "mean"}, "plain, per_class"),
         ({"lamda": 0.1}, "did you mean 'lambda'"),
     ],
