@@ -1,7 +1,8 @@
 """What SIRe bears at the paper's learning rate: the curvature of its linear output layer, and what training does.
 
-    python benchmarks/sire_stability.py [--parquet PATH] [--skips block every output] [--lambdas 0.1 0.2 0.5 1.0]
-                                        [--seeds 3] [--rate 0.1] [--epochs 1] [--width 1.0] [--threads 2]
+    python benchmarks/sire_stability.py [--parquet PATH] [--skips block every output] [--residual before_norm]
+                                        [--lambdas 0.1 0.2 0.5 1.0] [--seeds 3] [--rate 0.1] [--epochs 1]
+                                        [--width 1.0] [--threads 2]
 
 The last transposed convolution of a decoder is linear, so lambda * MSE is a linear regression on its input features f
 (3 x 3 taps of every channel, and the bias). Its curvature is 2 * lambda / channels * the largest eigenvalue of
@@ -24,7 +25,7 @@ from torch.nn import functional
 from suite.core import recipes
 from suite.core.specs import Cell, Component, Streams, freeze_settings
 from suite.data.dataset import Dataset
-from suite.layers.decoders import SKIP_RULES
+from suite.layers.decoders import RESIDUAL_RULES, SKIP_RULES
 from suite.layers.model import Graft
 from suite.models.assembly import assemble_network
 from suite.training.augment import Augmentation
@@ -111,6 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parquet", metavar="PATH", help="a Parquet dataset of the data directory")
     parser.add_argument("--skips", nargs="+", choices=SKIP_RULES, default=list(SKIP_RULES))
+    parser.add_argument("--residual", choices=RESIDUAL_RULES, default=RESIDUAL_RULES[0])
     parser.add_argument("--lambdas", type=float, nargs="*", default=[], help="also train at these")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--rate", type=float, default=RECIPE.lr)
@@ -126,13 +128,13 @@ def main() -> None:
     everything = Examples.in_memory(images, labels)
     data = TrainingData(everything, everything, scaling)
     for skips in given.skips:
-        graft = build_network({"skips": skips}, given.width, images, scaling, 0)
+        graft = build_network({"skips": skips, "residual": given.residual}, given.width, images, scaling, 0)
         eigenvalue = find_largest_eigenvalue(graft, batch)
         bound = limit * images.shape[1] / (2 * given.rate * eigenvalue)
         print(f"skips {skips}: eigenvalue {eigenvalue:.0f}, stable while lambda < {bound:.3f}", flush=True)
         for weight in given.lambdas:
             for seed in range(given.seeds):
-                settings = {"skips": skips, "lambda": weight}
+                settings = {"skips": skips, "residual": given.residual, "lambda": weight}
                 graft = build_network(settings, given.width, images, scaling, seed)
                 result = train(graft, data, given.rate, given.epochs, seed)
                 print(f"  lambda {weight:g}, seed {seed}: {result}", flush=True)
