@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from suite.core.errors import UserError, did_you_mean
 from suite.core.settings import Setting
 from suite.core.specs import hash_parts
-from suite.data.class_folders import scan_once
+from suite.data.class_folders import list_folder, scan_once
 from suite.data.image_parts import holds_parts_or_classes
 from suite.data.images import LARGEST, Resize, resize_setting
 from suite.data.layouts import (
@@ -244,7 +244,8 @@ def _find_directory(root: Path, path: str) -> Path:
 
 
 def _refuse_without_splits(directory: Path, path: str) -> None:
-    """Says where Parquet files lie, or which dataset reads what is there."""
+    """Says that the folder may not be read, where Parquet files lie, or which dataset reads what is there."""
+    list_folder("parquet", directory)
     if holds_parts_or_classes(directory):
         remedy = f"name it as `{{name: folder, path: {path}}}`"
         raise UserError(f"parquet: {directory} holds folders of images and no Parquet files; {remedy}")

@@ -282,6 +282,18 @@ def test_parquet_refuses_what_is_not_there(tmp_path: Path) -> None:
         parquet.facts(tmp_path, path="set")
 
 
+def test_a_folder_that_may_not_be_read_is_not_called_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may read everything, so the refusal is made here."""
+    (tmp_path / "set").mkdir()
+
+    def refuse(path: Any = ".") -> Any:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match=r"set can't be read \(Permission denied\); let it be read"):
+        parquet.facts(tmp_path, path="set")
+
+
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize(
     ("content", "sentence"),
