@@ -17,12 +17,14 @@ from suite.core import recipes, registry
 from suite.core.settings import canonicalize_component
 from suite.core.specs import Component, format_settings, split_variant
 from suite.models import grafting
+from suite.study.config import load_study
+from suite.study.plan import make_plan
 
 DATASETS = {"mnist", "fashion_mnist", "cifar10", "cifar100", "caltech256", "imagenet"}
 BACKBONES = {
     "base_cnn", "vgg16", "vgg19", "resnet34", "resnet50", "resnet152", "googlenet", "gradient_cnn", "preact_resnet18",
     "cifar_cnn", "alexnet", "zfnet", "inception_v3", "inception_resnet_v2", "senet154", "preact_resnet200",
-    "densenet121",
+    "densenet121", "timm:resnet200",
 }  # fmt: skip
 VARIANTS = {
     "baseline", "sire", "image_gradient", "diffstride", "spectral", "hybrid", "squeeze_excite", "lsuv",
@@ -268,6 +270,15 @@ def test_small_cnn_and_review() -> None:
     assert [one.values["accuracy"] for one in load_table("cifar10-cnn-project-table-2").rows] == [99.3, 100.0]
     errors = [one.values["top5_error"] for one in load_table("large-scale-review-text-1").rows]
     assert errors == [15.3, 14.8, 6.67, 3.08, 2.251, 3.57]
+
+
+def test_the_review_study_trains_what_its_claims_are_over() -> None:
+    """Every row of the review has its cell in the study: the other side of "1.1 points better" and "1/3" too."""
+    study = load_study(Path(__file__).parents[3] / "configs" / "imagenet_review.yaml")
+    planned = {planned.cell for planned in make_plan(study).cells}
+    rows = [one for i in (1, 2) for one in load_table(f"large-scale-review-text-{i}").rows]
+    assert all(one.cell in planned for one in rows)
+    assert {"timm:resnet200", "resnet34", "resnet50"} < {one.backbone.name for one in rows if one.backbone}
 
 
 def test_image_gradients_has_curves_only() -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from suite.backbones import preact_resnet200
 from suite.core.errors import UserError
 from suite.core.registry import load_component
 from suite.core.settings import canonicalize_component
@@ -248,3 +249,14 @@ def test_preact_resnet200_by_arithmetic() -> None:
             width = out
     counted += 2 * width + width * 1000 + 1000
     assert counted == 64_666_152
+
+
+def test_timms_resnet200_is_what_preact_resnet200_is_compared_with() -> None:
+    """After activation, of the same depth, with the strides in the same convolutions."""
+    with torch.device("meta"):
+        model = timm.create_model("resnet200")
+    stages = [model.layer1, model.layer2, model.layer3, model.layer4]
+    assert tuple(map(len, stages)) == preact_resnet200.DEPTHS
+    assert [stage[0].conv2.stride[0] for stage in stages] == [1, 2, 2, 2]
+    assert all(block.conv1.stride[0] == block.conv3.stride[0] == 1 for stage in stages for block in stage)
+    assert parameter_count(model) == 64_673_832
