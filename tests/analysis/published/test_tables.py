@@ -51,6 +51,7 @@ def test_every_table_of_the_papers_is_there() -> None:
     expected = {
         "cifar10-cnn-project": [f"table-{i}" for i in (1, 2)] + [f"figure-3{letter}" for letter in "abcdef"],
         "diffstride-spectral-hybrid": ["table-1", "table-2"],
+        "diffstride": ["paper-cifar10", "paper-cifar100", "code-cifar10", "code-cifar100"],
         "image-gradients": ["table-1", "table-2"] + [f"figure-{i}" for i in range(4, 10)],
         "large-scale-review": ["text-1", "text-2"],
         "sire": [f"table-{i}" for i in range(1, 9)],
@@ -225,6 +226,35 @@ def test_means_of_the_hybrid_are_right_but_where_a_remark_says_so(table: int, wr
         assert sum(values) / 6 == pytest.approx(wrong.get(model, printed), abs=5e-5)
         if model in wrong:
             assert any(str(wrong[model]) in text and "0.0089" in text for text in whole.remarks)
+
+
+@pytest.mark.parametrize(
+    ("table", "strided", "spectral", "learned"),
+    [
+        ("paper-cifar10", 526.0, 546.7, 554.7),
+        ("paper-cifar100", 354.8, 423.6, 441.0),
+        ("code-cifar10", 180.27, 185.49, 188.39),
+        ("code-cifar100", 126.57, 140.60, 152.17),
+    ],
+)
+def test_columns_of_diffstride_add_up(table: str, strided: float, spectral: float, learned: float) -> None:
+    """Sums of a second reading; the paper's printed means follow from them."""
+    rows = load_table(f"diffstride-{table}").rows
+    for variant, total in (("baseline", strided), ("spectral", spectral), ("diffstride", learned)):
+        column = [one for one in rows if one.variant == Component(variant)]
+        assert sum(one.values["accuracy"] for one in column if not one.mean) == pytest.approx(total, abs=1e-6)
+        for one in column:
+            assert not one.mean or one.values["accuracy"] == pytest.approx(total / 6, abs=0.0501)
+            assert re.fullmatch(r"± \d\.\d+", one.remarks[0])
+
+
+def test_the_hybrid_repeats_columns_of_diffstride() -> None:
+    """Learned strides on CIFAR-10, fixed spectral pooling on CIFAR-100: what was not re-run."""
+    for number, dataset, variant in ((1, "cifar10", "diffstride"), (2, "cifar100", "spectral")):
+        copied = load_table(f"diffstride-spectral-hybrid-table-{number}")
+        own = load_table(f"diffstride-paper-{dataset}")
+        taken = [copied.read_percent(one, "accuracy") for one in copied.rows if one.model == "DiffStride"]
+        assert taken == [one.values["accuracy"] for one in own.rows if one.variant == Component(variant)]
 
 
 def test_networks_of_the_hybrid() -> None:

@@ -71,6 +71,26 @@ def test_the_imagenet_recipe_warms_up_for_5_of_90_epochs() -> None:
     assert rates[:6] == pytest.approx([0.1 * step / 6 for step in range(1, 7)]) and rates[5] == max(rates)
 
 
+def test_diffstride_trains_as_its_code_does() -> None:
+    """Steps of 128 of 50,000 images, 391 an epoch: 400, 18,000 and 32,000 of 78,000 steps, to the nearest epoch."""
+    recipe = RECIPES["diffstride"]
+    rates = [compute_learning_rate(recipe, epoch, recipe.epochs) for epoch in range(1, recipe.epochs + 1)]
+    assert rates == pytest.approx([0.01] + [0.1] * 45 + [0.01] * 36 + [0.001] * 118)
+    ends = [1, 46, 82, 200]
+    assert [round(steps * 128 / 50_000) for steps in (400, 18_000, 32_000, 78_000)] == ends
+    assert (recipe.optimizer, recipe.momentum, recipe.nesterov, recipe.batch) == ("sgd", 0.9, False, 128)
+    assert (recipe.weight_decay, recipe.decay, recipe.mixup) == (1e-3, "weights", 0.2)
+    assert (recipe.flip, recipe.pad, recipe.random_resized_crop, recipe.cutout) == (False, 0, 0, 0)
+
+
+def test_a_warmup_factor_holds_the_rate_instead_of_raising_it() -> None:
+    recipe = Recipe(lr=0.6, schedule="cosine", warmup=0.3, warmup_factor=0.5)
+    rates = [compute_learning_rate(recipe, epoch, 10) for epoch in range(1, 5)]
+    assert rates == pytest.approx([0.3, 0.3, 0.3, 0.6])
+    with pytest.raises(UserError, match=r"recipe.warmup_factor: does nothing with warmup 0.0"):
+        resolve_recipe(component("hybrid", warmup_factor=0.5))
+
+
 @pytest.mark.parametrize("epochs", [1, 2, 3, 5])
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5])
 def test_short_budgets_have_a_rate_above_zero_in_every_epoch(epochs: int, warmup: float) -> None:
