@@ -42,6 +42,7 @@ class Reproduced:
         outcome: reproduced, direction only, contradicted, not enough evidence, ... (`_describe_outcome`).
         predicted: half-width of the interval around our gain in which a printed one, of single runs, is expected.
         reason: why the outcome is not comparable; else empty.
+        decoders: of our network; None: it has none.
     """
 
     model: str
@@ -58,6 +59,7 @@ class Reproduced:
     runs: tuple[str, ...] = ()
     outcome: str = "not run"
     reason: str = ""
+    decoders: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +125,7 @@ def _compare_row(
         half_width=_to_percent(ours["interval"]),
         seeds=ours["seeds"],
         runs=tuple(ours["runs"]),
+        decoders=ours["decoders"],
         outcome=_describe_outcome(table, gain, plain.published_gain, records.rope),
     )
     if row.collapsed and gain is not None:

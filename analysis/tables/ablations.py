@@ -9,7 +9,7 @@ from operator import itemgetter
 
 from analysis import formatting
 from analysis.tables import EMPTY, Column, Table, Value, fill_table
-from analysis.tables.leaderboard import make_difference, make_plain_error, set_digits
+from analysis.tables.leaderboard import DECODERS, make_difference, make_plain_error, set_digits
 from analysis.verdicts.cell_rows import Row, build_cell_rows, row_cell
 from analysis.verdicts.results import StudyResults
 from suite.core.specs import parse_settings
@@ -80,6 +80,7 @@ def _list_columns(rows: Sequence[Row], varied: Sequence[str]) -> list[Column[Row
         *settings,
         Column("difference", "vs baseline, pp", make_difference, numeric=True),
         Column("error", "error %", make_plain_error, numeric=True),
+        dataclasses.replace(DECODERS, title="number of decoders"),  # beside the setting, which says which
         Column("verdict", "verdict", itemgetter("verdict")),
     ]
 

@@ -10,7 +10,7 @@ from operator import itemgetter
 from analysis import formatting
 from analysis.records.model import CellResults
 from analysis.tables import EMPTY, Column, Table, Value, fill_table
-from analysis.tables.leaderboard import CELL, group_rows, make_plain_error, name_metric
+from analysis.tables.leaderboard import CELL, DECODERS, group_rows, make_plain_error, name_metric
 from analysis.verdicts.cell_rows import Row, row_cell, run_ids, runs_of
 from analysis.verdicts.results import StudyResults
 from suite.core.records import Record
@@ -102,7 +102,7 @@ def _list_columns(hours: str) -> list[Column[Row]]:
     return [
         *CELL,
         Column("error", "error %", lambda row: make_plain_error(row) if row["comparable"] else EMPTY, numeric=True),
-        Column("decoders", "decoders", itemgetter("decoders"), numeric=True, optional=True),
+        DECODERS,
         *costs,
         Column("trials", "trials", itemgetter("trials"), numeric=True),
         Column("front", "on the front of", partial(_name_fronts, titles)),

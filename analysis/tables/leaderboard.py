@@ -93,6 +93,7 @@ CELL: tuple[Column[Row], ...] = (  # what names a cell of a dataset
     Column("backbone", "backbone", itemgetter("backbone")),
     Column("variant", "variant", itemgetter("label")),
 )
+DECODERS: Column[Row] = Column("decoders", "decoders", itemgetter("decoders"), numeric=True, optional=True)
 _COLUMNS: tuple[Column[Row], ...] = (
     Column("rank", "#", itemgetter("rank"), numeric=True),
     *CELL,
@@ -100,7 +101,7 @@ _COLUMNS: tuple[Column[Row], ...] = (
     Column("difference", "vs baseline, pp", make_difference, numeric=True),
     Column("verdict", "verdict", itemgetter("verdict")),
     Column("seeds", "seeds", _make_seeds, numeric=True),
-    Column("decoders", "decoders", itemgetter("decoders"), numeric=True, optional=True),
+    DECODERS,
     Column("parameters", "params", itemgetter("parameters"), formatting.format_count, numeric=True),
     Column("macs", "MACs", itemgetter("macs"), formatting.format_count, numeric=True),
     Column("inference_macs", "inference MACs", itemgetter("inference_macs"), formatting.format_count, numeric=True),
@@ -113,9 +114,10 @@ def _fit_terminal() -> list[Column[Row]]:
     narrower: dict[str, dict[str, Any]] = {
         "error": {"value": _make_marked_error},
         "difference": {"title": "gain, pp", "value": _make_gain},
+        "decoders": {"title": "dec."},
         "inference_macs": {"title": "MACs"},
     }
-    shown = [column for column in _COLUMNS if column.key not in ("decoders", "macs")]
+    shown = [column for column in _COLUMNS if column.key != "macs"]
     return [dataclasses.replace(column, **narrower.get(column.key, {})) for column in shown]
 
 

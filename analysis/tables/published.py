@@ -107,6 +107,7 @@ _COLUMNS: tuple[Column[Reproduced], ...] = (
     ),
     Column("gain", "our gain", _make_gain, formatting.format_points, numeric=True),
     Column("seeds", "seeds", attrgetter("seeds"), _write_count, numeric=True),
+    Column("decoders", "decoders", attrgetter("decoders"), numeric=True, optional=True),
     Column("outcome", "outcome", attrgetter("outcome")),
     Column("cell", "our cell", lambda row: row.cell or None),
 )  # fmt: skip

@@ -6,7 +6,7 @@ from operator import itemgetter
 
 from analysis import formatting
 from analysis.tables import EMPTY, Column, Table, Value, fill_table, make_estimate
-from analysis.tables.leaderboard import CELL, DATASET, make_difference, name_metric, set_digits
+from analysis.tables.leaderboard import CELL, DATASET, DECODERS, make_difference, name_metric, set_digits
 from analysis.verdicts.cell_rows import Row, build_cell_rows, row_cell
 from analysis.verdicts.results import StudyResults
 
@@ -49,6 +49,7 @@ _COLUMNS: tuple[Column[Row], ...] = (  # of a row of the leaderboard and its ver
     Column("verdict", "verdict", itemgetter("verdict")),
     Column("difference", "vs baseline, pp", make_difference, numeric=True),
     Column("seeds", "seeds", itemgetter("seeds"), numeric=True),
+    DECODERS,
     Column("wins", "wins", itemgetter("wins"), numeric=True),
     Column("p_value", "p", itemgetter("p_value"), formatting.format_p_value, numeric=True),
     Column("p_adjusted", "p, Holm-adjusted", itemgetter("p_adjusted"), formatting.format_p_value, numeric=True),

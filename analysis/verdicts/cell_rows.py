@@ -33,22 +33,21 @@ def build_cell_rows(findings: StudyResults) -> list[Row]:
 
     `rank` is None, and the row stands last, for a cell whose mean would be over another set of seeds, or whose budget
     differs from its baseline's; equal means share a rank. `bold`: not distinguishable from the best of its dataset
-    (see `_mark_best`). `runs`: the MLflow runs of its completed confirm trials; `decoders`: how many reconstructed
-    during training, None for none. Read them only: the next caller gets the same.
+    (see `_mark_best`). `runs`: the MLflow runs of its completed confirm trials; `decoders`: how many reconstruct the
+    input during training, None for none. Read them only: the next caller gets the same.
     """
     records = findings.records
-    ids, decoders = run_ids(records), _count_decoders(records.epochs)
+    ids, logged = run_ids(records), _count_logged_decoders(records.epochs)
     boards: dict[str, list[tuple[Row, CellResults]]] = defaultdict(list)
     for group in findings.groups:
         baseline_runs: tuple[str, ...] = ()
         if group.baseline:
             baseline_runs = runs_of(list_completed(group.baseline), ids)
         for cell in group.cells:
-            trials = cell.confirm + cell.search
             row = _build_row(cell, findings.by_cell.get(cell.cell_id), records)
             row["runs"] = list(runs_of(list_completed(cell), ids))
             row["baseline_runs"] = [] if cell.is_baseline else list(baseline_runs)
-            row["decoders"] = max((decoders.get(trial.trial_key, 0) for trial in trials), default=0) or None
+            row["decoders"] = _count_decoders(cell, logged)
             boards[group.dataset].append((row, cell))
     rows: list[Row] = []
     for board in boards.values():
@@ -89,7 +88,15 @@ def runs_of(trials: Sequence[Record], ids: Mapping[str, str]) -> tuple[str, ...]
     return tuple(ids[trial.trial_key] for trial in trials if trial.trial_key in ids)
 
 
-def _count_decoders(epochs: pd.DataFrame) -> dict[str, int]:
+def _count_decoders(cell: CellResults, logged: Mapping[str, int]) -> int | None:
+    """The decoders of the cell's network; None for none. Older records don't say, but logged an error of each."""
+    recorded = _read_count(cell, "decoders")
+    if recorded is None:
+        recorded = max((logged.get(trial.trial_key, 0) for trial in (*cell.confirm, *cell.search)), default=0)
+    return recorded or None
+
+
+def _count_logged_decoders(epochs: pd.DataFrame) -> dict[str, int]:
     """Decoders by trial key, of trials that have any: the reconstruction errors that its first epoch logged."""
     first = epochs[epochs["epoch"] == 1]
     logged = first[first["metric"].astype(str).str.startswith(_RECONSTRUCTION)]

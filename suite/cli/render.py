@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def plan_as_dict(plan: Plan) -> dict[str, Any]:
-    """The plan as `plan --json` prints it; parameters and MACs are null for a refused cell."""
+    """The plan as `plan --json` prints it; its counts are null for a refused cell."""
     cells = []
     for planned in plan.cells:
         cell = {
@@ -37,6 +37,7 @@ def plan_as_dict(plan: Plan) -> dict[str, Any]:
             "parameters": planned.parameters,
             "macs": planned.macs,
             "inference_macs": planned.inference_macs,
+            "decoders": planned.decoders,
             "search_trials": 0,
             "confirm_trials": 0,
             "refused": planned.refused,
@@ -58,17 +59,23 @@ def plan_tables(plan: Plan) -> Iterator[Table | str]:
         yield f"[yellow]profile {escape(study.profile)}[/]: a smaller version; its figures are not those of the study"
     yield f"recipe {plan.recipe.label}: {format_plural(plan.epochs, 'epoch')}, batch {plan.batch}"
     yield from _search_line(plan)
-    figures = ("parameters", "MACs", "inference MACs", "trials")
+    with_decoders = any(planned.decoders for planned in plan.cells)
+    figures = ["parameters", "MACs", "inference MACs", "trials"]
+    if with_decoders:
+        figures.insert(0, "decoders")
     table = make_table("dataset", "backbone", "variant", *figures, right=figures)
     notes: dict[str, None] = {}
     for planned in plan.cells:
         notes |= dict.fromkeys(planned.warnings)
+        row = _escape_labels(planned.cell)
+        if with_decoders:
+            row.append(str(planned.decoders or ""))
         if planned.refused:
-            table.add_row(*_escape_labels(planned.cell), "[yellow]refused[/]", "", "", "0")
+            table.add_row(*row, "[yellow]refused[/]", "", "", "0")
         else:
             costs = (f"{planned.parameters:,}", _format_si(planned.macs), _format_si(planned.inference_macs))
             trials = study.search.trials + plan.count_seeds(planned.cell)
-            table.add_row(*_escape_labels(planned.cell), *costs, str(trials))
+            table.add_row(*row, *costs, str(trials))
     yield table
     for planned in plan.cells:
         if planned.refused:

@@ -108,6 +108,7 @@ class Record:
     parameters: int | None = None
     macs: int | None = None  # one image's forward pass as trained
     inference_macs: int | None = None
+    decoders: int | None = None  # of its network, which reconstruct the input in training
     train_seconds: float | None = None
     seconds_per_epoch: float | None = None
     images_per_second: float | None = None

@@ -37,7 +37,7 @@ class PlannedCell:
         space: what its search may choose, by name; a setting that the study fixes is not in it.
         fixed: recipe knobs that its variant sets for its cells, instead of the study's recipe; set by the check.
         refused: why the pair can't be served; its trials become `skipped` records.
-        parameters, macs, inference_macs: as `suite.models.cost` counts; None before the check, or when refused.
+        parameters, macs, inference_macs, decoders: as `suite.models.cost` counts; None before the check, where refused.
         warnings: what its parts say of themselves, such as a setting that can do nothing.
         revision: as of `Trial`; set by the check.
     """
@@ -49,6 +49,7 @@ class PlannedCell:
     parameters: int | None = None
     macs: int | None = None
     inference_macs: int | None = None
+    decoders: int | None = None
     warnings: tuple[str, ...] = ()
     revision: str = ""
 

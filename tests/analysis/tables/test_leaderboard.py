@@ -11,6 +11,7 @@ import pytest
 
 from analysis import testing
 from analysis.records.model import Records
+from analysis.tables.all_tables import build_all_tables
 from analysis.tables.leaderboard import build_tables, to_markdown, to_text
 from analysis.verdicts.cell_rows import build_cell_rows
 from analysis.verdicts.results import StudyResults
@@ -125,7 +126,23 @@ def test_decimals_follow_the_intervals_of_the_board() -> None:
     assert "20.0 ± 24.8" in to_text(noisy) and "20.00" not in to_text(noisy)
 
 
-def test_the_number_of_decoders_is_a_column() -> None:
+def test_the_number_of_decoders_is_a_column_of_every_table_of_cells() -> None:
+    records = testing.make_study({"baseline": BASE, "sire": BASE, "sire:components=Re": BASE})
+    cells = zip(records.trials["variant"], records.trials["settings"], strict=True)
+    records.trials["decoders"] = [4 * (cell == ("sire", "")) for cell in cells]
+    findings = StudyResults(records)
+    found = {row["label"]: row["decoders"] for row in build_cell_rows(findings)}
+    assert found == {"baseline": None, "sire": 4, "sire(components=Re)": None}
+    tables = [table for table in build_all_tables(findings) if table.id not in ("budgets", "variants")]
+    assert [table.id.partition("-")[0] for table in tables] == ["verdicts", "leaderboard", "costs", "ablation"]
+    for table in tables:
+        keys = [column.key for column in table.columns]
+        assert sorted(row[keys.index("decoders")].number or 0 for row in table.rows)[-2:] == [0, 4], table.id
+    [heading] = [line for line in to_text(findings).splitlines() if line.startswith("#")]
+    assert " dec. " in heading
+
+
+def test_records_that_do_not_say_how_many_decoders_logged_an_error_of_each() -> None:
     records = testing.make_study({"baseline": BASE, "sire": BASE})
     keys = records.trials.loc[records.trials["variant"] == "sire", "trial_key"]
     logged = [(key, epoch, f"reconstruction_mse_{i}", 0.1) for key in keys for epoch in (1, 2) for i in (1, 2, 3, 4)]
@@ -133,7 +150,6 @@ def test_the_number_of_decoders_is_a_column() -> None:
     epochs = pd.concat([records.epochs, extra], ignore_index=True)
     findings = StudyResults(Records(records.trials, epochs, records.study, records.superseded))
     assert {row["variant"]: row["decoders"] for row in build_cell_rows(findings)} == {"baseline": None, "sire": 4}
-    assert "decoders" in [column.key for column in build_tables(findings)[0].columns]
 
 
 def test_every_form_is_printed(tmp_path: Path, graftbench: Command) -> None:

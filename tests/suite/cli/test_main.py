@@ -94,7 +94,8 @@ def test_plan_as_json(graftbench: Command, study_file: StudyFile, work: Path) ->
     plan = json.loads(answer.out)
     assert list(plan) == ["study", "profile", "cells", "trials", "images", "power", "missing"] and plan["missing"] == {}
     keys = (
-        "dataset backbone variant settings parameters macs inference_macs search_trials confirm_trials refused warnings"
+        "dataset backbone variant settings parameters macs inference_macs decoders search_trials confirm_trials "
+        "refused warnings"
     )
     assert all(list(cell) == keys.split() for cell in plan["cells"])
     assert [cell["variant"] for cell in plan["cells"]] == ["baseline", "sire", "sire", "sire"] * 2
@@ -103,9 +104,23 @@ def test_plan_as_json(graftbench: Command, study_file: StudyFile, work: Path) ->
     [refused] = [cell for cell in plan["cells"] if cell["refused"]]
     assert (refused["backbone"], refused["settings"]) == ("gradient_cnn", {"decoders": [4]})
     assert "4 out of range" in refused["refused"]
-    assert [refused[name] for name in keys.split()[4:9]] == [None, None, None, 0, 0]
+    assert [refused[name] for name in keys.split()[4:10]] == [None, None, None, None, 0, 0]
     assert all(cell["parameters"] > 0 and cell["macs"] >= cell["inference_macs"] > 0 for cell in plan["cells"][:7])
     assert contents(work) == {}
+
+
+def test_plan_says_how_many_decoders_a_network_has(graftbench: Command, study_file: StudyFile) -> None:
+    attached = {"name": "sire", "decoders": [1, [2, 4]]}
+    path = study_file(backbones=[BASE_CNN, "gradient_cnn"], variants=["baseline", attached])
+    answer = graftbench("plan", path)
+    assert re.search(r"variant +decoders +parameters +MACs", answer.out)
+    assert re.search(r"sire\(decoders=2\+4\) +2 +\d", answer.out)
+    assert re.search(r"base_cnn\S* +baseline {5,}\d", answer.out)
+    assert re.search(r"gradient_cnn +sire\(decoders=1\) +1 +\d", answer.out)
+    cells = json.loads(graftbench("plan", path, "--json").out)["cells"]
+    assert [cell["decoders"] for cell in cells] == [0, 1, 2, 0, 1, None]
+    without = study_file(backbones=[BASE_CNN], variants=["baseline", {"name": "sire", "components": "Re"}])
+    assert re.search(r"variant +parameters +MACs", graftbench("plan", without).out), "no column where none has any"
 
 
 def test_plan_as_a_table(graftbench: Command, study_file: StudyFile, work: Path) -> None:

@@ -262,6 +262,7 @@ def test_counts_are_the_published_ones() -> None:
         if "sire" in name:
             assert planned.parameters > plain.parameters  # type: ignore[operator]
             assert planned.macs > planned.inference_macs == plain.macs, "decoders run in training only"
+        assert planned.decoders == {"base_cnn": 4, "gradient_cnn": 1}[planned.cell.backbone.name] * ("sire" in name)
 
 
 def test_macs_of_the_small_network_by_hand() -> None:

@@ -327,7 +327,7 @@ def test_evaluation_counts_by_hand() -> None:
 def test_costs_count_the_decoder_in_training_only() -> None:
     graft = Graft(net(decode=True))
     conv, head, decoder = 2 * 4 * 9 * 36, 4 * 36 * CLASSES, 4 * 2 * 9 * 36
-    expected = Costs(parameters=72 + head + 72, macs=conv + head + decoder, inference_macs=conv + head)
+    expected = Costs(parameters=72 + head + 72, macs=conv + head + decoder, inference_macs=conv + head, decoders=1)
     assert count_network_costs(graft, SHAPE) == expected
     assert graft.model.training and not graft.model.conv.weight.is_meta  # type: ignore[union-attr]
     with torch.device("meta"):
