@@ -39,7 +39,14 @@ from suite.training.checkpoint import Checkpoints
 from suite.training.data import Examples, count_trained_images
 from suite.training.execution import Execution, device_name, resolve_device
 from suite.training.feeds import RESIDENCIES
-from suite.training.loop import Diverged, Evaluation, build_optimizer, evaluate_model, train_epoch
+from suite.training.loop import (
+    Diverged,
+    Evaluation,
+    build_optimizer,
+    evaluate_model,
+    evaluate_ten_crops,
+    train_epoch,
+)
 from suite.training.memory import PeakMemory
 from suite.training.outcome import best_epoch, partial_record
 from suite.training.trial_data import Wanted, decide_residency, load_test, training_data
@@ -210,6 +217,7 @@ class TrialRun:
         for epoch in self.history:
             reads = max(reads + 1, count_test_read(self._context.directory, "test_curve_reads"))
             self._graft.model.load_state_dict(self._checkpoints.epoch_weights(epoch.epoch))
+            **self._test_crops(test),
             drawn.append(dataclasses.replace(epoch, scalars={**epoch.scalars, **self._curve_figures(test)}))
         return tuple(drawn), reads
 
@@ -218,6 +226,21 @@ class TrialRun:
             found = self._evaluate_examples(test)
         except Diverged:  # a point that is missing, not a trial that failed: validation was finite
             return {}
+    def _test_crops(self, test: Examples) -> dict[str, float]:
+        """Figures of the recipe's `test_crops`, of the same read and weights as those of the centre."""
+        if self._recipe.test_crops == 1:
+            return {}
+        found = evaluate_ten_crops(
+            self._graft.model,
+            test,
+            self._data.scaling,
+            self._execution,
+            self._recipe.random_resized_crop,
+            batch=self._recipe.batch,
+            seed=self._streams.seed_of("evaluation"),
+        )
+        return {"multi_crop_top1_error": found.top1_error, "multi_crop_top5_error": found.top5_error}
+
         figures = {"loss": found.loss, "top1_error": found.top1_error, "top5_error": found.top5_error}
         return {f"{TEST_CURVE}{name}": value for name, value in figures.items()}
 

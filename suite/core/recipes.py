@@ -38,6 +38,8 @@ class Recipe:
         train_limit: train on this many images only, the first of the training part in file order, or of each class in
             proportion where they stand class by class; 0: all.
         validation: training images held out; 0: as many as the dataset declares.
+        test_crops: confirm trials test each image on so many crops too: 10 are the corners and the centre of side
+            `random_resized_crop`, and their mirror images (Krizhevsky et al. 2012).
         test_curve: confirm trials measure the test error of every epoch too, after training, from saved weights; no
             choice sees it.
     """
@@ -64,6 +66,7 @@ class Recipe:
     selection: Selection = "validation_error"
     train_limit: int = 0
     validation: int = 0
+    test_crops: int = 1
     test_curve: bool = False
 
 
@@ -113,6 +116,11 @@ KNOBS: dict[str, Setting] = {
         choices=("validation_error", "validation_top5", "validation_loss", "last", "train_error"),
     ),
     "train_limit": Setting(0, "train on the first so many images of the training part; 0: all", low=0),
+    "test_crops": Setting(
+        1,
+        "confirm trials: crops of each test image whose mean softmax is measured too; no choice sees it",
+        choices=(1, 10),
+    ),
     "test_curve": Setting(
         False, "confirm trials: test error of every epoch too, after training; costs a test read each, chosen by never"
     ),
@@ -143,8 +151,8 @@ RECIPES: dict[str, Recipe] = {
     "hybrid": Recipe(
         lr=0.1, momentum=0.9, schedule="step", milestones=(0.25, 0.5, 0.75), factor=0.1, epochs=200, batch=128
     ),
-    # The code of Riad et al. 2022 (google-research/diffstride, `cifar10.gin`): rates up to steps 400, 18,000, 32,000 and
-    # 78,000 of 128 mixed images, which are 1, 46, 82 and 200 epochs of 50,000; Keras's L2 of 5e-4 is a decay of 1e-3.
+    # The code of Riad et al. 2022 (google-research/diffstride, `cifar10.gin`): rates up to steps 400, 18,000, 32,000
+    # and 78,000 of 128 mixed images, here epochs 1, 46, 82 and 200; Keras's L2 of 5e-4 is a weight decay of 1e-3.
     "diffstride": Recipe(
         lr=0.1,
         momentum=0.9,
@@ -240,6 +248,10 @@ def _refuse_idle(recipe: Recipe, given: Collection[str]) -> None:
         raise UserError("recipe.nesterov: needs a momentum above 0; set nesterov: false too")
     if recipe.pad and recipe.random_resized_crop:
         raise UserError("recipe.pad: random_resized_crop crops already; leave one of them out")
+    if recipe.test_crops > 1 and not recipe.random_resized_crop:
+        raise UserError(
+            "recipe.test_crops: needs random_resized_crop, the side of a crop; name it, or leave test_crops out"
+        )
     if recipe.schedule == "step" and not recipe.milestones:
         raise UserError("recipe.schedule: step needs milestones, like [0.3, 0.6, 0.8] (fractions of the budget)")
 

@@ -87,6 +87,8 @@ class Record:
     test_loss: float | None = None  # test figures: confirm stage only
     test_top1_error: float | None = None
     test_top5_error: float | None = None
+    multi_crop_top1_error: float | None = None  # by the mean softmax over the recipe's `test_crops` of each image
+    multi_crop_top5_error: float | None = None
     majority_error: float | None = None  # top-1, of always answering the test part's commonest class
     test_reads: int = 0
     test_curve_reads: int = 0  # for the test curve alone, which nothing chooses or ranks by

@@ -125,7 +125,8 @@ def input_shape(facts: DatasetInfo, recipe: Recipe) -> tuple[int, int, int]:
     """(channels, height, width) of what the network sees of a dataset's images.
 
     Raises:
-        UserError: a crop, padding or square of the recipe is larger than the images.
+        UserError: a crop, padding or square of the recipe is larger than the images, or as large where the recipe
+            tests several crops.
     """
     channels, *size = facts.shape
     crop = recipe.random_resized_crop
@@ -134,4 +135,9 @@ def input_shape(facts: DatasetInfo, recipe: Recipe) -> tuple[int, int, int]:
         pixels = getattr(recipe, knob)
         if pixels > limit:
             raise UserError(f"recipe.{knob}: {pixels} pixels are too many for images of {limit}; at most {limit}")
+    if recipe.test_crops > 1 and min(size) <= crop:
+        raise UserError(
+            f"recipe.test_crops: images of {min(size)} pixels have one crop of {crop}; let the dataset's size be "
+            "larger (256 for 224), or leave test_crops out"
+        )
     return (channels, crop, crop) if crop else facts.shape

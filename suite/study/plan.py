@@ -16,7 +16,7 @@ from suite.study.config import Entry, Study, expand_grid
 
 # Searching these would give cells unequal budgets (a batch also decides the steps) or move the yardstick.
 _NOT_SEARCHABLE = frozenset(
-    {"epochs", "batch", "train_limit", "validation", "selection", "random_resized_crop", "test_curve"}
+    {"epochs", "batch", "train_limit", "validation", "selection", "random_resized_crop", "test_crops", "test_curve"}
 )
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import partial
 
@@ -227,6 +228,21 @@ def centre_crop(images: Tensor, side: int) -> Tensor:
         raise ValueError(f"images of {height} x {width} pixels have no central {side} x {side}")
     top, left = round((height - side) / 2), round((width - side) / 2)
     return images[..., top : top + side, left : left + side]
+
+
+def iterate_ten_crops(images: Tensor, side: int) -> Iterator[Tensor]:
+    """Views of the centre and the corners of `side` x `side` pixels, each followed by its mirror image.
+
+    Krizhevsky et al. 2012 (section 4.1), and torchvision v2.functional.ten_crop.
+    """
+    bottom, right = images.shape[-2] - side, images.shape[-1] - side
+    yield from _mirror_too(centre_crop(images, side))
+    for top, left in ((0, 0), (0, right), (bottom, 0), (bottom, right)):
+        yield from _mirror_too(images[..., top : top + side, left : left + side])
+
+
+def _mirror_too(images: Tensor) -> tuple[Tensor, Tensor]:
+    return images, images.flip(-1)
 
 
 def blank_squares(inputs: Tensor, centres: Tensor, side: int) -> Tensor:

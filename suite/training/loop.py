@@ -15,7 +15,7 @@ from torch.nn import functional
 from suite.core.recipes import Recipe
 from suite.core.specs import Streams
 from suite.layers.model import Graft, ModelOutput
-from suite.training.augment import Augmentation
+from suite.training.augment import Augmentation, iterate_ten_crops
 from suite.training.data import Batch, Examples, Scaling, TrainingData, evaluation_batches, training_batches
 from suite.training.execution import Execution, seed_torch
 
@@ -52,6 +52,15 @@ class Evaluation:
     predictions: Tensor
     confidence: Tensor
 
+    probabilities: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class CropErrors:
+    """Errors (0-1) by the mean softmax over several crops of each image; top-5 as of `Evaluation`."""
+
+    top1_error: float
+    top5_error: float
 
 class _Sums:
     """Sums over an epoch, weighted by images, kept on the device so that no step waits for them."""
@@ -257,3 +266,33 @@ def evaluate_model(
         predictions=predictions.long(),
         confidence=confidence.float(),
     )
+        probabilities=torch.cat(kept).cpu() if kept else None,
+    )
+
+
+@torch.no_grad()
+def evaluate_ten_crops(
+    model: nn.Module,
+    examples: Examples,
+    scaling: Scaling,
+    execution: Execution,
+    side: int,
+    *,
+    batch: int,
+    seed: int,
+) -> CropErrors:
+    """Errors over all examples by ten crops of each, of `side` pixels; mode and `seed` as of `evaluate_model`."""
+    model.eval()
+    ranks = []
+    with seed_torch(seed, execution.device), execution.autocast():
+        few = execution.micro_batch or batch
+        labels = torch.split(examples.labels[examples.index.to(examples.labels.device)], few)
+        for images, own in zip(examples.feed.iterate_batches(examples.index, few), labels, strict=True):
+            softmax = torch.zeros((), device=own.device)
+            for crop in iterate_ten_crops(images, side):
+                inputs = scaling.normalise_images(crop, execution.memory_format)
+                softmax = softmax + model(inputs).logits.float().softmax(1)
+            ranks.append(softmax.topk(min(5, softmax.shape[1])).indices == own.unsqueeze(1))
+    hits = torch.cat(ranks)
+    return CropErrors(
+        top1_error=1 - float(hits[:, 0].double().mean()), top5_error=1 - float(hits.any(1).double().mean())

@@ -137,6 +137,8 @@ def test_overrides_and_hyperparameters() -> None:
         (component("sire", milestones=[60]), "between 0 and 1"),
         (component("sire", selection="test_error"), "must be one of"),
         (component("sire", momentum=0.0), "needs a momentum"),
+        (component("sire", test_crops=10), "recipe.test_crops: needs random_resized_crop"),
+        (component("imagenet", test_crops=5), "must be one of 1, 10, not 5"),
         (component("gradient", momentum=0.9), "does nothing with optimizer adam"),
         (component("gradient", factor=0.5), "does nothing with schedule constant"),
         (component("gradient", schedule="step"), "needs milestones"),
