@@ -69,6 +69,7 @@ class RunContext:
         device_memory: the share of a GPU's memory that images may take under auto.
     """
 
+        probabilities: whether a confirm trial keeps every class's probability of every test image.
     data: Path
     directory: Path | None = None
     device: str = "auto"
@@ -78,6 +79,7 @@ class RunContext:
     device_memory: float = 0.25
 
 
+    probabilities: predictions.Wanted = "auto"
 class TrialRun:
     """A trial under way: `step` until `done`, then `finish`.
 
@@ -187,16 +189,25 @@ class TrialRun:
     def _find_best(self, history: Sequence[Epoch]) -> Epoch:
         return best_epoch(history, self._recipe.selection)
 
-    def _evaluate_examples(self, examples: Examples) -> Evaluation:
+    def _evaluate_examples(self, examples: Examples, keep_probabilities: bool = False) -> Evaluation:
         seed = self._streams.seed_of("evaluation")
         how = (self._data.scaling, self._execution, self._augmentation)
-        return evaluate_model(self._graft.model, examples, *how, batch=self._recipe.batch, seed=seed)
+        return evaluate_model(
+            self._graft.model,
+            examples,
+            *how,
+            batch=self._recipe.batch,
+            seed=seed,
+            keep_probabilities=keep_probabilities,
+        )
 
     def _read_test(self) -> dict[str, Any]:
         reads = count_test_read(self._context.directory)
         test, described = load_test(self.trial, self._dataset, self._residency, self._execution.device)
         self._graft.model.load_state_dict(self._checkpoints.best_weights())
-        result = self._evaluate_examples(test)
+        classes = self._dataset.info.classes
+        kept = predictions.keeps_probabilities(self._context.probabilities, len(test), classes)
+        result = self._evaluate_examples(test, keep_probabilities=kept and self._context.directory is not None)
         if self._context.directory is not None:
             predictions.write_predictions(self._context.directory / "predictions.parquet", test.labels.cpu(), result)
         return {

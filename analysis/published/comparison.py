@@ -98,7 +98,7 @@ def compare_table(table: PublishedTable, findings: StudyResults) -> list[Reprodu
         if row.mean:
             compared.append(_compare_mean(table, row, board, findings))
         else:
-            compared.append(_compare_row(table, row, board, gains, findings.records, cells))
+            compared.append(_compare_row(table, row, board, gains, findings, cells))
     return compared
 
 
@@ -107,9 +107,10 @@ def _compare_row(
     row: PublishedRow,
     board: list[Row],
     gains: _Gains,
-    records: Records,
+    findings: StudyResults,
     cells: Mapping[CellId, CellResults],
 ) -> Reproduced:
+    records = findings.records
     plain = _printed_alone(table, row, records.metric)
     if row.cell is None:
         return dataclasses.replace(plain, outcome="not implemented here")
@@ -128,6 +129,8 @@ def _compare_row(
         decoders=ours["decoders"],
         outcome=_describe_outcome(table, gain, plain.published_gain, records.rope),
     )
+    if row.ensemble:
+        compared = _with_ensemble(compared, findings, row_cell(ours))
     if row.collapsed and gain is not None:
         return dataclasses.replace(compared, outcome=_describe_collapse(cells[row_cell(ours)]), reason=gain.reason)
     if gain is None:
@@ -140,6 +143,17 @@ def _printed_alone(table: PublishedTable, row: PublishedRow, metric: str) -> Rep
     printed = _printed_error(table, row, metric)
     gain = _printed_gain(table, row, printed, metric)
     return Reproduced(model=row_name(table, row), cell="", published=printed, published_gain=gain)
+
+
+def _with_ensemble(row: Reproduced, findings: StudyResults, cell_id: CellId) -> Reproduced:
+    """The error of our ensemble in the place of our mean of single networks; where there is none, the cell says so."""
+    found = findings.ensembles.get(cell_id)
+    error = None if found is None or isinstance(found, str) else found.errors.get(findings.records.metric)
+    if error is None or found is None or isinstance(found, str):
+        return dataclasses.replace(row, cell=f"{row.cell}, single networks")
+    half = _to_percent((error.high - error.low) / 2)
+    cell = f"{row.cell}, ensemble of {found.networks}"
+    return dataclasses.replace(row, cell=cell, ours=_to_percent(error.error), half_width=half)
 
 
 def _with_gain(row: Reproduced, gain: _Gain) -> Reproduced:
@@ -157,6 +171,8 @@ def row_name(table: PublishedTable, row: PublishedRow) -> str:
     name = row.row
     if row.row != row.model:
         name = f"{row.row}: {row.model}"
+    if row.ensemble:
+        name += " (ensemble)"
     alike = [(other.row, other.model) for other in table.rows].count((row.row, row.model))
     if alike == 1 or row.weight is None:
         return name

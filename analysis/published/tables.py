@@ -83,6 +83,7 @@ class PublishedRow(_Part):
     weight: StrictFloat | None = Field(None, alias="lambda")  # as printed
     batch: StrictInt | None = None  # as printed, images
     mean: StrictBool = False  # whether it is the mean of the table's other rows of its variant
+    ensemble: StrictBool = False  # whether the printed figures are of an ensemble of networks
     collapsed: StrictBool = False  # whether the printed figures are of a run that collapsed
     parameters_printed: str = ""  # `14.0M`
     time_printed: str = Field("", pattern=f"^$|^{_TIME}$")  # `≈124'`

@@ -42,7 +42,7 @@ def load_records(path: Path) -> Records:
         if collected is None:
             from analysis.records.external import load_external  # collected records need nothing of it
 
-            return load_external(path)
+            return replace(load_external(path), folder=path if path.is_dir() else None)
         try:
             return _load_collected(path, collected)
         except (manifest.DamagedError, FileNotFoundError):  # a collector at work may have just moved the file
@@ -73,4 +73,4 @@ def _load_collected(folder: Path, collected: manifest.Manifest) -> Records:
     records = arrange_records(trials, epochs, study)
     source = {"tracking_uri": collected.tracking, "experiment_id": collected.experiment_id}
     source["collected"] = collected.collected
-    return replace(records, source=source, problems=(*problems, *records.problems))
+    return replace(records, folder=folder, source=source, problems=(*problems, *records.problems))

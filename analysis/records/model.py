@@ -6,6 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -28,6 +29,7 @@ class Records:
         source: where they are from, as far as that is known: `tracking_uri` (without password), `experiment_id`,
             `collected` (UTC, ISO 8601); `files` of results from elsewhere.
         problems: what could not be used and why, what was taken for granted; sentences for people.
+        folder: where the trials' predictions lie beside these records; None: in memory alone.
         lost: dataset, backbone and confirm seed of rows that were set aside: their groups must have those seeds.
     """
 
@@ -37,6 +39,7 @@ class Records:
     superseded: pd.DataFrame
     source: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    folder: Path | None = None
     lost: frozenset[tuple[str, str, int]] = frozenset()
 
     @property

@@ -14,6 +14,7 @@ from analysis.verdicts.model import TestSettings, VariantVerdict, Verdict
 from suite.core.specs import CellId
 
 if TYPE_CHECKING:  # what is said over datasets is imported when it is first asked for: a leaderboard needs none of it
+    from analysis.verdicts.ensembles import Ensemble
     from analysis.verdicts.rankings import Ranking
 
 
@@ -75,6 +76,17 @@ class StudyResults:
         from analysis.verdicts.variants import judge_variants
 
         return judge_variants(self.records, self.groups, self.verdicts)
+
+    @cached_property
+    def ensembles(self) -> dict[CellId, Ensemble | str]:
+        """Of each cell whose networks left probabilities; a sentence where only some of them did."""
+        if self.records.folder is None:
+            return {}
+        from analysis.verdicts.ensembles import form_ensemble
+
+        cells = [cell for group in self.groups for cell in group.cells]
+        formed = {cell.cell_id: form_ensemble(self.records.folder, cell, self.records.alpha) for cell in cells}
+        return {cell_id: found for cell_id, found in formed.items() if found}
 
     @cached_property
     def rankings(self) -> list[Ranking]:

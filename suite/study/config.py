@@ -158,6 +158,7 @@ class Study(Section):
     precision: Literal["auto", "float32", "bf16"] = "auto"
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     keep: Literal["best", "none"] = "best"
+    probabilities: Literal["auto", "all", "none"] = "auto"  # of test images, by class; auto: up to 20 MB a trial
     tracking: Place | None = None  # default: MLFLOW_TRACKING_URI, else sqlite:///runs/mlflow.db
     storage: Place | None = None  # default: runs/<study>
     profile: str = ""  # the profile in force; set on the command line

@@ -132,6 +132,7 @@ def _train_trials(
     from suite.sweep.ray_tune import run_on_ray  # Ray takes seconds to import
 
     run_on_ray(scheduler, storage, context, resources)
+        probabilities=plan.study.probabilities,
 
 
 def needs_training(plan: Plan, storage: StudyStorage) -> bool:

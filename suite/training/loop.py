@@ -44,6 +44,7 @@ class Evaluation:
     Attributes:
         predictions: int64 (n,), in the order of the examples, on the CPU.
         confidence: float32 (n,), the predicted class's softmax probability.
+        probabilities: float16 (n, classes), likewise of every class; None: not asked for.
     """
 
     loss: float
@@ -51,7 +52,6 @@ class Evaluation:
     top5_error: float
     predictions: Tensor
     confidence: Tensor
-
     probabilities: Tensor | None = None
 
 
@@ -61,6 +61,7 @@ class CropErrors:
 
     top1_error: float
     top5_error: float
+
 
 class _Sums:
     """Sums over an epoch, weighted by images, kept on the device so that no step waits for them."""
@@ -235,6 +236,7 @@ def evaluate_model(
     *,
     batch: int,
     seed: int,
+    keep_probabilities: bool = False,
 ) -> Evaluation:
     """Figures over all examples, in evaluation mode. `seed` feeds a model that draws noise even then.
 
@@ -243,7 +245,7 @@ def evaluate_model(
     """
     model.eval()
     classes = 0
-    outputs, losses, ranks = [], [], []
+    outputs, losses, ranks, kept = [], [], [], []
     with seed_torch(seed, execution.device), execution.autocast():
         few = execution.micro_batch or batch
         batches = evaluation_batches(examples, scaling, augmentation, batch=few, memory_format=execution.memory_format)
@@ -253,7 +255,10 @@ def evaluate_model(
             losses.append(functional.cross_entropy(logits, labels, reduction="none").double())
             best = logits.topk(min(5, classes)).indices
             ranks.append(best == labels.unsqueeze(1))
-            outputs.append(torch.stack([best[:, 0].double(), logits.softmax(1).amax(1).double()]))
+            softmax = logits.softmax(1)
+            outputs.append(torch.stack([best[:, 0].double(), softmax.amax(1).double()]))
+            if keep_probabilities:
+                kept.append(softmax.half())
     hits = torch.cat(ranks)
     loss = float(torch.cat(losses).mean())
     if not math.isfinite(loss):
@@ -265,7 +270,6 @@ def evaluate_model(
         top5_error=1 - float(hits.any(1).double().mean()),
         predictions=predictions.long(),
         confidence=confidence.float(),
-    )
         probabilities=torch.cat(kept).cpu() if kept else None,
     )
 
@@ -296,3 +300,4 @@ def evaluate_ten_crops(
     hits = torch.cat(ranks)
     return CropErrors(
         top1_error=1 - float(hits[:, 0].double().mean()), top5_error=1 - float(hits.any(1).double().mean())
+    )

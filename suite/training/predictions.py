@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pyarrow
 from pyarrow import parquet
@@ -19,11 +20,31 @@ SCHEMA = pyarrow.schema(
         ("confidence", pyarrow.float32()),  # the predicted class's softmax probability
     ]
 )
+PROBABILITIES = "probabilities"  # a further column, where they are kept: float16, one of each class
+AFFORDABLE = 20_000_000  # bytes of probabilities of one trial that are kept unless a study says otherwise
+
+Wanted = Literal["auto", "all", "none"]
+
+
+def keeps_probabilities(wanted: Wanted, images: int, classes: int) -> bool:
+    """Whether a trial keeps every class's probability of every test image: under `auto`, where they are affordable."""
+    if wanted == "auto":
+        return 2 * images * classes <= AFFORDABLE
+    return wanted == "all"
 
 
 def write_predictions(path: Path, labels: Tensor, evaluation: Evaluation) -> None:
-    """Whole or not at all. `labels` (n,) in the order of the evaluation."""
+    """Whole or not at all. `labels` (n,) in the order of the evaluation; with probabilities where it has them."""
     columns = [range(len(labels)), labels.numpy(), evaluation.predictions.numpy(), evaluation.confidence.numpy()]
     arrays = [pyarrow.array(column, type=kind) for column, kind in zip(columns, SCHEMA.types, strict=True)]
+    table = pyarrow.Table.from_arrays(arrays, schema=SCHEMA)
+    if evaluation.probabilities is not None:
+        table = table.append_column(PROBABILITIES, _pack_rows(evaluation.probabilities))
     with replace_file(path) as beside:
-        parquet.write_table(pyarrow.Table.from_arrays(arrays, schema=SCHEMA), beside)
+        parquet.write_table(table, beside)
+
+
+def _pack_rows(probabilities: Tensor) -> pyarrow.Array:
+    """float16 (n, classes) as one list per image."""
+    values = pyarrow.array(probabilities.numpy().ravel(), type=pyarrow.float16())
+    return pyarrow.FixedSizeListArray.from_arrays(values, probabilities.shape[1])

@@ -29,6 +29,7 @@ from suite.layers.model import Backbone, ConvUnit, Graft, ModelOutput, Stage
 from suite.models.assembly import assemble_network
 from suite.training import trial_data
 from suite.training.outcome import best_epoch, partial_record
+from suite.training.predictions import keeps_probabilities
 from suite.trial import RunContext, TrialRun, main, run_trial, trial_events
 
 SHAPE, CLASSES = (1, 8, 8), 6
@@ -62,7 +63,7 @@ class TinyData(SimpleNamespace):
 def build_tiny(shape: tuple[int, int, int], classes: int, *, width: int) -> Backbone:
     unit = ConvUnit(nn.Conv2d(shape[0], width, 3, padding=1), nn.BatchNorm2d(width))
     stage = Stage(nn.Sequential(unit), nn.MaxPool2d(2), in_channels=shape[0], out_channels=width)
-    head = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(width * 16, classes))
+    head = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(width * (shape[1] // 2) * (shape[2] // 2), classes))
     return Backbone([stage], head)
 
 
@@ -177,12 +178,37 @@ def test_a_confirm_trial_leaves_a_full_record(tmp_path: Path, tiny: TinyData) ->
 def test_predictions_agree_with_the_record(tmp_path: Path) -> None:
     record = run_trial(trial(), context=make_context(tmp_path))
     table = parquet.read_table(tmp_path / "predictions.parquet")
-    assert [str(kind) for kind in table.schema.types] == ["int32", "int32", "int32", "float"]
+    kinds = ["int32", "int32", "int32", "float", f"fixed_size_list<element: halffloat>[{CLASSES}]"]
+    assert [str(kind) for kind in table.schema.types] == kinds
     columns = table.to_pydict()
+    likeliest = [max(range(CLASSES), key=row.__getitem__) for row in columns["probabilities"]]
+    assert likeliest == columns["prediction"]
+    assert all(sum(row) == pytest.approx(1, abs=2e-3) for row in columns["probabilities"])
     assert columns["index"] == list(range(20)) and columns["label"] == [i % CLASSES for i in range(20)]
     wrong = sum(a != b for a, b in zip(columns["label"], columns["prediction"], strict=True))
     assert record.test_top1_error == pytest.approx(wrong / 20)
     assert all(0 < value <= 1 for value in columns["confidence"])
+
+
+def test_probabilities_are_kept_as_the_study_says(tmp_path: Path) -> None:
+    run_trial(trial(epochs=1), context=make_context(tmp_path, probabilities="none"))
+    assert parquet.read_schema(tmp_path / "predictions.parquet").names == ["index", "label", "prediction", "confidence"]
+    assert keeps_probabilities("auto", 10_000, 1000) and not keeps_probabilities("auto", 10_001, 1000)
+    assert keeps_probabilities("all", 50_000, 1000) and not keeps_probabilities("none", 1, 2)
+
+
+def test_ten_crops_are_tested_in_the_one_read(tmp_path: Path) -> None:
+    crop = {"random_resized_crop": 6}
+    plain = run_trial(trial(epochs=2, recipe=crop), context=make_context(tmp_path / "one"))
+    crops = run_trial(trial(epochs=2, recipe={**crop, "test_crops": 10}), context=make_context(tmp_path / "ten"))
+    assert (crops.test_reads, crops.test_loss, crops.test_top1_error) == (1, plain.test_loss, plain.test_top1_error)
+    assert plain.multi_crop_top1_error is None and crops.multi_crop_top1_error is not None
+    assert crops.multi_crop_top5_error is not None
+    assert crops.multi_crop_top5_error <= crops.multi_crop_top1_error <= 1
+    searched = run_trial(trial(stage="search", epochs=1, recipe={**crop, "test_crops": 10}), context=make_context())
+    assert searched.multi_crop_top1_error is None and searched.test_reads == 0
+    refused = run_trial(trial(recipe={"random_resized_crop": 8, "test_crops": 10}), context=make_context())
+    assert "images of 8 pixels have one crop of 8" in refused.reason
 
 
 def test_the_test_part_is_read_with_the_best_epochs_weights(tmp_path: Path) -> None:

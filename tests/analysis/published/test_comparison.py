@@ -13,7 +13,9 @@ from analysis.formatting import NONE
 from analysis.published.comparison import Reproduced, compare_table
 from analysis.published.tables import PublishedTable, list_tables, load_table, parse_tables
 from analysis.tables.published import build_comparisons, to_json, to_markdown, to_table
+from analysis.verdicts.ensembles import Ensemble, EnsembleError
 from analysis.verdicts.results import StudyResults
+from suite.core.specs import CellId
 
 BASE = [0.300, 0.310, 0.305, 0.295, 0.302]
 NOISE = [0.0000, 0.0010, -0.0010, 0.0005, -0.0005]
@@ -100,6 +102,21 @@ def test_accuracies_are_turned_into_errors() -> None:
     assert found.published == pytest.approx(6.72) and found.published_gain == pytest.approx(0.78)
     percent = compare_table(load_table("cifar10-cnn-project-table-1"), study({"baseline": BASE}))
     assert percent[1].published == pytest.approx(33.40) and percent[2].published_gain == pytest.approx(62.10 - 66.60)
+
+
+def test_a_printed_ensemble_stands_beside_ours() -> None:
+    [table] = parse_tables(TABLE.replace("model: Plain", "model: Plain, ensemble: true"), "made")
+    findings = study({"baseline": BASE, "sire": better(2)})
+    single, other = compare_table(table, findings)[:2]
+    assert (single.model, single.cell) == ("Plain (ensemble)", "mnist / base_cnn / baseline, single networks")
+    assert single.ours == pytest.approx(100 * sum(BASE) / 5)
+    error = EnsembleError(single=0.3, error=0.25, low=0.23, high=0.29)
+    ensemble = Ensemble(networks=5, images=400, errors={"test_top1_error": error})
+    findings.__dict__["ensembles"] = {CellId("mnist", "base_cnn", "baseline", ""): ensemble}
+    ours, same = compare_table(table, findings)[:2]
+    assert ours.cell == "mnist / base_cnn / baseline, ensemble of 5" and ours.ours == pytest.approx(25.0)
+    assert ours.half_width == pytest.approx(3.0) and ours.outcome == "baseline"
+    assert same == other, "verdicts and other rows stay with single networks"
 
 
 def test_the_studys_metric_decides_which_figure_is_compared() -> None:

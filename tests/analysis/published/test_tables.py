@@ -300,6 +300,7 @@ def test_small_cnn_and_review() -> None:
     assert [one.values["accuracy"] for one in load_table("cifar10-cnn-project-table-2").rows] == [99.3, 100.0]
     errors = [one.values["top5_error"] for one in load_table("large-scale-review-text-1").rows]
     assert errors == [15.3, 14.8, 6.67, 3.08, 2.251, 3.57]
+    assert [one.ensemble for one in load_table("large-scale-review-text-1").rows] == [True] * 4 + [False, True]
 
 
 def test_the_review_study_trains_what_its_claims_are_over() -> None:

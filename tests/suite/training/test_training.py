@@ -22,11 +22,18 @@ from suite.models import cost
 from suite.models.assembly import assemble_network
 from suite.models.cost import Costs, count_network_costs
 from suite.training import checkpoint
-from suite.training.augment import Augmentation
+from suite.training.augment import Augmentation, iterate_ten_crops
 from suite.training.data import Batch, Examples, Scaling, TrainingData, count_trained_images, training_batches
 from suite.training.execution import Execution, choose_precision, resolve_device, seed_torch
 from suite.training.feeds import AHEAD, RESIDENCIES, Prefetched, Residency, choose_residency, make_feed
-from suite.training.loop import Diverged, TrainingFigures, build_optimizer, evaluate_model, train_epoch
+from suite.training.loop import (
+    Diverged,
+    TrainingFigures,
+    build_optimizer,
+    evaluate_model,
+    evaluate_ten_crops,
+    train_epoch,
+)
 from suite.training.micro_batch import find_micro_batch
 
 CPU = torch.device("cpu")
@@ -319,6 +326,28 @@ def test_evaluation_counts_by_hand() -> None:
     assert result.loss == pytest.approx(float(nn.functional.cross_entropy(logits, part.labels)), rel=1e-5)
     assert torch.equal(result.predictions, order[:, 0])
     torch.testing.assert_close(result.confidence, logits.softmax(1).amax(1))
+    assert result.probabilities is None
+    kept = evaluate_model(
+        model, part, scaling, Execution(CPU), Augmentation(), batch=5, seed=0, keep_probabilities=True
+    ).probabilities
+    assert kept is not None and kept.dtype == torch.float16 and kept.shape == (23, CLASSES)
+    torch.testing.assert_close(kept.float(), logits.softmax(1), rtol=5e-4, atol=1e-7)
+
+
+def test_ten_crops_are_torchvisions_and_averaged() -> None:
+    images = torch.randint(0, 256, (7, 2, 9, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+    crops = list(iterate_ten_crops(images, 6))
+    assert {crop.numpy().tobytes() for crop in crops} == {
+        crop.numpy().tobytes() for crop in transforms.ten_crop(images, [6, 6])
+    }
+    part, model, scaling = Examples.in_memory(images, torch.arange(7) % CLASSES), net(), data(8).scaling
+    found = evaluate_ten_crops(model, part, scaling, Execution(CPU), 6, batch=3, seed=0)
+    with torch.no_grad():
+        inputs = [scaling.normalise_images(crop, torch.contiguous_format) for crop in crops]
+        mean = torch.stack([model.eval()(one).logits.softmax(1) for one in inputs]).mean(0)
+    order = mean.argsort(1, descending=True)
+    assert found.top1_error == pytest.approx(float((order[:, 0] != part.labels).double().mean()))
+    assert found.top5_error == pytest.approx(float((order[:, :5] != part.labels[:, None]).all(1).double().mean()))
 
 
 # -- costs, checkpoints, machine
