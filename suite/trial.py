@@ -67,9 +67,9 @@ class RunContext:
         keep: the weights that stay once the trial is finished.
         residency: where images live, auto or one of `feeds.RESIDENCIES`.
         device_memory: the share of a GPU's memory that images may take under auto.
+        probabilities: whether a confirm trial keeps every class's probability of every test image.
     """
 
-        probabilities: whether a confirm trial keeps every class's probability of every test image.
     data: Path
     directory: Path | None = None
     device: str = "auto"
@@ -77,9 +77,9 @@ class RunContext:
     keep: Literal["best", "none"] = "best"
     residency: Wanted = "auto"
     device_memory: float = 0.25
-
-
     probabilities: predictions.Wanted = "auto"
+
+
 class TrialRun:
     """A trial under way: `step` until `done`, then `finish`.
 
@@ -212,6 +212,7 @@ class TrialRun:
             predictions.write_predictions(self._context.directory / "predictions.parquet", test.labels.cpu(), result)
         return {
             **described,
+            **self._test_crops(test),
             "test_loss": result.loss,
             "test_top1_error": result.top1_error,
             "test_top5_error": result.top5_error,
@@ -220,23 +221,6 @@ class TrialRun:
             "test_examples": len(test),
         }
 
-    def _test_curve(self) -> tuple[tuple[Epoch, ...], int]:
-        """The history with each epoch's test figures among its scalars, and how often the test part was read."""
-        test, _ = load_test(self.trial, self._dataset, self._residency, self._execution.device)
-        drawn: list[Epoch] = []
-        reads = 0
-        for epoch in self.history:
-            reads = max(reads + 1, count_test_read(self._context.directory, "test_curve_reads"))
-            self._graft.model.load_state_dict(self._checkpoints.epoch_weights(epoch.epoch))
-            **self._test_crops(test),
-            drawn.append(dataclasses.replace(epoch, scalars={**epoch.scalars, **self._curve_figures(test)}))
-        return tuple(drawn), reads
-
-    def _curve_figures(self, test: Examples) -> dict[str, float]:
-        try:
-            found = self._evaluate_examples(test)
-        except Diverged:  # a point that is missing, not a trial that failed: validation was finite
-            return {}
     def _test_crops(self, test: Examples) -> dict[str, float]:
         """Figures of the recipe's `test_crops`, of the same read and weights as those of the centre."""
         if self._recipe.test_crops == 1:
@@ -252,6 +236,22 @@ class TrialRun:
         )
         return {"multi_crop_top1_error": found.top1_error, "multi_crop_top5_error": found.top5_error}
 
+    def _test_curve(self) -> tuple[tuple[Epoch, ...], int]:
+        """The history with each epoch's test figures among its scalars, and how often the test part was read."""
+        test, _ = load_test(self.trial, self._dataset, self._residency, self._execution.device)
+        drawn: list[Epoch] = []
+        reads = 0
+        for epoch in self.history:
+            reads = max(reads + 1, count_test_read(self._context.directory, "test_curve_reads"))
+            self._graft.model.load_state_dict(self._checkpoints.epoch_weights(epoch.epoch))
+            drawn.append(dataclasses.replace(epoch, scalars={**epoch.scalars, **self._curve_figures(test)}))
+        return tuple(drawn), reads
+
+    def _curve_figures(self, test: Examples) -> dict[str, float]:
+        try:
+            found = self._evaluate_examples(test)
+        except Diverged:  # a point that is missing, not a trial that failed: validation was finite
+            return {}
         figures = {"loss": found.loss, "top1_error": found.top1_error, "top5_error": found.top5_error}
         return {f"{TEST_CURVE}{name}": value for name, value in figures.items()}
 

@@ -125,6 +125,7 @@ def _train_trials(
         keep=plan.study.keep,
         residency=resources.residency,
         device_memory=resources.device_memory,
+        probabilities=plan.study.probabilities,
     )
     if options.local:
         run_local(scheduler, storage, context)
@@ -132,7 +133,6 @@ def _train_trials(
     from suite.sweep.ray_tune import run_on_ray  # Ray takes seconds to import
 
     run_on_ray(scheduler, storage, context, resources)
-        probabilities=plan.study.probabilities,
 
 
 def needs_training(plan: Plan, storage: StudyStorage) -> bool:
