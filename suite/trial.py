@@ -26,6 +26,8 @@ from suite.core.trial_folder import (
     claim_directory,
     count_test_read,
     drop_checkpoints,
+    drop_epoch_note,
+    note_epoch,
     read_finished_record,
     read_measurements,
     read_trial,
@@ -167,6 +169,8 @@ class TrialRun:
         self.history = (*self.history, epoch)
         is_best = self._find_best(self.history) is epoch
         self._checkpoints.save_epoch(self._graft.model, self._optimizer, self.history, is_best=is_best)
+        if self._context.directory is not None:
+            note_epoch(self.history, self._context.directory)
         return epoch
 
     def finish(self, status: Status = "completed", reason: str = "") -> Record:
@@ -182,6 +186,7 @@ class TrialRun:
         record = partial_record(self.trial, status, reason, history, **measured)
         if self._context.directory is not None:
             records.write_record(record, self._context.directory / "record.json")
+            drop_epoch_note(self._context.directory)
         if status in FINISHED:
             self._checkpoints.remove_weights(self._context.keep)
         return record

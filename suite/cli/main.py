@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 
 from suite import __version__
-from suite.cli import common, console, reproduce, results, topup
+from suite.cli import common, console, reproduce, results, retry, topup
 from suite.cli import data as cli_data
+from suite.cli import status as cli_status
 from suite.cli.common import StudyFile, build_checked_plan, format_study_argument
 from suite.cli.compositions import composition_as_dict, format_compositions
 from suite.cli.console import DEFAULT_DATA, Data, Json, Profile, escape, print_parts, print_result, write_json
@@ -88,25 +89,18 @@ def run(
     common.check_place(local, address, device)
     checked = build_checked_plan(study, data, profile, strict)
     from suite.cli.render import outcome_lines
+    from suite.study.study_files import digest_study
     from suite.sweep.run import Options
 
+    options = Options(data, local, address, device, digest_study(study, profile))
     command = f"run {format_study_argument(study, profile, data)}"
-    outcome = common.train_missing(checked, Options(data, local, address, device), command)
+    outcome = common.train_missing(checked, options, command)
     print_parts(outcome_lines(checked, outcome, format_study_argument(study, profile)))
     common.exit_after(outcome)
 
 
-@app.command()
-def status(study: StudyFile, profile: Profile = "", data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
-    """Show how far a study is: per cell, its trials by status. Reads the storage only; safe during a run."""
-    checked = build_checked_plan(study, data, profile)
-    from suite.cli.render import status_table
-    from suite.sweep.status import study_status
-
-    state = study_status(checked)
-    print_result(as_json, state, [status_table(state)])
-
-
+app.command()(cli_status.status)
+app.command()(retry.retry)
 for verb in (topup.topup, results.verdicts, results.leaderboard, results.report, results.collect):
     app.command()(verb)
 app.command()(results.compare_networks)

@@ -6,7 +6,7 @@ import contextlib
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,24 +121,6 @@ def _format_si(value: int | None) -> str:
             return f"{number:.3g} {unit}".strip()
         number /= 1000
     return f"{number:.3g} T"
-
-
-def status_table(state: Mapping[str, Any]) -> Table:
-    """`graftbench status` for a terminal."""
-    table = Table(title=escape(f"{state['study']} in {state['storage']}"), title_justify="left", header_style="bold")
-    for name in ("dataset", "backbone", "variant", "search", "confirm"):
-        table.add_column(name, overflow="fold")
-    for cell in state["cells"]:
-        names = (escape(cell["dataset"]), escape(cell["backbone"]), escape(cell["variant"]))
-        if cell["refused"]:
-            table.add_row(*names, "refused", escape(cell["refused"]))
-        else:
-            table.add_row(*names, _format_status_counts(cell["search"]), _format_status_counts(cell["confirm"]))
-    return table
-
-
-def _format_status_counts(by_status: Mapping[str, int]) -> str:
-    return ", ".join(f"{number} {status}" for status, number in by_status.items()) or "none yet"
 
 
 def outcome_lines(plan: Plan, outcome: Outcome, study: str) -> Iterator[str]:

@@ -75,6 +75,7 @@ def _redraw_table(table: PublishedTable, profile: str, data: Path, *, local: boo
         raise UserError(f"{table.id}: no ready study redraws it; `graftbench reproduce` lists those that do")
     checked = common.build_checked_plan(study, data, profile)
     from suite.cli.render import outcome_lines, plan_tables
+    from suite.study.study_files import digest_study
     from suite.sweep.run import Options
 
     command = f"reproduce {table.id}"
@@ -82,7 +83,8 @@ def _redraw_table(table: PublishedTable, profile: str, data: Path, *, local: boo
         command += f" --profile {shlex.quote(profile)}"
     if not as_json:
         print_parts(plan_tables(checked))
-    outcome = common.train_missing(checked, Options(data, local), command, stderr=as_json)
+    options = Options(data, local, source=digest_study(study, profile))
+    outcome = common.train_missing(checked, options, command, stderr=as_json)
     records = common.collect_records(study, profile)
     from analysis.records.load import load_records
     from analysis.report.build import write_report

@@ -65,6 +65,7 @@ def topup(
     common.check_place(local, address, device)
     plan, name = common.build_checked_plan(study, data, profile), common.format_study_argument(study, profile)
     from suite.cli.render import outcome_lines
+    from suite.study.study_files import digest_study
     from suite.sweep.run import Options
 
     plan, additions, look = _plan_next_look(plan, study, profile, detect)
@@ -84,7 +85,8 @@ def topup(
             write_json({**summary, "trained": 0, "failed": 0})
         return
     command = f"topup {common.format_study_argument(study, profile, data)} --detect {look.detect:g}"
-    outcome = common.train_missing(plan, Options(data, local, address, device), command, stderr=as_json)
+    options = Options(data, local, address, device, digest_study(study, profile))
+    outcome = common.train_missing(plan, options, command, stderr=as_json)
     if as_json:
         write_json({**summary, "trained": outcome.trained, "failed": len(outcome.failed)})
     else:
@@ -207,7 +209,7 @@ def _measure_seed(findings: StudyResults, cell_ids: Container[CellId]) -> float:
 
 
 def _format_lines(plan: Plan, additions: Sequence[Addition] | None, look: InterimLook) -> Iterator[Table | str]:
-    from suite.sweep.progress import format_duration
+    from suite.sweep.status import format_duration
 
     rules = plan.study.statistics
     if additions is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -42,6 +43,29 @@ def sync_folder(directory: Path) -> None:
     with contextlib.suppress(OSError):
         os.fsync(descriptor)
     os.close(descriptor)
+
+
+@contextlib.contextmanager
+def hold_lock(path: Path) -> Iterator[None]:
+    """Hold the file's lock; it is made where it is missing, and the lock ends with its process.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the file's lock; leaves no trace."""
+    if not path.is_file():
+        return False
+    try:
+        with hold_lock(path):
+            return False
+    except OSError:
+        return True
 
 
 def write_text(text: str, path: Path) -> None:

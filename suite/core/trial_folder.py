@@ -2,6 +2,7 @@
 
     trial.json        what defines the trial, written when it is taken up
     conditions.json   what the worker found at the start
+    epoch.json        the last whole epoch, for whoever looks on; gone once the trial is finished
     test_reads        one line per read of the test part
     record.json       the record, written last
 
@@ -11,16 +12,18 @@ Standard library only; `suite.trial` and `suite.training.checkpoint` write the r
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from suite.core import records
 from suite.core.errors import UserError
 from suite.core.files import write_json
-from suite.core.records import FINISHED, NoRecordError, Record
+from suite.core.records import FINISHED, Epoch, NoRecordError, Record
 from suite.core.specs import Trial
 
 _CONDITIONS = "conditions.json"
+_EPOCH = "epoch.json"
 
 
 def claim_directory(trial: Trial, directory: Path | None) -> None:
@@ -83,6 +86,32 @@ def read_measurements(directory: Path) -> dict[str, Any]:
     return found
 
 
+def note_epoch(history: Sequence[Epoch], directory: Path) -> None:
+    """Note where a running trial is, after each epoch. Not flushed to the disk: nothing goes on from it."""
+    last = history[-1]
+    note = {
+        "epoch": last.epoch,
+        "validation_top1_error": last.validation_top1_error,
+        "train_seconds": sum(epoch.train_seconds for epoch in history),
+    }
+    beside = directory / f".{_EPOCH}"
+    beside.write_text(json.dumps(note))
+    beside.replace(directory / _EPOCH)
+
+
+def read_epoch_note(directory: Path) -> dict[str, Any]:
+    """What `note_epoch` left: `epoch`, `validation_top1_error` (a fraction), `train_seconds`; empty if nothing."""
+    try:
+        note = json.loads((directory / _EPOCH).read_text())
+    except (OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def drop_epoch_note(directory: Path) -> None:
+    (directory / _EPOCH).unlink(missing_ok=True)
+
+
 def count_test_read(directory: Path | None, log_name: str = "test_reads") -> int:
     """How often this trial has read the test part, this time included; noted first, so that a kill can't hide it.
 
@@ -99,5 +128,6 @@ def count_test_read(directory: Path | None, log_name: str = "test_reads") -> int
 
 def drop_checkpoints(directory: Path) -> None:
     """Removes a trial's weights and leaves its record."""
+    drop_epoch_note(directory)
     for weights in directory.glob("*.pt"):
         weights.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from suite.core.errors import UserError, did_you_mean
+from suite.study.profiles import apply_profile
 
 # The study files that come with Graftbench: inside the package as installed, beside it in a checkout.
 READY_FOLDERS = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
@@ -36,3 +37,19 @@ def find_study(path: Path) -> Path:
 def digest_study(path: Path, profile: str = "") -> str:
     """Of a study file's bytes and the profile: equal digests mean equal studies."""
     return hashlib.sha256(f"{profile}\0".encode() + find_study(path).read_bytes()).hexdigest()
+
+
+def find_storage(path: Path, profile: str = "") -> Path | None:
+    """Where a study's results are, without a check of the study; None where the file doesn't tell.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        data = apply_profile(yaml.load(find_study(path).read_text(encoding="utf-8"), Loader=loader), profile)
+        return Path(data.get("storage") or f"runs/{data['study']}")
+    except (yaml.YAMLError, OSError, ValueError, TypeError, KeyError):
+        return None

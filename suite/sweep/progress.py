@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from rich.table import Table
 from suite.core.records import Epoch, Record
 from suite.core.specs import Cell, Trial
 from suite.study.plan import Plan, PlannedCell
+from suite.sweep.status import CellWork, estimate_seconds_left, format_duration
 
 _REFRESH_SECONDS = 0.5
 _LINE_SECONDS = 15.0
@@ -34,10 +34,6 @@ class _CellProgress:
     @property
     def macs(self) -> int:
         return self.planned.macs or 1
-
-    @property
-    def epoch_seconds(self) -> float:
-        return self.seconds_heard / self.epochs_heard
 
     def format_share(self, stage: str, planned: int) -> str:
         done = sum(number for (of_stage, _), number in self.ended.items() if of_stage == stage)
@@ -129,22 +125,12 @@ class ProgressDisplay:
         return f"about {format_duration(seconds)} left"
 
     def seconds_left(self) -> float | None:
-        """Training seconds left over the rate so far (slots and overhead included); None before the first epoch.
-
-        A cell that has not trained yet is taken to cost what the one nearest in multiply-accumulates does, by them.
-        """
-        if not self._trained:
-            return None
-        measured = [row for row in self._runnable if row.epochs_heard]
-        least = min(row.epoch_seconds for row in measured)
-        left = 0.0
+        """As `suite.sweep.status.estimate_seconds_left`; None before the first epoch."""
+        cells = []
         for row in self._runnable:
-            nearest = row
-            if not row.epochs_heard:
-                nearest = min(measured, key=lambda other: abs(math.log(other.macs / row.macs)))
-            cost = nearest.epoch_seconds * row.macs / nearest.macs
-            left += max(0, row.epochs_left - sum(row.running.values())) * max(least, cost)
-        return left * (time.monotonic() - self._began) / self._trained
+            left = row.epochs_left - sum(row.running.values())
+            cells.append(CellWork(row.macs, left, row.epochs_heard, row.seconds_heard))
+        return estimate_seconds_left(cells, self._trained, time.monotonic() - self._began)
 
     def _build_table(self) -> Table:
         table = Table(title=f"{self._plan.study.study}: {self._format_line()}", title_justify="left", expand=False)
@@ -165,12 +151,3 @@ class ProgressDisplay:
         running = ", ".join(f"epoch {epoch}" for epoch in row.running.values())
         latest = "" if row.latest is None else f"{100 * row.latest:.2f} %"
         return [label, search, stopped, confirm, running, latest]
-
-
-def format_duration(seconds: float) -> str:
-    """`40 s`, `12 min`, `3.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -19,6 +19,7 @@ from suite.sweep.address import no_ray, prepare_to_join
 from suite.sweep.execution_settings import choose_execution
 from suite.sweep.in_process import run_local
 from suite.sweep.interim_looks import add_current_look, describe_unplanned_looks, with_looks
+from suite.sweep.journal import EventLog, write_plan
 from suite.sweep.prepare_data import prepare_data
 from suite.sweep.progress import ProgressDisplay
 from suite.sweep.scheduler import TrialScheduler
@@ -35,6 +36,8 @@ class Options:
     local: bool = False  # one process, no Ray
     address: str | None = None  # of a running Ray to join; None starts one on this machine
     device: str = "auto"  # auto, cpu, cuda or cuda:N
+    source: str = ""  # digest of the study file, by which `status` knows the plan again
+    only: frozenset[str] | None = None  # keys of the trials that may be trained; None: all
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def run_study(plan: Plan, options: Options, console: Console) -> Outcome:
     plan = with_looks(plan)
     check_store(uri)
     check_experiment(plan.study, uri)
-    is_training = needs_training(plan, storage)
+    is_training = needs_training(plan, storage, options.only)
     lines: list[str] = []
     if is_training:
         lines = prepare_data(plan, options.data, storage.read_records().values(), console)
@@ -72,6 +75,7 @@ def run_study(plan: Plan, options: Options, console: Console) -> Outcome:
             for line in lines:
                 console.print(escape(line))
             plan = _note_look(plan, storage, console)
+            write_plan(plan, options.source, _count_slots(resources, options, is_training))
             return _run_sweep(plan, storage, uri, replace(options, device=device), resources, console)
 
 
@@ -105,7 +109,10 @@ def _run_sweep(
             storage.write_execution(executions)
         interrupted = storage.list_interrupted()
         with ProgressDisplay(plan, console) as progress:
-            scheduler = TrialScheduler(plan, executions, stored, interrupted, listeners=(writer, progress))
+            events = EventLog(storage.path)
+            listeners = (events, writer, progress)
+            scheduler = TrialScheduler(plan, executions, stored, interrupted, listeners, options.only)
+            events.catch_up(stored.values())
             for key, record in scheduler.records.items():
                 if key in stored:
                     progress.count_known(record)
@@ -135,12 +142,21 @@ def _train_trials(
     run_on_ray(scheduler, storage, context, resources)
 
 
-def needs_training(plan: Plan, storage: StudyStorage) -> bool:
+def needs_training(plan: Plan, storage: StudyStorage, only: frozenset[str] | None = None) -> bool:
     """Whether the storage alone can't show that everything is finished."""
     decided = storage.read_execution()
     if any(group_label(planned.cell) not in decided for planned in plan.runnable):
         return True
-    return not TrialScheduler(plan, decided, storage.read_records(), storage.list_interrupted()).idle
+    return not TrialScheduler(plan, decided, storage.read_records(), storage.list_interrupted(), only=only).idle
+
+
+def _count_slots(resources: Resources, options: Options, is_training: bool) -> int:
+    """How many trials run at once."""
+    if options.local or not is_training:
+        return 1
+    from suite.sweep.ray_tune import count_slots
+
+    return count_slots(resources)
 
 
 @contextlib.contextmanager

@@ -46,7 +46,7 @@ class TrialScheduler:
     """Hands out a plan's trials: per cell the search, then, as soon as it is over, the paired confirm seeds.
 
     What `finished` already holds is not handed out again; `interrupted` search trials come first, unchanged.
-    `executions` are by group label.
+    `executions` are by group label. `only`: keys of the trials that may be handed out; None: all.
     """
 
     def __init__(
@@ -56,8 +56,10 @@ class TrialScheduler:
         finished: Mapping[str, Record],
         interrupted: Iterable[Trial],
         listeners: Iterable[TrialListener] = (),
+        only: frozenset[str] | None = None,
     ) -> None:
         self._plan = plan
+        self._only = only
         self._listeners = tuple(listeners)
         self._done = {key: record for key, record in finished.items() if record.status in FINISHED}
         self._running: dict[str, tuple[CellState, Trial]] = {}
@@ -91,7 +93,8 @@ class TrialScheduler:
             state = self._claim_index(trial)
             if state is not None:
                 state.search.import_trial(trial)
-                state.queue.append(trial)
+                if self._may_run(trial):
+                    state.queue.append(trial)
 
     def _claim_index(self, trial: Trial) -> CellState | None:
         """The cell whose search the plan would hand this very trial out in, its index now taken; None: there is none,
@@ -122,6 +125,8 @@ class TrialScheduler:
 
     def _draw_search_trial(self) -> CellState | None:
         """The cell whose search is the least far, with its next trial in the queue; None: all are drawn."""
+        if self._only is not None:
+            return None
         state = min(self._states.values(), key=CellState.next_index, default=None)
         if state is None or not state.has_more():
             return None
@@ -165,16 +170,14 @@ class TrialScheduler:
         state.queue.insert(0, trial)
         return True
 
-    def finish_early(self, key: str, status: Status, reason: str, **measured: Any) -> Record:
-        """The record of a trial that ended from outside (stopped by ASHA, its worker lost), told to everyone.
+    def make_early_record(self, key: str, status: Status, reason: str, **measured: Any) -> Record:
+        """The record of a running trial that ended from outside (stopped by ASHA, its worker lost), for `finish_trial`.
 
         Args:
             measured: further fields of the record, as `suite.core.trial_folder.read_measurements` finds them.
         """
         _, trial = self._running[key]
-        record = partial_record(trial, status, reason, tuple(self._histories[key].values()), **measured)
-        self.finish_trial(record)
-        return record
+        return partial_record(trial, status, reason, tuple(self._histories[key].values()), **measured)
 
     def _announce_record(self, record: Record) -> None:
         self.records[record.trial_key] = record
@@ -193,8 +196,11 @@ class TrialScheduler:
         for trial in self._plan.confirm_trials(state.cell, best, state.execution):
             if trial.key in self._done:
                 self.records[trial.key] = self._done[trial.key]
-            else:
+            elif self._may_run(trial):
                 state.queue.append(trial)
+
+    def _may_run(self, trial: Trial) -> bool:
+        return self._only is None or trial.key in self._only
 
     def _skip_cell(self, cell: Cell, execution: ExecutionConfig, reason: str) -> None:
         for trial in self._plan.confirm_trials(cell, (), execution):
@@ -203,4 +209,6 @@ class TrialScheduler:
     @property
     def idle(self) -> bool:
         """Whether there is nothing left to hand out, now or later."""
-        return not self._running and not any(state.has_more() for state in self._states.values())
+        if self._running or any(state.queue for state in self._states.values()):
+            return False
+        return self._only is not None or not any(state.has_more() for state in self._states.values())

@@ -3,17 +3,19 @@
 <storage>/study.json            identity of the study, and the schema of its results; another study, or a later schema,
                                 is refused
 <storage>/looks.json            the looks at its results: seeds per group, and what a topup added
+<storage>/plan.json, events.jsonl   what `status` reads first (see `suite.sweep.journal`)
 <storage>/conditions.json       precision, memory format and micro-batch per group, decided before its first trial
 <storage>/trials/<key>/         one folder per trial (see `suite.trial.RunContext`)
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import fcntl
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,15 +23,17 @@ from typing import Any
 
 from suite.core import records
 from suite.core.errors import UserError
-from suite.core.files import write_json
+from suite.core.files import hold_lock, is_locked, write_json
 from suite.core.records import FINISHED, SCHEMA, NewerSchemaError, NoRecordError, Record, check_schema
 from suite.core.specs import Trial
 from suite.core.trial_folder import drop_checkpoints, read_trial
 from suite.study.config import Study
 from suite.study.plan import ExecutionConfig, InterimLook, group_label
+from suite.sweep.journal import LOCK
 
 log = logging.getLogger(__name__)
 
+_LOCK_ATTEMPTS, _LOCK_SECONDS = 3, 0.05  # whoever asks whether a run is at work holds the lock for a moment
 _EXAMPLES = 3  # files that a refusal names
 
 
@@ -89,22 +93,24 @@ class StudyStorage:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Refused while another `graftbench run` of this study is at work."""
-        with (self.path / "lock").open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UserError(f"another run of {self.study.study!r} is using {self.path}: wait for it") from error
+        with contextlib.ExitStack() as stack:
+            for attempt in range(_LOCK_ATTEMPTS):
+                try:
+                    stack.enter_context(hold_lock(self.path / LOCK))
+                    break
+                except OSError as error:
+                    if attempt + 1 == _LOCK_ATTEMPTS:
+                        raise self._refuse_second_run() from error
+                time.sleep(_LOCK_SECONDS)
             yield
 
-    def _in_use(self) -> bool:
-        """Whether a run is at work; leaves no trace."""
-        if not (self.path / "lock").is_file():
-            return False
-        try:
-            with self.locked():
-                return False
-        except UserError:
-            return True
+    def check_idle(self) -> None:
+        """Refuse while a run of this study is at work."""
+        if is_locked(self.path / LOCK):
+            raise self._refuse_second_run()
+
+    def _refuse_second_run(self) -> UserError:
+        return UserError(f"another run of {self.study.study!r} is using {self.path}: wait for it")
 
     def trial_directory(self, key: str) -> Path:
         return self.path / "trials" / key
@@ -158,7 +164,7 @@ class StudyStorage:
     def iterate_states(self) -> Iterator[tuple[Trial, str]]:
         """Every started trial with its status; without a record `running`, or `interrupted` when no run is at work;
         `unreadable` where there is a record that this version can't read."""
-        open_status = "running" if self._in_use() else "interrupted"
+        open_status = "running" if is_locked(self.path / LOCK) else "interrupted"
         for path in sorted(self.path.glob("trials/*/trial.json")):
             try:
                 trial = read_trial(path)

@@ -12,8 +12,8 @@ import pytest
 from suite.core.errors import UserError
 from suite.study import check, checked_plans
 from suite.study.config import parse_study
-from suite.study.study_files import ready_studies
 from suite.study.plan import Plan, make_plan
+from suite.study.study_files import ready_studies
 
 STUDY: dict[str, Any] = {
     "study": "s",

@@ -17,6 +17,7 @@ from suite.study.config import parse_study
 from suite.study.plan import ExecutionConfig, Plan, make_plan, with_cells
 from suite.sweep import progress
 from suite.sweep.progress import ProgressDisplay
+from suite.sweep.status import format_duration
 from suite.training.outcome import partial_record
 
 STUDY: dict[str, Any] = {
@@ -217,7 +218,7 @@ def test_a_terminal_shows_the_table_live(clock: Clock) -> None:
     ("seconds", "text"), [(0, "0 s"), (89, "89 s"), (90, "2 min"), (5399, "90 min"), (5400, "1.5 h"), (86400, "24.0 h")]
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert progress.format_duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_a_tiny_cell_says_nothing_of_a_large_one(clock: Clock) -> None:

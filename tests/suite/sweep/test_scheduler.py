@@ -131,7 +131,7 @@ def drive(scheduler: TrialScheduler, fate: Fate = made_up, slots: int = 1, resul
             if epochs:
                 if scheduler.on_epoch(trial.key, epochs.pop(0)):
                     continue
-                scheduler.finish_early(trial.key, "stopped", "stopped by ASHA")
+                scheduler.finish_trial(scheduler.make_early_record(trial.key, "stopped", "stopped by ASHA"))
             else:
                 scheduler.finish_trial(record)
             running = [each for each in running if each[0] != trial]
@@ -365,7 +365,7 @@ def test_a_repeated_epoch_is_heard_once() -> None:
     assert found.on_epoch(first.key, epoch(1, 0.5)) and found.on_epoch(first.key, epoch(2, 0.5))  # a retried worker
     assert found.on_epoch(first.key, epoch(3, 0.5))
     assert notes.heard == [("started", first.key), *(("epoch", first.key, number) for number in (1, 2, 3))]
-    assert found.finish_early(first.key, "failed", "its worker was lost").history == tuple(
+    assert found.make_early_record(first.key, "failed", "its worker was lost").history == tuple(
         epoch(n, 0.5) for n in (1, 2, 3)
     )
 
@@ -380,7 +380,8 @@ def test_a_lost_trial_is_handed_out_again_before_anything_else() -> None:
         assert handed(found) == first
         assert found.on_epoch(first.key, epoch(1, 0.5)), "told again by the next worker"
     assert not found.requeue(first.key, at_most=2) and set(running(found)) == {first, second}
-    record = found.finish_early(first.key, "failed", "its worker was lost")
+    record = found.make_early_record(first.key, "failed", "its worker was lost")
+    found.finish_trial(record)
     assert [known.epoch for known in record.history] == [1]
     assert notes.heard.count(("epoch", first.key, 1)) == 1
     assert found.requeue(second.key, at_most=2), "counted by trial"
@@ -506,7 +507,7 @@ def test_idle_says_where_it_stands() -> None:
     first, second = handed(found), handed(found)
     assert running(found) == [first, second] and not found.idle
     found.finish_trial(ended(first))
-    found.finish_early(second.key, "failed", "lost")
+    found.finish_trial(found.make_early_record(second.key, "failed", "lost"))
     assert found.trained == 2 and found.idle
     assert [record.status for record in found.records.values()] == ["completed", "failed"]
     assert found.next_trial() == "done", "no choice is made yet"
