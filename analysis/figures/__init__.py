@@ -9,12 +9,12 @@ from itertools import chain
 from analysis.figures.curves import learning_curves
 from analysis.figures.drawing import FORMATS, Drawing, render_svg, save_drawing
 from analysis.figures.forest import across_datasets, draw_cells
-from analysis.figures.histories import Histories
 from analysis.figures.pareto import draw_pareto
 from analysis.figures.ranks import rank_diagrams
 from analysis.figures.response import draw_responses
 from analysis.figures.scalars import draw_scalars
 from analysis.figures.searches import parameter_importance, search_history
+from analysis.records.histories import Histories
 from analysis.verdicts.results import StudyResults
 
 __all__ = ["FORMATS", "Drawing", "draw_all", "render_svg", "save_drawing"]

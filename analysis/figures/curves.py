@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 import analysis.figures.style as style
 from analysis.figures.drawing import Drawing
-from analysis.figures.histories import Histories
 from analysis.figures.series import split_cells
 from analysis.formatting import format_plural
+from analysis.records.histories import Histories
 from analysis.records.model import CellResults
 from analysis.verdicts.results import StudyResults
 from suite.core.records import TEST_CURVE

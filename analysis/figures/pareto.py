@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 import analysis.figures.style as style
 from analysis.figures.drawing import Drawing
-from analysis.figures.histories import read_measured
 from analysis.formatting import format_count, format_plural, make_slug
+from analysis.records.histories import read_measured
 from analysis.records.model import CellResults
 from analysis.verdicts.results import StudyResults
 from suite.core.specs import CellId

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from analysis.figures.curves import draw_panels, read_curves
 from analysis.figures.drawing import Drawing
-from analysis.figures.histories import Histories
 from analysis.figures.series import FigureCells
 from analysis.figures.style import LOOKS, SeriesStyle, shorten_name, split_evenly
+from analysis.records.histories import Histories
 from analysis.records.model import CellResults
 from analysis.verdicts.results import StudyResults
 from suite.core.records import TEST_CURVE, Epoch

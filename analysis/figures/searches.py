@@ -13,10 +13,10 @@ from matplotlib.ticker import MaxNLocator
 
 import analysis.figures.style as style
 from analysis.figures.drawing import Drawing
-from analysis.figures.histories import read_measured
 from analysis.figures.importance import LEAST_TRIALS, compute_importances
 from analysis.figures.series import FigureCells, split_cells
 from analysis.formatting import format_plural
+from analysis.records.histories import read_measured
 from analysis.records.model import CellResults
 from analysis.verdicts.results import StudyResults
 from suite.core.records import Record

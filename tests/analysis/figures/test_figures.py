@@ -20,13 +20,13 @@ from matplotlib.text import Text
 from analysis import testing
 from analysis.figures import Drawing, draw_all, render_svg, save_drawing
 from analysis.figures.forest import draw_cells as forest
-from analysis.figures.histories import Histories
 from analysis.figures.importance import compute_importances
 from analysis.figures.pareto import Point, find_front
 from analysis.figures.ranks import find_cliques
 from analysis.figures.response import axis_of
 from analysis.figures.style import LOOKS, axis_reach, clean_line, split_evenly, use_style
 from analysis.formatting import make_slug
+from analysis.records.histories import Histories
 from analysis.records.model import Records
 from analysis.verdicts.model import VariantVerdict
 from analysis.verdicts.rankings import Ranking
