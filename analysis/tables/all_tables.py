@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from analysis.tables import Table, ablations, budgets, costs, ensembles, images, leaderboard, overall
+from analysis.tables import Table, ablations, budgets, costs, ensembles, images, leaderboard, overall, speed
 from analysis.tables import published as published_tables
 from analysis.tables import verdicts as verdict_table
 from analysis.verdicts.results import StudyResults
@@ -13,7 +13,7 @@ from analysis.verdicts.results import StudyResults
 def build_all_tables(findings: StudyResults) -> list[Table]:
     """The verdicts and what is across datasets first, then each dataset's own, then what they rest on.
 
-    Ids are file names, each once: `variants`, `verdicts`, `overall`, `ranks-*`, `leaderboard-*`, `costs-*`,
+    Ids are file names, each once: `variants`, `verdicts`, `overall`, `ranks-*`, `leaderboard-*`, `costs-*`, `speed`,
     `ensembles`, `ablation-*`, `published-*`, `budgets`, `images`. What left no result is in
     `analysis.tables.missing_trials`.
     """
@@ -24,6 +24,7 @@ def build_all_tables(findings: StudyResults) -> list[Table]:
         *overall.build_friedman(findings),
         *leaderboard.build_tables(findings),
         *costs.build_tables(findings),
+        *speed.build_speed(findings),
         *ensembles.build_ensembles(findings),
         *ablations.build_tables(findings),
         *published_tables.build_comparisons(findings),

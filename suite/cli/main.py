@@ -101,7 +101,7 @@ def run(
 
 app.command()(cli_status.status)
 app.command()(retry.retry)
-for verb in (topup.topup, results.verdicts, results.leaderboard, results.report, results.collect):
+for verb in (topup.topup, results.verdicts, results.leaderboard, results.speed, results.report, results.collect):
     app.command()(verb)
 app.command()(results.compare_networks)
 app.command()(reproduce.reproduce)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,9 @@ RecordsFolder = Annotated[
     Path | None, typer.Option("--records", help="A folder of records (Parquet or CSV) instead of a study file.")
 ]
 
+Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown; short for --format markdown.")]
+Form = Annotated[str, typer.Option("--format", help="text, markdown, latex, csv, html or json.")]
+
 
 def _find_records(study: Path | None, records: Path | None, profile: str) -> Path:
     """The folder of records that the command line names, by a study file or as such; neither or both are refused."""
@@ -38,6 +42,21 @@ def _print_notes(findings: StudyResults) -> None:
     """What JSON has no place for, to stderr."""
     for note in findings.notes:
         sys.stderr.write(f"note: {note}\n")
+
+
+def _choose_form(form: str, known: Collection[str], of: str, *, json: bool, markdown: bool) -> str:
+    """The form of a table that the options name, `text` where they name none; two of them are refused."""
+    forms = {form} - {""}
+    if json:
+        forms.add("json")
+    if markdown:
+        forms.add("markdown")
+    if len(forms) > 1:
+        raise UserError(f"{' and '.join(sorted(forms))} contradict each other: name one form of {of}")
+    chosen = next(iter(forms), "text")
+    if chosen not in known:
+        raise UserError(f"--format: {one_of(chosen, known)}")
+    return chosen
 
 
 def verdicts(study: Study = None, records: RecordsFolder = None, profile: Profile = "", as_json: Json = False) -> None:
@@ -57,26 +76,44 @@ def leaderboard(
     records: RecordsFolder = None,
     profile: Profile = "",
     as_json: Json = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown; short for --format markdown.")] = False,
-    form: Annotated[str, typer.Option("--format", help="text, markdown, latex, csv, html or json.")] = "",
+    markdown: Markdown = False,
+    form: Form = "",
 ) -> None:
     """Rank a study's cells by test error, with verdicts, intervals and cost."""
     from analysis.tables.leaderboard import FORMS
 
-    forms = {form} - {""}
-    if as_json:
-        forms.add("json")
-    if markdown:
-        forms.add("markdown")
-    if len(forms) > 1:
-        raise UserError(f"{' and '.join(sorted(forms))} contradict each other: name one form of the leaderboard")
-    form = next(iter(forms), "text")
-    if form not in FORMS:
-        raise UserError(f"--format: {one_of(form, FORMS)}")
+    form = _choose_form(form, FORMS, "the leaderboard", json=as_json, markdown=markdown)
     findings = read_findings(_find_records(study, records, profile))
     if form in ("json", "csv"):
         _print_notes(findings)
     sys.stdout.write(FORMS[form](findings).rstrip("\n") + "\n")
+
+
+def speed(
+    study: Study = None,
+    records: RecordsFolder = None,
+    profile: Profile = "",
+    target: Annotated[
+        float | None,
+        typer.Option(help="Validation error in percent; default: what each group's baseline gets to, and the ROPE."),
+    ] = None,
+    as_json: Json = False,
+    markdown: Markdown = False,
+    form: Form = "",
+) -> None:
+    """Say how soon every cell reached an error, in epochs and seconds, and what it saved against its baseline."""
+    from analysis.tables.speed import FORMS, build_speed
+
+    form = _choose_form(form, FORMS, "the table", json=as_json, markdown=markdown)
+    if target is not None and not 0 < target < 100:
+        raise UserError(f"--target: a validation error in percent, above 0 and below 100, not {target:g}")
+    findings = read_findings(_find_records(study, records, profile))
+    tables = build_speed(findings, None if target is None else target / 100)
+    if not tables:
+        raise UserError("no validation curve is in these records, so nothing says when an error was reached")
+    if form in ("json", "csv"):
+        _print_notes(findings)
+    sys.stdout.write(FORMS[form](tables[0]).rstrip("\n") + "\n")
 
 
 def report(

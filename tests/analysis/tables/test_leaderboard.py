@@ -134,7 +134,7 @@ def test_the_number_of_decoders_is_a_column_of_every_table_of_cells() -> None:
     found = {row["label"]: row["decoders"] for row in build_cell_rows(findings)}
     assert found == {"baseline": None, "sire": 4, "sire(components=Re)": None}
     tables = [table for table in build_all_tables(findings) if table.id not in ("budgets", "variants")]
-    assert [table.id.partition("-")[0] for table in tables] == ["verdicts", "leaderboard", "costs", "ablation"]
+    assert [table.id.partition("-")[0] for table in tables] == ["verdicts", "leaderboard", "costs", "speed", "ablation"]
     for table in tables:
         keys = [column.key for column in table.columns]
         assert sorted(row[keys.index("decoders")].number or 0 for row in table.rows)[-2:] == [0, 4], table.id
