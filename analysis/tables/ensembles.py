@@ -12,7 +12,7 @@ from analysis import formatting
 from analysis.records.model import METRICS, CellResults
 from analysis.tables import EMPTY, Column, Table, Value, fill_table, make_estimate
 from analysis.verdicts.audit import list_completed
-from analysis.verdicts.cell_rows import run_ids, runs_of
+from analysis.verdicts.cell_rows import build_cell_rows, row_cell, run_ids, runs_of
 from analysis.verdicts.ensembles import Ensemble, EnsembleError
 from analysis.verdicts.results import StudyResults
 
@@ -24,6 +24,7 @@ class _Item:
     cell: CellResults
     ensemble: Ensemble | None
     runs: tuple[str, ...]
+    decoders: int | None
 
     @property
     def has_crops(self) -> bool:
@@ -37,6 +38,7 @@ def build_ensembles(findings: StudyResults) -> list[Table]:
     """A row per cell that has an ensemble or figures of ten crops; no table where none has."""
     ids = run_ids(findings.records)
     formed = findings.ensembles
+    decoders = {row_cell(row): row["decoders"] for row in build_cell_rows(findings)}
     items, notes = [], []
     for group in findings.groups:
         for cell in group.cells:
@@ -44,7 +46,7 @@ def build_ensembles(findings: StudyResults) -> list[Table]:
             if isinstance(found, str):
                 notes.append(f"{cell.cell_id.label}: {found}.")
             ensemble = found if isinstance(found, Ensemble) else None
-            item = _Item(cell, ensemble, runs_of(list_completed(cell), ids))
+            item = _Item(cell, ensemble, runs_of(list_completed(cell), ids), decoders[cell.cell_id])
             if ensemble is not None or item.has_crops:
                 items.append(item)
     if not items:
@@ -63,6 +65,7 @@ def _list_columns() -> list[Column[_Item]]:
         Column("dataset", "dataset", attrgetter("cell.dataset")),
         Column("backbone", "backbone", attrgetter("cell.backbone")),
         Column("variant", "variant", lambda item: Value(item.cell.label, runs=item.runs)),
+        Column("decoders", "decoders", attrgetter("decoders"), numeric=True, optional=True),
         Column("networks", "networks", lambda item: len(list_completed(item.cell)), numeric=True),
     ]
     columns += [column for name, metric in METRICS.items() for column in _list_metric(name, metric)]

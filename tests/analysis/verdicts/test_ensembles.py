@@ -135,10 +135,11 @@ def test_the_table_in_every_form(folder: Path) -> None:
 
 def test_ten_crops_stand_beside_the_centre() -> None:
     study = testing.make_study({"baseline": [0.5, 0.4, 0.6], "sire": [0.3, 0.4, 0.5]})
-    study.trials.loc[study.trials["variant"] == "sire", "multi_crop_top1_error"] = 0.125
+    study.trials.loc[study.trials["variant"] == "sire", ["multi_crop_top1_error", "decoders"]] = 0.125, 4
     [table] = ensembles.build_ensembles(StudyResults(study))
     [row] = table.rows
     values = {column.key: value.text for column, value in zip(table.columns, row, strict=True)}
     assert (values["single_top1"], values["multi_crop_top1_error"]) == ("40.00", "12.50")
+    assert values["decoders"] == "4"
     assert "ensemble_top1" not in values
     assert ensembles.build_ensembles(StudyResults(testing.make_study({"baseline": [0.5] * 3}))) == []
