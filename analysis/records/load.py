@@ -25,7 +25,7 @@ _ATTEMPTS = 3  # to read a folder while it is being collected
 
 def load_records(path: Path) -> Records:
     """The records that `analysis.records.collect` wrote to a folder, or results from elsewhere
-    (`analysis.records.external`).
+    (`analysis.records.external.load`).
 
     Args:
         path: a folder; of results from elsewhere also a single Parquet or CSV file.
@@ -40,7 +40,7 @@ def load_records(path: Path) -> Records:
     for attempt in range(_ATTEMPTS):
         collected = manifest.read_manifest(path)
         if collected is None:
-            from analysis.records.external import load_external  # collected records need nothing of it
+            from analysis.records.external.load import load_external  # collected records need nothing of it
 
             return replace(load_external(path), folder=path if path.is_dir() else None)
         try:

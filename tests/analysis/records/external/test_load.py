@@ -66,7 +66,7 @@ def test_a_file_alone_several_files_and_parquet_give_the_same(tmp_path: Path) ->
 
 
 def test_the_example_of_the_documentation_works(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[3] / "docs" / "records.md").read_text()
+    text = (Path(__file__).parents[4] / "docs" / "records.md").read_text()
     example = re.search(r"```csv\n(.*?)```", text, re.DOTALL)
     assert example is not None
     (tmp_path / "results.csv").write_text(example[1])

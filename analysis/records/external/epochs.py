@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from analysis.formatting import format_plural
 from analysis.records import epoch_files
-from analysis.records.external_fields import parse_number, parse_text
+from analysis.records.external.fields import parse_number, parse_text
 from analysis.records.mlflow_runs import LARGEST
 
 _MOST_EPOCHS = 10**7  # an epoch beyond is a slip

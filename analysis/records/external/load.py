@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.formatting import format_plural
-from analysis.records import external_epochs
 from analysis.records.arrange import arrange_records
 from analysis.records.checks import check_fractions, format_examples, trial_names, without_infinities
 from analysis.records.description import StudyDescription, read_description
-from analysis.records.external_fields import parse_number, parse_text, says_nan
+from analysis.records.external.epochs import read_external_epochs
+from analysis.records.external.fields import parse_number, parse_text, says_nan
 from analysis.records.mlflow_runs import INFINITE, LARGEST
 from analysis.records.model import AUDITED, METRICS, Records, several_baselines
 from analysis.records.superseded import CELL, find_with_result
@@ -84,7 +84,7 @@ def load_external(path: Path) -> Records:
     searches = trials[trials["stage"] == "search"].groupby(CELL).size()
     if "search_trials" not in study.whole and len(searches):
         study = replace(study, search_trials=int(searches.max()))
-    histories, epoch_sentences = external_epochs.read_external_epochs(epochs, path)
+    histories, epoch_sentences = read_external_epochs(epochs, path)
     records = arrange_records(trials.drop(columns="row"), histories, study)
     usage.sentences += [*epoch_sentences, *_check_baselines(trials)]
     problems = (*usage.list_sentences(), *records.problems)

@@ -1,0 +1,1 @@
+"""Records that come from elsewhere: tables that people made, instead of a collected folder."""
