@@ -174,7 +174,7 @@ def clean(
     print_parts([escape(remove_study(loaded))])
 
 
-_TRAINING_PACKAGES = frozenset({"torch", "torchvision", "timm", "PIL", "sklearn", "ray", "optuna", "mlflow"})
+_TRAINING_PACKAGES = frozenset({"torch", "torchvision", "timm", "PIL", "sklearn", "xxhash", "ray", "optuna", "mlflow"})
 
 
 def main() -> None:

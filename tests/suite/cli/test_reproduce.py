@@ -167,6 +167,6 @@ def test_a_table_is_redrawn_end_to_end(graftbench: Command, configs: Path, tmp_p
     assert (
         "| 20.04 |" in line
         and "| +4.17 |" in line
-        and line.endswith(r"| 2 | single run | fashion\_mnist(channels=3) / base\_cnn(width=0.05) / sire |")
+        and line.endswith(r"| 2 | 4 | single run | fashion\_mnist(channels=3) / base\_cnn(width=0.05) / sire |")
     )
     assert written.count("| not run |") == 10
