@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from suite.cli.console import DEFAULT_DATA, DONE, INTERRUPTED, SOME_FAILED, escape, make_console, print_parts
+from suite.cli.console import DONE, INTERRUPTED, SOME_FAILED, escape, make_console, print_parts
 from suite.core.errors import UserError
 from suite.core.records import NewerSchemaError
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from suite.study.plan import Plan
     from suite.sweep.run import Options, Outcome
 
+DEFAULT_DATA = Path("data")
+Data = Annotated[
+    Path, typer.Option("--data", envvar="GRAFTBENCH_DATA", help="The data directory: datasets are looked up there.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
+Profile = Annotated[str, typer.Option("--profile", help="A profile of the study file, e.g. quick; default: none.")]
 Local = Annotated[bool, typer.Option("--local", help="One trial at a time in this process, without Ray.")]
 Address = Annotated[str | None, typer.Option(help="Join a running Ray (`auto` finds it) instead of starting one here.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]

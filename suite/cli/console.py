@@ -1,14 +1,11 @@
-"""What all verbs share: exit codes, options, and how they print."""
+"""What all verbs share: exit codes, and how they print. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Collection, Container, Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # rich is imported where something is printed with it: verdicts and tables are not
     from rich.console import Console
@@ -16,13 +13,7 @@ if TYPE_CHECKING:  # rich is imported where something is printed with it: verdic
 
 DONE, SOME_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
-Data = Annotated[
-    Path, typer.Option("--data", envvar="GRAFTBENCH_DATA", help="The data directory: datasets are looked up there.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
-Profile = Annotated[str, typer.Option("--profile", help="A profile of the study file, e.g. quick; default: none.")]
 OTHER_COLUMNS = 80  # cells that numbers and states take beside a dataset's name
-DEFAULT_DATA = Path("data")
 
 
 def escape(text: str) -> str:

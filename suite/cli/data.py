@@ -9,18 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from suite.cli.common import DEFAULT_DATA, Data, Json
 from suite.cli.compositions import composition_as_dict, format_compositions, format_notes
-from suite.cli.console import (
-    DEFAULT_DATA,
-    Data,
-    Json,
-    escape,
-    have_room,
-    keep_names_whole,
-    make_table,
-    print_parts,
-    print_result,
-)
+from suite.cli.console import escape, have_room, keep_names_whole, make_table, print_parts, print_result
 from suite.core.errors import UserError
 
 if TYPE_CHECKING:

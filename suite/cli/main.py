@@ -13,10 +13,9 @@ import typer
 from suite import __version__
 from suite.cli import common, console, reproduce, results, retry, topup
 from suite.cli import data as cli_data
-from suite.cli import status as cli_status
-from suite.cli.common import StudyFile, build_checked_plan, format_study_argument
+from suite.cli.common import DEFAULT_DATA, Data, Json, Profile, StudyFile, build_checked_plan, format_study_argument
 from suite.cli.compositions import composition_as_dict, format_compositions
-from suite.cli.console import DEFAULT_DATA, Data, Json, Profile, escape, print_parts, print_result, write_json
+from suite.cli.console import escape, print_parts, print_result, write_json
 from suite.cli.power import compute_power, power_lines
 from suite.core.errors import UserError
 
@@ -99,7 +98,34 @@ def run(
     common.exit_after(outcome)
 
 
-app.command()(cli_status.status)
+Watch = Annotated[bool, typer.Option("--watch", help="Show it again and again, until the run ends or Ctrl-C.")]
+Every = Annotated[float | None, typer.Option(min=0.1, help="Seconds between two looks of --watch; default: 2.")]
+
+
+@app.command()
+def status(
+    study: StudyFile,
+    profile: Profile = "",
+    data: Data = DEFAULT_DATA,
+    as_json: Json = False,
+    watch: Watch = False,
+    every: Every = None,
+) -> None:
+    """Show how far a study is: its cells, what runs and what failed. Reads the storage only; safe during a run."""
+    if watch and as_json:
+        raise UserError("--watch and --json contradict each other: leave one out")
+    if every is not None and not watch:
+        raise UserError("--every: belongs to --watch; add it, or leave --every out")
+    from suite.cli.status import find_reader, format_state, make_reader, watch_states
+
+    read = find_reader(study, profile) or make_reader(build_checked_plan(study, data, profile))
+    if watch:
+        watch_states(read, every or 2.0)
+        return
+    state = read()
+    print_result(as_json, state, format_state(state))
+
+
 app.command()(retry.retry)
 for verb in (topup.topup, results.verdicts, results.leaderboard, results.speed, results.report, results.collect):
     app.command()(verb)

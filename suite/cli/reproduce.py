@@ -12,17 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from suite.cli import common
-from suite.cli.console import (
-    DEFAULT_DATA,
-    Data,
-    Json,
-    Profile,
-    escape,
-    make_table,
-    print_parts,
-    print_result,
-    write_json,
-)
+from suite.cli.common import DEFAULT_DATA, Data, Json, Profile
+from suite.cli.console import escape, make_table, print_parts, print_result, write_json
 from suite.core.errors import UserError
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from suite.cli.common import collect_records, read_findings, refuse_errors
-from suite.cli.console import Json, Profile, escape, print_parts, print_result, write_json
+from suite.cli.common import Json, Profile, collect_records, read_findings, refuse_errors
+from suite.cli.console import escape, print_parts, print_result, write_json
 from suite.core.errors import UserError, one_of
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from suite.cli import common
-from suite.cli.console import DEFAULT_DATA, Data, Profile, escape, print_parts
+from suite.cli.common import DEFAULT_DATA, Data, Profile
+from suite.cli.console import escape, print_parts
 from suite.core.errors import UserError, one_of
 
 if TYPE_CHECKING:

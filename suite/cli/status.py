@@ -6,60 +6,68 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from suite.cli.common import StudyFile, build_checked_plan
-from suite.cli.console import DEFAULT_DATA, Data, Json, Profile, escape, make_console, print_result
+from suite.cli.console import escape, make_console, print_result
 from suite.core.errors import UserError
 from suite.core.records import FINISHED
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from suite.study.plan import Plan
+
 _ROWS = 60  # cells that are listed, where there are more
 _SHOWN = 20  # running and failed trials that are listed
-_EVERY = 2.0  # seconds
 
 State = Mapping[str, Any]
-Watch = Annotated[bool, typer.Option("--watch", help="Show it again and again, until the run ends or Ctrl-C.")]
-Every = Annotated[float | None, typer.Option(min=0.1, help="Seconds between two looks of --watch; default: 2.")]
+Reader = Callable[[], dict[str, Any]]
 
 
-def status(
-    study: StudyFile,
-    profile: Profile = "",
-    data: Data = DEFAULT_DATA,
-    as_json: Json = False,
-    watch: Watch = False,
-    every: Every = None,
-) -> None:
-    """Show how far a study is: its cells, what runs and what failed. Reads the storage only; safe during a run."""
-    if watch and as_json:
-        raise UserError("--watch and --json contradict each other: leave one out")
-    if every is not None and not watch:
-        raise UserError("--every: belongs to --watch; add it, or leave --every out")
-    read = _find_reader(study, profile, data)
-    if watch:
-        _watch_states(read, every or _EVERY)
-    else:
-        state = read()
-        print_result(as_json, state, format_state(state))
+def answer_at_once(arguments: Sequence[str]) -> bool:
+    """Answers `status STUDY [--profile NAME] [--json]` of a study that a run has noted; False: nothing was printed.
+
+    The command line is not even built for that: typer and pydantic take longer to import than a storage to read.
+    """
+    study, profile, as_json = "", "", False
+    words = iter(arguments)
+    for word in words:
+        if word == "--json":
+            as_json = True
+        elif word == "--profile":
+            profile = next(words, "")
+        elif word.startswith("-") or study:
+            return False
+        else:
+            study = word
+    read = find_reader(Path(study), profile)
+    if read is None:
+        return False
+    state = read()
+    print_result(as_json, state, format_state(state))
+    return True
 
 
-def _find_reader(study: Path, profile: str, data: Path) -> Callable[[], dict[str, Any]]:
-    """What reads the study's state: from what its last run noted, else from its plan, which is checked for it."""
+def find_reader(study: Path, profile: str) -> Reader | None:
+    """What reads a study's state from what its last run noted; None where that says too little."""
     from suite.study.study_files import digest_study, find_storage
-    from suite.sweep.journal import describe_plan, read_plan
+    from suite.sweep.journal import read_plan
     from suite.sweep.status import read_state
 
-    storage, source = find_storage(study, profile), digest_study(study, profile)
-    if storage is not None:
-        noted = read_plan(storage, source)
-        if noted is not None:
-            return lambda: read_state(storage, read_plan(storage, source) or noted)
-    plan = build_checked_plan(study, data, profile)
+    try:
+        storage = find_storage(study, profile)
+        plan = storage and read_plan(storage, digest_study(study, profile))
+    except UserError:  # the command line says so in its own words
+        return None
+    if not storage or not plan:
+        return None
+    return lambda: read_state(storage, plan)
+
+
+def make_reader(plan: Plan) -> Reader:
+    """What reads a study's state by its checked plan."""
+    from suite.sweep.journal import describe_plan
+    from suite.sweep.status import read_state
     from suite.sweep.storage import StudyStorage
 
     StudyStorage(plan.study).check_study()
@@ -67,7 +75,7 @@ def _find_reader(study: Path, profile: str, data: Path) -> Callable[[], dict[str
     return lambda: read_state(plan.study.storage_path, described)
 
 
-def _watch_states(read: Callable[[], dict[str, Any]], every: float) -> None:
+def watch_states(read: Reader, every: float) -> None:
     """On a terminal one page that changes; in a log a line per look, and the page at the end."""
     from rich.console import Group
     from rich.live import Live
@@ -166,9 +174,11 @@ def _name_trial(trial: Mapping[str, Any]) -> str:
 
 
 def _format_epoch(trial: Mapping[str, Any]) -> str:
-    if trial["epoch"] is None:
+    if not trial["epochs"]:
         return f"before its first epoch of {trial['budget']}"
-    return f"epoch {trial['epoch']} of {trial['budget']}, validation error {100 * trial['validation_top1_error']:.2f} %"
+    return (
+        f"epoch {trial['epochs']} of {trial['budget']}, validation error {100 * trial['validation_top1_error']:.2f} %"
+    )
 
 
 def _count_hidden(trials: Sequence[Any], what: str) -> Iterator[str]:

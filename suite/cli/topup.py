@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from suite.cli import common
-from suite.cli.console import DEFAULT_DATA, Data, Json, Profile, escape, make_table, print_parts, write_json
+from suite.cli.common import DEFAULT_DATA, Data, Json, Profile
+from suite.cli.console import escape, make_table, print_parts, write_json
 from suite.core.errors import UserError
 from suite.core.specs import CellId
 

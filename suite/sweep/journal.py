@@ -14,12 +14,11 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from suite import __version__
-from suite.core import provenance
 from suite.core.files import write_json
 from suite.core.records import SCHEMA, Epoch, Record
 from suite.core.specs import CellId, Trial
@@ -29,9 +28,8 @@ if TYPE_CHECKING:
 
 LOCK = "lock"  # of a storage, held by the run that is at work
 _PLAN, _EVENTS = "plan.json", "events.jsonl"
-_FIELDS = frozenset({"key", "cell", "stage", "seed", "revision", "status", "stamp"})  # of every line
 _REASON = 200  # characters of a reason that a line keeps
-_LINES = 1000  # that are parsed at once
+_BLOCK = 2**18  # bytes that are parsed at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +39,37 @@ class RunFacts:
     started: float
     host: str
     slots: int
+
+
+class TrialState(NamedTuple):
+    """What `status` tells of a trial. The line of one that ended is these values, without the last one.
+
+    Attributes:
+        epochs: trained so far, of the `budget`.
+        seconds: of training; None: not known.
+        ended: seconds since 1970; None: not known, or not yet.
+        reason: its last line.
+        stamp: of its record, see `read_stamp`; 0: there is none.
+        validation_top1_error: a fraction, of a running trial's last epoch.
+    """
+
+    key: str
+    cell: str  # its label
+    stage: str
+    seed: int
+    revision: str
+    status: str
+    epochs: int
+    budget: int
+    seconds: float | None
+    ended: float | None = None
+    host: str = ""
+    reason: str = ""
+    stamp: int = 0
+    validation_top1_error: float | None = None
+
+
+_WIDTH = len(TrialState._fields) - 1
 
 
 # -- the plan
@@ -86,6 +115,8 @@ def describe_plan(plan: Plan, source: str = "", run: RunFacts | None = None) -> 
 
 def write_plan(plan: Plan, source: str, slots: int) -> None:
     """Note what the run that begins now was asked for."""
+    from suite.core import provenance  # it imports what reads packages' versions
+
     run = RunFacts(time.time(), provenance.find_host(), slots)
     write_json(describe_plan(plan, source, run), plan.study.storage_path / _PLAN)
 
@@ -105,13 +136,16 @@ def read_plan(storage: Path, source: str) -> dict[str, Any] | None:
     return plan
 
 
-def read_run(storage: Path) -> tuple[RunFacts, int] | None:
-    """The last run, and when it was noted by the clock of the storage's file system (nanoseconds since 1970)."""
+def find_run(storage: Path, plan: Mapping[str, Any]) -> tuple[RunFacts | None, int]:
+    """The run that noted the plan, or the last one, and when it did by the clock of the storage's file system
+    (nanoseconds since 1970; 0 when there was none of this version).
+    """
+    path = storage / _PLAN
     try:
-        run = json.loads((storage / _PLAN).read_text())["run"]
-        return RunFacts(**run), (storage / _PLAN).stat().st_mtime_ns
+        run = plan["run"] or json.loads(path.read_text())["run"]
+        return RunFacts(**run), path.stat().st_mtime_ns
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return None, 0
 
 
 # -- ends of trials
@@ -138,7 +172,8 @@ class EventLog:
         missing = []
         for record in records:
             stamp = read_stamp(self._storage / "trials" / record.trial_key)
-            if known.get(record.trial_key, {}).get("stamp") != stamp:
+            end = known.get(record.trial_key)
+            if end is None or end.stamp != stamp:
                 missing.append(record)
         self._append(missing)
 
@@ -147,7 +182,7 @@ class EventLog:
         for record in records:
             stamp = read_stamp(self._storage / "trials" / record.trial_key)
             if stamp is not None:  # a skipped trial has no record on the disk
-                text += json.dumps(describe_end(record, stamp, time.time())) + "\n"
+                text += json.dumps(describe_end(record, stamp, time.time())[:_WIDTH]) + "\n"
         if not text:
             return
         # A line that is missing costs `status` a moment, and nobody a result.
@@ -159,28 +194,27 @@ class EventLog:
             log.write(text.encode())
 
 
-def describe_end(record: Record, stamp: int, ended: float | None) -> dict[str, Any]:
-    """A record as a line: what `status` tells of a trial.
-
+def describe_end(record: Record, stamp: int, ended: float | None) -> TrialState:
+    """
     Args:
-        stamp: of its file, see `read_stamp`.
+        stamp: of the record's file, see `read_stamp`.
         ended: seconds since 1970, as far as that is known.
     """
-    return {
-        "key": record.trial_key,
-        "cell": CellId(record.dataset, record.backbone, record.variant, record.settings).label,
-        "stage": record.stage,
-        "seed": record.seed,
-        "revision": record.revision,
-        "status": record.status,
-        "ended": ended,
-        "seconds": record.train_seconds,
-        "epochs": record.epochs_run,
-        "budget": record.epochs,
-        "host": record.host,
-        "reason": shorten_reason(record.reason),
-        "stamp": stamp,
-    }
+    return TrialState(
+        key=record.trial_key,
+        cell=CellId(record.dataset, record.backbone, record.variant, record.settings).label,
+        stage=record.stage,
+        seed=record.seed,
+        revision=record.revision,
+        status=record.status,
+        epochs=record.epochs_run,
+        budget=record.epochs,
+        seconds=record.train_seconds,
+        ended=ended,
+        host=record.host,
+        reason=shorten_reason(record.reason),
+        stamp=stamp,
+    )
 
 
 def shorten_reason(reason: str) -> str:
@@ -198,43 +232,30 @@ def read_stamp(folder: str | Path) -> int | None:
         return None
 
 
-def read_ends(storage: Path) -> dict[str, dict[str, Any]]:
+def read_ends(storage: Path) -> dict[str, TrialState]:
     """The latest line of each trial, by its key; lines that were cut short are passed over."""
-    ends: dict[str, dict[str, Any]] = {}
+    ends: dict[str, TrialState] = {}
     try:
         with (storage / _EVENTS).open(encoding="utf-8", errors="replace") as log:
-            for end in _parse_lines(log):
-                ends[end["key"]] = end
+            while block := log.readlines(_BLOCK):
+                for end in _parse_lines(block):
+                    ends[end.key] = end
     except OSError:
         pass
     return ends
 
 
-def _parse_lines(log: Iterable[str]) -> Iterator[dict[str, Any]]:
-    block: list[str] = []
-    for line in log:
-        block.append(line)
-        if len(block) == _LINES:
-            yield from _parse_block(block)
-            block = []
-    yield from _parse_block(block)
-
-
-def _parse_block(lines: list[str]) -> list[dict[str, Any]]:
-    """Whole blocks parse twice as fast as lines, which are parsed one by one where one of them is torn."""
+def _parse_lines(lines: list[str]) -> Iterator[TrialState]:
+    """All at once, which takes half the time; one by one where one of them is no line of ours."""
     try:
-        return _keep_ends(json.loads(f"[{','.join(lines)}]"))
-    except ValueError:
-        found = []
+        yield from map(_parse_values, json.loads(f"[{','.join(lines)}]"))
+    except (ValueError, TypeError):
         for line in lines:
-            with contextlib.suppress(ValueError):
-                found.append(json.loads(line))
-        return _keep_ends(found)
+            with contextlib.suppress(ValueError, TypeError):
+                yield _parse_values(json.loads(line))
 
 
-def _keep_ends(values: list[Any]) -> list[dict[str, Any]]:
-    ends = []
-    for value in values:
-        if isinstance(value, dict) and value.keys() >= _FIELDS:
-            ends.append(value)
-    return ends
+def _parse_values(values: list[Any]) -> TrialState:
+    if len(values) != _WIDTH:
+        raise ValueError("a line of another version")
+    return TrialState(*values)

@@ -17,9 +17,9 @@ from typing import Any
 from suite.core import records
 from suite.core.errors import UserError
 from suite.core.files import is_locked
-from suite.core.records import STATUSES, NoRecordError
+from suite.core.records import FINISHED, STATUSES, NoRecordError
 from suite.core.trial_folder import read_epoch_note, read_trial
-from suite.sweep.journal import LOCK, RunFacts, describe_end, read_ends, read_run, read_stamp
+from suite.sweep.journal import LOCK, RunFacts, TrialState, describe_end, find_run, read_ends, read_stamp
 
 _WINDOW = 3600.0  # seconds: throughput is that of the last hour
 _OPEN = ("running", "interrupted", "unreadable")
@@ -70,34 +70,26 @@ def read_state(storage: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         plan: as `suite.sweep.journal.describe_plan` gives it.
     """
-    noted = read_run(storage)
+    run, began = find_run(storage, plan)
     is_active = is_locked(storage / LOCK)
     cells = {cell["label"]: cell for cell in plan["cells"]}
-    trials = [trial for trial in _iterate_trials(storage, noted, is_active) if _is_planned(trial, cells)]
-    counts: dict[str, Counter[tuple[str, str]]] = {label: Counter() for label in cells}
-    for trial in trials:
-        counts[trial["cell"]][trial["stage"], trial["status"]] += 1
-    state = {"study": plan["study"], "storage": str(storage), "trials": plan["trials"], "cells": []}
-    for label, cell in cells.items():
-        state["cells"].append(
-            {
-                "dataset": cell["dataset"],
-                "backbone": cell["backbone"],
-                "variant": cell["variant"],
-                "planned": cell["search_trials"] + cell["confirm_trials"],
-                "refused": cell["refused"],
-                "search": _count_by_status(counts[label], "search"),
-                "confirm": _count_by_status(counts[label], "confirm"),
-            }
-        )
-    running = [trial for trial in trials if trial["status"] == "running"]
-    state["finished"] = sum(trial["status"] in records.FINISHED for trial in trials)
-    state["running"] = [_pick(trial, _RUNNING) for trial in running]
-    state["failures"] = [_pick(trial, _FAILED) for trial in trials if trial["status"] == "failed"]
-    state["active"] = is_active
-    state["run"] = state["trials_per_hour"] = state["seconds_left"] = None
-    if is_active and noted:
-        run, _ = noted
+    trials = [trial for trial in _iterate_trials(storage, began, is_active) if _is_planned(trial, cells)]
+    counts = Counter((trial.cell, trial.stage, trial.status) for trial in trials)
+    running = [trial for trial in trials if trial.status == "running"]
+    state: dict[str, Any] = {
+        "study": plan["study"],
+        "storage": str(storage),
+        "trials": plan["trials"],
+        "cells": [_describe_cell(cell, counts) for cell in plan["cells"]],
+        "finished": sum(number for (_, _, status), number in counts.items() if status in FINISHED),
+        "running": [_pick_fields(trial, _RUNNING) for trial in running],
+        "failures": [_pick_fields(trial, _FAILED) for trial in trials if trial.status == "failed"],
+        "active": is_active,
+        "run": None,
+        "trials_per_hour": None,
+        "seconds_left": None,
+    }
+    if is_active and run:
         now = time.time()
         state["run"] = {**dataclasses.asdict(run), "busy": len(running)}
         state["trials_per_hour"] = _measure_throughput(trials, run, now)
@@ -105,49 +97,56 @@ def read_state(storage: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
     return state
 
 
-_RUNNING = ("key", "cell", "stage", "seed", "epoch", "budget", "validation_top1_error")
+_RUNNING = ("key", "cell", "stage", "seed", "epochs", "budget", "validation_top1_error")
 _FAILED = ("key", "cell", "stage", "seed", "host", "reason")
 
 
-def _pick(trial: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    return {name: trial.get(name) for name in names}
+def _pick_fields(trial: TrialState, names: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(trial, name) for name in names}
 
 
-def _is_planned(trial: Mapping[str, Any], cells: Mapping[str, Mapping[str, Any]]) -> bool:
-    cell = cells.get(trial["cell"])
-    if cell is None or trial["revision"] != cell["revision"]:
+def _is_planned(trial: TrialState, cells: Mapping[str, Mapping[str, Any]]) -> bool:
+    cell = cells.get(trial.cell)
+    if cell is None or trial.revision != cell["revision"]:
         return False
-    return bool(trial["seed"] < cell[f"{trial['stage']}_trials"])
+    return bool(trial.seed < cell["search_trials" if trial.stage == "search" else "confirm_trials"])
 
 
-def _count_by_status(counts: Counter[tuple[str, str]], stage: str) -> dict[str, int]:
-    return {status: counts[stage, status] for status in (*STATUSES, *_OPEN) if counts[stage, status]}
+def _describe_cell(cell: Mapping[str, Any], counts: Counter[tuple[str, str, str]]) -> dict[str, Any]:
+    described = {name: cell[name] for name in ("dataset", "backbone", "variant")}
+    described |= {"planned": cell["search_trials"] + cell["confirm_trials"], "refused": cell["refused"]}
+    for stage in ("search", "confirm"):
+        numbers = {status: counts[cell["label"], stage, status] for status in (*STATUSES, *_OPEN)}
+        described[stage] = {status: number for status, number in numbers.items() if number}
+    return described
 
 
 # -- trials
 
 
-def _iterate_trials(storage: Path, noted: tuple[RunFacts, int] | None, is_active: bool) -> Iterator[dict[str, Any]]:
-    """Every started trial, as `suite.sweep.journal.describe_end` describes one that ended.
+def _iterate_trials(storage: Path, began: int, is_active: bool) -> Iterator[TrialState]:
+    """Every started trial.
 
-    A trial without a record is `running` where this run took it up, else `interrupted`; `unreadable` is one whose
-    record this version can't read. One that failed is `running` again from when this run took it up on.
+    A trial without a record is `running` where the run at work took it up, else `interrupted`; `unreadable` is one
+    whose record this version can't read. One that failed is `running` again from when the run took it up on.
+
+    Args:
+        began: when the run was noted, see `suite.sweep.journal.find_run`.
     """
     ends = read_ends(storage)
-    began = noted[1] if noted else 0
     trials = storage / "trials"
     for key in _list_names(trials):
         stamp = read_stamp(f"{trials}/{key}")
         end = ends.get(key) if stamp else None
-        if stamp and (end is None or end["stamp"] != stamp):
+        if stamp and (end is None or end.stamp != stamp):
             end = _read_end(trials / key, stamp)
-        if end is None or end["status"] == "failed":
+        if end is None or end.status == "failed":
             end = _look_again(trials / key, end, max(began, stamp or 0), is_active)
         if end is not None:
             yield end
 
 
-def _look_again(folder: Path, failed: dict[str, Any] | None, since: int, is_active: bool) -> dict[str, Any] | None:
+def _look_again(folder: Path, failed: TrialState | None, since: int, is_active: bool) -> TrialState | None:
     """A trial that has no record, or failed: whether the run at work has taken it up since then."""
     if is_active and _read_time(folder / "trial.json") >= since:
         return _describe_open(folder, "running")
@@ -169,7 +168,7 @@ def _read_time(path: Path) -> int:
         return 0
 
 
-def _read_end(folder: Path, stamp: int) -> dict[str, Any] | None:
+def _read_end(folder: Path, stamp: int) -> TrialState | None:
     """A record that has no line, read itself; None where it was cut short."""
     try:
         return describe_end(records.read_record(folder / "record.json"), stamp, None)
@@ -179,56 +178,51 @@ def _read_end(folder: Path, stamp: int) -> dict[str, Any] | None:
         return None
 
 
-def _describe_open(folder: Path, status: str) -> dict[str, Any] | None:
+def _describe_open(folder: Path, status: str) -> TrialState | None:
     """A trial that was started; None where nothing says which."""
     try:
         trial = read_trial(folder / "trial.json")
     except UserError:
         return None
     note = read_epoch_note(folder)
-    return {
-        "key": folder.name,
-        "cell": trial.cell.label,
-        "stage": trial.stage,
-        "seed": trial.seed,
-        "revision": trial.revision,
-        "status": status,
-        "ended": None,
-        "seconds": note.get("train_seconds"),
-        "epochs": note.get("epoch", 0),
-        "budget": trial.epochs,
-        "epoch": note.get("epoch"),
-        "validation_top1_error": note.get("validation_top1_error"),
-    }
+    return TrialState(
+        key=folder.name,
+        cell=trial.cell.label,
+        stage=trial.stage,
+        seed=trial.seed,
+        revision=trial.revision,
+        status=status,
+        epochs=note.get("epoch", 0),
+        budget=trial.epochs,
+        seconds=note.get("train_seconds"),
+        validation_top1_error=note.get("validation_top1_error"),
+    )
 
 
 # -- the run
 
 
-def _measure_throughput(trials: Sequence[Mapping[str, Any]], run: RunFacts, now: float) -> float | None:
+def _measure_throughput(trials: Sequence[TrialState], run: RunFacts, now: float) -> float | None:
     """Trials that ended per hour, in the last hour of this run; None before the first."""
     since = max(run.started, now - _WINDOW)
-    ended = sum((trial["ended"] or 0) > since for trial in trials)
+    ended = sum((trial.ended or 0) > since for trial in trials)
     return 3600 * ended / (now - since) if ended and now > since else None
 
 
-def _estimate_left(
-    plan: Mapping[str, Any], trials: Sequence[Mapping[str, Any]], run: RunFacts, now: float
-) -> float | None:
+def _estimate_left(plan: Mapping[str, Any], trials: Sequence[TrialState], run: RunFacts, now: float) -> float | None:
     work: dict[str, CellWork] = {}
     for cell in plan["cells"]:
         epochs = cell["search_trials"] * plan["search_epochs"] + cell["confirm_trials"] * plan["epochs"]
         work[cell["label"]] = CellWork(cell["macs"] or 1, epochs)
     trained = 0.0
     for trial in trials:
-        cell = work[trial["cell"]]
-        is_over = trial["status"] in records.FINISHED
-        cell.epochs_left -= trial["budget"] if is_over else trial["epochs"]
-        if trial["seconds"]:
-            cell.epochs_trained += trial["epochs"]
-            cell.seconds_trained += trial["seconds"]
-        if trial["status"] == "running" or (trial["ended"] or 0) > run.started:
-            trained += trial["seconds"] or 0.0
+        of_cell = work[trial.cell]
+        of_cell.epochs_left -= trial.budget if trial.status in FINISHED else trial.epochs
+        if trial.seconds:
+            of_cell.epochs_trained += trial.epochs
+            of_cell.seconds_trained += trial.seconds
+            if trial.status == "running" or (trial.ended or 0) > run.started:
+                trained += trial.seconds
     return estimate_seconds_left(list(work.values()), trained, now - run.started)
 
 
