@@ -93,7 +93,8 @@ def read_state(storage: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
         now = time.time()
         state["run"] = {**dataclasses.asdict(run), "busy": len(running)}
         state["trials_per_hour"] = _measure_throughput(trials, run, now)
-        state["seconds_left"] = _estimate_left(plan, trials, run, now)
+        if state["trials_per_hour"]:  # the first epochs say too little
+            state["seconds_left"] = _estimate_left(plan, trials, run, now)
     return state
 
 
