@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from itertools import chain
 
+from analysis.figures.confusions import draw_confusions
 from analysis.figures.curves import learning_curves
 from analysis.figures.drawing import FORMATS, Drawing, render_svg, save_drawing
 from analysis.figures.forest import across_datasets, draw_cells
@@ -32,6 +33,7 @@ def draw_all(findings: StudyResults) -> Iterator[Drawing]:
         draw_responses(findings),
         learning_curves(findings, histories),
         draw_scalars(findings, histories),
+        draw_confusions(findings),
         search_history(findings),
         parameter_importance(findings),
     ):

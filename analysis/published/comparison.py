@@ -1,8 +1,4 @@
-"""A published table beside our own results: per row the printed value, ours, both gains, and what that says.
-
-No paper says how far its runs scatter, so a printed gain is taken for the difference of two single runs that scatter as
-ours do: ours agrees with it where it lies within their prediction interval, or within the ROPE of ours.
-"""
+"""A published table beside our own results: per row the printed value, ours, both gains, and what that says."""
 
 from __future__ import annotations
 
@@ -13,15 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from analysis.published.outcomes import Gain, describe_collapse, describe_outcome
 from analysis.published.tables import PublishedRow, PublishedTable
 from analysis.records.model import CellResults, Group, Records
 from analysis.stats import paired
 from analysis.stats.paired import LEAST, Differences
-from analysis.verdicts.cell_reasons import find_unlearned
 from analysis.verdicts.cell_rows import Row, build_cell_rows, row_cell
 from analysis.verdicts.pairs import pair_seeds
 from analysis.verdicts.results import StudyResults
-from suite.core.records import FINISHED
 from suite.core.specs import BASELINE, CellId, Component, format_settings, parse_label
 
 _METRICS = {"test_top1_error": ("top1_error", "accuracy"), "test_top5_error": ("top5_error",)}
@@ -35,11 +30,12 @@ class Reproduced:
 
     Attributes:
         published, published_gain: the printed error, and the printed reference's minus it; None: not printed.
+        printed: a figure that is no error or accuracy, in the paper's words; empty: none.
         ours, half_width: our mean test error and half its interval; None: not run, or over an unequal set of seeds.
         gain, gain_half_width: our gain over our reference, paired by seed.
         gain_interval: its t interval, where there is one.
         runs: MLflow runs behind ours.
-        outcome: reproduced, direction only, contradicted, not enough evidence, ... (`_describe_outcome`).
+        outcome: reproduced, direction only, contradicted, not enough evidence, ... (`describe_outcome`).
         predicted: half-width of the interval around our gain in which a printed one, of single runs, is expected.
         reason: why the outcome is not comparable; else empty.
         decoders: of our network; None: it has none.
@@ -49,6 +45,7 @@ class Reproduced:
     cell: str
     published: float | None
     published_gain: float | None
+    printed: str = ""
     ours: float | None = None
     half_width: float | None = None
     gain: float | None = None
@@ -62,24 +59,7 @@ class Reproduced:
     decoders: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Gain:
-    """Our gain over our reference: fractions, positive where the variant is better; None: not known.
-
-    Attributes:
-        ruling: a verdict's, in lower case.
-        predicted: as of `Reproduced`.
-    """
-
-    ruling: str
-    mean: float | None = None
-    low: float | None = None
-    high: float | None = None
-    predicted: float = 0.0
-    reason: str = ""
-
-
-_Gains = Callable[[Row], _Gain | None]  # of a row of our leaderboard; None: it is the reference itself
+_Gains = Callable[[Row], Gain | None]  # of a row of our leaderboard; None: it is the reference itself
 
 
 def compare_table(table: PublishedTable, findings: StudyResults) -> list[Reproduced]:
@@ -114,10 +94,9 @@ def _compare_row(
     plain = _printed_alone(table, row, records.metric)
     if row.cell is None:
         return dataclasses.replace(plain, outcome="not implemented here")
-    candidates = [ours for ours in board if _is_counterpart(table, row, ours)]
-    if not candidates:
+    ours = find_counterpart(table, row, board)
+    if ours is None:
         return plain
-    ours = min(candidates, key=_count_settings)
     gain = gains(ours)
     compared = dataclasses.replace(
         plain,
@@ -127,12 +106,12 @@ def _compare_row(
         seeds=ours["seeds"],
         runs=tuple(ours["runs"]),
         decoders=ours["decoders"],
-        outcome=_describe_outcome(table, gain, plain.published_gain, records.rope),
+        outcome=describe_outcome(table, gain, plain.published_gain, records.rope),
     )
     if row.ensemble:
         compared = _with_ensemble(compared, findings, row_cell(ours))
     if row.collapsed and gain is not None:
-        return dataclasses.replace(compared, outcome=_describe_collapse(cells[row_cell(ours)]), reason=gain.reason)
+        return dataclasses.replace(compared, outcome=describe_collapse(cells[row_cell(ours)]), reason=gain.reason)
     if gain is None:
         return compared
     return dataclasses.replace(_with_gain(compared, gain), reason=gain.reason)
@@ -142,7 +121,7 @@ def _printed_alone(table: PublishedTable, row: PublishedRow, metric: str) -> Rep
     """The row without anything of ours."""
     printed = _printed_error(table, row, metric)
     gain = _printed_gain(table, row, printed, metric)
-    return Reproduced(model=row_name(table, row), cell="", published=printed, published_gain=gain)
+    return Reproduced(model=row_name(table, row), cell="", published=printed, published_gain=gain, printed=row.printed)
 
 
 def _with_ensemble(row: Reproduced, findings: StudyResults, cell_id: CellId) -> Reproduced:
@@ -156,7 +135,7 @@ def _with_ensemble(row: Reproduced, findings: StudyResults, cell_id: CellId) -> 
     return dataclasses.replace(row, cell=cell, ours=_to_percent(error.error), half_width=half)
 
 
-def _with_gain(row: Reproduced, gain: _Gain) -> Reproduced:
+def _with_gain(row: Reproduced, gain: Gain) -> Reproduced:
     return dataclasses.replace(
         row,
         gain=_to_percent(gain.mean),
@@ -185,13 +164,13 @@ def _to_percent(value: float | None) -> float | None:
     return 100 * value
 
 
-def _half_width(gain: _Gain) -> float | None:
+def _half_width(gain: Gain) -> float | None:
     if gain.high is None or gain.mean is None:
         return None
     return 100 * (gain.high - gain.mean)
 
 
-def _find_interval(gain: _Gain) -> tuple[float, float] | None:
+def _find_interval(gain: Gain) -> tuple[float, float] | None:
     if gain.low is None or gain.high is None:
         return None
     return 100 * gain.low, 100 * gain.high
@@ -229,6 +208,12 @@ def _is_of_one_group(row: PublishedRow, other: PublishedRow) -> bool:
 
 
 # -- which cell of ours
+
+
+def find_counterpart(table: PublishedTable, row: PublishedRow, board: list[Row]) -> Row | None:
+    """Our cell that corresponds to a row of the table; of several the one with the fewest settings. None: not run."""
+    candidates = [ours for ours in board if _is_counterpart(table, row, ours)]
+    return min(candidates, key=_count_settings) if candidates else None
 
 
 def _is_counterpart(table: PublishedTable, row: PublishedRow, ours: Row) -> bool:
@@ -270,14 +255,14 @@ def _count_settings(ours: Row) -> int:
 def _over_baseline(findings: StudyResults) -> _Gains:
     """The verdicts' own."""
 
-    def gain(ours: Row) -> _Gain | None:
+    def gain(ours: Row) -> Gain | None:
         verdict = findings.by_cell.get(row_cell(ours))
         if verdict is None:
             return None
         ruling = verdict.verdict.lower()
         reason = verdict.reason if ruling == "not comparable" else ""
         cell, baseline = cells[row_cell(ours)]
-        return _Gain(
+        return Gain(
             ruling=ruling,
             mean=verdict.mean_difference,
             low=verdict.ci_low,
@@ -294,7 +279,7 @@ def _over_reference(table: PublishedTable, findings: StudyResults) -> _Gains:
     """Pairs with the reference's cell: the same audit and interval as a verdict's, without a correction for many."""
     known = {(group.dataset, group.backbone): group for group in findings.groups}
 
-    def gain(ours: Row) -> _Gain | None:
+    def gain(ours: Row) -> Gain | None:
         if _is_variant(ours, table.reference):
             return None
         return _pair_gain(ours, known[ours["dataset"], ours["backbone"]], table.reference, findings.records)
@@ -302,24 +287,24 @@ def _over_reference(table: PublishedTable, findings: StudyResults) -> _Gains:
     return gain
 
 
-def _pair_gain(ours: Row, group: Group, reference: Component, records: Records) -> _Gain:
+def _pair_gain(ours: Row, group: Group, reference: Component, records: Records) -> Gain:
     wanted = format_settings(reference.settings)
     cells = {(cell.variant, cell.settings): cell for cell in group.cells}
     cell = cells[ours["variant"], ours["settings"]]
     pairs = pair_seeds(cell, cells.get((reference.name, wanted)), records.metric, reference.label)
     if pairs.problem:
-        return _Gain(ruling="not comparable", reason=pairs.problem)
+        return Gain(ruling="not comparable", reason=pairs.problem)
     predicted = _predict_single_runs(cell, cells.get((reference.name, wanted)), records)
     return _rule_gain(pairs.differences, predicted, records)
 
 
-def _rule_gain(differences: Differences, predicted: float, records: Records) -> _Gain:
+def _rule_gain(differences: Differences, predicted: float, records: Records) -> Gain:
     """By the t interval of the paired differences, without a correction for many."""
     mean = float(differences.mean())
     if len(differences) < LEAST:
-        return _Gain(ruling="single run", mean=mean)
+        return Gain(ruling="single run", mean=mean)
     if paired.all_zero(differences):
-        return _Gain(ruling="equivalent", mean=0.0, low=0.0, high=0.0)
+        return Gain(ruling="equivalent", mean=0.0, low=0.0, high=0.0, predicted=predicted)
     if paired.is_constant(differences):  # no spread, no interval
         low = high = None
         is_significant = paired.sign_flip(differences) < records.alpha
@@ -330,7 +315,7 @@ def _rule_gain(differences: Differences, predicted: float, records: Records) -> 
     ruling = "helps" if mean > 0 else "hurts"
     if not is_significant:
         ruling = "not enough evidence"
-    return _Gain(ruling=ruling, mean=mean, low=low, high=high, predicted=predicted)
+    return Gain(ruling=ruling, mean=mean, low=low, high=high, predicted=predicted)
 
 
 def _predict_single_runs(cell: CellResults, reference: CellResults | None, records: Records) -> float:
@@ -374,9 +359,9 @@ def _compare_mean(table: PublishedTable, row: PublishedRow, board: list[Row], fi
     ours, theirs = (np.array([of[seed] for seed in seeds]) for of in (errors, references))
     compared = dataclasses.replace(plain, cell=row.row, ours=100 * float(ours.mean()), seeds=len(seeds))
     if row.variant == table.reference:
-        return dataclasses.replace(compared, outcome=_describe_outcome(table, None, None, records.rope))
+        return dataclasses.replace(compared, outcome=describe_outcome(table, None, None, records.rope))
     gain = _rule_gain(theirs - ours, _predict_from_runs(ours, theirs, records.alpha), records)
-    outcome = _describe_outcome(table, gain, plain.published_gain, records.rope)
+    outcome = describe_outcome(table, gain, plain.published_gain, records.rope)
     return _with_gain(dataclasses.replace(compared, outcome=outcome), gain)
 
 
@@ -389,56 +374,9 @@ def _mean_errors(
     for row in table.rows:
         if row.mean or row.cell is None or row.variant != variant:
             continue
-        candidates = [ours for ours in board if _is_counterpart(table, row, ours)]
-        if not candidates:
+        ours = find_counterpart(table, row, board)
+        if ours is None:
             return {}
-        ours = min(candidates, key=_count_settings)
         found.append(cells[row_cell(ours)].errors_by_seed(findings.records.metric))
     seeds = set.intersection(*map(set, found)) if found else set()
     return {seed: sum(errors[seed] for errors in found) / len(found) for seed in sorted(seeds)}
-
-
-# -- outcomes
-
-
-def _describe_collapse(cell: CellResults) -> str:
-    """Of a row that the paper prints as collapsed: whether ours collapsed too, whatever form it takes."""
-    diverged = bool(cell.confirm) and all(trial.status == "diverged" for trial in cell.confirm)
-    if diverged or find_unlearned(cell, cell.label)[1]:
-        return "reproduced: collapsed"
-    completed = [trial for trial in cell.confirm if trial.status in FINISHED]
-    return "contradicted: did not collapse" if completed else "not run"
-
-
-def _describe_outcome(table: PublishedTable, gain: _Gain | None, published: float | None, rope: float) -> str:
-    """What our gain says of the printed one (percentage points). No correction for many where no verdict gave it."""
-    is_over_baseline = table.reference.name == BASELINE
-    if gain is None:
-        return BASELINE if is_over_baseline else "reference"
-    outcome = _compare_gains(gain, published, rope)
-    if table.not_comparable and outcome in _OF_UNEQUAL_ROWS:
-        outcome = _OF_UNEQUAL_ROWS[outcome]
-    if is_over_baseline or gain.ruling in {"single run", "not comparable"}:
-        return outcome
-    return f"{outcome}, unadjusted"
-
-
-# Printed rows that aren't comparable with each other have no gain that could be reproduced.
-_OF_UNEQUAL_ROWS = {
-    "reproduced": "same direction, printed rows not comparable",
-    "direction only": "same direction, printed rows not comparable",
-    "contradicted": "other direction, printed rows not comparable",
-}
-
-
-def _compare_gains(gain: _Gain, published: float | None, rope: float) -> str:
-    if gain.ruling not in {"helps", "hurts"}:
-        return gain.ruling
-    if published is None:
-        return f"{gain.ruling}; no printed gain"
-    assert gain.mean is not None
-    if published * gain.mean <= 0:
-        return "contradicted"
-    if round(abs(published - 100 * gain.mean), 9) <= 100 * max(gain.predicted, rope):
-        return "reproduced"
-    return "direction only"

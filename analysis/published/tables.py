@@ -1,4 +1,4 @@
-"""Published numbers: every table of the papers, as printed, from `analysis/published/*.yaml`.
+"""Published numbers: every table and figure of the papers, as printed, from `analysis/published/*.yaml`.
 
 One file per paper; docs/published-numbers.md explains the layout. A wrong file is refused with a one-sentence
 `ValueError` that starts with the place: `sire-table-4, row 2: ...`.
@@ -55,13 +55,17 @@ class _Part(BaseModel):
 
 
 class Publication(_Part):
-    """A paper. `year` is None where it prints none; `remarks` hold for all its tables."""
+    """A paper. `year` is None where it prints none; `remarks` hold for all its tables.
+
+    `prints` names every table and figure of it, each of which has an entry of that `place`.
+    """
 
     name: str
     title: str
     authors: tuple[str, ...] = ()
     year: StrictInt | None = None
     where: str
+    prints: tuple[str, ...] = ()  # `Table 1`, `Fig. 3(a)`
     remarks: tuple[str, ...] = ()
 
 
@@ -80,6 +84,7 @@ class PublishedRow(_Part):
     accuracy: StrictFloat | None = None
     error_reduction: StrictFloat | None = None
     relative_error_reduction: StrictFloat | None = None
+    printed: str = ""  # a figure or claim that is none of the metrics, in the paper's words: `≈132 % more parameters`
     weight: StrictFloat | None = Field(None, alias="lambda")  # as printed
     batch: StrictInt | None = None  # as printed, images
     mean: StrictBool = False  # whether it is the mean of the table's other rows of its variant
@@ -138,10 +143,11 @@ class PublishedTable(_Part):
 
     id: str  # paper and table: `sire-table-4`
     paper: Publication
-    kind: Literal["results", "figure", "architecture", "confusion_matrix"] = "results"
+    kind: Literal["results", "figure", "text", "architecture", "confusion_matrix"] = "results"
     place: str  # where the paper prints it: `Table 4`
     title: str
     protocol: str  # data, training, and what was measured
+    here: str = ""  # of a figure or text: what of ours corresponds to it, or that nothing does
     metrics: tuple[Metric, ...] = ()  # those that its rows may have
     unit: Literal["percent", "fraction"] | None = None  # of the values, as printed; None where there are none
     not_comparable: str = ""  # why rows may not be compared with each other
@@ -175,6 +181,8 @@ class PublishedTable(_Part):
         square = [len(line) for line in self.matrix] == [size] * size
         if not square or (self.kind == "confusion_matrix") != bool(self.matrix):
             raise ValueError("a confusion_matrix, and nothing else, has classes and a row and column for each")
+        if self.kind in {"figure", "text"} and not self.here:
+            raise ValueError("here is missing; say what of ours corresponds to the figure, or that nothing does")
         full = all(len(line) == len(self.columns) for line in self.lines)
         if not full or (self.kind == "architecture") != bool(self.lines):
             raise ValueError("an architecture, and nothing else, has columns, and lines with an entry for each")
@@ -254,6 +262,10 @@ def parse_tables(text: str, name: str) -> list[PublishedTable]:
         if table_id in found:
             raise ValueError(f"{name}: the id {table_id!r} stands twice; give each table its own.")
         found[table_id] = _parse_part(PublishedTable, item, table_id, paper=paper)
+    places = {table.place for table in found.values()}
+    for place in paper.prints:
+        if place not in places:
+            raise ValueError(f"{name}: the paper prints {place}, and no table here has that place; add it.")
     return list(found.values())
 
 

@@ -25,11 +25,9 @@ if TYPE_CHECKING:
 IMAGENET_SHAPE, IMAGENET_CLASSES = (3, 224, 224), 1000  # of the printed counts, whatever the dataset (sire.yaml)
 _PRINTED = re.compile(r"(\d+(?:\.\d+)?)(?:M| million)")
 
-_WITHOUT = {
+_WITHOUT = {  # a figure or text says itself what corresponds to it here
     "results": "what it measured is not defined well enough to be run",
-    "figure": "prints no values",
     "architecture": "networks, not results",
-    "confusion_matrix": "the table of the same paper has its network",
 }
 
 
@@ -113,12 +111,13 @@ def build_listing() -> Table:
 
     studies = find_table_studies()
     listing = make_table("table", "printed as", "study", "its question")
+    listing.columns[0].no_wrap = True  # names are copied
     for name in list_tables():
         table = load_table(name)
         if name in studies:
             listing.add_row(name, table.place, str(studies[name]), escape(load_study(studies[name]).description))
         else:
-            listing.add_row(name, table.place, "[dim]none[/]", f"[dim]{_WITHOUT[table.kind]}[/]")
+            listing.add_row(name, table.place, "[dim]none[/]", f"[dim]{escape(table.here or _WITHOUT[table.kind])}[/]")
     return listing
 
 

@@ -11,13 +11,16 @@ from scipy import stats
 from analysis import testing
 from analysis.formatting import NONE
 from analysis.published.comparison import Reproduced, compare_table
+from analysis.published.outcomes import Gain, describe_outcome, explain_outcomes
 from analysis.published.tables import PublishedTable, list_tables, load_table, parse_tables
 from analysis.tables.published import build_comparisons, to_json, to_markdown, to_table
 from analysis.verdicts.ensembles import Ensemble, EnsembleError
+from analysis.verdicts.model import RULINGS
 from analysis.verdicts.results import StudyResults
 from suite.core.specs import CellId
 
 BASE = [0.300, 0.310, 0.305, 0.295, 0.302]
+EVEN = [0.3000, 0.3004, 0.2996, 0.3002, 0.2998]
 NOISE = [0.0000, 0.0010, -0.0010, 0.0005, -0.0005]
 
 TABLE = """
@@ -92,6 +95,7 @@ def test_every_published_table_stands_beside_records_of_something_else(name: str
     found = compare_table(table, records)
     assert len(found) == len(table.rows)
     assert {row.outcome for row in found} <= {"not run", "not implemented here"}
+    assert to_json(table, records)
     assert to_markdown(table, records).startswith(f"# {table.paper.name}, {table.place}")
 
 
@@ -177,7 +181,9 @@ def ended(rows: list[dict[str, Any]], **new: Any) -> list[dict[str, Any]]:
         ({"baseline": BASE, "sire": better(5)}, "direction only"),
         ({"baseline": BASE, "sire": better(-2)}, "contradicted"),
         ({"baseline": BASE, "sire": [0.28, 0.33, 0.29, 0.30, 0.31]}, "not enough evidence"),
-        ({"baseline": BASE, "sire": BASE}, "equivalent"),
+        ({"baseline": BASE, "sire": BASE}, "equivalent, printed gain within scatter"),
+        # One spread of all seeds alike: single runs scatter by 0.1 points, the printed gain is 2.
+        ({"baseline": EVEN, "sire": EVEN}, "contradicted: equivalent"),
         ({"baseline": BASE[:1], "sire": better(2, seeds=1)}, "single run"),
         ({"baseline": BASE, "sire": [*better(2)[:4], None]}, "not comparable"),
         # The same difference in each of 10 seeds: no interval, and the sign-flip test decides.
@@ -210,6 +216,13 @@ def test_a_printed_single_run_scatters_as_ours_do() -> None:
         assert found.predicted is not None and found.gain is not None
         inside += abs(100 * (base[5] - ours[5]) - found.gain) <= found.predicted
     assert 180 <= inside <= 198
+
+
+def test_a_printed_gain_too_small_to_matter_is_reproduced_by_equivalence() -> None:
+    [table] = parse_tables(TABLE.replace("top1_error: 28.0", "top1_error: 29.6"), "made")
+    assert rows({"baseline": EVEN, "sire": EVEN}, table)["SIRe"].outcome == "reproduced: equivalent"
+    [unequal] = parse_tables(TABLE.replace("unit: percent", "unit: percent\n    not_comparable: x"), "made")
+    assert rows({"baseline": EVEN, "sire": EVEN}, unequal)["SIRe"].outcome == "equivalent, printed rows not comparable"
 
 
 def test_printed_rows_that_arent_comparable_are_never_reproduced() -> None:
@@ -324,7 +337,7 @@ def referred(errors: dict[str, Any], **changes: Any) -> dict[str, Reproduced]:
         ({"sire:lambda=0.5": BASE, "sire": better(2)}, "direction only, unadjusted"),
         ({"sire:lambda=0.5": BASE, "sire": better(-2)}, "contradicted, unadjusted"),
         ({"sire:lambda=0.5": BASE, "sire": [0.28, 0.33, 0.29, 0.30, 0.31]}, "not enough evidence, unadjusted"),
-        ({"sire:lambda=0.5": BASE, "sire": BASE}, "equivalent, unadjusted"),
+        ({"sire:lambda=0.5": BASE, "sire": BASE}, "contradicted: equivalent, unadjusted"),
         ({"sire:lambda=0.5": BASE[:2], "sire": better(7, seeds=2)}, "single run"),
         ({"sire:lambda=0.5": BASE, "sire": [error - 0.07 for error in BASE]}, "not enough evidence, unadjusted"),
         ({"sire:lambda=0.5": BASE * 2, "sire": [error - 0.07 for error in BASE * 2]}, "reproduced, unadjusted"),
@@ -389,6 +402,50 @@ def test_a_wrong_reference_is_refused(reference: str, sentence: str) -> None:
 
 
 # -- for people
+
+
+def test_every_outcome_of_a_table_has_its_sentence() -> None:
+    findings = study({"sire:lambda=0.5": better(-5), "sire": better(2), "baseline": BASE})
+    notes = to_table(made(), findings).notes
+    assert [note.partition(":")[0] for note in notes[:4]] == [
+        "baseline",
+        "reproduced",
+        "not run",
+        "not implemented here",
+    ]
+    assert "95 % prediction interval for single runs" in notes[1] and "within the ROPE (±0.5 pp)" in notes[1]
+    assert notes[4] == "The paper's table: of the table" and not any("Rows of means" in note for note in notes)
+    for note in notes[:4]:
+        assert f"\n- {note}\n" in to_markdown(made(), findings).replace("\\", "")
+
+
+def test_a_sentence_on_rows_of_means_stands_where_there_are_any() -> None:
+    [table] = parse_tables(MEANS, "made")
+    notes = to_table(table, study({"baseline": BASE, "sire": better(2)})).notes
+    assert any(
+        note.startswith("Rows of means: ours is the mean over the table's rows of the variant") for note in notes
+    )
+
+
+@pytest.mark.parametrize("unequal", ["", "of other batches"])
+@pytest.mark.parametrize("reference", ["baseline", "sire"])
+def test_every_outcome_that_can_be_has_a_sentence(unequal: str, reference: str) -> None:
+    text = TABLE.replace("unit: percent", f"unit: percent\n    reference: {{variant: {reference}}}")
+    [table] = parse_tables(text.replace("unit: percent", f"unit: percent\n    not_comparable: '{unequal}'"), "made")
+    rulings = [ruling.lower() for ruling in RULINGS if ruling != "MIXED"]  # which is of variants over datasets
+    gains = [Gain(ruling=ruling, mean=mean) for ruling in rulings for mean in (0.02, -0.02, 0.0001)]
+    outcomes = [describe_outcome(table, gain, printed, 0.005) for gain in gains for printed in (2.0, 0.2, None)]
+    outcomes += [describe_outcome(table, None, None, 0.005)]
+    sentences = explain_outcomes(table, outcomes, testing.make_study({}))
+    assert len(sentences) == len({outcome.removesuffix(", unadjusted") for outcome in outcomes})
+    assert all(sentence.endswith(".") and "{" not in sentence for sentence in sentences)
+
+
+def test_a_figure_without_numbers_says_what_is_here() -> None:
+    text = to_markdown(load_table("sire-figure-2"), study({"baseline": BASE}, "cifar100", "base_cnn"))
+    assert "\n\nHere: Every decoder's reconstruction error by epoch" in text
+    [line] = [line for line in text.splitlines() if line.startswith("| SIRe-CNN |")]
+    assert line.startswith("| SIRe-CNN | MSE loss ≤ 3e-6 |") and line.count("| not run |") == 1
 
 
 def test_markdown_says_what_must_be_known() -> None:

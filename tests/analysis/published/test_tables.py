@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from suite.core.specs import Component, format_settings, split_variant
 from suite.models import grafting
 from suite.study.config import load_study
 from suite.study.plan import make_plan
+from suite.study.study_files import ready_studies
 
 DATASETS = {"mnist", "fashion_mnist", "cifar10", "cifar100", "caltech256", "imagenet"}
 BACKBONES = {
@@ -31,6 +33,7 @@ VARIANTS = {
     "stochastic_depth", "no_skip", "no_batch_norm", "no_dropout", "training",
 }  # fmt: skip
 
+ROOT = Path(__file__).parents[3]
 ROWS = [(table, row) for name in list_tables() for table in [load_table(name)] for row in table.rows]
 MATRICES = [name for name in list_tables() if load_table(name).kind == "confusion_matrix"]
 
@@ -49,16 +52,57 @@ def row(table: str, model: str, **given: Any) -> PublishedRow:
 
 def test_every_table_of_the_papers_is_there() -> None:
     expected = {
-        "cifar10-cnn-project": [f"table-{i}" for i in (1, 2)] + [f"figure-3{letter}" for letter in "abcdef"],
-        "diffstride-spectral-hybrid": ["table-1", "table-2"],
+        "cifar10-cnn-project": [
+            *("table-1", "table-2", *(f"figure-3{letter}" for letter in "abcdef"), "figure-1", "figure-2"),
+            *(*(f"figure-{i}" for i in range(4, 10)), "text-1"),
+        ],
+        "diffstride-spectral-hybrid": [
+            *("table-1", "table-2", *(f"figure-{i}" for i in range(1, 7)), "text-1", "text-2")
+        ],
         "diffstride": ["paper-cifar10", "paper-cifar100", "code-cifar10", "code-cifar100"],
-        "image-gradients": ["table-1", "table-2"] + [f"figure-{i}" for i in range(4, 10)],
-        "large-scale-review": ["text-1", "text-2"],
-        "sire": [f"table-{i}" for i in range(1, 9)],
+        "image-gradients": ["table-1", "table-2"] + [f"figure-{i}" for i in range(1, 10)],
+        "large-scale-review": ["text-1", "text-2", "text-3", "figure-1"],
+        "sire": [*(f"table-{i}" for i in range(1, 9)), *(f"figure-{i}" for i in range(1, 6)), "text-1", "text-2"],
     }
     assert list_tables() == [f"{paper}-{one}" for paper, ones in expected.items() for one in ones]
     assert [len(load_table(f"sire-table-{i}").rows) for i in range(1, 9)] == [6, 5, 15, 12, 12, 12, 12, 12]
     assert [len(load_table(f"diffstride-spectral-hybrid-table-{i}").rows) for i in (1, 2)] == [21, 14]
+
+
+@pytest.mark.parametrize(
+    ("paper", "numbers", "figures"),
+    [
+        ("sire", range(1, 9), range(1, 6)),
+        ("image-gradients", range(1, 3), range(1, 10)),
+        ("diffstride-spectral-hybrid", range(1, 3), range(1, 7)),
+        ("cifar10-cnn-project", range(1, 3), (1, 2, *(f"3({letter})" for letter in "abcdef"), *range(4, 10))),
+        ("large-scale-review", (), (1,)),
+    ],
+)
+def test_every_table_and_figure_that_a_paper_prints_has_an_entry(
+    paper: str, numbers: Sequence[int], figures: Sequence[int | str]
+) -> None:
+    """The captions, counted in the papers a second time; the list stands in the file, and each entry is listed."""
+    tables = [load_table(name) for name in list_tables() if load_table(name).paper.name == paper]
+    expected = [f"Table {i}" for i in numbers] + [f"Fig. {i}" for i in figures]
+    assert list(tables[0].paper.prints) == expected
+    places = [table.place for table in tables if table.place.startswith(("Table", "Fig."))]
+    assert sorted(places) == sorted(expected)
+
+
+def test_what_corresponds_to_a_figure_exists() -> None:
+    """Files, functions and components that entries name; a figure or text says what is here, or that nothing is."""
+    known = {*registry.list_components("backbone"), *registry.list_components("variant"), *ready_studies()}
+    words = known | {"form", "fusion", "position", "test_curve", "--check-parameters", "diffstride-paper-cifar10"}
+    files, names = [], []
+    for table in map(load_table, list_tables()):
+        assert bool(table.here) == (table.kind in {"figure", "text"})
+        files += re.findall(r"((?:suite|analysis)/[\w/]+\.py)(?:: (\w+))?", table.here)
+        names += re.findall(r"`([^`]+)`", table.here)
+    assert len(files) > 10 and set(names) <= words
+    for file, name in files:
+        source = (ROOT / file).read_text()
+        assert not name or re.search(rf"^ *def {name}\b", source, re.MULTILINE), (file, name)
 
 
 @pytest.mark.parametrize("pair", ROWS, ids=label)
@@ -92,10 +136,13 @@ def test_rows_are_named_as_records_are(pair: tuple[PublishedTable, PublishedRow]
 def test_rows_have_what_their_table_prints(pair: tuple[PublishedTable, PublishedRow]) -> None:
     table, one = pair
     is_sire = table.paper.name == "sire"
-    if is_sire or table.paper.name == "diffstride-spectral-hybrid":
+    if table.kind == "results" and (is_sire or table.paper.name == "diffstride-spectral-hybrid"):
         assert set(one.values) == set(table.metrics)
-    elif table.kind != "results":
+    elif table.kind not in {"results", "text"}:
         assert not one.values and not table.metrics
+    if table.kind == "text":
+        assert one.values or one.printed
+    is_sire = is_sire and table.kind == "results"
     if is_sire and table.place != "Table 2":
         assert re.fullmatch(r"\d+\.\dM", one.parameters_printed)
         assert one.training_minutes
@@ -305,11 +352,36 @@ def test_small_cnn_and_review() -> None:
 
 def test_the_review_study_trains_what_its_claims_are_over() -> None:
     """Every row of the review has its cell in the study: the other side of "1.1 points better" and "1/3" too."""
-    study = load_study(Path(__file__).parents[3] / "configs" / "imagenet_review.yaml")
+    study = load_study(ROOT / "configs" / "imagenet_review.yaml")
     planned = {planned.cell for planned in make_plan(study).cells}
     rows = [one for i in (1, 2) for one in load_table(f"large-scale-review-text-{i}").rows]
     assert all(one.cell in planned for one in rows)
     assert {"timm:resnet200", "resnet34", "resnet50"} < {one.backbone.name for one in rows if one.backbone}
+
+
+def test_figures_of_the_hybrids_text_follow_from_its_tables() -> None:
+    text = load_table("diffstride-spectral-hybrid-text-1").rows
+    assert [one.values.get("accuracy") for one in text] == [0.924, 0.9334, 0.7382, 0.9282, None]
+    assert [one.values.get("error_reduction") for one in text] == [None, 0.0094, 0.0322, None, None]
+    means = [one for i in (1, 2) for one in load_table(f"diffstride-spectral-hybrid-table-{i}").rows if one.mean]
+    plain, hybrid, twice, plain100, hybrid100 = (one.values["accuracy"] for one in means)
+    assert [plain, hybrid, hybrid100, twice] == [one.values["accuracy"] for one in text[:4]]
+    assert (round(hybrid - plain, 4), round(hybrid100 - plain100, 4)) == (0.0094, 0.0322)
+    assert f"{hybrid - twice:.4f}" in text[3].printed
+
+
+def test_what_sires_text_reads_off_its_tables_is_recomputed_in_remarks() -> None:
+    def millions(model: str) -> float:
+        return float(row("sire-table-4", model).parameters_printed.rstrip("M"))
+
+    remarks = " ".join(load_table("sire-text-1").remarks)
+    assert f"{millions('VGG19') / millions('ResNet50'):.1f} times" in remarks
+    for model in ("ResNet50", "VGG19"):
+        assert f"{100 * (millions(f'SIRe-{model}') / millions(model) - 1):.1f} % more than {model}" in remarks.replace(
+            "parameters ", ""
+        )
+    hours = [row("sire-table-8", model).training_minutes for model in ("SIRe-VGG16", "VGG16")]
+    assert f"{hours[0] / hours[1]:.2f} times as long" in remarks
 
 
 def test_image_gradients_has_curves_only() -> None:
@@ -434,7 +506,8 @@ def test_defaults_fill_rows_and_rows_win() -> None:
         ({"metrics": ["acuracy"]}, "some-table-1: metrics.0 must be 'top1_error', 'top5_error', 'accuracy', "),
         ({"unit": None}, "some-table-1: unit is missing"),
         ({"unit": "per mille"}, "some-table-1: unit must be 'percent' or 'fraction', not 'per mille'"),
-        ({"kind": "poem"}, "some-table-1: kind must be 'results', 'figure', 'architecture' or"),
+        ({"kind": "poem"}, "some-table-1: kind must be 'results', 'figure', 'text', 'architecture' or"),
+        ({"kind": "figure"}, "some-table-1: here is missing; say what of ours corresponds to the figure, or that"),
         ({"kind": "confusion_matrix"}, "some-table-1: a confusion_matrix, and nothing else, has classes"),
         ({"classes": ["a", "b"], "matrix": [[1, 2]]}, "a confusion_matrix, and nothing else, has classes"),
         ({"matrix": [[1, 2.5]]}, "some-table-1: matrix.0.1 must be a valid integer, not 2.5"),
@@ -489,6 +562,10 @@ def test_ids_and_keys_stand_once() -> None:
         ("{paper: {where: w}, tables: []}", "some, paper: title is missing."),
         ("{paper: {title: t, where: w, name: n}, tables: []}", "some, paper: unknown key 'name'"),
         ("{paper: {title: t, where: w, year: MMXX}, tables: []}", "some, paper: year must be a valid integer"),
+        (
+            "{paper: {title: t, where: w, prints: [Fig. 1]}, tables: []}",
+            "some: the paper prints Fig. 1, and no table here has that place; add it.",
+        ),
         ("{paper: {title: t, where: w}, tables: [t]}", "some: tables.0 must be a mapping, not 't'."),
     ],
 )
