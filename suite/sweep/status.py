@@ -8,7 +8,7 @@ import math
 import os
 import re
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,16 +72,23 @@ def read_state(storage: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
     """
     run, began = find_run(storage, plan)
     is_active = is_locked(storage / LOCK)
-    cells = {cell["label"]: cell for cell in plan["cells"]}
-    trials = [trial for trial in _iterate_trials(storage, began, is_active) if _is_planned(trial, cells)]
-    counts = Counter((trial.cell, trial.stage, trial.status) for trial in trials)
+    planned = {}
+    for cell in plan["cells"]:
+        for stage in ("search", "confirm"):
+            planned[cell["label"], stage, cell["revision"]] = cell[f"{stage}_trials"]
+    trials: list[TrialState] = []
+    counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)  # by cell and stage
+    for trial in _iterate_trials(storage, began, is_active):
+        if trial.seed < planned.get((trial.cell, trial.stage, trial.revision), 0):
+            trials.append(trial)
+            counts[trial.cell, trial.stage][trial.status] += 1
     running = [trial for trial in trials if trial.status == "running"]
     state: dict[str, Any] = {
         "study": plan["study"],
         "storage": str(storage),
         "trials": plan["trials"],
         "cells": [_describe_cell(cell, counts) for cell in plan["cells"]],
-        "finished": sum(number for (_, _, status), number in counts.items() if status in FINISHED),
+        "finished": sum(numbers[status] for numbers in counts.values() for status in FINISHED),
         "running": [_pick_fields(trial, _RUNNING) for trial in running],
         "failures": [_pick_fields(trial, _FAILED) for trial in trials if trial.status == "failed"],
         "active": is_active,
@@ -106,19 +113,12 @@ def _pick_fields(trial: TrialState, names: Sequence[str]) -> dict[str, Any]:
     return {name: getattr(trial, name) for name in names}
 
 
-def _is_planned(trial: TrialState, cells: Mapping[str, Mapping[str, Any]]) -> bool:
-    cell = cells.get(trial.cell)
-    if cell is None or trial.revision != cell["revision"]:
-        return False
-    return bool(trial.seed < cell["search_trials" if trial.stage == "search" else "confirm_trials"])
-
-
-def _describe_cell(cell: Mapping[str, Any], counts: Counter[tuple[str, str, str]]) -> dict[str, Any]:
+def _describe_cell(cell: Mapping[str, Any], counts: Mapping[tuple[str, str], Counter[str]]) -> dict[str, Any]:
     described = {name: cell[name] for name in ("dataset", "backbone", "variant")}
     described |= {"planned": cell["search_trials"] + cell["confirm_trials"], "refused": cell["refused"]}
     for stage in ("search", "confirm"):
-        numbers = {status: counts[cell["label"], stage, status] for status in (*STATUSES, *_OPEN)}
-        described[stage] = {status: number for status, number in numbers.items() if number}
+        numbers: Mapping[str, int] = counts.get((cell["label"], stage), {})
+        described[stage] = {status: numbers[status] for status in (*STATUSES, *_OPEN) if status in numbers}
     return described
 
 
