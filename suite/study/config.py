@@ -29,7 +29,7 @@ from suite.core.errors import UserError, did_you_mean, one_of
 from suite.core.recipes import KNOBS
 from suite.core.specs import BASELINE, Space
 from suite.study.profiles import apply_profile
-from suite.study.study_files import find_study
+from suite.study.study_files import choose_storage, find_study
 
 # Strict: `seeds: "3"` and `seeds: true` are mistakes, not 3 and 1.
 Whole = Annotated[int, Strict()]
@@ -186,7 +186,7 @@ class Study(Section):
 
     @property
     def storage_path(self) -> Path:
-        return Path(self.storage or f"runs/{self.study}")
+        return choose_storage(self.study, self.storage)
 
     def describe_identity(self) -> dict[str, Any]:
         """What may not change once trials have run; seeds, cells and places may."""

@@ -39,6 +39,11 @@ def digest_study(path: Path, profile: str = "") -> str:
     return hashlib.sha256(f"{profile}\0".encode() + find_study(path).read_bytes()).hexdigest()
 
 
+def choose_storage(study: str, storage: str | None) -> Path:
+    """Where the results of a study of that name are: at what `storage` says, or by its name."""
+    return Path(storage or f"runs/{study}")
+
+
 def find_storage(path: Path, profile: str = "") -> Path | None:
     """Where a study's results are, without a check of the study; None where the file doesn't tell.
 
@@ -50,6 +55,6 @@ def find_storage(path: Path, profile: str = "") -> Path | None:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         data = apply_profile(yaml.load(find_study(path).read_text(encoding="utf-8"), Loader=loader), profile)
-        return Path(data.get("storage") or f"runs/{data['study']}")
+        return choose_storage(data["study"], data.get("storage"))
     except (yaml.YAMLError, OSError, ValueError, TypeError, KeyError):
         return None
