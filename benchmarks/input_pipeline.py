@@ -60,13 +60,13 @@ def main() -> None:
     parser.add_argument("--map", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     device = resolve_device(given.device)
+    Execution(device).set_up_process()  # as a trial does
     if given.start:
         print(first_batch_seconds(CIFAR if given.start == "cifar" else PHOTOGRAPHS, given.data, device))
         return
     if given.map:
         map_and_wait(given.data)
         return
-    Execution(device).set_up_process()  # as a trial does
     print(f"{device_name(device)}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     shared_memory(given.data)  # first: this process would share the mapping too
     small_images(given.data, device, given.rounds, given.images)
