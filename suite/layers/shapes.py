@@ -6,13 +6,12 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torchvision.ops import StochasticDepth
 
 Model = TypeVar("Model", bound=nn.Module)
 
 # On the meta device each takes 2 to 5 ms, most of a network's time there: more than its convolutions.
 _ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.SiLU, nn.GELU, nn.Hardswish)
-_SHAPE_KEEPING = (*_ACTIVATIONS, _BatchNorm, nn.Dropout, nn.LocalResponseNorm, StochasticDepth)
+_SHAPE_KEEPING = (*_ACTIVATIONS, _BatchNorm, nn.Dropout, nn.LocalResponseNorm)
 
 
 def for_shapes(model: Model) -> Model:
