@@ -198,12 +198,12 @@ def test_ray_with_a_killed_worker_equals_one_process(reference: Path, tmp_path: 
 def test_a_killed_driver_resumes_to_the_same_records(reference: Path, tmp_path: Path, finished: int) -> None:
     process = start(tmp_path)
     wait_for(under_way(tmp_path, finished), process)
-    family = descendants(process.pid)
+    family = workers(process.pid)
     process.kill()
     process.communicate()
     before = {key: path.stat().st_mtime_ns for key, path in _record_paths(tmp_path)}
     deadline = time.monotonic() + 60
-    while any(pid in family and "ray::" in name for pid, _, name in processes()) and time.monotonic() < deadline:
+    while any(pid in family for pid, _, _ in processes()) and time.monotonic() < deadline:
         time.sleep(0.1)
     run(tmp_path, "--local")
     after = {key: path.stat().st_mtime_ns for key, path in _record_paths(tmp_path)}
