@@ -31,7 +31,7 @@ def choose_execution(
     resources: Resources,
     *,
     decided: Mapping[str, ExecutionConfig],
-    on_ray: bool,
+    elsewhere: bool,
     console: Console,
 ) -> dict[str, ExecutionConfig]:
     """Conditions by group label: those decided stay, the study's own choice goes before the rule's.
@@ -39,14 +39,14 @@ def choose_execution(
     Args:
         device: auto, cpu, cuda; of the machine that runs the trials.
         resources: what a trial occupies.
-        on_ray: decide inside a Ray task with a trial's resources, where the trials will run.
+        elsewhere: decide inside a Ray task with a trial's resources, where the trials will run.
     """
     executions = dict(decided)
     for label, planned in _most_demanding(plan).items():
         if label in executions:
             continue
         facts, threads = Dataset(planned.cell.dataset, data).info, max(1, int(resources.cpus))
-        if on_ray:
+        if elsewhere:
             import ray
 
             task = ray.remote(_apply_rule).options(num_cpus=resources.cpus, num_gpus=resources.gpus or 0)

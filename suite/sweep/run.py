@@ -24,7 +24,8 @@ from suite.sweep.prepare_data import prepare_data
 from suite.sweep.progress import ProgressDisplay
 from suite.sweep.scheduler import TrialScheduler
 from suite.sweep.storage import StudyStorage
-from suite.tracking.mlflow_store import check_experiment, check_store, open_experiment, tracking_uri
+from suite.tracking.mlflow_listener import MlflowListener
+from suite.tracking.mlflow_store import check_experiment, check_store, tracking_uri
 from suite.trial import RunContext
 
 
@@ -93,33 +94,37 @@ def _note_look(plan: Plan, storage: StudyStorage, console: Console) -> Plan:
 def _run_sweep(
     plan: Plan, storage: StudyStorage, uri: str, options: Options, resources: Resources, console: Console
 ) -> Outcome:
-    from suite.tracking.mlflow_writer import MlflowWriter  # MLflow takes seconds to import
-
-    client, experiment = open_experiment(plan, uri)
-    with contextlib.closing(MlflowWriter(client, experiment, storage.path / "trials")) as writer:
+    # In one process nothing may run beside the first trial, whose seconds count.
+    with MlflowListener(plan, uri, storage.path / "trials", at_once=options.local) as tracking:
         stored = storage.read_records()
-        for record in writer.read_finished_elsewhere(stored):
+        for record in tracking.read_finished_elsewhere(stored):
             storage.import_record(record)
             stored[record.trial_key] = record
         decided = storage.read_execution()
         executions = choose_execution(
-            plan, options.data, options.device, resources, decided=decided, on_ray=not options.local, console=console
+            plan,
+            options.data,
+            options.device,
+            resources,
+            decided=decided,
+            elsewhere=_runs_elsewhere(options),
+            console=console,
         )
         if executions != decided:  # written before any group's first trial
             storage.write_execution(executions)
         interrupted = storage.list_interrupted()
         with ProgressDisplay(plan, console) as progress:
             events = EventLog(storage.path)
-            listeners = (events, writer, progress)
+            listeners = (events, tracking, progress)
             scheduler = TrialScheduler(plan, executions, stored, interrupted, listeners, options.only)
             events.catch_up(stored.values())
             for key, record in scheduler.records.items():
                 if key in stored:
                     progress.count_known(record)
-            writer.catch_up({key: record for key, record in stored.items() if key in scheduler.records})
+            tracking.catch_up({key: record for key, record in stored.items() if key in scheduler.records})
             if not scheduler.idle:
                 _train_trials(scheduler, storage, plan, options, resources)
-    return Outcome(scheduler.trained, scheduler.records, writer.trouble)
+    return Outcome(scheduler.trained, scheduler.records, tracking.trouble)
 
 
 def _train_trials(
@@ -140,6 +145,11 @@ def _train_trials(
     from suite.sweep.ray_tune import run_on_ray  # Ray takes seconds to import
 
     run_on_ray(scheduler, storage, context, resources)
+
+
+def _runs_elsewhere(options: Options) -> bool:
+    """Whether only a worker knows the machine of the trials: on a cluster, or with GPUs that Ray deals out."""
+    return not options.local and (options.address is not None or options.device != "cpu")
 
 
 def needs_training(plan: Plan, storage: StudyStorage, only: frozenset[str] | None = None) -> bool:

@@ -54,9 +54,14 @@ def check_store(uri: str) -> None:
 
 def check_experiment(study: Study, uri: str) -> None:
     """Refuse an experiment of the study's name that is another study's, a later version's, or deleted."""
-    if uri.startswith("sqlite:") and not sqlite_path(uri).is_file():
+    if is_new_store(uri):
         return
     _find_experiment(_make_client(uri), study)
+
+
+def is_new_store(uri: str) -> bool:
+    """Whether it will be made, and so holds nothing."""
+    return uri.startswith("sqlite:") and not sqlite_path(uri).is_file()
 
 
 def sqlite_path(uri: str) -> Path:
@@ -237,7 +242,7 @@ def _describe_cells(plan: Plan) -> list[dict[str, Any]]:
 
 def forget_experiment(uri: str, name: str, retired_name: str) -> str | None:
     """Delete an experiment and free its name; the name it has now, or None when there was none."""
-    if urlsplit(uri).scheme == "sqlite" and not sqlite_path(uri).is_file():
+    if is_new_store(uri):
         return None
     client = _make_client(uri)
     experiment = client.get_experiment_by_name(name)

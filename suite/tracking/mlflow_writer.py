@@ -1,19 +1,15 @@
-"""The MLflow writer: one background thread on the driver, in batches. Workers need no MLflow and no credentials.
+"""What stands in MLflow of a trial, and how it gets there: on the driver, in batches, each call safe to repeat.
 
 A trial has one run, found again by its `trial_key`; steps that stand in it are not written twice. An epoch goes into
-one call, which MLflow takes whole or not at all. What MLflow does not take is not lost: the storage has it, and the
-next `graftbench run` writes it.
+one call, which MLflow takes whole or not at all. Workers need no MLflow and no credentials.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +20,6 @@ from mlflow.exceptions import MlflowException
 from suite.core import recipes, records
 from suite.core.errors import UserError
 from suite.core.records import COLUMNS, TEST_CURVE, Epoch, NoRecordError, Record
-from suite.core.redaction import redact_text
 from suite.core.specs import Cell, CellId, Trial
 
 log = logging.getLogger(__name__)
@@ -32,9 +27,6 @@ log = logging.getLogger(__name__)
 _MAX_BATCH = 900  # MLflow takes at most 1,000 metrics a call
 _MAX_TAG = 5000
 _MAX_NAME = 250  # a run's name, in MLflow's tables
-_FLUSH_SECONDS = 2.0
-_STORE_ERRORS = (MlflowException, OSError)  # requests' errors are OSErrors
-_RETRY_SECONDS = (0.5, 2.0, 8.0)
 
 
 @dataclasses.dataclass
@@ -52,7 +44,9 @@ class _Run:
 
 
 class MlflowWriter:
-    """A listener of the scheduler. Calls return at once; `close` waits until everything is written."""
+    """Writes trials into an experiment. Each call may raise what the store raises, and may then be made again once
+    `find_runs` has looked up what arrived.
+    """
 
     def __init__(self, client: MlflowClient, experiment_id: str, trials_folder: Path) -> None:
         self._client = client
@@ -60,30 +54,7 @@ class MlflowWriter:
         self._folder = trials_folder
         self._runs: dict[str, _Run] = {}
         self._cells: dict[CellId, str] = {}  # each cell's parent run
-        self._pending: dict[str, tuple[Trial, list[Epoch]]] = {}
-        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue()
-        self._written = time.monotonic()
-        self.trouble: str | None = None
-        self._find_runs()
-        self._thread = threading.Thread(target=self._work_through_jobs, name="mlflow-writer", daemon=True)
-        self._thread.start()
-
-    # -- what the scheduler tells
-
-    def on_start(self, trial: Trial) -> None:
-        self._jobs.put(lambda: self._start_run(trial))
-
-    def on_epoch(self, trial: Trial, epoch: Epoch) -> None:
-        self._jobs.put(lambda: self._hear_epoch(trial, epoch))
-
-    def on_finish(self, record: Record) -> None:
-        self._jobs.put(lambda: self._finish_run(record))
-
-    def catch_up(self, stored: Mapping[str, Record]) -> None:
-        """Write the records of an earlier run that MLflow does not have yet."""
-        for key, record in stored.items():
-            if not self._is_written(record, self._runs.get(key)):
-                self.on_finish(record)
+        self.find_runs()
 
     def read_finished_elsewhere(self, stored: Mapping[str, Record]) -> list[Record]:
         """Finished records that MLflow has and the storage does not (another machine's, or a lost folder).
@@ -100,46 +71,7 @@ class MlflowWriter:
                     missing.append(record)
         return missing
 
-    def close(self) -> None:
-        """Write what is left, end the cells' runs, stop the thread."""
-        self._jobs.put(self._end_cells)
-        self._jobs.put(None)
-        self._thread.join()
-
-    # -- the thread
-
-    def _work_through_jobs(self) -> None:
-        while True:
-            job: Callable[[], None] | None = self._flush_epochs
-            with contextlib.suppress(queue.Empty):
-                job = self._jobs.get(timeout=_FLUSH_SECONDS)
-            if job is None:
-                return
-            self._attempt_job(job)
-            if time.monotonic() - self._written > _FLUSH_SECONDS:
-                self._attempt_job(self._flush_epochs)
-
-    def _attempt_job(self, job: Callable[[], None]) -> None:
-        if self.trouble:
-            return
-        for attempt, pause in enumerate((*_RETRY_SECONDS, None)):
-            try:
-                if attempt:  # a call that failed may have been heard all the same
-                    self._find_runs()
-                job()
-                return
-            except Exception as error:  # noqa: BLE001  (a tracking failure must not end a sweep)
-                if not isinstance(error, _STORE_ERRORS):  # this record's own fault: the others go on
-                    log.warning("one record is not in MLflow: %s: %s", type(error).__name__, error)
-                    return
-                if pause is None:
-                    reason = redact_text((str(error).splitlines() or [""])[0])
-                    self.trouble = f"{type(error).__name__}: {reason}"
-                    log.warning("MLflow stopped taking records: %s", self.trouble)
-                else:
-                    time.sleep(pause)
-
-    def _find_runs(self) -> None:
+    def find_runs(self) -> None:
         token = None
         while True:
             page = self._client.search_runs([self._experiment], max_results=5000, page_token=token)
@@ -167,9 +99,7 @@ class MlflowWriter:
             log.warning("MLflow lost the record of its run %s, whose trial is trained again: %s", run.run_id, error)
             return None
 
-    # -- jobs
-
-    def _start_run(self, trial: Trial) -> None:
+    def start_run(self, trial: Trial) -> None:
         run = self._runs.get(trial.key)
         if run is None:
             self._runs[trial.key] = self._create_run(trial)
@@ -201,15 +131,9 @@ class MlflowWriter:
             self._cells[cell_id] = run.info.run_id
         return self._cells[cell_id]
 
-    def _hear_epoch(self, trial: Trial, epoch: Epoch) -> None:
-        _, epochs = self._pending.setdefault(trial.key, (trial, []))
-        epochs.append(epoch)
-
-    def _flush_epochs(self) -> None:
-        for key, (trial, epochs) in list(self._pending.items()):
-            self._write_run(self._runs[key], trial, epochs)
-            del self._pending[key]
-        self._written = time.monotonic()
+    def write_epochs(self, trial: Trial, epochs: Sequence[Epoch]) -> None:
+        """Those that stand in the trial's run already are left out."""
+        self._write_run(self._runs[trial.key], trial, epochs)
 
     def _write_run(
         self,
@@ -243,14 +167,14 @@ class MlflowWriter:
             return False
         return run.status == record.status or (run.status in records.FINISHED and record.status not in records.FINISHED)
 
-    def _finish_run(self, record: Record) -> None:
-        trial = Trial.from_dict(record.trial)
-        if self._is_written(record, self._runs.get(trial.key)):
+    def finish_run(self, record: Record) -> None:
+        """Nothing, where MLflow has all of it."""
+        if self._is_written(record, self._runs.get(record.trial_key)):
             return
-        if record.trial_key not in self._runs or self._runs[trial.key].ended:
-            self._start_run(trial)
+        trial = Trial.from_dict(record.trial)
+        if record.trial_key not in self._runs or self._runs[record.trial_key].ended:
+            self.start_run(trial)
         run = self._runs[record.trial_key]
-        self._pending.pop(record.trial_key, None)  # the record's history has them
         predictions = self._folder / record.trial_key / "predictions.parquet"
         if predictions.is_file():
             self._client.log_artifact(run.run_id, str(predictions))
@@ -269,8 +193,7 @@ class MlflowWriter:
         self._client.set_terminated(run.run_id, status, end_time=end)
         run.stamp, run.status, run.ended = end, record.status, True
 
-    def _end_cells(self) -> None:
-        self._flush_epochs()
+    def end_cells(self) -> None:
         for run_id in self._cells.values():
             self._client.set_terminated(run_id, "FINISHED")
 

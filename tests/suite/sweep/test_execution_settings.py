@@ -21,7 +21,7 @@ def decided(known: dict[str, ExecutionConfig], **asked: Any) -> tuple[dict[str, 
     plan = make_plan(parse_study({**STUDY, "recipe": "gradient", **asked}))
     console = Console(file=io.StringIO())
     found = choose_execution(
-        plan, Path("data"), "cpu", plan.study.resources, decided=known, on_ray=False, console=console
+        plan, Path("data"), "cpu", plan.study.resources, decided=known, elsewhere=False, console=console
     )
     return found, console.file.getvalue()  # type: ignore[attr-defined]
 

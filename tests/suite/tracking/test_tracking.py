@@ -6,6 +6,8 @@ import dataclasses
 import itertools
 import json
 import sqlite3
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import closing
@@ -21,9 +23,9 @@ from suite.core.records import COLUMNS, STUDY_TAG, Epoch, Record, Status, from_d
 from suite.core.specs import Trial, freeze_settings
 from suite.study.config import parse_study
 from suite.study.plan import ExecutionConfig, Plan, make_plan, with_cells
-from suite.tracking import mlflow_store, mlflow_writer
+from suite.tracking import mlflow_listener, mlflow_store, mlflow_writer
+from suite.tracking.mlflow_listener import MlflowListener
 from suite.tracking.mlflow_store import IDENTITY_TAG, check_experiment, describe_study, open_experiment
-from suite.tracking.mlflow_writer import MlflowWriter
 from suite.training.outcome import partial_record
 
 STUDY: dict[str, Any] = {
@@ -81,7 +83,8 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """No waiting for an MLflow that will not come back."""
-    monkeypatch.setattr(mlflow_writer, "_RETRY_SECONDS", ())
+    monkeypatch.setattr(mlflow_listener, "_PAUSES", (0.0,))
+    monkeypatch.setattr(mlflow_listener, "PATIENCE", 0.0)
 
 
 @pytest.fixture
@@ -96,19 +99,18 @@ def predict(folder: Path, of: Trial) -> bytes:
     return path.read_bytes()
 
 
-def write(uri: str, of: Plan, folder: Path, tell: Callable[[MlflowWriter], None]) -> str | None:
+def write(uri: str, of: Plan, folder: Path, tell: Callable[[MlflowListener], None]) -> str | None:
     """Tell a writer of its own something, and close it; what trouble it had."""
-    client, experiment = open_experiment(of, uri)
-    with closing(MlflowWriter(client, experiment, folder)) as listening:
+    with MlflowListener(of, uri, folder) as listening:
         tell(listening)
     return listening.trouble
 
 
-def run_trial(record: Record) -> Callable[[MlflowWriter], None]:
+def run_trial(record: Record) -> Callable[[MlflowListener], None]:
     """A trial from its start to its record, as the scheduler tells it."""
     trial = Trial.from_dict(record.trial)
 
-    def tell(listening: MlflowWriter) -> None:
+    def tell(listening: MlflowListener) -> None:
         listening.on_start(trial)
         for epoch in record.history:
             listening.on_epoch(trial, epoch)
@@ -117,10 +119,10 @@ def run_trial(record: Record) -> Callable[[MlflowWriter], None]:
     return tell
 
 
-def run_trials(records: Iterable[Record]) -> Callable[[MlflowWriter], None]:
+def run_trials(records: Iterable[Record]) -> Callable[[MlflowListener], None]:
     """One after another."""
 
-    def tell(listening: MlflowWriter) -> None:
+    def tell(listening: MlflowListener) -> None:
         for record in records:
             run_trial(record)(listening)
 
@@ -216,11 +218,11 @@ def test_the_analysis_reads_back_what_was_written(uri: str, folder: Path, tmp_pa
 
 def test_open_epochs_of_several_trials_are_flushed(uri: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing has ended, and still every epoch heard is in MLflow at the end of an interrupted run."""
-    monkeypatch.setattr(mlflow_writer, "_FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(mlflow_listener, "_FLUSH_SECONDS", 0.0)
     of = plan()
     pair = [trial(of, seed=seed) for seed in range(2)]
 
-    def tell(listening: MlflowWriter) -> None:
+    def tell(listening: MlflowListener) -> None:
         for each in pair:
             listening.on_start(each)
         for number in (1, 2):
@@ -281,12 +283,12 @@ class Failing:
 
 def attempt(
     uri: str, of: Plan, folder: Path, final: Record, fails: Callable[[int], bool], *, heard: bool = False
-) -> tuple[MlflowWriter, int]:
+) -> tuple[MlflowListener, int]:
     """A trial told to a writer whose n-th call fails where `fails(n)`, epochs flushed one by one; calls made."""
-    client, experiment = open_experiment(of, uri)
-    listening = MlflowWriter(client, experiment, folder)
-    listening._client = broken = Failing(client, fails, heard=heard)  # type: ignore[assignment]
-    with closing(listening):
+    listening = MlflowListener(of, uri, folder, at_once=True)
+    broken = Failing(listening._writer._client, fails, heard=heard)
+    listening._writer._client = broken  # type: ignore[assignment]
+    with listening:
         trial = Trial.from_dict(final.trial)
         listening.on_start(trial)
         for epoch in final.history[:-1]:
@@ -327,7 +329,6 @@ def test_a_writer_that_dies_at_any_call_leaves_nothing_double_or_lost(
 def test_a_call_that_fails_once_is_made_again_without_doubling_anything(
     failing: int, heard: bool, uri: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mlflow_writer, "_RETRY_SECONDS", (0.0,))
     of = plan()
     final = record(trial(of))
     predict(folder, trial(of))
@@ -337,11 +338,72 @@ def test_a_call_that_fails_once_is_made_again_without_doubling_anything(
     assert len(runs(uri, of, "cell")) == 1
 
 
+def test_a_store_that_comes_back_within_the_run_gets_everything(
+    uri: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    of = plan()
+    first, second = (record(trial(of, seed=seed)) for seed in range(2))
+    gone = threading.Event()
+    with MlflowListener(of, uri, folder, at_once=True) as listening:
+        broken = Failing(listening._writer._client, lambda _: gone.is_set(), heard=False)
+        listening._writer._client = broken  # type: ignore[assignment]
+        listening.on_start(trial(of))
+        gone.set()
+        run_trial(first)(listening)
+        wait_until(lambda: listening._away)
+        run_trial(second)(listening)  # its epochs aren't queued: the record has them
+        assert listening.trouble is None
+        gone.clear()
+    assert listening.trouble is None
+    for final in (first, second):
+        assert_whole(uri, of, final)
+    said = [line.getMessage() for line in caplog.records if line.name == mlflow_listener.__name__]
+    assert len(said) == 2 and said[0].startswith("MLflow has taken no records since ") and "again" in said[1]
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.01)
+
+
+def test_what_the_store_refuses_is_not_asked_for_ever(uri: str, folder: Path) -> None:
+    of = plan()
+    with MlflowListener(of, uri, folder) as listening:
+        listening.on_start(trial(of))
+        wait_until(lambda: bool(runs(uri, of)))
+        client = MlflowClient(uri)
+        client.delete_run(only(uri, of).info.run_id)  # by a person in the UI
+        listening.on_finish(record(trial(of)))
+        wait_until(lambda: listening.trouble is not None)
+    assert listening.trouble and listening.trouble.startswith("MlflowException")
+
+
+def test_a_new_store_is_made_while_trials_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = threading.Event()
+
+    def open_later(*arguments: Any) -> Any:
+        assert told.wait(60)
+        return open_experiment(*arguments)
+
+    monkeypatch.setattr(mlflow_listener, "open_experiment", open_later)
+    uri = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
+    of = plan()
+    final = record(trial(of))
+    with MlflowListener(of, uri, folder) as listening:
+        assert listening.read_finished_elsewhere({}) == []
+        run_trial(final)(listening)
+        told.set()
+    assert listening.trouble is None
+    assert_whole(uri, of, final)
+
+
 def test_mlflow_gone_for_good_is_trouble_and_no_exception(uri: str, folder: Path) -> None:
     of = plan()
     finals = [record(trial(of, seed=seed)) for seed in range(2)]
-    listening, calls = attempt(uri, of, folder, finals[0], lambda call: call > 3)
-    assert listening.trouble == "ConnectionError: MLflow does not answer" and calls == 4, "not asked again"
+    listening, _ = attempt(uri, of, folder, finals[0], lambda call: call > 3)
+    assert listening.trouble == "ConnectionError: MLflow does not answer"
     listening.on_start(trial(of, seed=1))  # told after its end: nothing happens
     known = {final.trial_key: final for final in finals}
     assert write(uri, of, folder, lambda listening: listening.catch_up(known)) is None
@@ -419,7 +481,7 @@ def test_records_that_the_ledger_lost_come_back(uri: str, folder: Path) -> None:
     stale = partial_record(trial(of), "failed", "here, before another machine finished it", ())
     back.clear()
 
-    def tell(listening: MlflowWriter) -> None:
+    def tell(listening: MlflowListener) -> None:
         back.extend(listening.read_finished_elsewhere({stale.trial_key: stale}))
         listening.catch_up({stale.trial_key: stale})
 
@@ -483,12 +545,11 @@ def test_a_study_too_long_for_a_tag_goes_on_in_the_next(uri: str) -> None:
 def test_a_record_that_can_t_be_written_does_not_keep_the_others_out(
     uri: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mlflow_writer, "_RETRY_SECONDS", (0.0,))
     of = plan()
     broken = dataclasses.replace(record(trial(of)), trial={})  # no trial in it
     whole = record(trial(of, seed=1))
 
-    def tell(listening: MlflowWriter) -> None:
+    def tell(listening: MlflowListener) -> None:
         listening.on_finish(broken)
         listening.on_start(trial(of, seed=1))
         listening.on_finish(whole)
