@@ -24,10 +24,12 @@ from suite.core.records import FINISHED, TEST_CURVE, Epoch, Record, Status
 from suite.core.specs import Streams, Trial
 from suite.core.trial_folder import (
     claim_directory,
-    count_test_read,
+    count_failures,
     drop_checkpoints,
     drop_epoch_note,
     note_epoch,
+    note_test_read,
+    note_test_report,
     read_finished_record,
     read_measurements,
     read_trial,
@@ -186,6 +188,8 @@ class TrialRun:
         record = partial_record(self.trial, status, reason, history, **measured)
         if self._context.directory is not None:
             records.write_record(record, self._context.directory / "record.json")
+            if record.test_reads:
+                note_test_report(self._context.directory)
             drop_epoch_note(self._context.directory)
         if status in FINISHED:
             self._checkpoints.remove_weights(self._context.keep)
@@ -207,7 +211,7 @@ class TrialRun:
         )
 
     def _read_test(self) -> dict[str, Any]:
-        reads = count_test_read(self._context.directory)
+        reads = note_test_read(self._context.directory)
         test, described = load_test(self.trial, self._dataset, self._residency, self._execution.device)
         self._graft.model.load_state_dict(self._checkpoints.best_weights())
         classes = self._dataset.info.classes
@@ -222,7 +226,8 @@ class TrialRun:
             "test_top1_error": result.top1_error,
             "test_top5_error": result.top5_error,
             "majority_error": 1 - int(test.labels.bincount().max()) / len(test),
-            "test_reads": reads,
+            "test_reads": reads.reported,
+            "test_attempts": reads.begun,
             "test_examples": len(test),
         }
 
@@ -247,7 +252,7 @@ class TrialRun:
         drawn: list[Epoch] = []
         reads = 0
         for epoch in self.history:
-            reads = max(reads + 1, count_test_read(self._context.directory, "test_curve_reads"))
+            reads = max(reads + 1, note_test_read(self._context.directory, "test_curve_reads").begun)
             self._graft.model.load_state_dict(self._checkpoints.epoch_weights(epoch.epoch))
             drawn.append(dataclasses.replace(epoch, scalars={**epoch.scalars, **self._curve_figures(test)}))
         return tuple(drawn), reads
@@ -348,7 +353,8 @@ def close_early(trial: Trial, directory: Path | None, reason: str, history: Sequ
 
 
 def _write_failed(trial: Trial, directory: Path | None, reason: str, history: tuple[Epoch, ...]) -> Record:
-    record = partial_record(trial, "failed", reason, history, **_describe_origin())
+    failures = count_failures(directory) + 1
+    record = partial_record(trial, "failed", reason, history, failures=failures, **_describe_origin())
     if directory is not None:
         records.write_record(record, directory / "record.json")
     return record

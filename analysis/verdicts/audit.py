@@ -14,7 +14,7 @@ import pandas as pd
 from analysis.formatting import NONE, format_plural
 from analysis.records.description import StudyDescription
 from analysis.records.model import AUDITED, CellResults, Group
-from suite.core.records import FINISHED, Record
+from suite.core.records import Record
 from suite.core.specs import parse_settings
 
 _SINCE = frozenset({"data", "test_data"})  # digests that older records lack: on one side alone they say nothing
@@ -47,7 +47,7 @@ def find_unequal(cell: CellResults, baseline: CellResults, name: str = "baseline
 
 
 def _summarise_search(cell: CellResults) -> dict[str, str]:
-    trials = sum(trial.status in FINISHED for trial in cell.search)
+    trials = sum(trial.is_final for trial in cell.search)
     return {"search trials": str(trials), "search epochs": _join_values(cell.search, "epochs")}
 
 

@@ -135,7 +135,7 @@ def outcome_lines(plan: Plan, outcome: Outcome, study: str) -> Iterator[str]:
     for reason in dict.fromkeys(skipped):
         yield f"[yellow]skipped[/]: {escape(reason)}"
     for reason in {record.reason for record in outcome.failed}:
-        yield f"[red]failed[/]: {escape(reason)}; the same command runs those trials again"
+        yield f"[red]failed[/]: {escape(reason)}; graftbench retry {study} runs those trials again"
     if outcome.tracking_trouble:
         yield (
             f"[yellow]MLflow stopped taking records[/] ({escape(outcome.tracking_trouble)}); nothing is lost: the same "

@@ -30,11 +30,12 @@ STATUSES: dict[str, str] = {
     "completed": "ran its whole budget",
     "stopped": "stopped early by ASHA (search only)",
     "diverged": "its loss became NaN or infinite: a result, not a crash",
-    "failed": "ended with an error; run again by the next `graftbench run`",
+    "failed": "ended with an error; run again by the next `graftbench run`, unless it is a search trial's second",
     "skipped": "never ran: refused, or nothing to run with; `reason` says which",
 }
 TEST_CURVE = "test_curve_"  # begins the scalars of an epoch's test figures; nothing chooses or ranks by them
 FINISHED: frozenset[str] = frozenset({"completed", "stopped", "diverged"})  # never trained again
+SEARCH_ATTEMPTS = 2  # of a search trial that fails; then its cell's search goes on without it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,7 @@ class Record:
     # outcome
     status: Status
     reason: str = ""
+    failures: int = 0  # how often it ended with an error or lost its worker, this time included
     epochs: int  # the budget
     epochs_run: int = 0
     best_epoch: int | None = None
@@ -90,7 +92,8 @@ class Record:
     multi_crop_top1_error: float | None = None  # by the mean softmax over the recipe's `test_crops` of each image
     multi_crop_top5_error: float | None = None
     majority_error: float | None = None  # top-1, of always answering the test part's commonest class
-    test_reads: int = 0
+    test_reads: int = 0  # that left a result
+    test_attempts: int = 0  # those that a kill cut short included
     test_curve_reads: int = 0  # for the test curve alone, which nothing chooses or ranks by
     # data
     data: str = ""  # digest of the decoded training part, images and labels
@@ -137,6 +140,12 @@ class Record:
     def to_row(self) -> dict[str, Any]:
         """The columns of `COLUMNS`, without history and trial."""
         return {name: getattr(self, name) for name in COLUMNS}
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a study goes on without training it again: it has a result, or failed in the search often enough."""
+        gave_up = self.status == "failed" and self.stage == "search" and self.failures >= SEARCH_ATTEMPTS
+        return self.status in FINISHED or gave_up
 
     def is_finite(self) -> bool:
         """Whether every measured figure is a finite number."""

@@ -3,7 +3,7 @@
     trial.json        what defines the trial, written when it is taken up
     conditions.json   what the worker found at the start
     epoch.json        the last whole epoch, for whoever looks on; gone once the trial is finished
-    test_reads        one line per read of the test part
+    test_reads        `read` before each read of the test part, `reported` once a record has its result
     record.json       the record, written last
 
 Standard library only; `suite.trial` and `suite.training.checkpoint` write the rest.
@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from suite.core import records
 from suite.core.errors import UserError
@@ -24,6 +24,17 @@ from suite.core.specs import Trial
 
 _CONDITIONS = "conditions.json"
 _EPOCH = "epoch.json"
+_TEST_READS = "test_reads"
+
+
+class ReadCounts(NamedTuple):
+    """How often a trial read the test part: those reads whose result stands in a record, and all that were begun.
+
+    A read that a kill cut short told nobody anything, so it is no look.
+    """
+
+    reported: int
+    begun: int
 
 
 def claim_directory(trial: Trial, directory: Path | None) -> None:
@@ -112,18 +123,33 @@ def drop_epoch_note(directory: Path) -> None:
     (directory / _EPOCH).unlink(missing_ok=True)
 
 
-def count_test_read(directory: Path | None, log_name: str = "test_reads") -> int:
-    """How often this trial has read the test part, this time included; noted first, so that a kill can't hide it.
+def note_test_read(directory: Path | None, log_name: str = _TEST_READS) -> ReadCounts:
+    """The reads of the test part by this trial, this one included; noted first, so that a kill can't hide it.
 
     Args:
         log_name: `test_curve_reads` for the reads that draw the test curve.
     """
     if directory is None:
-        return 1
+        return ReadCounts(1, 1)
     with (directory / log_name).open("a+") as log:
         log.write("read\n")
         log.seek(0)
-        return len(log.readlines())
+        lines = log.read().split()
+    return ReadCounts(lines.count("reported") + 1, lines.count("read"))
+
+
+def note_test_report(directory: Path) -> None:
+    """Note that a record has the result of the last read: from now on it counts as a look at the test part."""
+    with (directory / _TEST_READS).open("a") as log:
+        log.write("reported\n")
+
+
+def count_failures(directory: Path | None) -> int:
+    """How often the trial has failed, as its record says; 0 without one."""
+    try:
+        return records.read_record(directory / "record.json").failures if directory else 0
+    except (OSError, ValueError):
+        return 0
 
 
 def drop_checkpoints(directory: Path) -> None:

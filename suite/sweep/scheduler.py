@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from suite.core.records import FINISHED, Epoch, Record, Status
+from suite.core.records import Epoch, Record, Status
 from suite.core.specs import Cell, Trial
 from suite.study.plan import ExecutionConfig, Plan, group_label
 from suite.sweep.search import CellSearch
@@ -61,7 +61,8 @@ class TrialScheduler:
         self._plan = plan
         self._only = only
         self._listeners = tuple(listeners)
-        self._done = {key: record for key, record in finished.items() if record.status in FINISHED}
+        wanted = frozenset[str]() if only is None else only  # a failed trial among these is tried once more
+        self._done = {key: record for key, record in finished.items() if record.is_final and key not in wanted}
         self._running: dict[str, tuple[CellState, Trial]] = {}
         self._histories: dict[str, dict[int, Epoch]] = {}  # by trial key, then by epoch
         self._lost: dict[str, int] = {}  # how often a trial's worker was lost
@@ -149,8 +150,11 @@ class TrialScheduler:
         return trial.stage == "confirm" or state.search.on_epoch(trial.seed, epoch)
 
     def finish_trial(self, record: Record) -> None:
-        """Hear how a trial ended, and go on with its cell."""
+        """Hear how a trial ended, and go on with its cell. A search trial that failed is handed out again at first."""
         state, trial = self._running.pop(record.trial_key)
+        if trial.stage == "search" and record.status == "failed" and not record.is_final:
+            state.queue.append(trial)
+            return
         history = self._histories.pop(record.trial_key)
         if trial.stage == "search":
             for epoch in record.history:

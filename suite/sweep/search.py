@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState
 
 from suite.core import recipes
-from suite.core.records import FINISHED, Epoch, Record
+from suite.core.records import Epoch, Record
 from suite.core.specs import Settings, Space, Trial, freeze_settings, hash_parts
 from suite.study.plan import ExecutionConfig, Plan, PlannedCell
 
@@ -59,9 +59,8 @@ class CellSearch:
 
     @property
     def finished(self) -> bool:
-        """Whether every trial has its result. One that failed has none: the next run trains it again."""
-        finished = [index for index, record in self._records.items() if record.status in FINISHED]
-        return len(finished) == self.total
+        """Whether every trial has its result, or has failed often enough."""
+        return sum(record.is_final for record in self._records.values()) == self.total
 
     def search_trial(self, index: int) -> Trial:
         """The index-th search trial; asks the sampler when it is past the shared first draws."""

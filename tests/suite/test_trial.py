@@ -529,6 +529,48 @@ def test_search_cant_read_the_test_part(tiny: TinyData) -> None:
     assert tiny.reads == ["train"]
 
 
+INTERRUPTED_AT = {"the read": "suite.core.records.write_record", "the record": "suite.trial.note_test_report"}
+
+
+@pytest.mark.parametrize("after", INTERRUPTED_AT)
+def test_a_read_that_left_no_result_is_no_look(
+    after: str, tmp_path: Path, tiny: TinyData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(INTERRUPTED_AT[after], kill)
+        run_trial(trial(), context=make_context(tmp_path))
+    record = run_trial(trial(), context=make_context(tmp_path))
+    attempts = {"the read": 2, "the record": 1}[after]
+    assert (record.status, record.test_reads, record.test_attempts) == ("completed", 1, attempts)
+
+
+def test_a_second_result_of_the_test_part_counts_twice(tmp_path: Path, tiny: TinyData) -> None:
+    run_trial(trial(), context=make_context(tmp_path))
+    (tmp_path / "record.json").unlink()
+    record = run_trial(trial(), context=make_context(tmp_path))
+    assert (record.test_reads, record.test_attempts) == (2, 2)
+
+
+def test_failures_are_counted(tmp_path: Path, tiny: TinyData, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("suite.trial.train_epoch", fail)
+        counts = [run_trial(trial(stage="search"), context=make_context(tmp_path)) for _ in range(3)]
+    assert [(record.status, record.failures, record.is_final) for record in counts] == [
+        ("failed", 1, False),
+        ("failed", 2, True),
+        ("failed", 3, True),
+    ]
+    record = run_trial(trial(stage="search"), context=make_context(tmp_path))
+    assert (record.status, record.failures) == ("completed", 0)
+
+
+def fail(*_: Any, **__: Any) -> None:
+    raise RuntimeError("no such layer")
+
+
 def test_lambda_zero_trains_encoder_and_classifier_to_the_baselines_values(tmp_path: Path) -> None:
     baseline = run_trial(trial("plain"), context=make_context(tmp_path / "a"))
     hyperparameters = freeze_settings({"decoded.lambda": 0.0})

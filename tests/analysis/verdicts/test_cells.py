@@ -274,8 +274,10 @@ def test_a_record_from_before_digests_is_compared_all_the_same() -> None:
 
 
 def test_unequal_search() -> None:
-    (one,) = study_of(changed(ROWS, {"variant": "sire", "stage": "search", "seed": 3}, status="failed"))
+    (one,) = study_of(changed(ROWS, {"variant": "sire", "stage": "search", "seed": 3}, status="failed", failures=1))
     assert (one.verdict, one.reason) == ("NOT COMPARABLE", "search trials 3, baseline 4")
+    twice = changed(ROWS, {"variant": "sire", "stage": "search", "seed": 3}, status="failed", failures=2)
+    assert study_of(twice)[0].verdict != "NOT COMPARABLE", "two attempts are what a draw gets"
     (one,) = study_of(changed(ROWS, {"stage": "search", "seed": 3, "variant": "baseline"}, test_reads=1))
     assert one.reason == "the search read the test set"
 

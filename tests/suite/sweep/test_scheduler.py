@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -53,8 +54,11 @@ def scheduler(
     of: Plan, finished: Iterable[Record] = (), interrupted: Iterable[Trial] = (), *listeners: Any
 ) -> TrialScheduler:
     known = {record.trial_key: record for record in finished}
-    conditions = {group_label(cell.cell): CONDITIONS for cell in of.cells}
-    return TrialScheduler(of, conditions, known, interrupted, listeners)
+    return TrialScheduler(of, executions_of(of), known, interrupted, listeners)
+
+
+def executions_of(of: Plan) -> dict[str, ExecutionConfig]:
+    return {group_label(cell.cell): CONDITIONS for cell in of.cells}
 
 
 def epoch(number: int, error: float = 0.5, loss: float = 1.0) -> Epoch:
@@ -453,22 +457,49 @@ def test_a_resumed_bracket_knows_its_rungs() -> None:
     assert not resumed.on_epoch(handed(resumed).key, epoch(1, 0.4))
 
 
-def test_failed_trials_are_handed_out_again() -> None:
+def failing(stage: str, seed: int) -> Fate:
+    """That trial fails whenever it is tried, and every other one completes."""
+    tried = itertools.count(1)
+
+    def fate(trial: Trial) -> Record:
+        if (trial.stage, trial.seed) != (stage, seed):
+            return ended(trial)
+        return partial_record(trial, "failed", "as told", history(trial), failures=next(tried))
+
+    return fate
+
+
+def test_a_search_trial_that_fails_twice_is_no_result_and_its_cell_goes_on() -> None:
+    wanted, notes = alone(), Notes()
+    found = scheduler(wanted, (), (), notes)
+    out = drive(found, failing("search", 2))
+    assert Counter((trial.stage, trial.seed) for trial in out)["search", 2] == 2
+    (failed,) = (record for record in found.records.values() if record.status == "failed")
+    assert (failed.stage, failed.seed, failed.failures) == ("search", 2, 2)
+    assert [each for each in notes.heard if each[2:] == ("failed",)] == [("finished", failed.trial_key, "failed")]
+    confirm = of_cell(found.records, wanted.cells[0].cell, "confirm")
+    assert [(record.seed, record.status) for record in confirm] == [(0, "completed"), (1, "completed")]
+    assert scheduler(wanted, found.records.values(), [Trial.from_dict(failed.trial)]).idle, "the next run leaves it"
+
+
+def test_retry_hands_out_a_search_trial_that_failed_for_good() -> None:
     wanted = alone()
+    found = scheduler(wanted)
+    drive(found, failing("search", 2))
+    (failed,) = (record for record in found.records.values() if record.status == "failed")
+    key, again = failed.trial_key, Trial.from_dict(failed.trial)
+    retried = TrialScheduler(wanted, executions_of(wanted), found.records, [again], only=frozenset({key}))
+    assert [trial.key for trial in drive(retried, ended)] == [key]
+    assert {record.status for record in retried.records.values()} == {"completed"}
 
-    def fails(trial: Trial) -> Record:
-        return ended(trial, "failed" if (trial.stage, trial.seed) in {("search", 2), ("confirm", 1)} else "completed")
 
+def test_a_confirm_trial_that_failed_waits_for_the_next_run() -> None:
+    wanted = alone()
     first = scheduler(wanted)
-    drive(first, fails)
+    drive(first, failing("confirm", 1))
     again = scheduler(wanted, *left(first))
-    assert not again.idle and len(again.records) == 6, "confirm waits until the search is whole again"
-    assert not [record for record in first.records.values() if record.stage == "confirm"]
-    drive(again, fails)
-    last = scheduler(wanted, *left(again))
-    out = drive(last, ended)
-    assert [(trial.stage, trial.seed) for trial in out][:1] == [("search", 2)]
-    again = last
+    assert not again.idle
+    assert [(trial.stage, trial.seed) for trial in drive(again, ended)] == [("confirm", 1)]
     assert {record.status for record in again.records.values()} == {"completed"}
 
 
@@ -507,7 +538,11 @@ def test_idle_says_where_it_stands() -> None:
     first, second = handed(found), handed(found)
     assert running(found) == [first, second] and not found.idle
     found.finish_trial(ended(first))
-    found.finish_trial(found.make_early_record(second.key, "failed", "lost"))
-    assert found.trained == 2 and found.idle
+    found.finish_trial(found.make_early_record(second.key, "failed", "lost", failures=1))
+    assert running(found) == [] and not found.idle, "it is tried once more"
+    assert handed(found) == second
+    found.finish_trial(found.make_early_record(second.key, "failed", "lost", failures=2))
+    assert found.trained == 2 and not found.idle, "the choice is made, and its confirm trials wait"
     assert [record.status for record in found.records.values()] == ["completed", "failed"]
-    assert found.next_trial() == "done", "no choice is made yet"
+    drive(found, ended)
+    assert found.trained == 4 and found.idle
