@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from suite.cli.console import DONE, INTERRUPTED, SOME_FAILED, escape, make_console, print_parts
-from suite.core.errors import UserError
+from suite.core.errors import RayLostError, UserError
 from suite.core.records import NewerSchemaError
 
 if TYPE_CHECKING:
@@ -74,6 +74,9 @@ def train_missing(checked: Plan, options: Options, command: str, *, stderr: bool
     except KeyboardInterrupt:
         print_parts([f"interrupted; finished trials are kept, and the rest resumes with: graftbench {command}"])
         raise typer.Exit(INTERRUPTED) from None
+    except RayLostError as loss:
+        print_parts([f"{loss}; finished trials are kept, and the rest resumes with: graftbench {command}"])
+        raise typer.Exit(SOME_FAILED) from None
 
 
 def exit_after(outcome: Outcome) -> NoReturn:

@@ -11,6 +11,10 @@ class UserError(Exception):
     """Wrong input: the message is one sentence with its remedy; the command line exits with 2."""
 
 
+class RayLostError(Exception):
+    """Ray died while trials ran: the message is for people; the command line exits with 1."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'lambda'?`, or the list of what is known when nothing is near."""
     options = sorted(known)

@@ -6,9 +6,13 @@ import contextlib
 import fcntl
 import json
 import os
+import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+
+_UNFINISHED = re.compile(r"\..+\.\d+")  # the names that `replace_file` writes to
 
 
 @contextlib.contextmanager
@@ -26,6 +30,16 @@ def replace_file(path: Path) -> Iterator[Path]:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def remove_unfinished(directory: Path) -> None:
+    """Removes what `replace_file` began in a directory and a kill or a full disk left there.
+
+    What is a minute old is nobody's work any more: a file takes seconds.
+    """
+    for entry in os.scandir(directory):
+        if _UNFINISHED.fullmatch(entry.name) and time.time() - entry.stat(follow_symlinks=False).st_mtime > 60:
+            Path(entry.path).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

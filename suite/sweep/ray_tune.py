@@ -162,6 +162,12 @@ def connect_ray(address: str | None) -> None:
         ray.init(address=address, runtime_env={"env_vars": variables}, **options)
     for name in ("ray.tune", "ray.train", "ray"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # lost workers are in the records; the rest is noise
+    # Whatever is set, the driver prints pages of the raylet's log when it or a worker dies.
+    ray._private.worker.print_to_stdstream = _print_nothing
+
+
+def _print_nothing(*_: Any, **__: Any) -> None:
+    pass
 
 
 def _list_folder_variables() -> dict[str, str]:

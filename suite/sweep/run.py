@@ -59,6 +59,7 @@ def run_study(plan: Plan, options: Options, console: Console) -> Outcome:
 
     Raises:
         UserError: storage, tracking store, images or cluster can't be used; nothing has been started or written.
+        RayLostError: Ray died; finished trials are kept likewise.
         KeyboardInterrupt: interrupted; finished trials are kept and the rest resumes with the same command.
     """
     storage, uri = StudyStorage(plan.study), tracking_uri(plan.study)
@@ -177,20 +178,17 @@ def _connected_ray(resources: Resources, options: Options, is_training: bool) ->
         return
     if options.address is not None:
         prepare_to_join(options.address)
-    import ray
-
     from suite.sweep import ray_tune
+    from suite.sweep.ray_watch import watch_ray
 
     try:
         ray_tune.connect_ray(options.address)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise no_ray(options.address, error) from error
-    try:
+    with watch_ray():
         resources, device = ray_tune.settle_resources(resources, options.device)
         ray_tune.refuse_too_large(resources)
         yield resources, device
-    finally:
-        ray.shutdown()
 
 
 @contextlib.contextmanager

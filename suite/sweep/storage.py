@@ -23,7 +23,7 @@ from typing import Any
 
 from suite.core import records
 from suite.core.errors import UserError
-from suite.core.files import hold_lock, is_locked, write_json
+from suite.core.files import hold_lock, is_locked, remove_unfinished, write_json
 from suite.core.records import FINISHED, SCHEMA, NewerSchemaError, NoRecordError, Record, check_schema
 from suite.core.specs import Trial
 from suite.core.trial_folder import drop_checkpoints, read_trial
@@ -102,6 +102,8 @@ class StudyStorage:
                     if attempt + 1 == _LOCK_ATTEMPTS:
                         raise self._refuse_second_run() from error
                 time.sleep(_LOCK_SECONDS)
+            for folder in (self.path, *self.path.glob("trials/*/")):
+                remove_unfinished(folder)
             yield
 
     def check_idle(self) -> None:

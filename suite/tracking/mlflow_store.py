@@ -91,6 +91,8 @@ def _check_sqlite(path: Path) -> None:
         try:
             with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
                 tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        except sqlite3.OperationalError as error:
+            raise UserError(f"tracking: {path} can't be read now ({error}); run the command again") from error
         except sqlite3.DatabaseError as error:
             raise UserError(f"tracking: {path} is not an SQLite database ({error}); name another file") from error
         if tables and "experiments" not in tables:
@@ -124,7 +126,8 @@ def _check_database(uri: str) -> None:
 def _make_client(uri: str) -> MlflowClient:
     from mlflow import MlflowClient  # seconds to import; needed from here on only
 
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # no word on the tables it creates
+    # No word on the tables it creates, and no stack trace while a store is away: the listener says it in a sentence.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     return MlflowClient(uri)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -286,6 +287,14 @@ def test_another_applications_database(graftbench: Command, study_file: StudyFil
     answer = graftbench(verb, study_file(tracking="sqlite:///other.db"))
     assert_refused(answer, "tracking: other.db is a database of something else than MLflow; name another file")
     assert contents(work) == before
+
+
+def test_a_database_that_is_busy_is_not_called_broken(graftbench: Command, study_file: StudyFile, work: Path) -> None:
+    with closing(sqlite3.connect(work / "busy.db", isolation_level=None)) as database:
+        database.execute("CREATE TABLE experiments (id INTEGER)")
+        database.execute("BEGIN EXCLUSIVE")
+        answer = graftbench("run", "--local", study_file(tracking="sqlite:///busy.db"))
+    assert_refused(answer, "tracking: busy.db can't be read now (database is locked); run the command again")
 
 
 def stored(**changes: Any) -> StudyStorage:

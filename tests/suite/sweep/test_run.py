@@ -212,6 +212,28 @@ def test_a_killed_driver_resumes_to_the_same_records(reference: Path, tmp_path: 
     assert_tracked_once(tmp_path)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["raylet", "gcs_server"])
+def test_a_dead_ray_ends_the_run_in_a_sentence_and_the_same_command_resumes(part: str, tmp_path: Path) -> None:
+    few: dict[str, Any] = {
+        "variants": ["baseline"],
+        "seeds": 1,
+        "search": {**STUDY["search"], "trials": 1},
+        "recipe": {**STUDY["recipe"], "epochs": 40},  # workers outlive their raylet by some seconds
+    }
+    process = start(tmp_path, **few)
+    wait_for(under_way(tmp_path, 0), process)
+    (victim,) = (child for child, command in descendants(process.pid).items() if part in command.split(" ")[0])
+    os.kill(victim, signal.SIGKILL)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, output
+    assert "Ray stopped answering" in output and "Traceback" not in output and len(output.splitlines()) < 10
+    assert {record.status for record in found(tmp_path).values()} <= {"completed"}
+    run(tmp_path, "--local", **few)
+    assert [record.status for record in found(tmp_path).values()] == ["completed", "completed"]
+    assert_tracked_once(tmp_path)
+
+
 def _record_paths(folder: Path) -> list[tuple[str, Path]]:
     return [(path.parent.name, path) for path in folder.glob("runs/sweep/trials/*/record.json")]
 
