@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import logging
 import os
@@ -189,7 +190,8 @@ class TrialRun:
         if self._context.directory is not None:
             records.write_record(record, self._context.directory / "record.json")
             if record.test_reads:
-                note_test_report(self._context.directory)
+                with contextlib.suppress(OSError):  # the record is written, whatever the disk says now
+                    note_test_report(self._context.directory)
             drop_epoch_note(self._context.directory)
         if status in FINISHED:
             self._checkpoints.remove_weights(self._context.keep)

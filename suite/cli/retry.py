@@ -47,7 +47,7 @@ def retry(
     address: common.Address = None,
     device: common.Device = "auto",
 ) -> None:
-    """Train again the trials that failed, and nothing else; `run` does so too, along with all that is missing."""
+    """Train again the trials that failed, and nothing else."""
     common.check_place(local, address, device)
     check_status(status)
     checked = common.build_checked_plan(study, data, profile)
@@ -60,6 +60,10 @@ def retry(
     labels = choose_cells([planned.cell.label for planned in checked.cells], cell or ["*"])
     storage.check_idle()
     failed = [record for record in find_failed(checked, storage) if _name_cell(record) in labels]
+    decided = _list_decided(failed, storage)
+    if decided:
+        print_parts([_explain_decided(len(decided))])
+        failed = [record for record in failed if record not in decided]
     if not failed:
         print_parts(["nothing to train again: no trial of these cells failed"])
         return
@@ -124,6 +128,21 @@ def find_failed(plan: Plan, storage: StudyStorage) -> list[Record]:
         if record.seed < trials:
             failed.append(record)
     return sorted(failed, key=lambda record: (order[_name_cell(record)], record.stage, record.seed))
+
+
+def _list_decided(failed: Iterable[Record], storage: StudyStorage) -> list[Record]:
+    """The search trials among them whose cell went on without them and has confirm trials."""
+    confirmed = {_name_cell(record) for record in storage.read_records().values() if record.stage == "confirm"}
+    return [record for record in failed if record.is_final and _name_cell(record) in confirmed]
+
+
+def _explain_decided(count: int) -> str:
+    from analysis.formatting import format_plural
+
+    return (
+        f"{format_plural(count, 'failed search trial')} left as it is: confirm trials have followed, and a choice that "
+        "changes after the test part was read is a second look"
+    )
 
 
 def _name_cell(record: Record) -> str:

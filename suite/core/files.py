@@ -38,8 +38,9 @@ def remove_unfinished(directory: Path) -> None:
     What is a minute old is nobody's work any more: a file takes seconds.
     """
     for entry in os.scandir(directory):
-        if _UNFINISHED.fullmatch(entry.name) and time.time() - entry.stat(follow_symlinks=False).st_mtime > 60:
-            Path(entry.path).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # gone meanwhile, or a folder
+            if _UNFINISHED.fullmatch(entry.name) and time.time() - entry.stat(follow_symlinks=False).st_mtime > 60:
+                Path(entry.path).unlink()
 
 
 @contextlib.contextmanager

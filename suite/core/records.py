@@ -78,7 +78,7 @@ class Record:
     # outcome
     status: Status
     reason: str = ""
-    failures: int = 0  # how often it ended with an error or lost its worker, this time included
+    failures: int = 0  # how often it ended with an error, this time included
     epochs: int  # the budget
     epochs_run: int = 0
     best_epoch: int | None = None
@@ -93,7 +93,7 @@ class Record:
     multi_crop_top5_error: float | None = None
     majority_error: float | None = None  # top-1, of always answering the test part's commonest class
     test_reads: int = 0  # that left a result
-    test_attempts: int = 0  # those that a kill cut short included
+    test_attempts: int = 0  # those that left none included
     test_curve_reads: int = 0  # for the test curve alone, which nothing chooses or ranks by
     # data
     data: str = ""  # digest of the decoded training part, images and labels
@@ -144,7 +144,8 @@ class Record:
     @property
     def is_final(self) -> bool:
         """Whether a study goes on without training it again: it has a result, or failed in the search often enough."""
-        gave_up = self.status == "failed" and self.stage == "search" and self.failures >= SEARCH_ATTEMPTS
+        failures = self.failures or 0  # collected tables may lack it
+        gave_up = self.status == "failed" and self.stage == "search" and failures >= SEARCH_ATTEMPTS
         return self.status in FINISHED or gave_up
 
     def is_finite(self) -> bool:

@@ -3,7 +3,7 @@
     trial.json        what defines the trial, written when it is taken up
     conditions.json   what the worker found at the start
     epoch.json        the last whole epoch, for whoever looks on; gone once the trial is finished
-    test_reads        `read` before each read of the test part, `reported` once a record has its result
+    test_reads        `begun` before each read of the test part, `reported` once a record has its result
     record.json       the record, written last
 
 Standard library only; `suite.trial` and `suite.training.checkpoint` write the rest.
@@ -30,7 +30,7 @@ _TEST_READS = "test_reads"
 class ReadCounts(NamedTuple):
     """How often a trial read the test part: those reads whose result stands in a record, and all that were begun.
 
-    A read that a kill cut short told nobody anything, so it is no look.
+    A read that a kill cut short is in no record, so no comparison has seen it.
     """
 
     reported: int
@@ -132,10 +132,11 @@ def note_test_read(directory: Path | None, log_name: str = _TEST_READS) -> ReadC
     if directory is None:
         return ReadCounts(1, 1)
     with (directory / log_name).open("a+") as log:
-        log.write("read\n")
+        log.write("begun\n")
         log.seek(0)
         lines = log.read().split()
-    return ReadCounts(lines.count("reported") + 1, lines.count("read"))
+    earlier = lines.count("read")  # of a version that did not tell them apart
+    return ReadCounts(earlier + lines.count("reported") + 1, earlier + lines.count("begun"))
 
 
 def note_test_report(directory: Path) -> None:

@@ -25,11 +25,9 @@ def run_local(scheduler: TrialScheduler, storage: StudyStorage, context: RunCont
                 break
 
 
-def end_early(
-    scheduler: TrialScheduler, storage: StudyStorage, key: str, status: Status, reason: str, failures: int = 0
-) -> None:
+def end_early(scheduler: TrialScheduler, storage: StudyStorage, key: str, status: Status, reason: str) -> None:
     """Keep the record of a trial that was ended from outside, with what its worker had measured until then."""
     measured = read_measurements(storage.trial_directory(key))
-    record = scheduler.make_early_record(key, status, reason, failures=failures, **measured)
+    record = scheduler.make_early_record(key, status, reason, **measured)
     storage.write_record(record)
     scheduler.finish_trial(record)

@@ -93,8 +93,7 @@ class _Link:
         elif not self.scheduler.requeue(trial.key, at_most=LOST_WORKER_RETRIES):
             times = LOST_WORKER_RETRIES + 1
             reason = f"its worker left no record {times} times (killed, out of memory, or no shared disk)"
-            failures = times + (record.failures if record else 0)
-            end_early(self.scheduler, self.storage, trial.key, "failed", reason, failures)
+            end_early(self.scheduler, self.storage, trial.key, "failed", reason)
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return object, ()  # Tune pickles its configuration into a snapshot that nobody reads

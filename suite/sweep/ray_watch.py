@@ -15,7 +15,8 @@ import ray
 from suite.core.errors import RayLostError
 
 # Seconds: between questions, until an answer counts as none, and for the run to end by itself once Ray is lost.
-_PERIOD, _ANSWER, _END = 5.0, 20.0, 30.0
+_PERIOD, _ANSWER, _END = 5.0, 10.0, 25.0
+_SILENCES = 2  # in a row; a head that restarts answers again
 
 
 @contextlib.contextmanager
@@ -36,7 +37,7 @@ def watch_ray() -> Iterator[None]:
     watch.start()
     try:
         yield
-    except KeyboardInterrupt:
+    except BaseException:  # the interruption, or what Ray raises of its own death
         if not watch.loss:
             raise
     finally:
@@ -68,8 +69,10 @@ class _Watch(threading.Thread):
             self._ended.set()
 
     def run(self) -> None:
+        silences = 0
         while not self._ended.wait(_PERIOD):
-            if self._ask_for_node():
+            silences = 0 if self._ask_for_node() else silences + 1
+            if silences < _SILENCES:
                 continue
             with self._lock:
                 if self._ended.is_set():

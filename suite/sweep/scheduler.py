@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from suite.core.records import Epoch, Record, Status
+from suite.core.records import FINISHED, Epoch, Record, Status
 from suite.core.specs import Cell, Trial
 from suite.study.plan import ExecutionConfig, Plan, group_label
 from suite.sweep.search import CellSearch
@@ -32,6 +32,7 @@ class CellState:
     search: CellSearch
     drawn: set[int] = field(default_factory=set)  # indices of search trials handed out or finished
     queue: list[Trial] = field(default_factory=list)  # to hand out before anything new is drawn
+    second_attempts: list[Trial] = field(default_factory=list)  # after everything else: what failed it may be over
     is_confirming: bool = False  # its search is over, and its confirm trials are queued, finished or skipped
 
     def next_index(self) -> int:
@@ -39,13 +40,13 @@ class CellState:
         return min(set(range(self.search.total)) - self.drawn, default=self.search.total)
 
     def has_more(self) -> bool:
-        return bool(self.queue) or self.next_index() < self.search.total
+        return bool(self.queue or self.second_attempts) or self.next_index() < self.search.total
 
 
 class TrialScheduler:
     """Hands out a plan's trials: per cell the search, then, as soon as it is over, the paired confirm seeds.
 
-    What `finished` already holds is not handed out again; `interrupted` search trials come first, unchanged.
+    What `finished` holds is not handed out again where it is final; `interrupted` search trials come first, unchanged.
     `executions` are by group label. `only`: keys of the trials that may be handed out; None: all.
     """
 
@@ -62,7 +63,11 @@ class TrialScheduler:
         self._only = only
         self._listeners = tuple(listeners)
         wanted = frozenset[str]() if only is None else only  # a failed trial among these is tried once more
-        self._done = {key: record for key, record in finished.items() if record.is_final and key not in wanted}
+        self._done = {
+            key: record
+            for key, record in finished.items()
+            if record.status in FINISHED or (record.is_final and key not in wanted)
+        }
         self._running: dict[str, tuple[CellState, Trial]] = {}
         self._histories: dict[str, dict[int, Epoch]] = {}  # by trial key, then by epoch
         self._lost: dict[str, int] = {}  # how often a trial's worker was lost
@@ -128,12 +133,15 @@ class TrialScheduler:
         """The cell whose search is the least far, with its next trial in the queue; None: all are drawn."""
         if self._only is not None:
             return None
-        state = min(self._states.values(), key=CellState.next_index, default=None)
-        if state is None or not state.has_more():
+        state = min(filter(CellState.has_more, self._states.values()), key=CellState.next_index, default=None)
+        if state is None:
             return None
         index = state.next_index()
-        state.drawn.add(index)
-        state.queue.append(state.search.search_trial(index))
+        if index < state.search.total:
+            state.drawn.add(index)
+            state.queue.append(state.search.search_trial(index))
+        else:
+            state.queue.append(state.second_attempts.pop(0))
         return state
 
     # -- hearing back
@@ -150,10 +158,10 @@ class TrialScheduler:
         return trial.stage == "confirm" or state.search.on_epoch(trial.seed, epoch)
 
     def finish_trial(self, record: Record) -> None:
-        """Hear how a trial ended, and go on with its cell. A search trial that failed is handed out again at first."""
+        """Hear how a trial ended, and go on with its cell. A search trial with an error gets a second attempt."""
         state, trial = self._running.pop(record.trial_key)
-        if trial.stage == "search" and record.status == "failed" and not record.is_final:
-            state.queue.append(trial)
+        if trial.stage == "search" and record.status == "failed" and record.failures and not record.is_final:
+            state.second_attempts.append(trial)
             return
         history = self._histories.pop(record.trial_key)
         if trial.stage == "search":

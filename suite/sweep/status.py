@@ -218,7 +218,8 @@ def _estimate_left(plan: Mapping[str, Any], trials: Sequence[TrialState], run: R
     trained = 0.0
     for trial in trials:
         of_cell = work[trial.cell]
-        of_cell.epochs_left -= trial.budget if trial.status in {*FINISHED, "failed"} else trial.epochs
+        ended_here = trial.status == "failed" and (trial.ended or 0) > run.started  # the next run tries it again
+        of_cell.epochs_left -= trial.budget if trial.status in FINISHED or ended_here else trial.epochs
         if trial.seconds:
             of_cell.epochs_trained += trial.epochs
             of_cell.seconds_trained += trial.seconds

@@ -180,7 +180,7 @@ class StudyStorage:
                 yield trial, open_status
 
     def list_interrupted(self) -> list[Trial]:
-        """Trials that were started and left no final record, in order of their seeds."""
+        """Trials that were started and have no result, failed ones included, in order of their seeds."""
         open_trials = [trial for trial, status in self.iterate_states() if status not in FINISHED]
         return sorted(open_trials, key=lambda trial: (trial.seed, trial.key))
 

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 60.0  # seconds that a run's end waits for a store that is away
 
+_LAST_ATTEMPT = 30.0  # seconds that a call may take once the patience is over
 _FLUSH_SECONDS = 2.0
 _PAUSES = (0.5, 2.0, 8.0)  # between attempts; the last one again and again
 
@@ -54,7 +55,7 @@ class MlflowListener:
         self.trouble: str | None = None
         self._pending: dict[str, tuple[Trial, list[Epoch]]] = {}
         self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue()
-        self._written = time.monotonic()
+        self._written = self._answered = time.monotonic()
         self._away = False  # the store; epochs are not queued then, since records have them
         self._closing = threading.Event()
         self._deadline = float("inf")
@@ -106,7 +107,11 @@ class MlflowListener:
         self._jobs.put(None)
         self._deadline = time.monotonic() + patience
         self._closing.set()
-        self._thread.join()
+        while self._thread.is_alive():
+            self._thread.join(1.0)
+            if time.monotonic() > max(self._deadline, self._answered) + _LAST_ATTEMPT:  # a call that never returns
+                self.trouble = "MLflow does not answer"
+                return
 
     # -- the thread
 
@@ -131,6 +136,7 @@ class MlflowListener:
                 if attempt and hasattr(self, "_writer"):  # a call that failed may have been heard all the same
                     self._writer.find_runs()
                 job()
+                self._answered = time.monotonic()
                 self._note_return()
                 return
             except UserError as refusal:
@@ -144,9 +150,12 @@ class MlflowListener:
         """Wait before the next attempt, or note why there is none."""
         if not _is_of_store(error):  # this record's own fault: the others go on
             log.warning("one record is not in MLflow: %s: %s", type(error).__name__, error)
+            if not hasattr(self, "_writer"):  # not a record's: the store could not even be opened
+                self.trouble = f"{type(error).__name__}: {error}"
             return
         reason = f"{type(error).__name__}: {redact_text((str(error).splitlines() or [''])[0])}"
-        if attempt >= len(_PAUSES) and (not _is_away(error) or time.monotonic() >= self._deadline):
+        is_hopeless = attempt >= len(_PAUSES) and not _is_away(error)
+        if is_hopeless or time.monotonic() >= self._deadline:
             self.trouble = reason
             log.warning("MLflow stopped taking records: %s", reason)
             return

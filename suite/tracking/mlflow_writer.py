@@ -57,18 +57,18 @@ class MlflowWriter:
         self.find_runs()
 
     def read_finished_elsewhere(self, stored: Mapping[str, Record]) -> list[Record]:
-        """Finished records that MLflow has and the storage does not (another machine's, or a lost folder).
+        """Final records that MLflow has and the storage does not (another machine's, or a lost folder).
 
         Raises:
             UserError: one of them can't be read by this version, so that its trial would be trained again.
         """
         missing = []
         for key, run in self._runs.items():
-            is_stored = key in stored and stored[key].status in records.FINISHED
-            if run.status in records.FINISHED and not is_stored:
-                record = self._download_record(run)
-                if record is not None:
-                    missing.append(record)
+            if run.status not in {*records.FINISHED, "failed"} or (key in stored and stored[key].is_final):
+                continue
+            record = self._download_record(run)
+            if record is not None and record.is_final:
+                missing.append(record)
         return missing
 
     def find_runs(self) -> None:

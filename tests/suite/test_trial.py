@@ -554,6 +554,12 @@ def test_a_second_result_of_the_test_part_counts_twice(tmp_path: Path, tiny: Tin
     assert (record.test_reads, record.test_attempts) == (2, 2)
 
 
+def test_reads_of_an_older_version_all_count(tmp_path: Path, tiny: TinyData) -> None:
+    (tmp_path / "test_reads").write_text("read\n")
+    record = run_trial(trial(), context=make_context(tmp_path))
+    assert (record.test_reads, record.test_attempts) == (2, 2)
+
+
 def test_failures_are_counted(tmp_path: Path, tiny: TinyData, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("suite.trial.train_epoch", fail)

@@ -76,9 +76,11 @@ class Started:
             note_epoch(make_history(epochs), folder)
         return folder
 
-    def end(self, trial: Trial, how: Status = "completed", reason: str = "", *, told: bool = True) -> Path:
+    def end(
+        self, trial: Trial, how: Status = "completed", reason: str = "", *, told: bool = True, failures: int = 0
+    ) -> Path:
         folder = self.take_up(trial)
-        record = partial_record(trial, how, reason, make_history(trial.epochs))
+        record = partial_record(trial, how, reason, make_history(trial.epochs), failures=failures)
         records.write_record(record, folder / "record.json")
         if told:
             self.log.on_finish(record)
@@ -468,6 +470,14 @@ def test_retry_without_a_failure(started: Started, graftbench: Command) -> None:
     started.end(started.trial("search", 0), "diverged", "nan")
     answer = graftbench("retry", FILE)
     assert answer.code == 0 and "nothing to train again" in answer.out
+
+
+def test_retry_changes_no_choice_that_the_test_part_has_followed(started: Started, graftbench: Command) -> None:
+    started.end(started.trial("search", 0), "failed", "broke", failures=2)
+    started.end(started.trial("confirm", 0))
+    answer = graftbench("retry", FILE)
+    assert answer.code == 0 and "1 failed search trial left as it is: confirm trials have followed" in answer.out
+    assert "nothing to train again" in answer.out
 
 
 def test_a_failure_is_trained_again_for_real(work: Path, graftbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:

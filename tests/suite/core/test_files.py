@@ -39,7 +39,9 @@ def test_what_a_full_disk_left_is_removed_once_nobody_can_be_writing_it(tmp_path
     )
     for path in (old, fresh, hidden, plain):
         path.write_text("half")
-    for path in (old, hidden, plain):
+    folder = tmp_path / ".snap.1"
+    folder.mkdir()
+    for path in (old, hidden, plain, folder):
         os.utime(path, (time.time() - 120,) * 2)
     remove_unfinished(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {fresh.name, hidden.name, plain.name}
+    assert {path.name for path in tmp_path.iterdir()} == {fresh.name, hidden.name, plain.name, folder.name}

@@ -329,6 +329,7 @@ def test_a_writer_that_dies_at_any_call_leaves_nothing_double_or_lost(
 def test_a_call_that_fails_once_is_made_again_without_doubling_anything(
     failing: int, heard: bool, uri: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(mlflow_listener, "PATIENCE", 60.0)
     of = plan()
     final = record(trial(of))
     predict(folder, trial(of))
@@ -339,8 +340,9 @@ def test_a_call_that_fails_once_is_made_again_without_doubling_anything(
 
 
 def test_a_store_that_comes_back_within_the_run_gets_everything(
-    uri: str, folder: Path, caplog: pytest.LogCaptureFixture
+    uri: str, folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(mlflow_listener, "PATIENCE", 60.0)
     of = plan()
     first, second = (record(trial(of, seed=seed)) for seed in range(2))
     gone = threading.Event()
@@ -397,6 +399,17 @@ def test_a_new_store_is_made_while_trials_run(folder: Path, tmp_path: Path, monk
         told.set()
     assert listening.trouble is None
     assert_whole(uri, of, final)
+
+
+def test_a_store_that_can_t_be_opened_is_trouble(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise ImportError("half of MLflow is missing")
+
+    monkeypatch.setattr(mlflow_listener, "open_experiment", fail)
+    of = plan()
+    with MlflowListener(of, f"sqlite:///{tmp_path / 'new.db'}", folder) as listening:
+        run_trial(record(trial(of)))(listening)
+    assert listening.trouble == "ImportError: half of MLflow is missing"
 
 
 def test_mlflow_gone_for_good_is_trouble_and_no_exception(uri: str, folder: Path) -> None:
@@ -488,6 +501,18 @@ def test_records_that_the_ledger_lost_come_back(uri: str, folder: Path) -> None:
     write(uri, of, folder, tell)
     assert sorted(one.seed for one in back) == [0, 1]
     assert_whole(uri, of, finals[0])
+
+
+def test_a_draw_that_failed_for_good_comes_back(uri: str, folder: Path) -> None:
+    of = plan()
+    planned = of.cells[0]
+    drawn = of.search_trial(planned.cell, 0, of.first_draws(planned, 0), ExecutionConfig())
+    once, twice = (record(drawn, "failed", failures=failures) for failures in (1, 2))
+    back: list[Record] = []
+    for final in (once, twice):
+        write(uri, of, folder, run_trial(final))
+        write(uri, of, folder, lambda listening: back.extend(listening.read_finished_elsewhere({})))
+    assert back == [twice]
 
 
 def test_a_record_that_cannot_be_read_back_is_missing(uri: str, folder: Path, tmp_path: Path) -> None:
