@@ -15,8 +15,10 @@ from tests.fixtures import Answer, Command
 RAY = {"test_address", "test_run"}  # one Ray at a time: they start, find, count and kill it
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests run in one process (pytest-xdist), so that its fixtures are made once."""
+    """A file's tests run in one process (pytest-xdist), so that its fixtures are made once; the longest go first."""
+    items.sort(key=lambda item: item.path.stem not in RAY)
     for item in items:
         name = item.path.stem
         item.add_marker(pytest.mark.xdist_group("ray" if name in RAY else name))
