@@ -15,7 +15,7 @@ demo: $(READY)  ## the whole path on real images in a few minutes: sweep, record
 test: lint types imports tests  ## what CI runs
 
 test-all: lint types imports  ## the slow tests too
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-wheels: $(READY)  ## both wheels, each in an environment of its own (6 GB) and run from an empty folder
 	rm -rf build/wheels
@@ -43,7 +43,7 @@ imports: $(READY)
 	$(BIN)/lint-imports
 
 tests: $(READY)
-	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(READY)  ## the measurements that the README quotes
 	$(BIN)/python benchmarks/sweep_overhead.py

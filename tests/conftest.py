@@ -7,21 +7,34 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from tests.fixtures import Answer, Command
 
 RAY = {"test_address", "test_run"}  # one Ray at a time: they start, find, count and kill it
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
+class ByFile(LoadFileScheduling):
+    """A file's tests run in one process, so that its fixtures are made once, and Ray's files in one too.
+
+    `--dist loadgroup` would do it, but pytest-xdist 3.8 writes groups where pytest 9.2 no longer looks.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "ray" if Path(file).stem in RAY else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests run in one process (pytest-xdist), so that its fixtures are made once; the longest go first."""
+    """Ray's tests first: they take longest, and nothing may be left to wait for them alone."""
     items.sort(key=lambda item: item.path.stem not in RAY)
-    for item in items:
-        name = item.path.stem
-        item.add_marker(pytest.mark.xdist_group("ray" if name in RAY else name))
 
 
 @pytest.fixture(scope="session", autouse=True)
