@@ -17,7 +17,7 @@ from tests.fixtures import Answer, Command
 RAY = {"test_address", "test_run"}  # one Ray at a time: they start, find, count and kill it
 
 
-class ByFile(LoadFileScheduling):
+class ByFile(LoadFileScheduling):  # type: ignore[misc]
     """A file's tests run in one process, so that its fixtures are made once, and Ray's files in one too.
 
     `--dist loadgroup` would do it, but pytest-xdist 3.8 writes groups where pytest 9.2 no longer looks.
