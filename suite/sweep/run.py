@@ -15,13 +15,13 @@ from rich.markup import escape
 from suite.core.records import Record
 from suite.study.config import Resources
 from suite.study.plan import Plan, group_label
-from suite.sweep.address import no_ray, prepare_to_join
 from suite.sweep.execution_settings import choose_execution
 from suite.sweep.in_process import run_local
 from suite.sweep.interim_looks import add_current_look, describe_unplanned_looks, with_looks
 from suite.sweep.journal import EventLog, write_plan
 from suite.sweep.prepare_data import prepare_data
 from suite.sweep.progress import ProgressDisplay
+from suite.sweep.ray_connection import no_ray, prepare_to_join
 from suite.sweep.scheduler import TrialScheduler
 from suite.sweep.storage import StudyStorage
 from suite.tracking.mlflow_listener import MlflowListener

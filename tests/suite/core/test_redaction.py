@@ -45,6 +45,6 @@ def test_an_address_keeps_its_place_and_loses_its_secret(uri: str, public: str) 
     assert redact_uri(public) == public
 
 
-def test_addresses_in_a_message() -> None:
+def test_ray_connectiones_in_a_message() -> None:
     told = "API request to https://me:secret@tracker/api failed, so postgresql://me:secret@db/x was asked"
     assert redact_text(told) == "API request to https://tracker/api failed, so postgresql://me:***@db/x was asked"
