@@ -21,7 +21,7 @@ from suite.sweep.interim_looks import add_current_look, describe_unplanned_looks
 from suite.sweep.journal import EventLog, write_plan
 from suite.sweep.prepare_data import prepare_data
 from suite.sweep.progress import ProgressDisplay
-from suite.sweep.ray_connection import no_ray, prepare_to_join
+from suite.sweep.ray_connection import no_ray, prepare_to_join, watch_ray
 from suite.sweep.scheduler import TrialScheduler
 from suite.sweep.storage import StudyStorage
 from suite.tracking.mlflow_listener import MlflowListener
@@ -179,7 +179,6 @@ def _connected_ray(resources: Resources, options: Options, is_training: bool) ->
     if options.address is not None:
         prepare_to_join(options.address)
     from suite.sweep import ray_tune
-    from suite.sweep.ray_watch import watch_ray
 
     try:
         ray_tune.connect_ray(options.address)
