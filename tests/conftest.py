@@ -15,6 +15,7 @@ from xdist.scheduler import LoadFileScheduling
 from tests.fixtures import Answer, Command
 
 RAY = {"test_ray_connection", "test_run"}  # one Ray at a time: they start, find, count and kill it
+UNSHARED = {"test_components"}  # hundreds of heavy tests that share nothing: dealt out one by one
 
 
 class ByFile(LoadFileScheduling):  # type: ignore[misc]
@@ -25,7 +26,10 @@ class ByFile(LoadFileScheduling):  # type: ignore[misc]
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "ray" if Path(file).stem in RAY else file
+        name = Path(file).stem
+        if name in UNSHARED:
+            return nodeid
+        return "ray" if name in RAY else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
