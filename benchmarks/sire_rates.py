@@ -14,14 +14,13 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.sire_stability import CPU, RECIPE
+from benchmarks.sire_stability import CPU, RECIPE, train_epochs
 from suite.core.specs import Cell, Component, Streams
 from suite.data.dataset import Dataset
 from suite.models.assembly import assemble_network
-from suite.training.augment import Augmentation
 from suite.training.data import Examples, Scaling, TrainingData
 from suite.training.execution import Execution
-from suite.training.loop import Diverged, build_optimizer, evaluate_model, train_epoch
+from suite.training.loop import Diverged
 
 HELD_OUT = slice(50_000, 51_000)
 
@@ -38,27 +37,13 @@ def load_data(root: Path) -> TrainingData:
 
 def train(data: TrainingData, cell: Cell, rate: float, seed: int) -> list[str]:
     """The held-out top-1 error after each epoch, in percent; ends with `diverged` where the loss does."""
-    streams, execution, augmentation = Streams("confirm", seed), Execution(CPU), Augmentation.of(RECIPE)
-    graft = assemble_network(cell, (3, 28, 28), 10, streams=streams, black=data.scaling.black)
-    optimizer = build_optimizer(RECIPE, graft.model, CPU)
+    graft = assemble_network(cell, (3, 28, 28), 10, streams=Streams("confirm", seed), black=data.scaling.black)
     errors: list[str] = []
-    for epoch in range(1, RECIPE.epochs + 1):
-        try:
-            train_epoch(
-                graft,
-                optimizer,
-                data,
-                execution,
-                augmentation,
-                batch=RECIPE.batch,
-                streams=streams,
-                epoch=epoch,
-                learning_rate=rate,
-            )
-        except Diverged:
-            return [*errors, "diverged"]
-        found = evaluate_model(graft.model, data.validation, data.scaling, execution, augmentation, batch=64, seed=0)
-        errors.append(f"{100 * found.top1_error:.1f}")
+    try:
+        for _, found in train_epochs(graft, data, rate, RECIPE.epochs, seed):
+            errors.append(f"{100 * found.top1_error:.1f}")
+    except Diverged:
+        errors.append("diverged")
     return errors
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -31,7 +32,7 @@ from suite.models.assembly import assemble_network
 from suite.training.augment import Augmentation
 from suite.training.data import Examples, Scaling, TrainingData
 from suite.training.execution import Execution
-from suite.training.loop import Diverged, build_optimizer, evaluate_model, train_epoch
+from suite.training.loop import Diverged, Evaluation, TrainingFigures, build_optimizer, evaluate_model, train_epoch
 
 LAST = "decoders.1.mirrors.0.steps.1.step.0"  # the shallowest decoder's linear layer
 RECIPE = recipes.resolve_recipe(Component("sire_1280"))
@@ -78,28 +79,45 @@ def find_largest_eigenvalue(graft: Graft, inputs: Tensor) -> float:
     return float(torch.linalg.eigvalsh(moments.double())[-1])
 
 
-def train(graft: Graft, data: TrainingData, rate: float, epochs: int, seed: int) -> str:
-    """Loss and errors of the last epoch and after it on the same images, or that it diverged."""
+def train_epochs(
+    graft: Graft, data: TrainingData, rate: float, epochs: int, seed: int
+) -> Iterator[tuple[TrainingFigures, Evaluation]]:
+    """Each epoch as it was trained, and the validation images after it.
+
+    Raises:
+        Diverged: a loss is not finite.
+    """
     optimizer = build_optimizer(RECIPE, graft.model, CPU)
     execution, augmentation = Execution(CPU), Augmentation.of(RECIPE)
     for epoch in range(1, epochs + 1):
-        try:
-            figures = train_epoch(
-                graft,
-                optimizer,
-                data,
-                execution,
-                augmentation,
-                batch=RECIPE.batch,
-                streams=Streams("confirm", seed),
-                epoch=epoch,
-                learning_rate=rate,
-            )
-            after = evaluate_model(
+        figures = train_epoch(
+            graft,
+            optimizer,
+            data,
+            execution,
+            augmentation,
+            batch=RECIPE.batch,
+            streams=Streams("confirm", seed),
+            epoch=epoch,
+            learning_rate=rate,
+        )
+        yield (
+            figures,
+            evaluate_model(
                 graft.model, data.validation, data.scaling, execution, augmentation, batch=RECIPE.batch, seed=0
-            )
-        except Diverged as error:
-            return f"diverged in epoch {epoch}: {error}"
+            ),
+        )
+
+
+def train(graft: Graft, data: TrainingData, rate: float, epochs: int, seed: int) -> str:
+    """Loss and errors of the last epoch and after it on the same images, or that it diverged."""
+    trained: list[tuple[TrainingFigures, Evaluation]] = []
+    try:
+        for epoch in train_epochs(graft, data, rate, epochs, seed):
+            trained.append(epoch)
+    except Diverged as error:
+        return f"diverged in epoch {len(trained) + 1}: {error}"
+    figures, after = trained[-1]
     errors = {name: value for name, value in figures.scalars.items() if name.startswith("reconstruction")}
     pictures = ", ".join(f"{value:.2g}" for value in errors.values())
     return (
