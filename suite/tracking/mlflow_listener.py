@@ -148,12 +148,13 @@ class MlflowListener:
 
     def _judge_failure(self, error: Exception, attempt: int, began: time.struct_time) -> None:
         """Wait before the next attempt, or note why there is none."""
-        if not _is_of_store(error):  # this record's own fault: the others go on
-            log.warning("one record is not in MLflow: %s: %s", type(error).__name__, error)
-            if not hasattr(self, "_writer"):  # not a record's: the store could not even be opened
-                self.trouble = f"{type(error).__name__}: {error}"
-            return
         reason = f"{type(error).__name__}: {redact_text((str(error).splitlines() or [''])[0])}"
+        if not hasattr(self, "_writer") and not _is_of_store(error):  # it could not even be opened
+            self.trouble = reason
+            return
+        if not _is_of_store(error):  # this record's own fault: the others go on
+            log.warning("one record is not in MLflow: %s", reason)
+            return
         is_hopeless = attempt >= len(_PAUSES) and not _is_away(error)
         if is_hopeless or time.monotonic() >= self._deadline:
             self.trouble = reason
