@@ -134,8 +134,10 @@ def outcome_lines(plan: Plan, outcome: Outcome, study: str) -> Iterator[str]:
     skipped = [record.reason for record in outcome.records.values() if record.status == "skipped"]
     for reason in dict.fromkeys(skipped):
         yield f"[yellow]skipped[/]: {escape(reason)}"
-    for reason in {record.reason for record in outcome.failed}:
-        yield f"[red]failed[/]: {escape(reason)}; graftbench retry {study} runs those trials again"
+    for reason in {record.reason for record in outcome.failed if not record.is_final}:
+        yield f"[red]failed[/]: {escape(reason)}; the same command runs those trials again"
+    for reason in {record.reason for record in outcome.failed if record.is_final}:
+        yield f"[red]failed twice[/]: {escape(reason)}; the search of its cell goes on without that draw"
     if outcome.tracking_trouble:
         yield (
             f"[yellow]MLflow stopped taking records[/] ({escape(outcome.tracking_trouble)}); nothing is lost: the same "

@@ -65,7 +65,7 @@ def retry(
         print_parts([_explain_decided(len(decided))])
         failed = [record for record in failed if record not in decided]
     if not failed:
-        print_parts(["nothing to train again: no trial of these cells failed"])
+        print_parts([f"nothing to train again: no {'other ' if decided else ''}trial of these cells failed"])
         return
     print_parts(_announce_trials(failed))
     only = frozenset(record.trial_key for record in failed)
@@ -132,16 +132,19 @@ def find_failed(plan: Plan, storage: StudyStorage) -> list[Record]:
 
 def _list_decided(failed: Iterable[Record], storage: StudyStorage) -> list[Record]:
     """The search trials among them whose cell went on without them and has confirm trials."""
+    final = [record for record in failed if record.is_final]
+    if not final:
+        return []
     confirmed = {_name_cell(record) for record in storage.read_records().values() if record.stage == "confirm"}
-    return [record for record in failed if record.is_final and _name_cell(record) in confirmed]
+    return [record for record in final if _name_cell(record) in confirmed]
 
 
 def _explain_decided(count: int) -> str:
     from analysis.formatting import format_plural
 
     return (
-        f"{format_plural(count, 'failed search trial')} left as it is: confirm trials have followed, and a choice that "
-        "changes after the test part was read is a second look"
+        f"not trained again: {format_plural(count, 'failed search trial')} whose cell has confirm trials, since a "
+        "choice that changes after the test part was read is a second look"
     )
 
 

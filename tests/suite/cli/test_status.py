@@ -476,7 +476,7 @@ def test_retry_changes_no_choice_that_the_test_part_has_followed(started: Starte
     started.end(started.trial("search", 0), "failed", "broke", failures=2)
     started.end(started.trial("confirm", 0))
     answer = graftbench("retry", FILE)
-    assert answer.code == 0 and "1 failed search trial left as it is: confirm trials have followed" in answer.out
+    assert answer.code == 0 and "not trained again: 1 failed search trial whose cell has confirm trials" in answer.out
     assert "nothing to train again" in answer.out
 
 
