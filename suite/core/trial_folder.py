@@ -3,6 +3,7 @@
     trial.json        what defines the trial, written when it is taken up
     conditions.json   what the worker found at the start
     epoch.json        the last whole epoch, for whoever looks on; gone once the trial is finished
+    memory.json       what its worker held when the machine's memory ran out; gone once the driver has heard
     test_reads        `begun` before each read of the test part, `reported` once a record has its result
     record.json       the record, written last
 
@@ -24,6 +25,7 @@ from suite.core.specs import Trial
 
 _CONDITIONS = "conditions.json"
 _EPOCH = "epoch.json"
+_MEMORY = "memory.json"
 _TEST_READS = "test_reads"
 
 
@@ -121,6 +123,22 @@ def read_epoch_note(directory: Path) -> dict[str, Any]:
 
 def drop_epoch_note(directory: Path) -> None:
     (directory / _EPOCH).unlink(missing_ok=True)
+
+
+def note_memory(held: int, total: int, directory: Path) -> None:
+    """Note that the worker ends because memory ran out: bytes that it held, and that its machine has."""
+    write_json({"held": held, "total": total}, directory / _MEMORY)
+
+
+def take_memory_note(directory: Path) -> dict[str, int] | None:
+    """What `note_memory` left, which is then gone; None: the worker ended in another way."""
+    path = directory / _MEMORY
+    try:
+        note = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    path.unlink(missing_ok=True)
+    return {"held": int(note["held"]), "total": int(note["total"])}
 
 
 def note_test_read(directory: Path | None, log_name: str = _TEST_READS) -> ReadCounts:

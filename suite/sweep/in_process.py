@@ -25,9 +25,15 @@ def run_local(scheduler: TrialScheduler, storage: StudyStorage, context: RunCont
                 break
 
 
-def end_early(scheduler: TrialScheduler, storage: StudyStorage, key: str, status: Status, reason: str) -> None:
-    """Keep the record of a trial that was ended from outside, with what its worker had measured until then."""
+def end_early(
+    scheduler: TrialScheduler, storage: StudyStorage, key: str, status: Status, reason: str, failures: int = 0
+) -> None:
+    """Keep the record of a trial that was ended from outside, with what its worker had measured until then.
+
+    Args:
+        failures: how often it failed by its own fault; a worker that was lost is nobody's.
+    """
     measured = read_measurements(storage.trial_directory(key))
-    record = scheduler.make_early_record(key, status, reason, **measured)
+    record = scheduler.make_early_record(key, status, reason, failures=failures, **measured)
     storage.write_record(record)
     scheduler.finish_trial(record)

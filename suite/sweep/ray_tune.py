@@ -1,4 +1,4 @@
-"""The sweep on Ray: one Tuner per study, driven by the scheduler.
+"""The sweep on Ray: one Tune controller per study, driven by the scheduler.
 
 Tune only places trials on machines. What runs next comes from the scheduler through a `Searcher`, what stops early
 through a `TrialScheduler`. A trial whose worker was lost is handed out again, and resumes from its own checkpoint;
@@ -10,29 +10,40 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import sys
+import tempfile
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
+from ray.air.execution import FixedResourceManager
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Experiment
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.schedulers import TrialScheduler as TuneScheduler
 from ray.tune.search import Searcher
+from ray.tune.search.search_generator import SearchGenerator
 
 from suite.core import provenance, registry
 from suite.core.errors import UserError
-from suite.core.records import FINISHED, Epoch, Record
+from suite.core.records import FINISHED, SEARCH_ATTEMPTS, Epoch
 from suite.core.specs import Trial
+from suite.core.trial_folder import take_memory_note
 from suite.data.cache import cache_directory
 from suite.study.config import Resources
 from suite.sweep.in_process import STOPPED_BY_ASHA, end_early
+from suite.sweep.ray_worker import Assignment, TrialActor
 from suite.sweep.scheduler import TrialScheduler
 from suite.sweep.storage import StudyStorage
-from suite.trial import RunContext, trial_events
+from suite.trial import RunContext
+
+log = logging.getLogger(__name__)
 
 LOST_WORKER_RETRIES = 2
+_RECOUNT_SECONDS = 5.0  # between two looks at which machines there are
 
 _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # records and MLflow replace the CSV, JSON and TensorBoard files
@@ -45,24 +56,10 @@ _QUIET = {
 }
 
 
-class TrialActor(tune.Trainable):  # type: ignore[misc]
-    """One worker process; runs many trials one after another. One Tune step is one epoch."""
-
-    def setup(self, config: Mapping[str, Any]) -> None:
-        self._events: Iterator[Epoch | Record] = trial_events(Trial.from_dict(config["trial"]), config["context"])
-
-    def step(self) -> dict[str, Any]:
-        event = next(self._events)
-        if isinstance(event, Record):
-            return {"done": True}  # the record itself lies in the trial's folder
-        return {"epoch": event}
-
-    def reset_config(self, new_config: Mapping[str, Any]) -> bool:
-        self.setup(new_config)
-        return True
-
-    def cleanup(self) -> None:
-        self._events = iter(())
+_OWN_RAY = {
+    "RAY_memory_monitor_refresh_ms": "0",  # each worker has a guard, which knows better whom to end
+    "RAY_preload_python_modules": "suite.sweep.ray_worker",  # while the driver still checks the study
+}
 
 
 @dataclass
@@ -90,26 +87,40 @@ class _Link:
         record = self.storage.read_record(trial.key)
         if record is not None and (record.status in FINISHED or not lost):
             self.scheduler.finish_trial(record)
+            return
+        memory = take_memory_note(self.storage.trial_directory(trial.key))
+        if memory is not None:
+            self._requeue_grown(
+                trial, f"{memory['held'] / 2**30:.1f} of the machine's {memory['total'] / 2**30:.1f} GiB"
+            )
         elif not self.scheduler.requeue(trial.key, at_most=LOST_WORKER_RETRIES):
             times = LOST_WORKER_RETRIES + 1
             reason = f"its worker left no record {times} times (killed, out of memory, or no shared disk)"
             end_early(self.scheduler, self.storage, trial.key, "failed", reason)
 
-    def __reduce__(self) -> tuple[type, tuple[()]]:
-        return object, ()  # Tune pickles its configuration into a snapshot that nobody reads
+    def _requeue_grown(self, trial: Trial, held: str) -> None:
+        """Hand a trial that used up a machine's memory out once more, when it has the machines for itself."""
+        label = f"{trial.cell.label}, {trial.stage} {trial.seed}"
+        if self.scheduler.requeue_alone(trial.key):
+            log.warning("out of memory: %s held %s; it is trained again after all others, alone", label, held)
+            return
+        reason = f"out of memory: its worker held {held}, with no other trial beside it"
+        end_early(self.scheduler, self.storage, trial.key, "failed", reason, failures=SEARCH_ATTEMPTS)
 
 
 class SchedulerSearcher(Searcher):  # type: ignore[misc]
     """Tune's view of the scheduler: which trial comes next."""
 
-    def __init__(self, link: _Link) -> None:
+    def __init__(self, link: _Link, slots: _Slots) -> None:
         super().__init__()
-        self._link = link
+        self._link, self._slots = link, slots
 
     def set_search_properties(self, *_: Any, **__: Any) -> bool:
         return True
 
     def suggest(self, trial_id: str) -> Any:
+        if len(self._link.trials) >= self._slots.number:
+            return None
         trial = self._link.scheduler.next_trial()
         if trial == "wait":
             return None
@@ -117,7 +128,7 @@ class SchedulerSearcher(Searcher):  # type: ignore[misc]
             return Searcher.FINISHED
         self._link.trials[trial_id] = trial
         folder = self._link.storage.trial_directory(trial.key).absolute()
-        return {"trial": trial.to_dict(), "context": replace(self._link.context, directory=folder)}
+        return {"assignment": Assignment(trial, replace(self._link.context, directory=folder))}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._link.complete_trial(trial_id, lost=error)
@@ -142,6 +153,73 @@ class TuneTrialScheduler(FIFOScheduler):  # type: ignore[misc]
         return str(TuneScheduler.STOP)
 
 
+class _Slots:
+    """How many trials the connected Ray runs at once, and what they occupy; machines come and go.
+
+    Attributes:
+        number: as last counted, at least 1.
+        occupied: what so many trials occupy, by Ray's name of the resource; Tune's budget, changed in place.
+    """
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self.occupied: dict[str, float] = {}
+        self.recount()
+
+    def recount(self) -> None:
+        self._counted = time.monotonic()
+        self.number = max(1, count_slots(self._resources))
+        self.occupied["CPU"] = self.number * self._resources.cpus
+        self.occupied["GPU"] = self.number * (self._resources.gpus or 0)
+
+    def is_due(self) -> bool:
+        return time.monotonic() - self._counted > _RECOUNT_SECONDS
+
+
+class StudyController(TuneController):  # type: ignore[misc]
+    """Tune's loop without what a study of ten thousand trials pays for and nobody reads.
+
+    No snapshots of its state, which grow with every trial; no trial kept once it has ended; and no placement groups or
+    environment of its own for each worker, so that workers which Ray has started meanwhile are used.
+    """
+
+    def __init__(self, slots: _Slots, **options: Any) -> None:
+        super().__init__(resource_manager_factory=lambda: FixedResourceManager(slots.occupied), **options)
+        self._slots = slots
+        self._class_cache = _WorkerClasses()
+
+    def checkpoint(self, force: bool = False, wait: bool = False) -> None:
+        """Nothing: the storage is what a resumed run reads."""
+
+    def _maybe_reuse_cached_actor(self, trial: Any) -> bool:
+        """A trial whose own worker is on its way waits for it. Tune would end that worker, and begin again with the
+        next trial: while trials are shorter than a worker's start, there would never be a second one.
+        """
+        return trial not in self._trial_to_actor and bool(super()._maybe_reuse_cached_actor(trial))
+
+    def on_step_begin(self) -> None:
+        super().on_step_begin()
+        if self._slots.is_due():
+            self._slots.recount()
+            self.update_max_pending_trials(self._slots.number)
+
+    def on_step_end(self) -> None:
+        super().on_step_end()
+        ended = self._stopped_trials | self._failed_trials
+        if not ended:
+            return
+        self._trials[:] = [trial for trial in self._trials if trial not in ended]
+        for trials in (self._live_trials, self._trials_to_cache, self._stopped_trials, self._failed_trials):
+            trials.difference_update(ended)
+
+
+class _WorkerClasses:
+    """In place of Tune's own, which gives workers an environment that only fresh processes have."""
+
+    def get(self, trainable: type) -> Any:
+        return ray.remote(trainable)
+
+
 def connect_ray(address: str | None) -> None:
     """Start Ray on this machine, or join the running Ray at `address` (`auto` finds it).
 
@@ -154,6 +232,8 @@ def connect_ray(address: str | None) -> None:
     # Ray's own logs stay in its session folder; the terminal belongs to the study.
     options = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if address is None:
+        for name, value in _OWN_RAY.items():
+            os.environ.setdefault(name, value)
         ray.init(include_dashboard=False, **options)
     else:
         commit = provenance.find_commit()  # workers may run from an installed copy without git
@@ -218,22 +298,30 @@ def count_slots(resources: Resources) -> int:
 
 def run_on_ray(scheduler: TrialScheduler, storage: StudyStorage, context: RunContext, resources: Resources) -> None:
     """Run every trial that the scheduler hands out on the connected Ray; `context` is each one's but for its folder."""
-    link = _Link(scheduler, storage, context)
-    tuner = tune.Tuner(
-        tune.with_resources(TrialActor, {"cpu": resources.cpus, "gpu": resources.gpus or 0}),
-        tune_config=tune.TuneConfig(
-            search_alg=SchedulerSearcher(link),
-            scheduler=TuneTrialScheduler(link),
-            num_samples=-1,
-            max_concurrent_trials=count_slots(resources),
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=str(storage.path.absolute()),
-            verbose=0,
-            failure_config=tune.FailureConfig(max_failures=0),  # the scheduler hands a lost trial out again
+    link, slots = _Link(scheduler, storage, context), _Slots(resources)
+    with tempfile.TemporaryDirectory(prefix="graftbench-tune-") as folder:
+        experiment = Experiment(
+            "tune",
+            TrialActor,
+            num_samples=sys.maxsize,
+            resources_per_trial={"cpu": resources.cpus, "gpu": resources.gpus or 0},
+            storage_path=folder,
+            max_failures=0,  # the scheduler hands a lost trial out again
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-        ),
-    )
-    tuner.fit()
+        )
+        search = SearchGenerator(SchedulerSearcher(link, slots))
+        search.add_configurations([experiment])
+        controller = StudyController(
+            slots,
+            search_alg=search,
+            scheduler=TuneTrialScheduler(link),
+            trial_checkpoint_config=experiment.checkpoint_config,
+            reuse_actors=True,
+            storage=experiment.storage,
+        )
+        controller.update_max_pending_trials(slots.number)
+        try:
+            while not controller.is_finished():
+                controller.step()
+        finally:
+            controller.cleanup()

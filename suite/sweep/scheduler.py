@@ -71,6 +71,8 @@ class TrialScheduler:
         self._running: dict[str, tuple[CellState, Trial]] = {}
         self._histories: dict[str, dict[int, Epoch]] = {}  # by trial key, then by epoch
         self._lost: dict[str, int] = {}  # how often a trial's worker was lost
+        self._grown: list[tuple[CellState, Trial]] = []  # to hand out again when nothing else runs
+        self._alone: set[str] = set()  # keys of those that were
         self.trained = 0  # trials that ended in this run
         self.records: dict[str, Record] = {}  # of this plan: finished before and now
         self._states: dict[Cell, CellState] = {}
@@ -120,6 +122,8 @@ class TrialScheduler:
         state = next((state for state in self._states.values() if state.queue), None)
         if state is None:
             state = self._draw_search_trial()
+        if state is None and not self._running:
+            state = self._take_grown()
         if state is None:
             return "wait" if self._running else "done"
         trial = state.queue.pop(0)
@@ -142,6 +146,15 @@ class TrialScheduler:
             state.queue.append(state.search.search_trial(index))
         else:
             state.queue.append(state.second_attempts.pop(0))
+        return state
+
+    def _take_grown(self) -> CellState | None:
+        """The cell of a trial that used up a machine's memory, with that trial in the queue."""
+        if not self._grown:
+            return None
+        state, trial = self._grown.pop(0)
+        self._alone.add(trial.key)
+        state.queue.append(trial)
         return state
 
     # -- hearing back
@@ -180,6 +193,16 @@ class TrialScheduler:
             return False
         state, trial = self._running.pop(key)
         state.queue.insert(0, trial)
+        return True
+
+    def requeue_alone(self, key: str) -> bool:
+        """Hand a running trial out again once nothing else runs or waits, because it used up its machine's memory.
+
+        False when it had the machines for itself already.
+        """
+        if key in self._alone:
+            return False
+        self._grown.append(self._running.pop(key))
         return True
 
     def make_early_record(self, key: str, status: Status, reason: str, **measured: Any) -> Record:
@@ -221,6 +244,6 @@ class TrialScheduler:
     @property
     def idle(self) -> bool:
         """Whether there is nothing left to hand out, now or later."""
-        if self._running or any(state.queue for state in self._states.values()):
+        if self._running or self._grown or any(state.queue for state in self._states.values()):
             return False
         return self._only is not None or not any(state.has_more() for state in self._states.values())

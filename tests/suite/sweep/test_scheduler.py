@@ -391,6 +391,20 @@ def test_a_lost_trial_is_handed_out_again_before_anything_else() -> None:
     assert found.requeue(second.key, at_most=2), "counted by trial"
 
 
+def test_a_trial_that_used_up_the_memory_is_handed_out_last_and_alone() -> None:
+    found = scheduler(alone({"trials": 3}))
+    first, second = handed(found), handed(found)
+    assert found.requeue_alone(first.key) and running(found) == [second] and not found.idle
+    third = handed(found)
+    assert found.next_trial() == "wait", "it has to have the machines for itself"
+    for trial in (second, third):
+        found.finish_trial(ended(trial))
+    assert not found.idle and handed(found) == first
+    assert found.next_trial() == "wait" and not found.requeue_alone(first.key), "it was alone already"
+    found.finish_trial(found.make_early_record(first.key, "failed", "out of memory", failures=2))
+    assert [(trial.stage, trial.seed) for trial in drive(found, ended)] == [("confirm", 0), ("confirm", 1)]
+
+
 def test_a_final_record_tells_the_search_what_was_not_heard() -> None:
     found = scheduler(alone(ASHA))
     first, second = handed(found), handed(found)

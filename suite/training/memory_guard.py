@@ -1,0 +1,91 @@
+"""A machine whose memory runs out: the worker that grew ends itself, and its neighbours go on.
+
+Left to Ray or to the kernel, whichever worker they pick dies, and nobody says why. Here every worker looks at what its
+machine has left; when that is nearly nothing, the largest of them notes what it held and ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from suite.core.trial_folder import note_memory
+
+_PERIOD = 0.25  # seconds between two looks; a process fills some 500 MB in it
+_LOOKS = 2  # in a row, so that memory which is being given back is not missed
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class MachineMemory(NamedTuple):
+    """Bytes that the machine, or this process's container, has and has left."""
+
+    total: int
+    left: int
+
+
+class MemoryGuard:
+    """Watches from a thread of its own, and ends the process when it is the one to end.
+
+    Args:
+        title: how the command lines of this worker and its neighbours begin.
+        least: share of the memory that has to stay free.
+    """
+
+    def __init__(self, title: bytes, least: float, read_memory: Callable[[], MachineMemory]) -> None:
+        self._title, self._least, self._read_memory = title, least, read_memory
+        self._folder: Path | None = None
+        self._neighbours: frozenset[int] = frozenset()
+        self._scarce = 0  # looks in a row that found too little
+
+    def start(self) -> None:
+        threading.Thread(target=self._look_on, name="memory-guard", daemon=True).start()
+
+    def watch_trial(self, folder: Path | None) -> None:
+        """Note in this folder, from now on, what the worker held."""
+        self._folder = folder
+
+    def _look_on(self) -> None:
+        while True:
+            time.sleep(_PERIOD)
+            self.look()
+
+    def look(self) -> None:
+        memory = self._read_memory()
+        if memory.left >= self._least * memory.total:
+            self._scarce = 0
+            return
+        held = find_held_memory(self._title)
+        if self._neighbours != held.keys():  # one has just ended, and what it held may not be back yet
+            self._neighbours, self._scarce = frozenset(held), 0
+        self._scarce += 1
+        if self._scarce >= _LOOKS and is_largest(os.getpid(), held):
+            self._end_worker(held[os.getpid()], memory.total)
+
+    def _end_worker(self, held: int, total: int) -> None:
+        if self._folder is not None:
+            with contextlib.suppress(OSError):
+                note_memory(held, total, self._folder)
+        os.kill(os.getpid(), signal.SIGKILL)  # whatever the main thread is in, it allocates no more
+
+
+def is_largest(process: int, held: dict[int, int]) -> bool:
+    """Whether nobody holds more; of equals it is one."""
+    return process in held and max(held, key=lambda other: (held[other], other)) == process
+
+
+def find_held_memory(title: bytes) -> dict[int, int]:
+    """Resident bytes by process, of this machine's processes with that title."""
+    held = {}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                folder = Path(entry.path)
+                if (folder / "cmdline").read_bytes().startswith(title):
+                    held[int(entry.name)] = int((folder / "statm").read_text().split()[1]) * _PAGE
+    return held
