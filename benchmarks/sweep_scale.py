@@ -34,6 +34,7 @@ from rich.console import Console
 
 from suite.core import records
 from suite.core.records import Epoch, Record
+from suite.core.run_context import RunContext
 from suite.core.specs import Trial
 from suite.core.trial_folder import claim_directory, drop_epoch_note, note_epoch
 from suite.study.config import parse_study
@@ -41,7 +42,6 @@ from suite.study.plan import Plan, make_plan, with_cells
 from suite.sweep import ray_tune, ray_worker
 from suite.sweep.run import Options, Outcome, run_study
 from suite.training.outcome import partial_record
-from suite.trial import RunContext
 
 SEARCH, SEEDS, EPOCHS, WORKERS = 15, 5, 6, 2
 PAUSE = "GRAFTBENCH_PRETENDED_SECONDS"

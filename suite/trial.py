@@ -12,9 +12,8 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -22,6 +21,7 @@ from suite import __version__
 from suite.core import provenance, recipes, records
 from suite.core.errors import UserError
 from suite.core.records import FINISHED, TEST_CURVE, Epoch, Record, Status
+from suite.core.run_context import RunContext
 from suite.core.specs import Streams, Trial
 from suite.core.trial_folder import (
     claim_directory,
@@ -54,35 +54,9 @@ from suite.training.loop import (
 )
 from suite.training.memory import PeakMemory
 from suite.training.outcome import best_epoch, partial_record
-from suite.training.trial_data import Wanted, decide_residency, load_test, training_data
+from suite.training.trial_data import decide_residency, load_test, training_data
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """Where a trial runs; nothing here defines it or enters its key.
-
-    Attributes:
-        data: the data directory.
-        directory: the trial's own folder (trial.json, last.pt, best.pt, predictions.parquet, record.json);
-            None keeps nothing on disk.
-        device: auto, cpu, cuda or cuda:N.
-        threads: CPU threads; None: torch's choice.
-        keep: the weights that stay once the trial is finished.
-        residency: where images live, auto or one of `feeds.RESIDENCIES`.
-        device_memory: the share of a GPU's memory that images may take under auto.
-        probabilities: whether a confirm trial keeps every class's probability of every test image.
-    """
-
-    data: Path
-    directory: Path | None = None
-    device: str = "auto"
-    threads: int | None = None
-    keep: Literal["best", "none"] = "best"
-    residency: Wanted = "auto"
-    device_memory: float = 0.25
-    probabilities: predictions.Wanted = "auto"
 
 
 class TrialRun:

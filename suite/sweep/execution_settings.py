@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from suite.core import recipes
+from suite.core.processor import choose_cpu_precision
 from suite.core.specs import Cell, Streams
 from suite.data.dataset import Dataset
 from suite.data.source import DatasetInfo
-from suite.layers.model import Graft
-from suite.models.assembly import assemble_network, input_shape
 from suite.study.config import Resources
 from suite.study.plan import ExecutionConfig, Plan, PlannedCell, group_label
-from suite.training.execution import Execution, choose_precision, resolve_device
-from suite.training.micro_batch import find_micro_batch
 
 
 def choose_execution(
@@ -46,7 +44,9 @@ def choose_execution(
         if label in executions:
             continue
         facts, threads = Dataset(planned.cell.dataset, data).info, max(1, int(resources.cpus))
-        if elsewhere:
+        if device == "cpu" and not elsewhere:
+            executions[label] = _choose_for_own_cpu(plan)
+        elif elsewhere:
             import ray
 
             task = ray.remote(_apply_rule).options(num_cpus=resources.cpus, num_gpus=resources.gpus or 0)
@@ -67,8 +67,18 @@ def _most_demanding(plan: Plan) -> dict[str, PlannedCell]:
     return heaviest
 
 
+def _choose_for_own_cpu(plan: Plan) -> ExecutionConfig:
+    """Without torch, whose import takes seconds; memory is not what decides there."""
+    precision = choose_cpu_precision() if plan.study.precision == "auto" else plan.study.precision
+    return ExecutionConfig(precision, plan.study.memory_format != "contiguous", None)
+
+
 def _apply_rule(plan: Plan, cell: Cell, facts: DatasetInfo, device_name: str, threads: int) -> ExecutionConfig:
     """On the machine that runs the group's trials; `cell` is the one of the group that needs most."""
+    from suite.models.assembly import assemble_network, input_shape
+    from suite.training.execution import Execution, choose_precision, resolve_device
+    from suite.training.micro_batch import find_micro_batch
+
     device, precision, micro_batch = resolve_device(device_name), plan.study.precision, None
     channels_last = plan.study.memory_format != "contiguous"
     recipe = recipes.resolve_recipe(plan.recipe)
@@ -77,7 +87,7 @@ def _apply_rule(plan: Plan, cell: Cell, facts: DatasetInfo, device_name: str, th
         precision = choose_precision(device)
     if device.type == "cuda":  # elsewhere memory is not what decides
 
-        def build() -> Graft:
+        def build() -> Any:
             return assemble_network(cell, shape, facts.classes, streams=Streams("search", 0))
 
         execution = Execution(device, precision, channels_last, threads=threads)

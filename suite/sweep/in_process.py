@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from suite.core.records import Record, Status
+from suite.core.run_context import RunContext
 from suite.core.trial_folder import read_measurements
 from suite.sweep.scheduler import TrialScheduler
 from suite.sweep.storage import StudyStorage
-from suite.trial import RunContext, trial_events
 
 STOPPED_BY_ASHA = "stopped by ASHA"
 
 
 def run_local(scheduler: TrialScheduler, storage: StudyStorage, context: RunContext) -> None:
     """Run every trial that the scheduler hands out; `context` is each one's but for its folder."""
+    from suite.trial import trial_events  # torch: seconds, which a driver of Ray does without
+
     while not isinstance(trial := scheduler.next_trial(), str):
         place = replace(context, directory=storage.trial_directory(trial.key).absolute())
         for event in trial_events(trial, place):

@@ -30,6 +30,7 @@ from ray.tune.search.search_generator import SearchGenerator
 from suite.core import provenance, registry
 from suite.core.errors import UserError
 from suite.core.records import FINISHED, SEARCH_ATTEMPTS, Epoch
+from suite.core.run_context import RunContext
 from suite.core.specs import Trial
 from suite.core.trial_folder import take_memory_note
 from suite.data.cache import cache_directory
@@ -38,7 +39,6 @@ from suite.sweep.in_process import STOPPED_BY_ASHA, end_early
 from suite.sweep.ray_worker import Assignment, TrialActor
 from suite.sweep.scheduler import TrialScheduler
 from suite.sweep.storage import StudyStorage
-from suite.trial import RunContext
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ _QUIET = {
 
 _OWN_RAY = {
     "RAY_memory_monitor_refresh_ms": "0",  # each worker has a guard, which knows better whom to end
-    "RAY_preload_python_modules": "suite.sweep.ray_worker",  # while the driver still checks the study
+    "RAY_preload_python_modules": "suite.sweep.ray_worker,suite.trial",  # while the driver still checks the study
 }
 
 

@@ -11,9 +11,9 @@ from ray import tune
 from ray._private.utils import estimate_available_memory, get_system_memory
 
 from suite.core.records import Epoch, Record
+from suite.core.run_context import RunContext
 from suite.core.specs import Trial
 from suite.training.memory_guard import MachineMemory, MemoryGuard
-from suite.trial import RunContext, trial_events
 
 RAY_LIMIT = "RAY_memory_usage_threshold"  # Ray's own: the share of memory in use at which it ends a worker
 _BEFORE_RAY = 0.03  # so much earlier the one that grew ends itself
@@ -40,6 +40,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         super().__init__(*arguments, **options)
 
     def setup(self, config: Mapping[str, Any]) -> None:
+        from suite.trial import trial_events  # torch: the driver, which imports this file, needs none
+
         assignment: Assignment = config["assignment"]
         self._guard.watch_trial(assignment.context.directory)
         self._events: Iterator[Epoch | Record] = trial_events(assignment.trial, assignment.context)

@@ -5,7 +5,7 @@
 <storage>/looks.json            the looks at its results: seeds per group, and what a topup added
 <storage>/plan.json, events.jsonl   what `status` reads first (see `suite.sweep.journal`)
 <storage>/conditions.json       precision, memory format and micro-batch per group, decided before its first trial
-<storage>/trials/<key>/         one folder per trial (see `suite.trial.RunContext`)
+<storage>/trials/<key>/         one folder per trial (see `suite.core.run_context`)
 """
 
 from __future__ import annotations

@@ -6,20 +6,15 @@ import contextlib
 import ctypes
 import gc
 import os
-import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
 
 from suite.core.errors import UserError
+from suite.core.processor import Precision, choose_cpu_precision, find_processor_name
 
-Precision = Literal["float32", "bf16"]
-
-_BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of mallopt(3)
 
 
@@ -116,27 +111,14 @@ def choose_precision(device: torch.device) -> Precision:
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
-    return "bf16" if _BF16_FLAGS & _cpu_flags() else "float32"
-
-
-def _cpu_flags() -> frozenset[str]:
-    """The features of this machine's CPU as Linux names them; empty elsewhere."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("flags"):
-                return frozenset(line.partition(":")[2].split())
-    return frozenset()
+    return choose_cpu_precision()
 
 
 def device_name(device: torch.device) -> str:
     """The name its maker gave it: `NVIDIA H100 80GB HBM3`, `AMD EPYC`."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return find_processor_name()
 
 
 @contextlib.contextmanager

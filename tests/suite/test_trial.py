@@ -21,6 +21,7 @@ from suite.core import records, registry, specs
 from suite.core.errors import UserError
 from suite.core.recipes import Selection
 from suite.core.records import Epoch, Record
+from suite.core.run_context import RunContext
 from suite.core.settings import Setting
 from suite.core.specs import Cell, Component, Streams, Trial, freeze_settings
 from suite.data.dataset import Dataset
@@ -30,7 +31,7 @@ from suite.models.assembly import assemble_network
 from suite.training import trial_data
 from suite.training.outcome import best_epoch, partial_record
 from suite.training.predictions import keeps_probabilities
-from suite.trial import RunContext, TrialRun, main, run_trial, trial_events
+from suite.trial import TrialRun, main, run_trial, trial_events
 
 SHAPE, CLASSES = (1, 8, 8), 6
 

@@ -17,15 +17,18 @@ STUDY = {"study": "s", "datasets": ["digits"], "backbones": ["gradient_cnn"], "v
 GROUP = "digits / gradient_cnn"
 
 
-def decided(known: dict[str, ExecutionConfig], **asked: Any) -> tuple[dict[str, ExecutionConfig], str]:
+def decided(
+    known: dict[str, ExecutionConfig], device: str = "cpu", **asked: Any
+) -> tuple[dict[str, ExecutionConfig], str]:
     plan = make_plan(parse_study({**STUDY, "recipe": "gradient", **asked}))
     console = Console(file=io.StringIO())
     found = choose_execution(
-        plan, Path("data"), "cpu", plan.study.resources, decided=known, elsewhere=False, console=console
+        plan, Path("data"), device, plan.study.resources, decided=known, elsewhere=False, console=console
     )
     return found, console.file.getvalue()  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("device", ["cpu", "auto"])  # without torch, and by it
 @pytest.mark.parametrize("flags", ["avx2", "avx512_bf16"])
 @pytest.mark.parametrize(
     ("asked", "precision", "channels_last"),
@@ -38,12 +41,18 @@ def decided(known: dict[str, ExecutionConfig], **asked: Any) -> tuple[dict[str, 
     ],
 )
 def test_the_studys_choice_goes_before_the_rules(
-    asked: dict[str, Any], precision: str, channels_last: bool, flags: str, monkeypatch: pytest.MonkeyPatch
+    asked: dict[str, Any],
+    precision: str,
+    channels_last: bool,
+    flags: str,
+    device: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("suite.training.execution._cpu_flags", lambda: frozenset({flags}))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("suite.core.processor._read_fact", lambda name: flags)
     by_rule = "bf16" if flags == "avx512_bf16" else "float32"
     wanted = ExecutionConfig(by_rule if precision == "auto" else precision, channels_last)  # type: ignore[arg-type]
-    found, told = decided({}, **asked)
+    found, told = decided({}, device, **asked)
     assert found == {GROUP: wanted}
     assert told == f"{GROUP}: {wanted.precision}, {'channels_last' if channels_last else 'contiguous'}\n"
 

@@ -13,13 +13,14 @@ from rich.console import Console
 
 from suite.core.errors import UserError
 from suite.core.records import Record
+from suite.core.run_context import RunContext
 from suite.data.catalog import warm_dataset
 from suite.study.check import check_plan
 from suite.study.config import parse_study
 from suite.study.plan import ExecutionConfig, Plan, make_plan
 from suite.sweep.prepare_data import prepare_data
 from suite.sweep.run import Options, run_study
-from suite.trial import RunContext, run_trial
+from suite.trial import run_trial
 
 PHOTOS = {"name": "folder", "path": "photos", "size": 16, "resize": "crop", "test": 25}
 CELLS = ("crow", "wren")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import ray
 
@@ -39,3 +42,12 @@ def test_slots_are_what_fits_by_the_scarcest_resource(monkeypatch: pytest.Monkey
     assert ray_tune.count_slots(Resources(cpus=5, gpus=0)) == 0, "a trial never spans two nodes"
     with pytest.raises(UserError, match=r"needs 1 CPUs and 4 GPUs, but Ray has 8 and 2"):
         ray_tune.refuse_too_large(Resources(cpus=1, gpus=4))
+
+
+def test_a_driver_of_ray_imports_no_torch() -> None:
+    """Seconds of a start that its workers need the processors for."""
+    code = (
+        "import sys, suite.sweep.run, suite.sweep.ray_tune; print([m for m in ('torch', 'mlflow') if m in sys.modules])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert ended.stdout.strip() == "[]"

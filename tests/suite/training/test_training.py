@@ -436,7 +436,7 @@ def test_devices_by_name() -> None:
     [("fpu avx2 avx512f", "float32"), ("fpu avx512_bf16", "bf16"), ("amx_tile amx_bf16", "bf16"), ("", "float32")],
 )
 def test_precision_on_a_cpu_goes_by_its_features(flags: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("suite.training.execution._cpu_flags", lambda: frozenset(flags.split()))
+    monkeypatch.setattr("suite.core.processor._read_fact", lambda name: flags)
     assert choose_precision(CPU) == precision
 
 
