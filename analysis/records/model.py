@@ -108,6 +108,21 @@ class CellResults:
                 errors[record.seed] = error
         return {seed: error for seed, error in sorted(errors.items()) if math.isfinite(error)}
 
+    @property
+    def fruitless_search(self) -> str:
+        """How the search trials ended, where none completed, so that there is nothing to confirm; else empty.
+
+        `all 4 search trials diverged`, `none of 4 search trials completed (3 diverged, 1 failed)`.
+        """
+        ends = Counter(str(trial.status) for trial in self.search)
+        if self.confirm or not ends or ends.keys() & {"completed", "running"}:
+            return ""
+        trials = format_plural(len(self.search), "search trial")
+        if len(ends) == 1:
+            return f"all {trials} {next(iter(ends))}"
+        counts = ", ".join(f"{number} {status}" for status, number in ends.most_common())
+        return f"none of {trials} completed ({counts})"
+
     def describe_gap(self, metric: str) -> str:
         """Why the test errors of this cell are no full set; empty when they are.
 
@@ -119,8 +134,8 @@ class CellResults:
         missing = [seed for seed in self.expected if seed not in errors]
         if not missing:
             return ""
-        if not self.confirm and self.search and all(trial.status == "diverged" for trial in self.search):
-            return f"no confirm trial: all {format_plural(len(self.search), 'search trial')} diverged"
+        if self.fruitless_search:
+            return f"no confirm trial: {self.fruitless_search}"
         reasons: dict[str, list[int]] = defaultdict(list)
         for seed in missing:
             if seed in doubtful:

@@ -104,7 +104,8 @@ def _list_unrecorded(cell: CellResults) -> Iterator[_Gap]:
     recorded = cell.records_by_seed()
     seeds = formatting.format_ranges(seed for seed in cell.expected if seed not in recorded)
     if seeds:
-        yield _Gap(*place, "confirm", seeds, "missing", "expected, but no usable trial was recorded")
+        reason = cell.fruitless_search or "expected, but no usable trial was recorded"
+        yield _Gap(*place, "confirm", seeds, "missing", reason)
     short = cell.searches - len(cell.search)
     if short > 0:
         yield _Gap(*place, "search", "", "missing", f"{short} of {cell.searches} planned")

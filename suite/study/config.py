@@ -112,6 +112,7 @@ class Search(Section):
     first_draws: Positive = 5  # hashed, the same in every cell; the sampler draws the rest
     epochs: Positive | None = None  # default: the recipe's
     asha: Asha | None = None
+    storage: Place | None = None  # an Optuna storage that shows the searches; nothing is read from it
 
     @model_validator(mode="after")
     def _something_to_search(self) -> Search:
@@ -192,7 +193,7 @@ class Study(Section):
         """What may not change once trials have run; seeds, cells and places may."""
         fixed = {"study", "recipe", "search", "statistics", "split_seed", "resplit", "precision", "memory_format"}
         # Without defaults, a key added later changes no study that stands.
-        return self.model_dump(mode="json", include=fixed, exclude_defaults=True)
+        return self.model_dump(mode="json", include=fixed, exclude={"search": {"storage"}}, exclude_defaults=True)
 
 
 def load_study(path: Path, profile: str = "") -> Study:
@@ -228,9 +229,9 @@ def parse_study(data: Any, profile: str = "") -> Study:
         study = Study.model_validate(apply_profile(data, profile))
     except ValidationError as error:
         raise UserError(_format_error(error)) from None
-    if not study.search.trials and (study.search.space or study.search.asha):
-        idle = "space" if study.search.space else "asha"
-        raise UserError(f"search.trials: without trials {idle} does nothing; name how many, or leave {idle} out")
+    for idle in ("space", "asha", "storage"):
+        if not study.search.trials and getattr(study.search, idle):
+            raise UserError(f"search.trials: without trials {idle} does nothing; name how many, or leave {idle} out")
     return study
 
 

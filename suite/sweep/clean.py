@@ -11,6 +11,7 @@ from suite.core.trial_folder import drop_checkpoints
 from suite.study.config import Study
 from suite.sweep.storage import StudyStorage
 from suite.tracking.mlflow_store import check_store, forget_experiment, tracking_uri
+from suite.tracking.optuna_mirror import check_mirror, forget_mirror
 
 
 def remove_checkpoints(study: Study) -> str:
@@ -32,13 +33,16 @@ def remove_checkpoints(study: Study) -> str:
 
 
 def remove_study(study: Study) -> str:
-    """Remove the study's storage, and delete its experiment in MLflow (kept there under another name)."""
+    """Remove the study's storage and its searches in Optuna's, and delete its experiment in MLflow (kept there under
+    another name)."""
     storage, uri = StudyStorage(study), tracking_uri(study)
     storage.check_owner()
     check_store(uri)
+    check_mirror(study)
     exists = storage.path.is_dir()
     with storage.locked() if exists else contextlib.nullcontext():
         retired = forget_experiment(uri, study.study, f"{study.study} (removed {time.strftime('%Y-%m-%d %H:%M:%S')})")
+        forget_mirror(study)
         if exists:
             shutil.rmtree(storage.path)
     if retired:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from suite.core.records import Record
+from suite.core.run_context import RunContext
 from suite.study.config import Resources
 from suite.study.plan import Plan, group_label
 from suite.sweep.execution_settings import choose_execution
@@ -26,7 +27,7 @@ from suite.sweep.scheduler import TrialScheduler
 from suite.sweep.storage import StudyStorage
 from suite.tracking.mlflow_listener import MlflowListener
 from suite.tracking.mlflow_store import check_experiment, check_store, tracking_uri
-from suite.trial import RunContext
+from suite.tracking.optuna_mirror import check_mirror, open_mirror
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def run_study(plan: Plan, options: Options, console: Console) -> Outcome:
     storage.check_study()
     plan = with_looks(plan)
     check_store(uri)
+    check_mirror(plan.study)
     check_experiment(plan.study, uri)
     is_training = needs_training(plan, storage, options.only)
     lines: list[str] = []
@@ -96,7 +98,10 @@ def _run_sweep(
     plan: Plan, storage: StudyStorage, uri: str, options: Options, resources: Resources, console: Console
 ) -> Outcome:
     # In one process nothing may run beside the first trial, whose seconds count.
-    with MlflowListener(plan, uri, storage.path / "trials", at_once=options.local) as tracking:
+    with (
+        MlflowListener(plan, uri, storage.path / "trials", at_once=options.local) as tracking,
+        open_mirror(plan, at_once=options.local) as mirror,
+    ):
         stored = storage.read_records()
         for record in tracking.read_finished_elsewhere(stored):
             storage.import_record(record)
@@ -116,15 +121,19 @@ def _run_sweep(
         interrupted = storage.list_interrupted()
         with ProgressDisplay(plan, console) as progress:
             events = EventLog(storage.path)
-            listeners = (events, tracking, progress)
+            listeners = (events, tracking, mirror, progress)
             scheduler = TrialScheduler(plan, executions, stored, interrupted, listeners, options.only)
             events.catch_up(stored.values())
             for key, record in scheduler.records.items():
                 if key in stored:
                     progress.count_known(record)
             tracking.catch_up({key: record for key, record in stored.items() if key in scheduler.records})
+            mirror.settle(scheduler.records, is_whole=False)
             if not scheduler.idle:
                 _train_trials(scheduler, storage, plan, options, resources)
+            if scheduler.idle and options.only is None:  # then every record of the plan is known
+                tracking.settle(scheduler.records)
+                mirror.settle(scheduler.records, is_whole=True)
     return Outcome(scheduler.trained, scheduler.records, tracking.trouble)
 
 

@@ -11,13 +11,12 @@ import warnings
 from collections import Counter
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from suite.core import recipes
 from suite.core.records import Epoch, Record
-from suite.core.specs import Settings, Space, Trial, freeze_settings, hash_parts
+from suite.core.specs import Settings, Trial, freeze_settings, hash_parts
 from suite.study.plan import ExecutionConfig, Plan, PlannedCell
+from suite.study.search_space import make_distribution, name_objective
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -31,8 +30,8 @@ class CellSearch:
 
     def __init__(self, plan: Plan, planned: PlannedCell, execution: ExecutionConfig) -> None:
         self._plan, self._planned, self._execution = plan, planned, execution
-        self._distributions = {name: _make_distribution(space) for name, space in planned.space}
-        self._by_loss = recipes.resolve_recipe(plan.recipe).selection == "validation_loss"
+        self._distributions = {name: make_distribution(space) for name, space in planned.space}
+        self._objective = name_objective(plan)
         self._optuna = optuna.create_study(sampler=optuna.samplers.RandomSampler(), pruner=self._make_pruner())
         self._open: dict[int, optuna.Trial] = {}
         self._records: dict[int, Record] = {}
@@ -134,16 +133,5 @@ class CellSearch:
         return ", ".join(f"{number} {status}" for status, number in counts.items())
 
     def _score(self, figures: Epoch | Record) -> float | None:
-        return figures.validation_loss if self._by_loss else figures.validation_top1_error
-
-
-def _make_distribution(space: Space) -> BaseDistribution:
-    if space.choices:
-        with warnings.catch_warnings():  # tuples (a list of decoders) could not be stored in a database; this can
-            warnings.simplefilter("ignore", UserWarning)
-            return CategoricalDistribution(space.choices)
-    if space.low is None or space.high is None:
-        raise ValueError("a space needs low and high, or choices")
-    if space.integer:
-        return IntDistribution(int(space.low), int(space.high), log=space.log)
-    return FloatDistribution(space.low, space.high, log=space.log)
+        score: float | None = getattr(figures, self._objective)
+        return score

@@ -1,1 +1,1 @@
-"""Tracking: MLflow, written by the driver alone."""
+"""Tracking: MLflow, and the searches in an Optuna storage; written by the driver alone."""

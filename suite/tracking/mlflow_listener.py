@@ -71,6 +71,7 @@ class MlflowListener:
             self._jobs.put(open_store)
         else:
             open_store()
+            self._jobs.put(lambda: self._writer.hide_leftovers())
         self._thread = threading.Thread(target=self._work_through_jobs, name="mlflow-listener", daemon=True)
         self._thread.start()
 
@@ -96,6 +97,11 @@ class MlflowListener:
         """Write the records of an earlier run that MLflow does not have yet."""
         for record in stored.values():
             self.on_finish(record)
+
+    def settle(self, plan_records: Mapping[str, Record]) -> None:
+        """Hide what the plan no longer knows; to be told of every record of the plan, once nothing is left to train."""
+        known = dict(plan_records)
+        self._jobs.put(lambda: self._writer.hide_unplanned(known))
 
     def read_finished_elsewhere(self, stored: Mapping[str, Record]) -> list[Record]:
         """As `MlflowWriter.read_finished_elsewhere`; before anything is told."""
@@ -187,10 +193,14 @@ class MlflowListener:
 
     def _finish_run(self, record: Record) -> None:
         self._pending.pop(record.trial_key, None)  # the record's history has them
-        self._writer.finish_run(record)
+        if record.status == "skipped":
+            self._writer.note_skip(record)
+        else:
+            self._writer.finish_run(record)
 
     def _end_cells(self) -> None:
         self._flush_epochs()
+        self._writer.hide_leftovers()
         self._writer.end_cells()
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
 import re
-import sqlite3
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,6 +17,7 @@ from suite.core.records import SCHEMA, SCHEMA_TAG, STUDY_TAG, VERSION_TAG, NoRec
 from suite.core.redaction import redact_text, redact_uri
 from suite.core.specs import BASELINE, split_variant
 from suite.study.config import Study
+from suite.tracking.addresses import Owner, check_database, check_sqlite, sqlite_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
 
 DEFAULT_URI = "sqlite:///runs/mlflow.db"
 IDENTITY_TAG = "graftbench.identity"  # what may not change once trials have run
+_OWNER = Owner("tracking", "MLflow", "experiments")
 _MAX_TAG = 5000  # characters; MLflow's own limit is 20,000, that of older servers 5,000
 
 
@@ -42,9 +41,9 @@ def check_store(uri: str) -> None:
     if uri.startswith(("http://", "https://")):
         _check_server(uri)
     elif uri.startswith("sqlite:///") and uri != "sqlite:///":
-        _check_sqlite(sqlite_path(uri))
+        check_sqlite(_OWNER, sqlite_path(uri))
     elif scheme in {"postgresql", "mysql", "mssql"}:
-        _check_database(uri)
+        check_database(_OWNER, uri)
     else:
         raise UserError(
             f"tracking: {redact_uri(uri)!r} is no MLflow store: use sqlite:///PATH, postgresql://..., or the "
@@ -64,10 +63,6 @@ def is_new_store(uri: str) -> bool:
     return uri.startswith("sqlite:") and not sqlite_path(uri).is_file()
 
 
-def sqlite_path(uri: str) -> Path:
-    return Path(uri.removeprefix("sqlite:///"))
-
-
 def _check_server(uri: str) -> None:
     import http.client  # HTTP and TLS: the usual store is a file
     import urllib.request
@@ -81,45 +76,6 @@ def _check_server(uri: str) -> None:
         raise UserError(
             f"tracking: no MLflow server answers at {redact_uri(uri)} ({reason}); start it, or leave `tracking` "
             f"out to use {DEFAULT_URI}"
-        ) from error
-
-
-def _check_sqlite(path: Path) -> None:
-    if path.is_dir():
-        raise UserError(f"tracking: {path} is a folder; name a file in it, like sqlite:///{path}/mlflow.db")
-    if path.is_file():
-        try:
-            with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-                tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        except sqlite3.OperationalError as error:
-            raise UserError(f"tracking: {path} can't be read now ({error}); run the command again") from error
-        except sqlite3.DatabaseError as error:
-            raise UserError(f"tracking: {path} is not an SQLite database ({error}); name another file") from error
-        if tables and "experiments" not in tables:
-            raise UserError(f"tracking: {path} is a database of something else than MLflow; name another file")
-        if not os.access(path, os.W_OK):
-            raise UserError(f"tracking: {path} can't be written; change its permissions, or name another")
-        return
-    parent = next(folder for folder in path.absolute().parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise UserError(f"tracking: can't create {path}: {parent} is not a writable folder")
-
-
-def _check_database(uri: str) -> None:
-    import sqlalchemy
-
-    try:
-        url = sqlalchemy.make_url(uri)
-        with sqlalchemy.create_engine(url).connect():
-            pass
-    except sqlalchemy.exc.ArgumentError as error:  # not shown: it may hold a password
-        raise UserError("tracking: not the address of a database; write postgresql://USER@HOST/NAME") from error
-    except ImportError as error:
-        raise UserError(f"tracking: the driver of {url.drivername} is not installed ({error}); install it") from error
-    except sqlalchemy.exc.SQLAlchemyError as error:
-        reason = redact_text(str(error).splitlines()[0])
-        raise UserError(
-            f"tracking: no database answers at {redact_uri(uri)} ({reason}); start it, or name another"
         ) from error
 
 

@@ -1,7 +1,8 @@
 """What stands in MLflow of a trial, and how it gets there: on the driver, in batches, each call safe to repeat.
 
 A trial has one run, found again by its `trial_key`; steps that stand in it are not written twice. An epoch goes into
-one call, which MLflow takes whole or not at all. Workers need no MLflow and no credentials.
+one call, which MLflow takes whole or not at all. What a later training replaced, or the plan no longer knows, is hidden
+(`suite.tracking.mlflow_runs`). Workers need no MLflow and no credentials.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +22,26 @@ from suite.core import recipes, records
 from suite.core.errors import UserError
 from suite.core.records import COLUMNS, TEST_CURVE, Epoch, NoRecordError, Record
 from suite.core.specs import Cell, CellId, Trial
+from suite.tracking.mlflow_runs import (
+    DOUBLE,
+    NOT_PLANNED,
+    SUPERSEDED_TAG,
+    TRAINED_AGAIN,
+    Ending,
+    KnownRun,
+    choose_runs,
+    find_cell_id,
+    find_unplanned,
+    read_cell_id,
+    read_run,
+)
 
 log = logging.getLogger(__name__)
 
 _MAX_BATCH = 900  # MLflow takes at most 1,000 metrics a call
 _MAX_TAG = 5000
 _MAX_NAME = 250  # a run's name, in MLflow's tables
-
-
-@dataclasses.dataclass
-class _Run:
-    """What is known of a trial's run."""
-
-    run_id: str
-    # Of the final metrics, in milliseconds: when the run began or, run again, ended last. So a second attempt at the
-    # same metrics is a repetition, and what a later training found replaces what an earlier one did.
-    stamp: int
-    status: str | None = None  # the record's, once it is written
-    ended: bool = False  # whether MLflow too knows that the run is over
-    has_params: bool = False  # they go with the first metrics, which saves a call
-    steps: set[int] | None = None  # epochs that stand in the run; None: not looked up yet
+_SKIPPED_TAG = "skipped"  # of a cell's run: why the cell has no confirm trials
 
 
 class MlflowWriter:
@@ -52,8 +53,10 @@ class MlflowWriter:
         self._client = client
         self._experiment = experiment_id
         self._folder = trials_folder
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, KnownRun] = {}
+        self._leftovers: list[KnownRun] = []  # runs that are to be hidden
         self._cells: dict[CellId, str] = {}  # each cell's parent run
+        self._skips: dict[CellId, str] = {}  # why a cell has no confirm trials, where its run says so
         self.find_runs()
 
     def read_finished_elsewhere(self, stored: Mapping[str, Record]) -> list[Record]:
@@ -64,7 +67,8 @@ class MlflowWriter:
         """
         missing = []
         for key, run in self._runs.items():
-            if run.status not in {*records.FINISHED, "failed"} or (key in stored and stored[key].is_final):
+            status = run.ending.status if run.ending else ""
+            if status not in {*records.FINISHED, "failed"} or (key in stored and stored[key].is_final):
                 continue
             record = self._download_record(run)
             if record is not None and record.is_final:
@@ -72,22 +76,31 @@ class MlflowWriter:
         return missing
 
     def find_runs(self) -> None:
+        """Look up what the experiment has."""
+        found: list[KnownRun] = []
+        cells: dict[CellId, str] = {}
+        skips: dict[CellId, str] = {}
+        for run in self._iterate_runs():
+            tags = run.data.tags
+            if tags.get("kind") == "cell":
+                cells[read_cell_id(tags)] = run.info.run_id
+                skips[read_cell_id(tags)] = tags.get(_SKIPPED_TAG, "")
+            elif "trial_key" in tags:
+                found.append(read_run(run))
+        self._runs, self._leftovers = choose_runs(found)
+        self._cells, self._skips = cells, skips
+
+    def _iterate_runs(self) -> Iterator[Any]:
+        """Those that are not deleted."""
         token = None
         while True:
             page = self._client.search_runs([self._experiment], max_results=5000, page_token=token)
-            for run in page:
-                tags, info = run.data.tags, run.info
-                if tags.get("kind") == "cell":
-                    self._cells[_read_cell_id(tags)] = info.run_id
-                elif "trial_key" in tags:
-                    ended, stamp = info.status != "RUNNING", info.end_time or info.start_time
-                    params = bool(run.data.params)
-                    self._runs[tags["trial_key"]] = _Run(info.run_id, stamp, tags.get("status"), ended, params)
+            yield from page
             token = page.token
             if not token:
                 return
 
-    def _download_record(self, run: _Run) -> Record | None:
+    def _download_record(self, run: KnownRun) -> Record | None:
         try:
             return records.read_record(Path(self._client.download_artifacts(run.run_id, "record.json")))
         except NoRecordError as error:
@@ -100,17 +113,60 @@ class MlflowWriter:
             return None
 
     def start_run(self, trial: Trial) -> None:
+        """Before a trial is trained: on in its run, or in a new one where an end stands in that."""
+        run = self._runs.get(trial.key)
+        if run is not None and run.ending is not None:
+            self._supersede(run, TRAINED_AGAIN)
+        self._open_run(trial)
+
+    def _open_run(self, trial: Trial) -> KnownRun:
         run = self._runs.get(trial.key)
         if run is None:
-            self._runs[trial.key] = self._create_run(trial)
-        elif run.ended or run.status is not None:  # failed before, running again
-            if run.status is not None:
-                self._client.delete_tag(run.run_id, "status")
-                run.status = None
+            run = self._runs[trial.key] = self._create_run(trial)
+        elif run.ended:
             self._client.update_run(run.run_id, status="RUNNING")
             run.ended = False
+        return run
 
-    def _create_run(self, trial: Trial) -> _Run:
+    def _supersede(self, run: KnownRun, reason: str) -> None:
+        """Hide a run. Cut off in between, it is a leftover with its tag, or as if nothing had been done."""
+        if not run.ended:
+            self._client.set_terminated(run.run_id, "KILLED")
+        if not run.superseded:
+            self._client.set_tag(run.run_id, SUPERSEDED_TAG, reason)
+        self._client.delete_run(run.run_id)
+        if self._runs.get(run.trial_key) is run:
+            del self._runs[run.trial_key]
+
+    def hide_leftovers(self) -> None:
+        """Hide the runs that no longer count, which a kill has left, or a second writer made."""
+        while self._leftovers:
+            self._supersede(self._leftovers[-1], DOUBLE)
+            self._leftovers.pop()
+
+    def hide_unplanned(self, plan_records: Mapping[str, Record]) -> None:
+        """Hide the runs of trials that the plan no longer knows, and take reasons off cells that are skipped no longer.
+
+        Args:
+            plan_records: every record of the plan, skipped trials' included, once nothing is left to train.
+        """
+        for run in find_unplanned(list(self._runs.values()), plan_records):
+            self._supersede(run, NOT_PLANNED)
+        skipped = {find_cell_id(record) for record in plan_records.values() if record.status == "skipped"}
+        for cell_id, reason in self._skips.items():
+            if reason and cell_id not in skipped:
+                self._client.delete_tag(self._cells[cell_id], _SKIPPED_TAG)
+                self._skips[cell_id] = ""
+
+    def note_skip(self, record: Record) -> None:
+        """A trial that never ran has no run: why stands in its cell's."""
+        cell = Trial.from_dict(record.trial).cell
+        run_id, reason = self._find_parent_run(cell), record.reason[:_MAX_TAG]
+        if self._skips.get(cell.cell_id) != reason:
+            self._client.set_tag(run_id, _SKIPPED_TAG, reason)
+            self._skips[cell.cell_id] = reason
+
+    def _create_run(self, trial: Trial) -> KnownRun:
         identity = records.describe_trial(trial)
         tags = {
             **{name: str(value) for name, value in identity.items() if COLUMNS.get(name) is str},
@@ -121,7 +177,8 @@ class MlflowWriter:
         }
         name = f"{trial.stage} {trial.seed}: {_format_title(trial.cell)}"[:_MAX_NAME]
         info = self._client.create_run(self._experiment, tags=tags, run_name=name).info
-        return _Run(info.run_id, info.start_time, steps=set())
+        place = (trial.cell.cell_id, trial.stage, trial.seed)
+        return KnownRun(info.run_id, trial.key, *place, started=info.start_time, steps=set())
 
     def _find_parent_run(self, cell: Cell) -> str:
         cell_id = cell.cell_id
@@ -133,11 +190,11 @@ class MlflowWriter:
 
     def write_epochs(self, trial: Trial, epochs: Sequence[Epoch]) -> None:
         """Those that stand in the trial's run already are left out."""
-        self._write_run(self._runs[trial.key], trial, epochs)
+        self._write_run(self._open_run(trial), trial, epochs)
 
     def _write_run(
         self,
-        run: _Run,
+        run: KnownRun,
         trial: Trial,
         epochs: Sequence[Epoch],
         final: Sequence[Metric] = (),
@@ -161,20 +218,15 @@ class MlflowWriter:
         run.has_params = True
         run.steps.update(epoch.epoch for epoch in fresh)
 
-    def _is_written(self, record: Record, run: _Run | None) -> bool:
-        """Whether MLflow needs nothing more: it has this record, or a finished one where this one is not."""
-        if run is None or not run.ended:
-            return False
-        return run.status == record.status or (run.status in records.FINISHED and record.status not in records.FINISHED)
-
     def finish_run(self, record: Record) -> None:
         """Nothing, where MLflow has all of it."""
-        if self._is_written(record, self._runs.get(record.trial_key)):
+        run = self._runs.get(record.trial_key)
+        if run is not None and run.needs_nothing(record):
             return
+        if run is not None and not run.agrees(record):
+            self._supersede(run, TRAINED_AGAIN)
         trial = Trial.from_dict(record.trial)
-        if record.trial_key not in self._runs or self._runs[record.trial_key].ended:
-            self.start_run(trial)
-        run = self._runs[record.trial_key]
+        run = self._open_run(trial)
         predictions = self._folder / record.trial_key / "predictions.parquet"
         if predictions.is_file():
             self._client.log_artifact(run.run_id, str(predictions))
@@ -184,14 +236,14 @@ class MlflowWriter:
             if COLUMNS[name] is str:
                 tags.append(RunTag(name, str(value)[:_MAX_TAG]))
             elif value is not None:
-                final.append(Metric(name, float(value), run.stamp, 0))
+                final.append(Metric(name, float(value), run.started, 0))
         for epoch in record.history:
-            final += _make_metrics(epoch, run.stamp, of_test=True)
+            final += _make_metrics(epoch, run.started, of_test=True)
         self._write_run(run, trial, record.history, final, tags)
-        end = int(time.time() * 1000)
+        run.ending = Ending(record.status, record.failures, record.train_seconds)
         status = "FAILED" if record.status == "failed" else "FINISHED"
-        self._client.set_terminated(run.run_id, status, end_time=end)
-        run.stamp, run.status, run.ended = end, record.status, True
+        self._client.set_terminated(run.run_id, status)
+        run.ended = True
 
     def end_cells(self) -> None:
         for run_id in self._cells.values():
@@ -221,10 +273,6 @@ def _make_batches(groups: Iterable[Sequence[Metric]]) -> list[list[Metric]]:
 def _format_title(cell: Cell) -> str:
     """A run's name: what differs most goes first, since the UI cuts names."""
     return f"{cell.variant.label} on {cell.backbone.label}, {cell.dataset.label}"
-
-
-def _read_cell_id(tags: Mapping[str, str]) -> CellId:
-    return CellId(*(tags.get(name, "") for name in CellId._fields))
 
 
 def _make_params(trial: Trial) -> dict[str, Any]:

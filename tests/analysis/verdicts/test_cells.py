@@ -231,6 +231,17 @@ def test_search_that_all_diverged() -> None:
     assert "no confirm trial: all 4 search trials diverged" in one.reason
 
 
+def test_search_that_ended_badly_in_several_ways() -> None:
+    rows = [row for row in ROWS if not (row["variant"] == "sire" and row["stage"] == "confirm")]
+    rows = changed(rows, {"variant": "sire"}, status="diverged")
+    last = changed(rows[-1:], {}, status="failed")
+    assert rows[-1]["variant"] == "sire"
+    (one,) = study_of([*rows[:-1], *last])
+    assert "no confirm trial: none of 4 search trials completed (3 diverged, 1 failed)" in one.reason
+    (one,) = study_of([*rows[:-1], *changed(last, {}, status="running")])
+    assert "no confirm trial" not in one.reason, "its search goes on"
+
+
 def test_missing_pair() -> None:
     rows = [row for row in ROWS if not (row["variant"] == "baseline" and row["seed"] == 4)]
     (one,) = study_of(rows)

@@ -86,6 +86,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"search": {"trials": 2}}, "search: trials need a space: name at least one hyperparameter, or set trials: 0"),
     ({"search": {"space": {"lr": {"choices": [1, 2]}}}}, "search.trials: without trials space does nothing; name how"),
     ({"search": {"asha": {}}}, "search.trials: without trials asha does nothing; name how many, or leave asha out"),
+    ({"search": {"storage": "sqlite:///o.db"}}, "search.trials: without trials storage does nothing; name how many"),
     (search({"low": 1, "high": 0.1}), "search.space.lr: needs low < high, both finite, not 1 .. 0.1"),
     (search({"low": 0.1, "high": math.inf}), "search.space.lr: needs low < high, both finite, not 0.1 .. inf"),
     (search({"low": 0, "high": 1, "log": True}), "search.space.lr: is log, so low must be above 0, not 0"),

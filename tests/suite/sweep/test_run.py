@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from tests.real_runs import (
@@ -30,9 +31,10 @@ from tests.real_runs import (
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The study run whole, in one process, without Ray."""
+    """The study run whole, in one process, without Ray; its searches are shown in an Optuna storage, which changes
+    nothing."""
     folder = tmp_path_factory.mktemp("reference")
-    run(folder, "--local")
+    run(folder, "--local", search={**STUDY["search"], "storage": "sqlite:///runs/optuna.db"})
     assert len(read_found(folder)) == TRIALS
     return folder
 
@@ -44,6 +46,16 @@ def test_one_process_leaves_complete_records_and_runs(reference: Path) -> None:
     }
     assert all(r.test_reads == (r.stage == "confirm") for r in read_found(reference).values())
     assert_tracked_once(reference)
+
+
+def test_the_searches_are_shown_in_the_optuna_storage(reference: Path) -> None:
+    storage = f"sqlite:///{reference}/runs/optuna.db"
+    shown = {}
+    for name in optuna.get_all_study_names(storage):
+        for each in optuna.load_study(study_name=name, storage=storage).trials:
+            shown[each.user_attrs["trial_key"]] = each.value
+    records = read_found(reference)
+    assert shown == {key: r.validation_top1_error for key, r in records.items() if r.stage == "search"}
 
 
 def test_ray_with_a_killed_worker_equals_one_process(reference: Path, tmp_path: Path) -> None:

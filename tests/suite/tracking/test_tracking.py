@@ -376,10 +376,25 @@ def test_what_the_store_refuses_is_not_asked_for_ever(uri: str, folder: Path) ->
         listening.on_start(trial(of))
         wait_until(lambda: bool(runs(uri, of)))
         client = MlflowClient(uri)
-        client.delete_run(only(uri, of).info.run_id)  # by a person in the UI
+        client.delete_experiment(only(uri, of).info.experiment_id)  # by a person in the UI
         listening.on_finish(record(trial(of)))
         wait_until(lambda: listening.trouble is not None)
     assert listening.trouble and listening.trouble.startswith("MlflowException")
+
+
+def test_a_run_that_a_person_deletes_meanwhile_is_written_anew(
+    uri: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mlflow_listener, "PATIENCE", 60.0)
+    of = plan()
+    final = record(trial(of))
+    with MlflowListener(of, uri, folder) as listening:
+        listening.on_start(trial(of))
+        wait_until(lambda: bool(runs(uri, of)))
+        MlflowClient(uri).delete_run(only(uri, of).info.run_id)
+        listening.on_finish(final)
+    assert listening.trouble is None
+    assert_whole(uri, of, final)
 
 
 def test_a_new_store_is_made_while_trials_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -440,42 +455,6 @@ def test_catching_up_writes_what_is_missing_and_nothing_else(
     monkeypatch.setattr(MlflowClient, "log_text", lambda *_, **__: calls.append("log_text"))
     write(uri, of, folder, lambda listening: listening.catch_up(known))
     assert not calls
-
-
-def test_a_failed_trial_run_again_goes_into_its_run(uri: str, folder: Path) -> None:
-    """Whatever its later figures are: MLflow itself would call the largest of several at one time the latest."""
-    of = plan()
-    wanted = trial(of)
-    failed = record(wanted, "failed", epochs=2)
-    write(uri, of, folder, run_trial(failed))
-    assert_whole(uri, of, failed)
-    run_id = only(uri, of).info.run_id
-    write(uri, of, folder, lambda listening: listening.on_start(wanted))
-    again = only(uri, of)
-    assert again.info.run_id == run_id and again.info.status == "RUNNING" and "status" not in again.data.tags
-    final = record(wanted)
-    assert final.validation_top1_error is not None and failed.validation_top1_error is not None
-    assert final.validation_top1_error < failed.validation_top1_error
-    write(uri, of, folder, run_trial(final))
-    run = only(uri, of)
-    assert (run.info.run_id, run.info.status, run.data.tags["status"]) == (run_id, "FINISHED", "completed")
-    row = final.to_row()
-    for name in ("validation_top1_error", "validation_loss", "epochs_run", "train_seconds"):
-        assert run.data.metrics[name] == row[name], name
-    found = steps(uri, run_id)
-    assert {step: count for step, count in found.items() if step[0].startswith("epoch/")} == {
-        (f"epoch/{name}", number): 1 for name in NAMES for number in range(1, 5)
-    }
-
-
-def test_a_failed_trial_run_again_in_the_same_run_of_the_study(uri: str, folder: Path) -> None:
-    of = plan()
-    wanted = trial(of)
-
-    assert write(uri, of, folder, run_trials([record(wanted, "failed", epochs=1), record(wanted)])) is None
-    run = only(uri, of)
-    assert run.data.tags["status"] == "completed" and run.info.status == "FINISHED"
-    assert run.data.metrics["validation_top1_error"] == 0.125
 
 
 def test_records_that_the_ledger_lost_come_back(uri: str, folder: Path) -> None:
