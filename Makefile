@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all test-wheels lint types imports tests bench lock clean-venv
+.PHONY: demo test test-all test-faults test-wheels lint types imports tests bench lock clean-venv
 
 demo: $(READY)  ## the whole path on real images in a few minutes: sweep, records, verdicts, report
 	$(BIN)/graftbench run configs/demo.yaml
@@ -16,6 +16,9 @@ test: lint types imports tests  ## what CI runs
 
 test-all: lint types imports  ## the slow tests too
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+test-faults: $(READY)  ## kills, full disks, lost stores, memory that runs out: all of it, for real (half an hour)
+	$(BIN)/pytest tests/suite/sweep/test_faults.py tests/suite/sweep/test_run.py
 
 test-wheels: $(READY)  ## both wheels, each in an environment of its own (6 GB) and run from an empty folder
 	rm -rf build/wheels

@@ -47,9 +47,9 @@ SEARCH, SEEDS, EPOCHS, WORKERS = 15, 5, 6, 2
 PAUSE = "GRAFTBENCH_PRETENDED_SECONDS"
 STUDY: dict[str, Any] = {
     "study": "scale",
-    "datasets": [{"name": "digits", "size": list(range(8, 18))}],
+    "datasets": [{"name": "digits", "size": [8, 16, 24, 32]}],
     "backbones": ["gradient_cnn", "base_cnn", "resnet18", "resnet50", "vgg16", "densenet121"],
-    "variants": ["baseline", "image_gradient", {"name": "sire", "lambda": [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]}],
+    "variants": ["baseline", "image_gradient", {"name": "sire", "lambda": [number / 100 for number in range(1, 25)]}],
     "recipe": {"name": "sire", "epochs": EPOCHS},
     "seeds": SEEDS,
     "search": {"trials": SEARCH, "space": {"lr": {"low": 0.001, "high": 0.1, "log": True}}, "asha": {}},

@@ -14,7 +14,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from tests.fixtures import Answer, Command
 
-RAY = {"test_ray_connection", "test_run"}  # one Ray at a time: they start, find, count and kill it
+RAY = {"test_faults", "test_ray_connection", "test_run"}  # one Ray at a time: they start, find, count and kill it
 UNSHARED = {"test_components"}  # hundreds of heavy tests that share nothing: dealt out one by one
 
 

@@ -3,63 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import pwd
-import shutil
 import socket
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from analysis.records.collect import StudyNotFoundError, collect_study
 from analysis.records.load import load_records
+from tests.postgres import running_postgres
 
 pytest.importorskip("psycopg", reason="no driver for PostgreSQL: pip install 'psycopg[binary]'")
 CELL = {"dataset": "digits", "backbone": "cnn", "variant": "baseline", "settings": ""}
 
 
-def programs() -> Path:
-    """Where initdb and pg_ctl are; Debian keeps them off the PATH."""
-    found = shutil.which("initdb")
-    folders = [Path(found).resolve().parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    for folder in reversed(folders):
-        if (folder / "initdb").exists() and (folder / "pg_ctl").exists():
-            return folder
-    pytest.skip("no PostgreSQL server is installed (initdb, pg_ctl)")
-
-
 @pytest.fixture(scope="module")
 def uri() -> Iterator[str]:
-    """A store on a server that wants a password. PostgreSQL refuses to run as root, so root lends it to `nobody`."""
-    bin_folder, folder = programs(), Path(tempfile.mkdtemp(prefix="graftbench-postgres-"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    (folder / "password").write_text("secret\n")
-    user: dict[str, Any] = {}
-    if os.getuid() == 0:
-        nobody = pwd.getpwnam("nobody")
-        user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": ()}
-        for path in (folder, folder / "password"):
-            os.chown(path, nobody.pw_uid, nobody.pw_gid)
-
-    def call(*command: object) -> None:
-        done = subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=folder, timeout=120, **user)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    data, log = folder / "data", folder / "log"
-    call(bin_folder / "initdb", "-D", data, "-U", "me", "-A", "scram-sha-256", "--pwfile", folder / "password", "-N")
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-    call(bin_folder / "pg_ctl", "-D", data, "-l", log, "-w", "-o", options, "start")
-    try:
-        yield f"postgresql://me:secret@127.0.0.1:{port}/postgres"
-    finally:
-        call(bin_folder / "pg_ctl", "-D", data, "-m", "immediate", "stop")
-        shutil.rmtree(folder)
+    with running_postgres() as server:
+        yield server.uri
 
 
 @pytest.fixture(scope="module")

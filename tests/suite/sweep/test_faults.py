@@ -11,9 +11,10 @@ import os
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import pytest
 from ray._private.utils import estimate_available_memory, get_system_memory
 
 from suite.core import registry
+from tests.postgres import running_postgres
 from tests.real_runs import (
     STUDY,
     TRIALS,
@@ -50,16 +52,19 @@ def apply(backbone: Backbone) -> Graft:
     held = []
     return Graft(backbone, after_step=lambda: held.append(torch.ones(25 * 2**20)))
 '''
-RAISES = '''"""Fails at large learning rates."""
+RAISES = '''"""Can be built, and fails at its first step."""
 
-from suite.core.errors import UserError
 from suite.layers.model import Backbone, Graft
 
 SETTINGS = {}
 
 
+def fail() -> None:
+    raise ArithmeticError("this idea can't be trained")
+
+
 def apply(backbone: Backbone) -> Graft:
-    raise ArithmeticError("this idea can't be built")
+    return Graft(backbone, after_step=fail)
 '''
 GIB = 2**30
 
@@ -278,22 +283,91 @@ def test_a_changed_study_says_what_changed_and_an_addition_continues(tmp_path: P
 @pytest.mark.slow
 def test_a_search_that_always_fails_is_one_story(tmp_path: Path) -> None:
     variables = write_variant(tmp_path, "raises", RAISES)
-    process = start(tmp_path, "--local", variables=variables, variants=["baseline", "raises"])
+    study = {"variants": ["baseline", "raises"]}
+    process = start(tmp_path, "--local", variables=variables, **study)
     output, _ = process.communicate(timeout=200)
-    assert process.returncode in (1, 2), output
-    if process.returncode == 2:  # refused by the plan's check: nothing was started
-        assert not read_found(tmp_path)
-        return
-    statuses = Counter((record.variant, record.status) for record in read_found(tmp_path).values())
-    assert statuses == {("baseline", "completed"): 4, ("raises", "failed"): 2}
-    shown = json.loads(
-        subprocess.run(
-            [*process.args[:3], "verdicts", "study.yaml", "--json"],  # type: ignore[index]
-            cwd=tmp_path,
-            env={**os.environ, **variables},
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout
+    assert process.returncode == 1, output
+    statuses = Counter((r.variant, r.stage, r.status) for r in read_found(tmp_path).values())
+    assert statuses == {
+        ("baseline", "search", "completed"): 2,
+        ("baseline", "confirm", "completed"): 2,
+        ("raises", "search", "failed"): 2,
+    }
+    assert_tracked_once(tmp_path)
+    (pair,) = json.loads(call_graftbench(tmp_path, "verdicts", "study.yaml", "--json", variables=variables))
+    assert pair["variant"] == "raises" and pair["verdict"] == "INCOMPLETE" and "2 failed" in pair["reason"], pair
+
+
+# -- the whole of it
+
+CIFAR: dict[str, Any] = {
+    "study": "sweep",
+    "datasets": ["cifar10"],
+    "backbones": [{"name": "base_cnn", "width": 0.03125}, {"name": "cifar_cnn", "width": 0.125}],
+    "variants": ["baseline", "image_gradient"],
+    "recipe": {"name": "gradient", "epochs": 3, "batch": 64, "train_limit": 640, "validation": 0.02},
+    "seeds": 5,
+    "search": {
+        "trials": 12,
+        "space": {"lr": {"low": 0.0003, "high": 0.01, "log": True}},
+        "asha": {"grace": 1, "reduction": 3},
+    },
+    "precision": "float32",
+    "memory_format": "contiguous",
+}
+CIFAR_TRIALS = 4 * (12 + 5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_study_on_cifar10_survives_three_kills_of_its_driver_and_one_of_its_store(
+    tmp_path: Path, real: Callable[..., Path]
+) -> None:
+    psycopg = pytest.importorskip("psycopg", reason="no driver for PostgreSQL: pip install 'psycopg[binary]'")
+    data = str(real("cifar10-parquet"))
+    with running_postgres() as server:
+        study = {**CIFAR, "tracking": server.uri}
+        for finished in (6, 20, 40):
+            process = start(tmp_path, "--data", data, **study)
+            wait_for(lambda: len(read_found(tmp_path)) >= finished, process, 600)  # noqa: B023  (asked at once)
+            family = set(find_descendants(process.pid))
+            process.kill()
+            process.communicate()
+            await_silence(family)
+        process = start(tmp_path, "--data", data, **study)
+        wait_for(lambda: len(read_found(tmp_path)) >= 50, process, 600)
+        server.stop()
+        time.sleep(20)
+        server.start()
+        output, _ = process.communicate(timeout=900)
+        assert process.returncode == 0, output
+        records = read_found(tmp_path)
+        assert Counter((r.variant, r.backbone.partition("(")[0], r.stage) for r in records.values()) == {
+            (variant, backbone, stage): count
+            for variant in ("baseline", "image_gradient")
+            for backbone in ("base_cnn", "cifar_cnn")
+            for stage, count in (("search", 12), ("confirm", 5))
+        }
+        assert all(r.status == "completed" and r.test_reads == 1 for r in records.values() if r.stage == "confirm")
+        with contextlib.closing(psycopg.connect(server.uri)) as database:
+            shown = database.execute(
+                "select t.value, s.value from runs r join tags t on t.run_uuid = r.run_uuid and t.key = 'trial_key' "
+                "join tags s on s.run_uuid = r.run_uuid and s.key = 'status' where r.lifecycle_stage = 'active'"
+            ).fetchall()
+            (left_open,) = database.execute("select count(*) from runs where status = 'RUNNING'").fetchone()
+        assert left_open == 0
+        assert sorted(shown) == sorted((key, record.status) for key, record in records.items())
+        verdicts = call_graftbench(tmp_path, "verdicts", "study.yaml", "--json")
+        pairs = json.loads(verdicts)
+    assert len(records) == CIFAR_TRIALS
+    assert len(pairs) == 2 and all(pair["seeds"] == 5 and pair["verdict"] != "INCOMPLETE" for pair in pairs), verdicts
+
+
+def call_graftbench(folder: Path, *arguments: str, variables: dict[str, str] | None = None) -> str:
+    command, environment = [sys.executable, "-m", "suite.cli", *arguments], {**os.environ, **(variables or {})}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    ended = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False
     )
-    assert shown
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
