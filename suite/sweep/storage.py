@@ -44,6 +44,7 @@ class StudyStorage:
         self.study = study
         self.path = study.storage_path
         self._torn: set[Path] = set()  # records that were named already
+        self._known: dict[Path, tuple[int, Record]] = {}  # by file, with the time that it was written
 
     def check_study(self) -> None:
         """Refuse another study's storage, results of a later version, and fixed parts that have changed since."""
@@ -127,7 +128,7 @@ class StudyStorage:
         by_key, unreadable = {}, []
         for path in sorted(self.path.glob("trials/*/record.json")):
             try:
-                by_key[path.parent.name] = _read_with_trial(path)
+                by_key[path.parent.name] = self._read_once(path)
             except NewerSchemaError as error:
                 raise UserError(str(error)) from error
             except NoRecordError as error:
@@ -146,6 +147,15 @@ class StudyStorage:
             )
         return by_key
 
+    def _read_once(self, path: Path) -> Record:
+        """A run looks at every record several times; a file that hasn't changed is read the first time."""
+        stamp = path.stat().st_mtime_ns
+        known_stamp, record = self._known.get(path, (0, None))
+        if record is None or known_stamp != stamp:
+            record = _read_with_trial(path)
+            self._known[path] = stamp, record
+        return record
+
     def import_record(self, record: Record) -> None:
         """Keep a finished record that another machine, or a lost folder, left in MLflow; and its group's conditions."""
         trial = Trial.from_dict(record.trial)
@@ -163,26 +173,20 @@ class StudyStorage:
         except (OSError, ValueError):
             return None
 
-    def iterate_states(self) -> Iterator[tuple[Trial, str]]:
-        """Every started trial with its status; without a record `running`, or `interrupted` when no run is at work;
-        `unreadable` where there is a record that this version can't read."""
-        open_status = "running" if is_locked(self.path / LOCK) else "interrupted"
-        for path in sorted(self.path.glob("trials/*/trial.json")):
-            try:
-                trial = read_trial(path)
-            except UserError:
-                continue
-            try:
-                yield trial, records.read_record(path.with_name("record.json")).status
-            except NoRecordError:
-                yield trial, "unreadable"
-            except (FileNotFoundError, ValueError):
-                yield trial, open_status
-
     def list_interrupted(self) -> list[Trial]:
         """Trials that were started and have no result, failed ones included, in order of their seeds."""
-        open_trials = [trial for trial, status in self.iterate_states() if status not in FINISHED]
+        open_trials = []
+        for path in self.path.glob("trials/*/trial.json"):
+            if not self._is_finished(path.with_name("record.json")):
+                with contextlib.suppress(UserError):  # torn by a kill: nothing came after it
+                    open_trials.append(read_trial(path))
         return sorted(open_trials, key=lambda trial: (trial.seed, trial.key))
+
+    def _is_finished(self, path: Path) -> bool:
+        try:
+            return self._read_once(path).status in FINISHED
+        except (OSError, ValueError):
+            return False
 
     def write_record(self, record: Record) -> None:
         """Keep a record that the driver made, for a trial whose worker could not (stopped by ASHA, or lost)."""
