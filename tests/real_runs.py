@@ -61,7 +61,7 @@ def start(
 def run(folder: Path, *options: str, **changes: Any) -> str:
     """The output of a run that must end well."""
     process = start(folder, *options, **changes)
-    output, _ = process.communicate(timeout=240)
+    output, _ = process.communicate(timeout=280)
     assert process.returncode == 0, output
     return output
 

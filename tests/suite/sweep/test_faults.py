@@ -39,6 +39,8 @@ from tests.real_runs import (
     wait_for,
 )
 
+pytestmark = pytest.mark.timeout(900)  # some start Ray four times
+
 GROWS = '''"""Grows by 100 MiB a step, and never stops."""
 
 import torch
