@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 LOST_WORKER_RETRIES = 2
 _RECOUNT_SECONDS = 5.0  # between two looks at which machines there are
+_START_SECONDS = 30.0  # that a worker may take to start before its trial takes one that has become free
 
 _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # records and MLflow replace the CSV, JSON and TensorBoard files
@@ -186,16 +187,23 @@ class StudyController(TuneController):  # type: ignore[misc]
     def __init__(self, slots: _Slots, **options: Any) -> None:
         super().__init__(resource_manager_factory=lambda: FixedResourceManager(slots.occupied), **options)
         self._slots = slots
+        self._waiting_since: dict[Any, float] = {}  # by trial, of those whose own worker is on its way
         self._class_cache = _WorkerClasses()
 
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
         """Nothing: the storage is what a resumed run reads."""
 
     def _maybe_reuse_cached_actor(self, trial: Any) -> bool:
-        """A trial whose own worker is on its way waits for it. Tune would end that worker, and begin again with the
-        next trial: while trials are shorter than a worker's start, there would never be a second one.
+        """A trial whose own worker is on its way waits for it, as long as a start takes.
+
+        Tune would end that worker, and begin again with the next trial: while trials are shorter than a worker's start,
+        there would never be a second one. But it may never come, where a machine has left or others use it.
         """
-        return trial not in self._trial_to_actor and bool(super()._maybe_reuse_cached_actor(trial))
+        if trial in self._trial_to_actor:
+            since = self._waiting_since.setdefault(trial, time.monotonic())
+            if time.monotonic() - since < _START_SECONDS:
+                return False
+        return bool(super()._maybe_reuse_cached_actor(trial))
 
     def on_step_begin(self) -> None:
         super().on_step_begin()
@@ -211,6 +219,8 @@ class StudyController(TuneController):  # type: ignore[misc]
         self._trials[:] = [trial for trial in self._trials if trial not in ended]
         for trials in (self._live_trials, self._trials_to_cache, self._stopped_trials, self._failed_trials):
             trials.difference_update(ended)
+        for trial in ended:
+            self._waiting_since.pop(trial, None)
 
 
 class _WorkerClasses:

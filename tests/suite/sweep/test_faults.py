@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from ray._private.utils import estimate_available_memory, get_system_memory
+from ray.cluster_utils import Cluster
 
 from suite.core import registry
 from tests.postgres import running_postgres
@@ -187,6 +188,36 @@ def test_a_run_that_is_told_to_end_ends_and_resumes(
     run(tmp_path)
     assert_equal(tmp_path, reference)
     assert_tracked_once(tmp_path)
+
+
+# -- machines
+
+
+@pytest.mark.slow
+def test_a_machine_that_joins_later_gets_trials_and_one_that_goes_loses_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # as Ray took it to be when it was imported here
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        long = {"recipe": {**STUDY["recipe"], "epochs": 12}, "search": {}, "seeds": 4}
+        process = start(tmp_path, "--address", cluster.address, **long)
+        wait_for(under_way(tmp_path, 0), process)
+        assert count_workers() == 1
+        joined = cluster.add_node(num_cpus=1)
+        wait_for(lambda: count_workers() == 2, process)
+        wait_for(lambda: len(read_found(tmp_path)) >= 2, process)
+        cluster.remove_node(joined, allow_graceful=False)
+        output, _ = process.communicate(timeout=400)
+        assert process.returncode == 0, output
+        assert Counter(record.status for record in read_found(tmp_path).values()) == {"completed": 8}
+        assert_tracked_once(tmp_path)
+    finally:
+        cluster.shutdown()
+
+
+def count_workers() -> int:
+    return sum(command.startswith("ray::TrialActor") for _, _, command in list_processes())
 
 
 # -- files
