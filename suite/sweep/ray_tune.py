@@ -244,7 +244,7 @@ def connect_ray(address: str | None) -> None:
     if address is None:
         for name, value in _OWN_RAY.items():
             os.environ.setdefault(name, value)
-        ray.init(include_dashboard=False, **options)
+        ray.init(address="local", include_dashboard=False, **options)  # else it joins whichever Ray it finds
     else:
         commit = provenance.find_commit()  # workers may run from an installed copy without git
         variables = {"GRAFTBENCH_COMMIT": commit.commit, "GRAFTBENCH_DIRTY": commit.dirty, **folders}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -49,3 +50,12 @@ def test_a_driver_of_ray_imports_no_torch() -> None:
     code = "import sys, suite.sweep.run, suite.sweep.ray_tune; print({'torch', 'mlflow'} & sys.modules.keys())"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert ended.stdout.strip() == "set()"
+
+
+def test_without_an_address_no_ray_that_happens_to_run_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, object] = {}
+    monkeypatch.setattr(ray, "init", lambda **options: asked.update(options))
+    monkeypatch.setattr(ray._private.worker, "print_to_stdstream", None)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    ray_tune.connect_ray(None)
+    assert asked["address"] == "local"
