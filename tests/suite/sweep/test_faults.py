@@ -200,7 +200,7 @@ def test_a_machine_that_joins_later_gets_trials_and_one_that_goes_loses_none(
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # as Ray took it to be when it was imported here
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
-        long = {"recipe": {**STUDY["recipe"], "epochs": 12}, "search": {}, "seeds": 4}
+        long: dict[str, Any] = {"recipe": {**STUDY["recipe"], "epochs": 12}, "search": {}, "seeds": 4}
         process = start(tmp_path, "--address", cluster.address, **long)
         wait_for(under_way(tmp_path, 0), process)
         assert count_workers() == 1
