@@ -90,8 +90,8 @@ def write_variant(folder: Path, name: str, text: str) -> dict[str, str]:
 
 
 def await_silence(family: set[int]) -> None:
-    """Until these processes have ended; what is left after a minute is ended by hand."""
-    deadline = time.monotonic() + 60
+    """Until these processes have ended; what is left after ten seconds, such as Ray's agents, is ended by hand."""
+    deadline = time.monotonic() + 10
     while alive := family & {pid for pid, _, _ in list_processes()}:
         if time.monotonic() > deadline:
             for pid in alive:
