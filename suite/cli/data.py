@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from suite.cli.common import DEFAULT_DATA, Data, Json
-from suite.cli.compositions import composition_as_dict, format_compositions, format_notes
 from suite.cli.console import escape, have_room, keep_names_whole, make_table, print_parts, print_result
 from suite.core.errors import UserError
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from suite.data.catalog import Copy, Listed, Warmed
+    from suite.data.composition import Composition
     from suite.data.source import ProgressCallback
     from suite.data.verify import Inspection
 
@@ -207,3 +207,50 @@ def _show_progress(label: str) -> Iterator[ProgressCallback]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as display:
         task = display.add_task(escape(label), total=None)
         yield lambda done, total: display.update(task, completed=done, total=total)
+
+
+# -- what parts hold: images by part and class
+
+
+def format_compositions(compositions: Sequence[Composition]) -> Iterator[Table | str]:
+    """A table of images by part and class, and what should be known of them."""
+    from suite.data.composition import SUBSETS
+
+    if not compositions:
+        return
+    table = make_table("dataset", "part", "images", "by class", right=("images",))
+    for composition in compositions:
+        label = escape(composition.dataset)
+        for subset, title in SUBSETS.items():
+            images = f"{sum(composition.counts[subset]):,}"
+            table.add_row(label, title, images, escape(composition.describe_subset(subset)))
+            label = ""
+    keep_names_whole(table, [composition.dataset for composition in compositions])
+    yield table
+    for composition in compositions:
+        yield from format_notes(composition)
+
+
+def format_notes(composition: Composition) -> Iterator[str]:
+    """What makes comparisons void, then what a reader should know, a line each."""
+    void = composition.find_void()
+    if void:
+        yield f"[red]void[/] {escape(composition.dataset)}: {escape(void)}"
+    for note in composition.list_notes():
+        yield f"[yellow]note[/] {escape(composition.dataset)}: {escape(note)}"
+
+
+def composition_as_dict(composition: Composition) -> dict[str, Any]:
+    """For programs; `duplicates` is null where no image is decoded yet."""
+    found = composition.duplicates
+    duplicates = None
+    if found:
+        duplicates = {"validation": found.validation, "test": found.test, "conflicting": found.conflicting}
+    return {
+        "dataset": composition.dataset,
+        "classes": list(composition.class_names),
+        "images": {subset: list(counts) for subset, counts in composition.counts.items()},
+        "duplicates": duplicates,
+        "passed_over": list(composition.passed_over),
+        "void": composition.find_void(),
+    }

@@ -14,7 +14,6 @@ from suite import __version__
 from suite.cli import common, console, reproduce, results, retry, topup
 from suite.cli import data as cli_data
 from suite.cli.common import DEFAULT_DATA, Data, Json, Profile, StudyFile, build_checked_plan, format_study_argument
-from suite.cli.compositions import composition_as_dict, format_compositions
 from suite.cli.console import escape, print_parts, print_result, write_json
 from suite.cli.power import compute_power, power_lines
 from suite.core.errors import UserError
@@ -51,24 +50,43 @@ def read_options(
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse the whole study when any pair in it is refused.")]
 
 
+Probe = Annotated[bool, typer.Option("--probe", help="Time every network here: 20 steps and an evaluation each.")]
+On = Annotated[int | None, typer.Option("--on", metavar="N", min=1, help="GPUs or CPU cores to tell the wall time on.")]
+
+
 @app.command()
 def plan(
-    study: StudyFile, profile: Profile = "", data: Data = DEFAULT_DATA, as_json: Json = False, strict: Strict = False
+    study: StudyFile,
+    profile: Profile = "",
+    data: Data = DEFAULT_DATA,
+    as_json: Json = False,
+    strict: Strict = False,
+    probe: Probe = False,
+    device: common.Device = "auto",
+    on: On = None,
 ) -> None:
-    """Show what a study amounts to: its cells, parameters, MACs, refusals and number of trials. Trains nothing."""
+    """Show what a study amounts to: its cells, parameters, MACs, refusals, number of trials, hours and disk."""
+    common.check_place(local=True, address=None, device=device)
+    if device != "auto" and not probe:
+        raise UserError("--device: belongs to --probe; add it, or leave --device out")
     checked = build_checked_plan(study, data, profile, strict)
+    from suite.cli import price as prices
+    from suite.cli.data import composition_as_dict, format_compositions
     from suite.cli.render import plan_as_dict, plan_tables
     from suite.study.checked_plans import compose_datasets, find_missing_data, open_datasets
 
+    find_price = prices.choose_source(checked, data, device if probe else None)
     datasets, power = open_datasets(checked, data), compute_power(checked)
     missing, compositions = find_missing_data(datasets), compose_datasets(checked, datasets)
     if as_json:
-        images = list(map(composition_as_dict, compositions))
-        write_json({**plan_as_dict(checked), "images": images, "power": power, "missing": missing})
+        parts = {"images": list(map(composition_as_dict, compositions)), "power": power}
+        parts["price"] = prices.price_as_dict(find_price(), on)
+        write_json({**plan_as_dict(checked), **parts, "missing": missing})
         return
     print_parts(plan_tables(checked))
     print_parts(format_compositions(compositions))
     print_parts(power_lines(power))
+    print_parts(prices.price_lines(find_price(), on))
     print_parts(f"[yellow]missing[/] {escape(label)}: {escape(sentence)}" for label, sentence in missing.items())
     first = "when that is there, run it" if missing else "run it"
     print_parts([f"{first}: graftbench run {format_study_argument(study, profile, data)}"])
@@ -87,14 +105,17 @@ def run(
     """Train what is missing of a study. The same command again trains nothing; after Ctrl-C it resumes."""
     common.check_place(local, address, device)
     checked = build_checked_plan(study, data, profile, strict)
+    from suite.cli.price import compare_lines, foretell_prices
     from suite.cli.render import outcome_lines
     from suite.study.study_files import digest_study
     from suite.sweep.run import Options
 
     options = Options(data, local, address, device, digest_study(study, profile))
     command = f"run {format_study_argument(study, profile, data)}"
+    foretold = foretell_prices(checked, data)
     outcome = common.train_missing(checked, options, command)
     print_parts(outcome_lines(checked, outcome, format_study_argument(study, profile)))
+    print_parts(compare_lines(foretold, outcome))
     common.exit_after(outcome)
 
 

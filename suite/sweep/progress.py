@@ -41,6 +41,30 @@ class _CellProgress:
         return f"{done}/{planned} ({bad} bad)" if bad else f"{done}/{planned}"
 
 
+class SlotClock:
+    """A listener of the scheduler: for how long trials occupied their places.
+
+    Attributes:
+        occupied: seconds from handing a trial out to its record, of this run's trials, by the device's name.
+    """
+
+    def __init__(self) -> None:
+        self.occupied: dict[str, float] = {}
+        self._began: dict[str, float] = {}  # by trial key; of a trial handed out again, since then
+
+    def on_start(self, trial: Trial) -> None:
+        self._began[trial.key] = time.monotonic()
+
+    def on_epoch(self, trial: Trial, epoch: Epoch) -> None:
+        """Nothing: only whole trials count."""
+
+    def on_finish(self, record: Record) -> None:
+        began = self._began.pop(record.trial_key, None)
+        if began is not None:  # a skipped trial never began
+            seconds = time.monotonic() - began
+            self.occupied[record.device] = self.occupied.get(record.device, 0.0) + seconds
+
+
 class ProgressDisplay:
     """A listener of the scheduler; use as a context manager."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from suite.sweep.in_process import run_local
 from suite.sweep.interim_looks import add_current_look, describe_unplanned_looks, with_looks
 from suite.sweep.journal import EventLog, write_plan
 from suite.sweep.prepare_data import prepare_data
-from suite.sweep.progress import ProgressDisplay
+from suite.sweep.progress import ProgressDisplay, SlotClock
 from suite.sweep.ray_connection import no_ray, prepare_to_join, watch_ray
 from suite.sweep.scheduler import TrialScheduler
 from suite.sweep.storage import StudyStorage
@@ -44,11 +44,18 @@ class Options:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left: how many trials it trained itself, and every record of the plan."""
+    """What a run left.
+
+    Attributes:
+        trained: how many trials it trained itself.
+        records: of the plan, all of them.
+        occupied: as of `suite.sweep.progress.SlotClock`.
+    """
 
     trained: int
     records: Mapping[str, Record]
     tracking_trouble: str | None = None
+    occupied: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def failed(self) -> list[Record]:
@@ -120,8 +127,8 @@ def _run_sweep(
             storage.write_execution(executions)
         interrupted = storage.list_interrupted()
         with ProgressDisplay(plan, console) as progress:
-            events = EventLog(storage.path)
-            listeners = (events, tracking, mirror, progress)
+            events, clock = EventLog(storage.path), SlotClock()
+            listeners = (events, tracking, mirror, progress, clock)
             scheduler = TrialScheduler(plan, executions, stored, interrupted, listeners, options.only)
             events.catch_up(stored.values())
             for key, record in scheduler.records.items():
@@ -134,7 +141,7 @@ def _run_sweep(
             if scheduler.idle and options.only is None:  # then every record of the plan is known
                 tracking.settle(scheduler.records)
                 mirror.settle(scheduler.records, is_whole=True)
-    return Outcome(scheduler.trained, scheduler.records, tracking.trouble)
+    return Outcome(scheduler.trained, scheduler.records, tracking.trouble, clock.occupied)
 
 
 def _train_trials(

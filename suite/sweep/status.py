@@ -229,12 +229,14 @@ def _estimate_left(plan: Mapping[str, Any], trials: Sequence[TrialState], run: R
 
 
 def format_duration(seconds: float) -> str:
-    """`40 s`, `12 min`, `3.5 h`."""
+    """`40 s`, `12 min`, `3.5 h`, `6.5 days`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    if seconds < 172_800:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86_400:.1f} days"
 
 
 def find_trial(storage: Path, key: str) -> Path:

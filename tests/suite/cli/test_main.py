@@ -93,7 +93,8 @@ def test_plan_as_json(graftbench: Command, study_file: StudyFile, work: Path) ->
     )
     assert (answer.code, answer.err) == (0, "")
     plan = json.loads(answer.out)
-    assert list(plan) == ["study", "profile", "cells", "trials", "images", "power", "missing"] and plan["missing"] == {}
+    assert list(plan) == ["study", "profile", "cells", "trials", "images", "power", "price", "missing"]
+    assert plan["missing"] == {}
     keys = (
         "dataset backbone variant settings parameters macs inference_macs decoders search_trials confirm_trials "
         "refused warnings"

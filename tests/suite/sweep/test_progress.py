@@ -16,7 +16,7 @@ from suite.core.specs import Trial
 from suite.study.config import parse_study
 from suite.study.plan import ExecutionConfig, Plan, make_plan, with_cells
 from suite.sweep import progress
-from suite.sweep.progress import ProgressDisplay
+from suite.sweep.progress import ProgressDisplay, SlotClock
 from suite.sweep.status import format_duration
 from suite.training.outcome import partial_record
 
@@ -215,7 +215,16 @@ def test_a_terminal_shows_the_table_live(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0 s"), (89, "89 s"), (90, "2 min"), (5399, "90 min"), (5400, "1.5 h"), (86400, "24.0 h")]
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (89, "89 s"),
+        (90, "2 min"),
+        (5399, "90 min"),
+        (5400, "1.5 h"),
+        (86400, "24.0 h"),
+        (561600, "6.5 days"),
+    ],
 )
 def test_durations(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
@@ -233,3 +242,19 @@ def test_a_tiny_cell_says_nothing_of_a_large_one(clock: Clock) -> None:
         clock.now += 10.0 * (cell + 1)
         shown.on_epoch(told, epoch(1, seconds=10.0 * (cell + 1)))
     assert shown.seconds_left() == pytest.approx(23 * 10 + 23 * 20 + 24 * 40)
+
+
+def test_how_long_trials_held_their_places(clock: Clock) -> None:
+    of, held = plan(), SlotClock()
+    first, second, lost = trial(of), trial(of, seed=1), trial(of, seed=2)
+    held.on_start(first)
+    held.on_start(lost)
+    clock.now += 10.0
+    held.on_start(second)
+    held.on_start(lost)  # handed out again, since its worker was lost
+    clock.now += 5.0
+    held.on_epoch(first, epoch(1))
+    for ended, device in ((first, "one"), (second, "other"), (lost, "one")):
+        held.on_finish(replace(record(ended), device=device))
+    held.on_finish(record(trial(of, stage="confirm"), "skipped"))
+    assert held.occupied == {"one": 20.0, "other": 5.0}
