@@ -224,7 +224,7 @@ def format_hours(hours: float) -> str:
     """`1,240`, `85`, `3.2`, `0.16`: two digits, or all before the point."""
     if hours >= 10:
         return f"{hours:,.0f}"
-    return f"{hours:.2g}" if hours >= 0.001 else "0.001"
+    return f"{hours:#.2g}" if hours >= 0.001 else "0.001"
 
 
 def format_bytes(size: float) -> str:

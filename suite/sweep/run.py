@@ -16,11 +16,11 @@ from suite.core.records import Record
 from suite.core.run_context import RunContext
 from suite.study.config import Resources
 from suite.study.plan import Plan, group_label
+from suite.study.prepare_data import prepare_data
 from suite.sweep.execution_settings import choose_execution
 from suite.sweep.in_process import run_local
 from suite.sweep.interim_looks import add_current_look, describe_unplanned_looks, with_looks
 from suite.sweep.journal import EventLog, write_plan
-from suite.sweep.prepare_data import prepare_data
 from suite.sweep.progress import ProgressDisplay, SlotClock
 from suite.sweep.ray_connection import no_ray, prepare_to_join, watch_ray
 from suite.sweep.scheduler import TrialScheduler

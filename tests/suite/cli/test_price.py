@@ -188,7 +188,8 @@ def test_a_price_on_shared_cards_of_streamed_images() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hours", "text"), [(1240.4, "1,240"), (85.2, "85"), (3.21, "3.2"), (0.0164, "0.016"), (1e-9, "0.001")]
+    ("hours", "text"),
+    [(1240.4, "1,240"), (85.2, "85"), (3.21, "3.2"), (0.2, "0.20"), (0.0164, "0.016"), (1e-9, "0.001")],
 )
 def test_hours(hours: float, text: str) -> None:
     assert prices.format_hours(hours) == text

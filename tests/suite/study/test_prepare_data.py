@@ -18,7 +18,7 @@ from suite.data.catalog import warm_dataset
 from suite.study.check import check_plan
 from suite.study.config import parse_study
 from suite.study.plan import ExecutionConfig, Plan, make_plan
-from suite.sweep.prepare_data import prepare_data
+from suite.study.prepare_data import prepare_data
 from suite.sweep.run import Options, run_study
 from suite.trial import run_trial
 
