@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shlex
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from suite.sweep.run import Options, Outcome
 
 DEFAULT_DATA = Path("data")
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 Data = Annotated[
     Path, typer.Option("--data", envvar="GRAFTBENCH_DATA", help="The data directory: datasets are looked up there.")
 ]
@@ -65,9 +67,10 @@ def train_missing(checked: Plan, options: Options, command: str, *, stderr: bool
         stderr: where progress goes, so that stdout is JSON alone.
     """
     from suite.sweep.run import run_study
-    from suite.training.execution import resolve_device
 
-    if options.address is None:  # trials run on this machine
+    if options.address is None and options.device.startswith("cuda"):  # on this machine: is it there?
+        from suite.training.execution import resolve_device  # torch: seconds, which other drivers do without
+
         resolve_device(options.device)
     try:
         return run_study(checked, options, make_console(stderr=stderr))
@@ -76,6 +79,13 @@ def train_missing(checked: Plan, options: Options, command: str, *, stderr: bool
         raise typer.Exit(INTERRUPTED) from None
     except RayLostError as loss:
         print_parts([f"{loss}; finished trials are kept, and the rest resumes with: graftbench {command}"])
+        raise typer.Exit(SOME_FAILED) from None
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        print_parts(
+            [f"{escape(str(error))}; finished trials are kept, and the rest resumes with: graftbench {command}"]
+        )
         raise typer.Exit(SOME_FAILED) from None
 
 

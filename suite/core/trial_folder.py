@@ -29,6 +29,15 @@ _MEMORY = "memory.json"
 _TEST_READS = "test_reads"
 
 
+class MemoryNote(NamedTuple):
+    """What a worker that ended because memory ran out held, and what its machine has, in bytes; how many other workers
+    there were on it."""
+
+    held: int
+    total: int
+    neighbours: int
+
+
 class ReadCounts(NamedTuple):
     """How often a trial read the test part: those reads whose result stands in a record, and all that were begun.
 
@@ -125,20 +134,20 @@ def drop_epoch_note(directory: Path) -> None:
     (directory / _EPOCH).unlink(missing_ok=True)
 
 
-def note_memory(held: int, total: int, directory: Path) -> None:
-    """Note that the worker ends because memory ran out: bytes that it held, and that its machine has."""
-    write_json({"held": held, "total": total}, directory / _MEMORY)
+def note_memory(note: MemoryNote, directory: Path) -> None:
+    """Note that the worker ends because memory ran out."""
+    write_json(note._asdict(), directory / _MEMORY)
 
 
-def take_memory_note(directory: Path) -> dict[str, int] | None:
+def take_memory_note(directory: Path) -> MemoryNote | None:
     """What `note_memory` left, which is then gone; None: the worker ended in another way."""
     path = directory / _MEMORY
     try:
-        note = json.loads(path.read_text())
-    except (OSError, ValueError):
+        note = MemoryNote(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
         return None
     path.unlink(missing_ok=True)
-    return {"held": int(note["held"]), "total": int(note["total"])}
+    return note
 
 
 def note_test_read(directory: Path | None, log_name: str = _TEST_READS) -> ReadCounts:

@@ -20,6 +20,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.air.execution import FixedResourceManager
+from ray.tune.error import TuneError
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Experiment
 from ray.tune.schedulers import FIFOScheduler
@@ -32,7 +33,7 @@ from suite.core.errors import UserError
 from suite.core.records import FINISHED, SEARCH_ATTEMPTS, Epoch
 from suite.core.run_context import RunContext
 from suite.core.specs import Trial
-from suite.core.trial_folder import take_memory_note
+from suite.core.trial_folder import MemoryNote, take_memory_note
 from suite.data.cache import cache_directory
 from suite.study.config import Resources
 from suite.sweep.in_process import STOPPED_BY_ASHA, end_early
@@ -44,7 +45,8 @@ log = logging.getLogger(__name__)
 
 LOST_WORKER_RETRIES = 2
 _RECOUNT_SECONDS = 5.0  # between two looks at which machines there are
-_START_SECONDS = 30.0  # that a worker may take to start before its trial takes one that has become free
+_ROUNDING = 1e-9
+_START_SECONDS = 120.0  # that a worker may take to start before its trial takes one that has become free
 
 _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # records and MLflow replace the CSV, JSON and TensorBoard files
@@ -57,10 +59,9 @@ _QUIET = {
 }
 
 
-_OWN_RAY = {
-    "RAY_memory_monitor_refresh_ms": "0",  # each worker has a guard, which knows better whom to end
-    "RAY_preload_python_modules": "suite.sweep.ray_worker,suite.trial",  # while the driver still checks the study
-}
+_NO_MONITOR = "RAY_memory_monitor_refresh_ms"  # 0: each worker has a guard, which knows better whom to end
+_PRELOAD = "RAY_preload_python_modules"  # by workers that Ray starts, one a core, while the driver checks the study
+_NVIDIA = Path("/dev/nvidiactl")
 
 
 @dataclass
@@ -71,6 +72,7 @@ class _Link:
     storage: StudyStorage
     context: RunContext
     trials: dict[str, Trial] = field(default_factory=dict)  # by the id of the Tune trial
+    error: Exception | None = None  # Tune swallows some, and would wait for ever
 
     def on_epoch(self, tune_trial_id: str, epoch: Epoch) -> bool:
         """Hear of an epoch; False when ASHA has stopped the trial, whose record is then written."""
@@ -85,28 +87,35 @@ class _Link:
         trial = self.trials.pop(tune_trial_id, None)
         if trial is None:
             return  # stopped by ASHA
+        memory = take_memory_note(self.storage.trial_directory(trial.key))
         record = self.storage.read_record(trial.key)
         if record is not None and (record.status in FINISHED or not lost):
             self.scheduler.finish_trial(record)
-            return
-        memory = take_memory_note(self.storage.trial_directory(trial.key))
-        if memory is not None:
-            self._requeue_grown(
-                trial, f"{memory['held'] / 2**30:.1f} of the machine's {memory['total'] / 2**30:.1f} GiB"
-            )
+        elif memory is not None:
+            self._requeue_grown(trial, memory)
         elif not self.scheduler.requeue(trial.key, at_most=LOST_WORKER_RETRIES):
             times = LOST_WORKER_RETRIES + 1
             reason = f"its worker left no record {times} times (killed, out of memory, or no shared disk)"
             end_early(self.scheduler, self.storage, trial.key, "failed", reason)
 
-    def _requeue_grown(self, trial: Trial, held: str) -> None:
+    def _requeue_grown(self, trial: Trial, memory: MemoryNote) -> None:
         """Hand a trial that used up a machine's memory out once more, when it has the machines for itself."""
-        label = f"{trial.cell.label}, {trial.stage} {trial.seed}"
+        held = f"{memory.held / 2**30:.1f} of the machine's {memory.total / 2**30:.1f} GiB"
         if self.scheduler.requeue_alone(trial.key):
-            log.warning("out of memory: %s held %s; it is trained again after all others, alone", label, held)
-            return
-        reason = f"out of memory: its worker held {held}, with no other trial beside it"
-        end_early(self.scheduler, self.storage, trial.key, "failed", reason, failures=SEARCH_ATTEMPTS)
+            log.warning(
+                "out of memory: %s, %s %d held %s; it is trained again after all others, alone. If this comes again, "
+                "raise resources.cpus, so that fewer run at once",
+                trial.cell.label,
+                trial.stage,
+                trial.seed,
+                held,
+            )
+        elif memory.neighbours:  # of other studies: whose fault it was can't be told
+            reason = f"out of memory: its worker held {held}, beside {memory.neighbours} workers of other studies"
+            end_early(self.scheduler, self.storage, trial.key, "failed", reason)
+        else:
+            reason = f"out of memory: its worker held {held}, with no other trial beside it"
+            end_early(self.scheduler, self.storage, trial.key, "failed", reason, failures=SEARCH_ATTEMPTS)
 
 
 class SchedulerSearcher(Searcher):  # type: ignore[misc]
@@ -132,7 +141,11 @@ class SchedulerSearcher(Searcher):  # type: ignore[misc]
         return {"assignment": Assignment(trial, replace(self._link.context, directory=folder))}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self._link.complete_trial(trial_id, lost=error)
+        try:
+            self._link.complete_trial(trial_id, lost=error)
+        except Exception as failure:
+            self._link.error = failure
+            raise
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the storage is what a resumed run reads."""
@@ -149,7 +162,12 @@ class TuneTrialScheduler(FIFOScheduler):  # type: ignore[misc]
         self._link = link
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        if self._link.on_epoch(trial.trial_id, result["epoch"]):
+        try:
+            goes_on = self._link.on_epoch(trial.trial_id, result["epoch"])
+        except Exception as failure:
+            self._link.error = failure
+            raise
+        if goes_on:
             return str(TuneScheduler.CONTINUE)
         return str(TuneScheduler.STOP)
 
@@ -170,8 +188,9 @@ class _Slots:
     def recount(self) -> None:
         self._counted = time.monotonic()
         self.number = max(1, count_slots(self._resources))
-        self.occupied["CPU"] = self.number * self._resources.cpus
-        self.occupied["GPU"] = self.number * (self._resources.gpus or 0)
+        # Half a trial more: what Ray Tune subtracts step by step, rounded each time, may not lose the last place.
+        self.occupied["CPU"] = (self.number + 0.5) * self._resources.cpus
+        self.occupied["GPU"] = (self.number + 0.5) * (self._resources.gpus or 0)
 
     def is_due(self) -> bool:
         return time.monotonic() - self._counted > _RECOUNT_SECONDS
@@ -187,11 +206,15 @@ class StudyController(TuneController):  # type: ignore[misc]
     def __init__(self, slots: _Slots, **options: Any) -> None:
         super().__init__(resource_manager_factory=lambda: FixedResourceManager(slots.occupied), **options)
         self._slots = slots
-        self._waiting_since: dict[Any, float] = {}  # by trial, of those whose own worker is on its way
+        self._asked: dict[Any, float] = {}  # when a trial's worker was asked for
         self._class_cache = _WorkerClasses()
 
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
         """Nothing: the storage is what a resumed run reads."""
+
+    def _schedule_trial_actor(self, trial: Any) -> None:
+        super()._schedule_trial_actor(trial)
+        self._asked[trial] = time.monotonic()
 
     def _maybe_reuse_cached_actor(self, trial: Any) -> bool:
         """A trial whose own worker is on its way waits for it, as long as a start takes.
@@ -199,10 +222,9 @@ class StudyController(TuneController):  # type: ignore[misc]
         Tune would end that worker, and begin again with the next trial: while trials are shorter than a worker's start,
         there would never be a second one. But it may never come, where a machine has left or others use it.
         """
-        if trial in self._trial_to_actor:
-            since = self._waiting_since.setdefault(trial, time.monotonic())
-            if time.monotonic() - since < _START_SECONDS:
-                return False
+        waited = time.monotonic() - self._asked.get(trial, 0.0)
+        if trial in self._trial_to_actor and waited < _START_SECONDS:
+            return False
         return bool(super()._maybe_reuse_cached_actor(trial))
 
     def on_step_begin(self) -> None:
@@ -220,7 +242,7 @@ class StudyController(TuneController):  # type: ignore[misc]
         for trials in (self._live_trials, self._trials_to_cache, self._stopped_trials, self._failed_trials):
             trials.difference_update(ended)
         for trial in ended:
-            self._waiting_since.pop(trial, None)
+            self._asked.pop(trial, None)
 
 
 class _WorkerClasses:
@@ -230,8 +252,11 @@ class _WorkerClasses:
         return ray.remote(trainable)
 
 
-def connect_ray(address: str | None) -> None:
+def connect_ray(address: str | None, resources: Resources) -> None:
     """Start Ray on this machine, or join the running Ray at `address` (`auto` finds it).
+
+    Args:
+        resources: what a trial occupies.
 
     Raises:
         ConnectionError: no Ray answers there.
@@ -242,8 +267,9 @@ def connect_ray(address: str | None) -> None:
     # Ray's own logs stay in its session folder; the terminal belongs to the study.
     options = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if address is None:
-        for name, value in _OWN_RAY.items():
-            os.environ.setdefault(name, value)
+        os.environ.setdefault(_NO_MONITOR, "0")
+        if resources.cpus <= 1 and not resources.gpus and not _NVIDIA.exists():  # else most of them would be idle
+            os.environ.setdefault(_PRELOAD, "suite.sweep.ray_worker,suite.trial")
         ray.init(address="local", include_dashboard=False, **options)  # else it joins whichever Ray it finds
     else:
         commit = provenance.find_commit()  # workers may run from an installed copy without git
@@ -299,11 +325,18 @@ def count_slots(resources: Resources) -> int:
     slots = 0
     for node in ray.nodes():
         if node["Alive"]:
-            fitting = [int(node["Resources"].get("CPU", 0) / resources.cpus)]
+            fitting = [int(node["Resources"].get("CPU", 0) / resources.cpus + _ROUNDING)]
             if resources.gpus:
-                fitting.append(int(node["Resources"].get("GPU", 0) / resources.gpus))
+                fitting.append(_count_on_gpus(int(node["Resources"].get("GPU", 0)), resources.gpus))
             slots += min(fitting)
     return slots
+
+
+def _count_on_gpus(gpus: int, share: float) -> int:
+    """A trial with less than a GPU is on one alone: two of 0.6 need two."""
+    if share < 1:
+        return gpus * int(1 / share + _ROUNDING)
+    return int(gpus / share + _ROUNDING)
 
 
 def run_on_ray(scheduler: TrialScheduler, storage: StudyStorage, context: RunContext, resources: Resources) -> None:
@@ -331,7 +364,12 @@ def run_on_ray(scheduler: TrialScheduler, storage: StudyStorage, context: RunCon
         )
         controller.update_max_pending_trials(slots.number)
         try:
-            while not controller.is_finished():
+            while not controller.is_finished() and link.error is None:
                 controller.step()
+        except TuneError:
+            if link.error is None:
+                raise
         finally:
             controller.cleanup()
+    if link.error is not None:  # such as a full disk
+        raise link.error

@@ -13,6 +13,7 @@ from ray._private.utils import estimate_available_memory, get_system_memory
 from suite.core.records import Epoch, Record
 from suite.core.run_context import RunContext
 from suite.core.specs import Trial
+from suite.core.trial_folder import take_memory_note
 from suite.training.memory_guard import MachineMemory, MemoryGuard
 
 RAY_LIMIT = "RAY_memory_usage_threshold"  # Ray's own: the share of memory in use at which it ends a worker
@@ -43,12 +44,16 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         from suite.trial import trial_events  # torch: the driver, which imports this file, needs none
 
         assignment: Assignment = config["assignment"]
-        self._guard.watch_trial(assignment.context.directory)
+        folder = assignment.context.directory
+        if folder is not None:
+            take_memory_note(folder)  # of an attempt that no driver heard of
+        self._guard.watch_trial(folder)
         self._events: Iterator[Epoch | Record] = trial_events(assignment.trial, assignment.context)
 
     def step(self) -> dict[str, Any]:
         event = next(self._events)
         if isinstance(event, Record):
+            self._guard.watch_trial(None)
             return {"done": True}  # the record itself lies in the trial's folder
         return {"epoch": event}
 

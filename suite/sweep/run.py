@@ -197,7 +197,7 @@ def _connected_ray(resources: Resources, options: Options, is_training: bool) ->
     from suite.sweep import ray_tune
 
     try:
-        ray_tune.connect_ray(options.address)
+        ray_tune.connect_ray(options.address, resources)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise no_ray(options.address, error) from error
     with watch_ray():

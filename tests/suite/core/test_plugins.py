@@ -21,7 +21,7 @@ from suite.core.specs import BASELINE, Cell, Component, Streams
 from suite.layers import model, surgery
 from suite.models import grafting
 from suite.models.assembly import assemble_network
-from suite.study.config import parse_study
+from suite.study.config import Resources, parse_study
 from suite.study.plan import make_plan
 from suite.sweep import ray_tune
 from suite.training.augment import Augmentation
@@ -267,8 +267,10 @@ def test_workers_of_ray_get_absolute_folders(
 
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(ray_tune, "_QUIET", {})
+    for name in (ray_tune._NO_MONITOR, ray_tune._PRELOAD):
+        monkeypatch.setenv(name, "")  # so that they are undone
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(registry.PLUGINS, os.pathsep.join(["mine", "/elsewhere"]))
-    ray_tune.connect_ray(address)
+    ray_tune.connect_ray(address, Resources())
     told = seen["runtime_env"]["env_vars"][registry.PLUGINS] if address else seen["inherited"]
     assert told.split(os.pathsep) == [str(tmp_path / "mine"), "/elsewhere"]

@@ -40,6 +40,8 @@ def test_slots_are_what_fits_by_the_scarcest_resource(monkeypatch: pytest.Monkey
     assert ray_tune.count_slots(Resources(cpus=1, gpus=0)) == 8
     assert ray_tune.count_slots(Resources(cpus=1, gpus=0.5)) == 4
     assert ray_tune.count_slots(Resources(cpus=3, gpus=1)) == 2
+    assert ray_tune.count_slots(Resources(cpus=0.1, gpus=0)) == 80
+    assert ray_tune.count_slots(Resources(cpus=1, gpus=0.4)) == 4, "a GPU holds two whole trials of 0.4"
     assert ray_tune.count_slots(Resources(cpus=5, gpus=0)) == 0, "a trial never spans two nodes"
     with pytest.raises(UserError, match=r"needs 1 CPUs and 4 GPUs, but Ray has 8 and 2"):
         ray_tune.refuse_too_large(Resources(cpus=1, gpus=4))
@@ -57,5 +59,5 @@ def test_without_an_address_no_ray_that_happens_to_run_is_joined(monkeypatch: py
     monkeypatch.setattr(ray, "init", lambda **options: asked.update(options))
     monkeypatch.setattr(ray._private.worker, "print_to_stdstream", None)
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    ray_tune.connect_ray(None)
+    ray_tune.connect_ray(None, Resources())
     assert asked["address"] == "local"
