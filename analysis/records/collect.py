@@ -186,7 +186,9 @@ def _connect_sqlite(uri: str) -> Iterator[Query]:
         statement = statement.replace(":runs", f"({marks})")
         return connection.execute(statement, values | dict(zip(names, runs, strict=True))).fetchall()
 
-    with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+    # Not opened read-only: what a killed run had half written is undone by whoever opens it first.
+    with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)) as connection:
+        connection.execute("PRAGMA query_only = ON")
         yield query
 
 

@@ -55,7 +55,8 @@ def check_sqlite(owner: Owner, path: Path) -> None:
 
 def _list_tables(owner: Owner, path: Path) -> set[str]:
     try:
-        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        # Not read-only: what a killed run had half written is undone by whoever opens it first.
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as database:
             return {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.OperationalError as error:
         raise UserError(f"{owner.key}: {path} can't be read now ({error}); run the command again") from error

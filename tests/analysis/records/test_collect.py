@@ -25,7 +25,8 @@ from analysis.records.collect import StudyNotFoundError, collect_study
 from analysis.records.load import load_records
 from analysis.verdicts.cells import judge_cells
 from suite.core.records import COLUMNS, SCHEMA
-from tests.fixtures import Command
+from suite.tracking.mlflow_store import check_store
+from tests.fixtures import Command, cut_off_write
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -361,3 +362,12 @@ def test_collects_without_torch_and_ray(store: Store, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert pq.read_metadata(tmp_path / "out" / "trials.parquet").num_rows == 8
+
+
+def test_a_store_that_a_killed_run_was_writing_is_read(tmp_path: Path) -> None:
+    """SQLite undoes what was half written, and can't where it is opened for reading alone."""
+    store = Store(tmp_path)
+    store.trial("a", 0, "completed")
+    cut_off_write(tmp_path / "mlflow.db")
+    check_store(store.uri)
+    assert len(load_records(collect_study(store.uri, "demo", tmp_path / "out")).trials) == 1
