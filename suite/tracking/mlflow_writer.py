@@ -151,12 +151,18 @@ class MlflowWriter:
             plan_records: every record of the plan, skipped trials' included, once nothing is left to train.
         """
         for run in find_unplanned(list(self._runs.values()), plan_records):
-            self._supersede(run, NOT_PLANNED)
+            if self._is_of_this_storage(run):
+                self._supersede(run, NOT_PLANNED)
         skipped = {find_cell_id(record) for record in plan_records.values() if record.status == "skipped"}
         for cell_id, reason in self._skips.items():
             if reason and cell_id not in skipped:
                 self._client.delete_tag(self._cells[cell_id], _SKIPPED_TAG)
                 self._skips[cell_id] = ""
+
+    def _is_of_this_storage(self, run: KnownRun) -> bool:
+        """Another machine's plan may know what it trained itself; a trial that never ran has no folder anywhere."""
+        is_skipped = run.ending is not None and run.ending.status == "skipped"
+        return is_skipped or (self._folder / run.trial_key).is_dir()
 
     def note_skip(self, record: Record) -> None:
         """A trial that never ran has no run: why stands in its cell's."""

@@ -150,6 +150,7 @@ class OptunaMirror:
         self._answered = time.monotonic()
         self._away = False  # the storage; epochs are not queued then, since records have them
         self._closing = threading.Event()
+        self._is_cut_off = False
         self._has_warned = False
         self._reason = ""  # of the last failure
         self._last_attempts = 0  # that failed since the run's end
@@ -161,7 +162,8 @@ class OptunaMirror:
     def __enter__(self) -> OptunaMirror:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        self._is_cut_off = kind is not None  # Ctrl-C waits for nothing: a later run writes what is missing
         self._jobs.put(None)
         self._closing.set()
         began = time.monotonic()
@@ -200,7 +202,7 @@ class OptunaMirror:
     # -- the thread
 
     def _work_through_jobs(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        while (job := self._jobs.get()) is not None and not self._is_cut_off:
             attempts = 0
             while not self._attempt_job(job):
                 attempts += 1
@@ -238,6 +240,8 @@ class OptunaMirror:
         pause = _PAUSES[min(attempts, len(_PAUSES)) - 1]
         if not self._closing.wait(pause):
             return True
+        if self._is_cut_off:
+            return False
         self._last_attempts += 1
         if self._last_attempts > _LAST_ATTEMPTS:
             self._warn(self._reason)

@@ -26,7 +26,8 @@ from suite.study.plan import ExecutionConfig, Plan, group_label, with_cells
 from suite.sweep.scheduler import TrialScheduler
 from suite.sweep.storage import StudyStorage
 from suite.tracking.mlflow_listener import MlflowListener
-from suite.tracking.mlflow_runs import DOUBLE, NOT_PLANNED, SUPERSEDED_TAG, TRAINED_AGAIN
+from suite.tracking.mlflow_runs import DOUBLE, NOT_PLANNED, SUPERSEDED_TAG, TRAINED_AGAIN, KnownRun
+from suite.tracking.mlflow_writer import MlflowWriter
 from suite.training.outcome import partial_record
 from tests.suite.tracking import test_tracking as tracking
 from tests.suite.tracking.test_tracking import (
@@ -256,6 +257,28 @@ def settle(uri: str, of: Plan, folder: Path, known: Mapping[str, Record]) -> Non
         listening.settle(known)
 
     assert write(uri, of, folder, tell) is None
+
+
+@pytest.fixture(autouse=True)
+def trial_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers make them."""
+    create_run = MlflowWriter._create_run
+
+    def create(writer: MlflowWriter, trial: Trial) -> KnownRun:
+        (writer._folder / trial.key).mkdir(parents=True, exist_ok=True)
+        return create_run(writer, trial)
+
+    monkeypatch.setattr(MlflowWriter, "_create_run", create)
+
+
+def test_what_another_machine_trained_stays(uri: str, folder: Path, tmp_path: Path) -> None:
+    of = plan()
+    search = record(search_trial(of))
+    first, second = ([record(each) for each in confirm_trials(of, lr)] for lr in (0.05, 0.02))
+    write(uri, of, tmp_path / "elsewhere", run_trials([search, *first]))
+    write(uri, of, folder, run_trials(second))
+    settle(uri, of, folder, by_key(search, *second))
+    assert visible(uri, of) == set(by_key(search, *first, *second)) and not list_hidden(uri, of)
 
 
 def test_a_choice_that_changed_hides_the_confirm_trials_of_the_one_before(uri: str, folder: Path) -> None:
