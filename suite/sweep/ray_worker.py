@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from suite.core.trial_folder import take_memory_note
 from suite.training.memory_guard import MachineMemory, MemoryGuard
 
 RAY_LIMIT = "RAY_memory_usage_threshold"  # Ray's own: the share of memory in use at which it ends a worker
+_ENOUGH = 8 * 2**30  # bytes left; of a large machine five per cent are more than any trial grows by in a moment
 _BEFORE_RAY = 0.03  # so much earlier the one that grew ends itself
 
 
@@ -36,7 +38,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         least = 1 - float(os.environ.get(RAY_LIMIT, 0.95)) + _BEFORE_RAY
-        self._guard = MemoryGuard(b"ray::TrialActor", least, read_machine_memory)
+        enough = math.inf if RAY_LIMIT in os.environ else _ENOUGH
+        self._guard = MemoryGuard(b"ray::TrialActor", least, read_machine_memory, enough)
         self._guard.start()
         super().__init__(*arguments, **options)
 

@@ -8,6 +8,7 @@ programs hold most of the memory, no worker's end would help, and all go on.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import threading
@@ -21,7 +22,6 @@ from suite.core.trial_folder import MemoryNote, note_memory
 _PERIOD = 0.25  # seconds between two looks; a process fills some 500 MB in it
 _LOOKS = 2  # in a row, so that memory which is being given back is not missed
 _SNAPSHOT_SECONDS = 30.0  # between two looks at what each worker holds, while there is enough
-_ENOUGH = 8 * 2**30  # bytes left that are never too little, whatever the share
 _FAIR_SHARE = 0.5  # of the memory in use that all workers hold together, else others are at fault
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -39,10 +39,13 @@ class MemoryGuard:
     Args:
         title: how the command lines of this worker and its neighbours begin.
         least: share of the memory that has to stay free.
+        enough: bytes left that are never too little, whatever their share.
     """
 
-    def __init__(self, title: bytes, least: float, read_memory: Callable[[], MachineMemory]) -> None:
-        self._title, self._least, self._read_memory = title, least, read_memory
+    def __init__(
+        self, title: bytes, least: float, read_memory: Callable[[], MachineMemory], enough: float = math.inf
+    ) -> None:
+        self._title, self._least, self._read_memory, self._enough = title, least, read_memory, enough
         self._folder: Path | None = None
         self._before: dict[int, int] = {}  # bytes that each worker held when there was enough
         self._looked = 0.0
@@ -63,7 +66,7 @@ class MemoryGuard:
 
     def look(self) -> None:
         memory = self._read_memory()
-        if memory.left >= min(self._least * memory.total, _ENOUGH):
+        if memory.left >= min(self._least * memory.total, self._enough):
             self._scarce = 0
             self._remember_sizes()
             return
@@ -73,17 +76,18 @@ class MemoryGuard:
         self._scarce += 1
         are_at_fault = sum(held.values()) >= _FAIR_SHARE * (memory.total - memory.left)
         if self._scarce >= _LOOKS and are_at_fault and find_grown(held, self._before) == os.getpid():
-            self._end_worker(held, memory.total)
+            self._end_worker(held[os.getpid()], memory.total)
 
     def _remember_sizes(self) -> None:
         if time.monotonic() - self._looked > _SNAPSHOT_SECONDS:
             self._looked = time.monotonic()
             self._before = find_held_memory(self._title)
 
-    def _end_worker(self, held: dict[int, int], total: int) -> None:
+    def _end_worker(self, held: int, total: int) -> None:
         if self._folder is not None:
+            busy = find_held_memory(self._title + b".").keys() - {os.getpid()}  # Ray adds the method that runs
             with contextlib.suppress(OSError):
-                note_memory(MemoryNote(held[os.getpid()], total, len(held) - 1), self._folder)
+                note_memory(MemoryNote(held, total, len(busy)), self._folder)
         os.kill(os.getpid(), signal.SIGKILL)  # whatever the main thread is in, it allocates no more
 
 

@@ -110,7 +110,9 @@ def test_the_trial_that_uses_up_the_memory_is_named_and_its_neighbours_finish(tm
     if threshold > 0.97:
         pytest.skip(f"less than {room / GIB:.0f} GiB of memory are left on this machine")
     variables["RAY_memory_usage_threshold"] = f"{threshold:.4f}"
+    # It goes on from its last epoch, so it has many of them.
     few: dict[str, Any] = {"variants": ["baseline", "grows"], "search": {}, "seeds": 1}
+    few["recipe"] = {**STUDY["recipe"], "epochs": 12}
     process = start(tmp_path, variables=variables, **few)
     output, _ = process.communicate(timeout=280)
     assert process.returncode == 1, output

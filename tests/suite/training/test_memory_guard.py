@@ -88,7 +88,7 @@ def test_a_large_machine_keeps_no_more_free_than_a_few_gigabytes(
     machine = Machine(monkeypatch, tmp_path)
     total = 2000 * 2**30
     machine.held = {OURS: total // 2, OURS + 1: total // 3}
-    machine.guard = MemoryGuard(TITLE, 0.1, lambda: MachineMemory(total, machine.left))
+    machine.guard = MemoryGuard(TITLE, 0.1, lambda: MachineMemory(total, machine.left), 8 * 2**30)
     machine.left = 9 * 2**30
     for _ in range(5):
         machine.guard.look()
