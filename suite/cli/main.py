@@ -112,7 +112,7 @@ def run(
 
     options = Options(data, local, address, device, digest_study(study, profile))
     command = f"run {format_study_argument(study, profile, data)}"
-    foretold = foretell_prices(checked, data)
+    foretold = foretell_prices(checked, data, is_alone=local)
     outcome = common.train_missing(checked, options, command)
     print_parts(outcome_lines(checked, outcome, format_study_argument(study, profile)))
     print_parts(compare_lines(foretold, outcome))

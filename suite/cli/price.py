@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -43,10 +42,13 @@ def choose_source(plan: Plan, data: Path, device: str | None) -> Callable[[], Pr
     return functools.partial(_probe_price, plan, data, choose_device(plan, device))
 
 
-def foretell_prices(plan: Plan, data: Path) -> list[Price]:
+def foretell_prices(plan: Plan, data: Path, *, is_alone: bool = False) -> list[Price]:
     """The price of what is left by what is known already, one per device, the best known first; reads files alone.
 
     Where nothing is known it is one without hours.
+
+    Args:
+        is_alone: whether trials will run one at a time.
     """
     from suite.price.price import count_left, price_plan
     from suite.price.sources import find_costs
@@ -54,15 +56,16 @@ def foretell_prices(plan: Plan, data: Path) -> list[Price]:
     left, infos = count_left(plan), _read_infos(plan, data)
     prices = []
     if any(map(any, left.values())):
-        for device, costs in find_costs(plan, infos).items():
+        for device, costs in find_costs(plan, infos, is_alone=is_alone).items():
             prices.append(price_plan(plan, left, infos, device, costs))
     return prices or [price_plan(plan, left, infos)]
 
 
 def _probe_price(plan: Plan, data: Path, device: torch.device) -> Price:
     """The price of what is left by timing its networks now; stderr hears what it does."""
+    from suite.price.bench import STEPS
     from suite.price.price import KnownCost, count_left, price_plan
-    from suite.price.probe import STEPS, Probe
+    from suite.price.probe import Probe
     from suite.price.sources import cost_kept
 
     left, infos, console = count_left(plan), _read_infos(plan, data), make_console(stderr=True)
@@ -72,11 +75,18 @@ def _probe_price(plan: Plan, data: Path, device: torch.device) -> Price:
     probe = Probe(plan, wanted, data, device)
     networks = format_plural(len(probe.networks), "network")
     console.print(escape(f"timing {networks} on {probe.device.name}: {STEPS} steps and an evaluation each"))
+    for planned, kept in probe.time_networks():
+        console.print(escape(f"  {planned.cell.label}: {_describe_timing(kept.timing, STEPS)}"))
+    crowd = probe.time_crowd(sum(map(sum, left.values())))
+    if crowd:
+        label = crowd.planned.cell.label
+        console.print(
+            escape(f"  {label}: a step takes {crowd.factor:.1f} times as long beside {crowd.slots - 1} of the same")
+        )
     costs: dict[Cell, KnownCost] = {}
-    for cells, kept in probe.time_networks():
-        console.print(escape(f"  {cells[0].cell.label}: {_describe_timing(kept.timing, STEPS)}"))
+    for network, cells in probe.networks.items():
         for planned in cells:
-            costs[planned.cell] = cost_kept(plan, planned, kept, infos)
+            costs[planned.cell] = cost_kept(plan, planned, probe.timings[network], infos)
     return price_plan(plan, left, infos, probe.device, costs)
 
 
@@ -97,6 +107,8 @@ def _describe_timing(timing: NetworkTiming, usual: int) -> str:
 
 def price_as_dict(price: Price, devices: int | None) -> dict[str, Any]:
     """For `plan --json`; hours are null where nothing is known of the time."""
+    from suite.price.price import count_here
+
     kind = price.device.kind if price.device else None
     here = devices or (count_here(kind) if kind else None)
     groups = []
@@ -127,16 +139,19 @@ def _hours_as_dict(price: Price, seconds: float, search_seconds: float) -> dict[
 
 
 def _source_as_dict(price: Price) -> dict[str, int]:
-    """How many cells were timed and how many scaled from others, and how many trials the rest is from."""
+    """How many cells were timed, for how many trials at once; how many trials others are from; how many were scaled."""
     return {
         "timed_cells": sum(known.timed > 0 for known in price.known),
         "earlier_trials": sum(known.trials for known in price.known),
         "scaled_cells": sum(known.is_scaled for known in price.known),
+        "trials_at_once": max((known.slots for known in price.known), default=1),
     }
 
 
 def price_lines(price: Price, devices: int | None) -> Iterator[Table | str]:
     """The price for a terminal."""
+    from suite.price.price import count_here
+
     if not price.trials:
         yield "price: nothing is left to train"
         return
@@ -164,6 +179,8 @@ def _describe_source(price: Price) -> str:
     if timed:
         parts.append(f"timed{_format_age(min(timed))}")
     text = f"{' and '.join(parts)} on {price.device.name}"
+    if counts["trials_at_once"] > 1:
+        text += f", {counts['trials_at_once']} trials at once"
     if price.occupied != 1:
         text += f", {price.occupied:g} {_UNITS[price.device.kind]}s a trial"
     if counts["scaled_cells"]:
@@ -206,18 +223,11 @@ def _note_lines(price: Price) -> Iterator[str]:
     """What the figures leave out."""
     if price.weights > _MUCH:
         yield f"{format_bytes(price.weights)} of the disk are the best weights of each trial; `keep: none` leaves none"
-    if price.occupied < 1 and any(known.timed for known in price.known):
+    if price.occupied < 1 and any(known.timed and known.slots == 1 for known in price.known):
         yield "[yellow]note[/] trials share a device; timed alone, a network takes longer beside others"
     if price.streamed:
         names = ", ".join(price.streamed)
         yield f"[yellow]note[/] {escape(names)}: images are decoded while training, which no probe times"
-
-
-def count_here(kind: DeviceKind) -> int:
-    """GPUs or CPU cores of this machine, 1 at least; asks without torch."""
-    if kind == "cpu":
-        return len(os.sched_getaffinity(0))
-    return max(1, len(list(Path("/dev").glob("nvidia[0-9]*"))))
 
 
 def format_hours(hours: float) -> str:

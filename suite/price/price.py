@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from suite.core.errors import UserError
@@ -38,12 +40,14 @@ class KnownCost:
         trials: earlier ones that it is the median of; 0: its network was timed.
         timed: when that was, in seconds since 1970.
         is_scaled: no trial and no timing of the cell itself; by the multiply-accumulates of another.
+        slots: trials at once for which a timing is reckoned.
     """
 
     cost: TrialCost
     trials: int = 0
     timed: float = 0.0
     is_scaled: bool = False
+    slots: int = 1
 
 
 class TrialsLeft(NamedTuple):
@@ -153,6 +157,19 @@ def count_devices(plan: Plan, kind: DeviceKind) -> float:
     """How many GPUs, or CPU cores, a trial occupies."""
     resources = plan.study.resources
     return resources.cpus if kind == "cpu" else resources.gpus or 1
+
+
+def count_here(kind: DeviceKind) -> int:
+    """GPUs or CPU cores of this machine, 1 at least; asks without torch."""
+    if kind == "cpu":
+        return len(os.sched_getaffinity(0))
+    return max(1, len(list(Path("/dev").glob("nvidia[0-9]*"))))
+
+
+def count_slots_here(plan: Plan, kind: DeviceKind) -> int:
+    """How many trials a run has at once on the cores of this machine, or on one of its GPUs."""
+    places = count_here(kind) if kind == "cpu" else 1
+    return max(1, int(places / count_devices(plan, kind)))
 
 
 def fill_gaps(plan: Plan, costs: Mapping[Cell, KnownCost], infos: Infos) -> dict[Cell, KnownCost]:

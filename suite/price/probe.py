@@ -1,74 +1,35 @@
-"""Times a plan's networks on this machine: training steps and an evaluation, on made images, by the code of trials."""
+"""Times a plan's networks on this machine, each once, alone; and how much longer a step takes beside other trials."""
 
 from __future__ import annotations
 
-import contextlib
-import math
 import os
+import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from suite.core.errors import UserError
-from suite.core.recipes import Recipe
-from suite.core.specs import Cell, Component, Settings, Streams
+from suite.core.specs import Component
 from suite.data.dataset import STREAM_ABOVE, Dataset
-from suite.data.source import DatasetInfo
-from suite.models.assembly import assemble_network, input_shape
-from suite.price.costs import NetworkTiming, count_images, resolve_cell_recipe
-from suite.price.price import Device
+from suite.price.bench import Bench, Subject, refuse_too_large, start_network, time_network, wake_device
+from suite.price.costs import count_images, resolve_cell_recipe
+from suite.price.neighbours import train_beside
+from suite.price.price import Device, count_slots_here
 from suite.price.timings import KeptTiming, count_batch, count_threads, identify_network, keep_timing
 from suite.study.plan import ExecutionConfig, Plan, PlannedCell, group_label
 from suite.sweep.execution_settings import choose_execution
 from suite.sweep.storage import StudyStorage
-from suite.training.augment import Augmentation
-from suite.training.checkpoint import Checkpoints
-from suite.training.data import Examples, Scaling, TrainingData
 from suite.training.execution import Execution, device_name, resolve_device
-from suite.training.feeds import Feed, Residency, choose_residency, make_feed
-from suite.training.loop import Diverged, build_optimizer, evaluate_model, train_epoch
+from suite.training.feeds import Residency, choose_residency
 
-STEPS = 20
-LONGEST = 60.0  # seconds that a network's steps may take; of slower ones there are fewer
-FEWEST = 3
-_SHORTEST = 1.0  # seconds of steps: of quicker ones there are more, or a busy moment of the machine would decide
-_MOST = 200  # steps
-_DISTINCT = 1024  # made images; an epoch goes through them again and again
-_STREAMS = Streams("search", 0)
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is timed: a cell's network and recipe, on images like its dataset's.
-
-    Attributes:
-        chosen: hyperparameters that change the network, as the first search trial draws them.
-        held: images of an evaluation.
-        residency: where the images live.
-    """
-
-    cell: Cell
-    chosen: Settings
-    recipe: Recipe
-    info: DatasetInfo
-    batch: int
-    held: int
-    execution: Execution
-    residency: Residency
-
-
-class Images(NamedTuple):
-    """Made images and their labels, on the device."""
-
-    feed: Feed
-    labels: Tensor
+LONG = 5.0  # seconds of steps that are compared with as many beside other trials
+MOST_AT_ONCE = 16  # trials that are tried beside each other; more would say little more
 
 
 def choose_device(plan: Plan, name: str) -> torch.device:
@@ -89,6 +50,7 @@ class Probe:
     Attributes:
         device: what it times on.
         networks: cells that share a network, by its identity.
+        timings: those made so far, by network.
 
     Raises:
         UserError: a network doesn't fit into the device's memory.
@@ -97,26 +59,75 @@ class Probe:
     def __init__(self, plan: Plan, cells: Iterable[PlannedCell], data: Path, device: torch.device) -> None:
         self._plan, self._data, self._place = plan, data, device
         self._datasets = {planned.cell.dataset: Dataset(planned.cell.dataset, data) for planned in plan.runnable}
+        self._subjects: dict[str, Subject] = {}
         self.device = Device("cuda" if device.type == "cuda" else "cpu", device_name(device))
+        self.timings: dict[str, KeptTiming] = {}
         self.networks: dict[str, list[PlannedCell]] = {}
         for planned in cells:
             network = identify_network(plan, planned, self._datasets[planned.cell.dataset].info)
             self.networks.setdefault(network, []).append(planned)
 
-    def time_networks(self) -> Iterator[tuple[list[PlannedCell], KeptTiming]]:
-        """The cells of each network, and what it took."""
+    def time_networks(self) -> Iterator[tuple[PlannedCell, KeptTiming]]:
+        """The first cell of each network, and what the network took, alone."""
         storage = StudyStorage(self._plan.study)
         executions = _choose_executions(self._plan, self._data, self._place, storage)
-        is_awake = False
+        for network, cells in self.networks.items():
+            self._subjects[network] = _describe_subject(self._plan, cells[0], self._datasets, self._place, executions)
+        wake_device(next(iter(self._subjects.values())))
         with _make_scratch(storage.path) as scratch:
             for network, cells in self.networks.items():
-                subject = _describe_subject(self._plan, cells[0], self._datasets, self._place, executions)
-                if not is_awake:
-                    wake_device(subject)
-                    is_awake = True
-                kept = KeptTiming(self.device, time_network(subject, Path(scratch)), time.time())
-                keep_timing(network, kept)
-                yield cells, kept
+                timing = time_network(self._subjects[network], Path(scratch))
+                self._keep(network, KeptTiming(self.device, timing, time.time()))
+                yield cells[0], self.timings[network]
+
+    def time_crowd(self, trials: int) -> Crowd | None:
+        """How many trials a run has on this machine at once, and how many times as long each step then takes.
+
+        Tried on the network that takes most. None where a trial has no neighbours, or they could not be started.
+
+        Args:
+            trials: how many there are in all.
+        """
+        slots = min(count_slots_here(self._plan, self.device.kind), trials, MOST_AT_ONCE)
+        if slots < 2:
+            return None
+        network = max(self.networks, key=lambda each: len(self.networks[each]) * self.timings[each].timing.train_image)
+        factor = measure_crowding(self._subjects[network], slots - 1)
+        if factor is None:
+            return None
+        for each, kept in list(self.timings.items()):
+            self._keep(each, replace(kept, slots=slots, crowding=factor))
+        return Crowd(self.networks[network][0], slots, factor)
+
+    def _keep(self, network: str, kept: KeptTiming) -> None:
+        self.timings[network] = kept
+        keep_timing(network, kept)
+
+
+class Crowd(NamedTuple):
+    """Trials at once, and how many times as long a step of one then takes, as the cell's network did."""
+
+    planned: PlannedCell
+    slots: int
+    factor: float
+
+
+def measure_crowding(subject: Subject, neighbours: int) -> float | None:
+    """How many times as long a step takes beside so many others; None where they could not be started."""
+    with refuse_too_large(subject):
+        network, _ = start_network(subject)
+        network.train_steps(1, epoch=2)
+        alone = _time_long(network)
+        with train_beside(subject, neighbours) as are_busy:
+            return max(1.0, _time_long(network) / alone) if are_busy else None
+
+
+def _time_long(network: Bench) -> float:
+    """Seconds of a step, over so many that a busy moment of the machine counts little."""
+    began, steps = time.perf_counter(), list[float]()
+    while not steps or time.perf_counter() - began < LONG:
+        steps.append(network.time_training()[0])
+    return statistics.fmean(steps)
 
 
 def _choose_executions(
@@ -173,145 +184,3 @@ def _choose_residency(dataset: Dataset, wanted: str, device: torch.device, fract
     """Where a trial's images would live; those that are decoded while it trains are taken to lie in memory."""
     is_streamed = wanted == "stream" or (wanted == "auto" and dataset.size > STREAM_ABOVE)
     return "host" if is_streamed else choose_residency(wanted, dataset.size, device, fraction)
-
-
-# -- one network
-
-
-def time_network(subject: Subject, scratch: Path) -> NetworkTiming:
-    """Seconds of a network's start, training, evaluation and checkpoint. First steps are timed as part of the start.
-
-    Args:
-        scratch: a folder for the checkpoint.
-    """
-    execution = subject.execution
-    with _refuse_too_large(subject):
-        network, start = start_network(subject)
-        network.train_steps(1, epoch=2)
-
-        def time_some(steps: int) -> float:
-            return measure_seconds(lambda: network.train_steps(steps, epoch=3), execution)
-
-        step, steps = time_steps(time_some)
-        held = min(subject.held, STEPS * subject.batch)
-        network.evaluate_images(min(held, subject.batch))
-        evaluation = measure_seconds(lambda: network.evaluate_images(held), execution)
-        save = measure_seconds(lambda: network.save_checkpoint(scratch), execution)
-    return NetworkTiming(start, step / subject.batch, evaluation / held, save, steps)
-
-
-def wake_device(subject: Subject) -> None:
-    """What a process does once, at its first step, is no trial's."""
-    with _refuse_too_large(subject):
-        start_network(subject)
-
-
-@contextlib.contextmanager
-def _refuse_too_large(subject: Subject) -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        place = device_name(subject.execution.device)
-        raise UserError(f"{subject.cell.label}: doesn't fit into the memory of {place}") from error
-
-
-def start_network(subject: Subject) -> tuple[_Bench, float]:
-    """The network after its first step, and the seconds until then."""
-    images = _make_images(subject)
-    subject.execution.synchronise()
-    began = time.perf_counter()
-    network = _Bench(subject, images)
-    network.train_steps(1, epoch=1)
-    subject.execution.synchronise()
-    return network, time.perf_counter() - began
-
-
-def measure_seconds(action: Callable[[], None], execution: Execution) -> float:
-    """The seconds of a call, the device's work included."""
-    execution.synchronise()
-    began = time.perf_counter()
-    action()
-    execution.synchronise()
-    return time.perf_counter() - began
-
-
-def time_steps(time_some: Callable[[int], float]) -> tuple[float, int]:
-    """Seconds of a step, and of how many it is the mean.
-
-    Args:
-        time_some: trains so many steps and says how many seconds they took.
-    """
-    few = time_some(FEWEST)
-    steps = choose_steps(few / FEWEST)
-    return (time_some(steps) / steps, steps) if steps > FEWEST else (few / FEWEST, FEWEST)
-
-
-def choose_steps(step: float) -> int:
-    """How many steps of so many seconds are timed."""
-    if STEPS * step > LONGEST:
-        return max(FEWEST, int(LONGEST / step))
-    return max(STEPS, min(_MOST, math.ceil(_SHORTEST / step)))
-
-
-def _make_images(subject: Subject) -> Images:
-    """Random ones, on the device or off it as the dataset's would be."""
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (_DISTINCT, *subject.info.shape), dtype=torch.uint8, generator=generator)
-    labels = torch.randint(0, subject.info.classes, (_DISTINCT,), generator=generator)
-    device = subject.execution.device
-    return Images(make_feed(pixels, subject.residency, device), labels.to(device))
-
-
-class _Bench:
-    """A network set up as in a trial."""
-
-    def __init__(self, subject: Subject, images: Images) -> None:
-        execution = subject.execution
-        self._subject, self._images = subject, images
-        network = input_shape(subject.info, subject.recipe)
-        execution.set_up_process()
-        graft = assemble_network(
-            subject.cell, network, subject.info.classes, streams=_STREAMS, hyperparameters=subject.chosen
-        )
-        self._graft = graft._replace(model=execution.place_model(graft.model))
-        self._optimizer = build_optimizer(subject.recipe, self._graft.model, execution.device)
-        self._augmentation = Augmentation.of(subject.recipe)
-        halves = (0.5,) * network[0]
-        self._scaling = Scaling.of(halves, halves, execution.device)
-
-    def train_steps(self, number: int, epoch: int) -> None:
-        """An epoch of so many steps, at rate 0: the weights stay finite, and the time is the same."""
-        examples = self._take(number * self._subject.batch)
-        with contextlib.suppress(Diverged):  # on made images it says nothing
-            train_epoch(
-                self._graft,
-                self._optimizer,
-                TrainingData(examples, examples, self._scaling),
-                self._subject.execution,
-                self._augmentation,
-                batch=self._subject.batch,
-                streams=_STREAMS,
-                epoch=epoch,
-                learning_rate=0.0,
-            )
-
-    def evaluate_images(self, number: int) -> None:
-        with contextlib.suppress(Diverged):
-            evaluate_model(
-                self._graft.model,
-                self._take(number),
-                self._scaling,
-                self._subject.execution,
-                self._augmentation,
-                batch=self._subject.recipe.batch,
-                seed=0,
-            )
-
-    def save_checkpoint(self, folder: Path) -> None:
-        """As after a best epoch."""
-        checkpoints = Checkpoints(folder, "probe", self._subject.execution.device, keeps_best=True)
-        checkpoints.save_epoch(self._graft.model, self._optimizer, (), is_best=True)
-
-    def _take(self, number: int) -> Examples:
-        index = torch.arange(number) % _DISTINCT
-        return Examples(self._images.feed, self._images.labels, index, self._subject.info.shape[1:])

@@ -22,16 +22,19 @@ _SAMPLE = 10  # trials of a cell and a host that are looked at
 _MEASURED = frozenset({"completed", "stopped"})
 
 
-def find_costs(plan: Plan, infos: Infos) -> Costs:
+def find_costs(plan: Plan, infos: Infos, *, is_alone: bool = False) -> Costs:
     """What is known of the plan's cells, by device; first the device of which most is known.
 
-    A trial of this study says more than a timing, which knows nothing of neighbours, and that more than a trial of
-    another study.
+    A trial of this study says more than a timing, and that more than a trial of another study.
+
+    Args:
+        is_alone: whether trials will run one at a time, as with `--local`; ended trials tell what they took where they
+            ran.
     """
     own = plan.study.storage_path
     others = sorted(path.parent for path in own.parent.glob("*/events.jsonl") if path.parent != own)
     found: Costs = {}
-    for part in (read_trials(own, plan, infos), read_kept(plan, infos), *_read_each(others, plan, infos)):
+    for part in (read_trials(own, plan, infos), read_kept(plan, infos, is_alone), *_read_each(others, plan, infos)):
         for device, costs in part.items():
             found[device] = costs | found.get(device, {})
     return dict(sorted(found.items(), key=lambda item: (-len(item[1]), -_count_trials(item[1]))))
@@ -49,19 +52,23 @@ def _count_trials(costs: Mapping[Cell, KnownCost]) -> int:
 # -- timings
 
 
-def read_kept(plan: Plan, infos: Infos) -> Costs:
+def read_kept(plan: Plan, infos: Infos, is_alone: bool) -> Costs:
     """From the timings of earlier probes."""
     found: Costs = defaultdict(dict)
     for planned in plan.runnable:
         for kept in read_timings(identify_network(plan, planned, infos[planned.cell.dataset])):
-            found[kept.device][planned.cell] = cost_kept(plan, planned, kept, infos)
+            found[kept.device][planned.cell] = cost_kept(plan, planned, kept, infos, is_alone)
     return dict(found)
 
 
-def cost_kept(plan: Plan, planned: PlannedCell, kept: KeptTiming, infos: Infos) -> KnownCost:
+def cost_kept(plan: Plan, planned: PlannedCell, kept: KeptTiming, infos: Infos, is_alone: bool = False) -> KnownCost:
+    """What a cell's trials take by a timing, beside as many others as a run has, or alone."""
     recipe = resolve_cell_recipe(plan, planned)
-    images = count_images(infos[planned.cell.dataset], recipe)
-    return KnownCost(cost_trial(kept.timing, images, recipe), timed=kept.made)
+    cost = cost_trial(kept.timing, count_images(infos[planned.cell.dataset], recipe), recipe)
+    if is_alone:
+        return KnownCost(cost, timed=kept.made)
+    crowded = TrialCost(*(kept.crowding * seconds for seconds in (cost.start, cost.epoch, cost.test)))
+    return KnownCost(crowded, timed=kept.made, slots=kept.slots)
 
 
 # -- trials

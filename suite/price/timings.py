@@ -29,11 +29,19 @@ _COSTLY = ("optimizer", "momentum", "augment", "random_resized_crop", "pad", "fl
 
 @dataclass(frozen=True)
 class KeptTiming:
-    """`made`: seconds since 1970."""
+    """
+    Attributes:
+        timing: of the network alone.
+        made: seconds since 1970.
+        slots: how many trials a run has at once where it was made.
+        crowding: how many times as long each then takes.
+    """
 
     device: Device
     timing: NetworkTiming
     made: float
+    slots: int = 1
+    crowding: float = 1.0
 
 
 def count_threads(plan: Plan) -> int:
@@ -85,7 +93,8 @@ def read_timings(network: str) -> list[KeptTiming]:
 
 def _parse_timings(rows: list[dict[str, Any]]) -> Iterator[KeptTiming]:
     for row in rows:
-        yield KeptTiming(Device(*row["device"]), NetworkTiming(**row["timing"]), float(row["made"]))
+        named = {**row, "device": Device(*row["device"]), "timing": NetworkTiming(**row["timing"])}
+        yield KeptTiming(**named)
 
 
 def _find_file(network: str) -> Path:

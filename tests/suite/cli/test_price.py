@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from suite.cli import price as prices
-from suite.price import probe
+from suite.price import bench, probe
 from suite.price.costs import TrialCost
 from suite.price.price import Device, GroupPrice, KnownCost, Price
 from suite.sweep.run import Outcome
@@ -36,7 +36,8 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("GRAFTBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(probe, "_SHORTEST", 0.0)
+    monkeypatch.setattr(bench, "_SHORTEST", 0.0)
+    monkeypatch.setattr(probe, "count_slots_here", lambda *_: 1)
     for name in ("MLFLOW_TRACKING_URI", "GRAFTBENCH_DATA"):
         monkeypatch.delenv(name, raising=False)
     return folder
@@ -76,7 +77,7 @@ def test_a_probe_then_a_plan_then_a_run(graftbench: Command, work: Path) -> None
     again = graftbench("plan", path)
     assert again.err == "" and "price of the 6 trials left, timed on" in again.out
     found = price_of(graftbench("plan", path, "--json", "--on", "2"))
-    assert found["source"] == {"timed_cells": 3, "earlier_trials": 0, "scaled_cells": 0}
+    assert found["source"] == {"timed_cells": 3, "earlier_trials": 0, "scaled_cells": 0, "trials_at_once": 1}
     assert (found["devices"], found["device_kind"], found["upper_bound"]) == (2, "cpu", False)
     assert found["device_hours"] > 0 and found["wall_hours"] == pytest.approx(found["device_hours"] / 2)
     [group] = found["groups"]
@@ -93,10 +94,12 @@ def test_a_probe_then_a_plan_then_a_run(graftbench: Command, work: Path) -> None
     more = graftbench("plan", study_file(seeds=4))
     assert re.search(r"\nprice of the 6 trials left, from 6 earlier trials on \S", more.out)
     other = price_of(graftbench("plan", study_file(study="another"), "--json"))
-    assert other["source"] == {"timed_cells": 3, "earlier_trials": 0, "scaled_cells": 0}, "a timing of its own"
+    assert other["source"] == {"timed_cells": 3, "earlier_trials": 0, "scaled_cells": 0, "trials_at_once": 1}, (
+        "a timing of its own"
+    )
     (work.parent / "cache" / "probes").rename(work.parent / "gone")
     other = price_of(graftbench("plan", study_file(study="another"), "--json"))
-    assert other["source"] == {"timed_cells": 0, "earlier_trials": 6, "scaled_cells": 0}
+    assert other["source"] == {"timed_cells": 0, "earlier_trials": 6, "scaled_cells": 0, "trials_at_once": 1}
     added = study_file(study="another", variants=["baseline", "sire", "image_gradient"])
     assert "; 2 cells by the MACs of others\n" in graftbench("plan", added).out
 
@@ -105,6 +108,21 @@ def test_json_of_a_probe_is_json_alone(graftbench: Command) -> None:
     answer = graftbench("plan", study_file(variants=["baseline", "image_gradient"]), "--probe", "--json")
     assert answer.err.startswith("timing 2 networks on ")
     assert price_of(answer)["source"]["timed_cells"] == 2
+
+
+def test_trials_beside_each_other_take_longer(graftbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = study_file(variants=["baseline", "image_gradient"])
+    alone = price_of(graftbench("plan", path, "--probe", "--json"))
+    monkeypatch.setattr(probe, "count_slots_here", lambda *_: 2)
+    monkeypatch.setattr(probe, "measure_crowding", lambda *_: 1000.0)
+    answer = graftbench("plan", path, "--probe")
+    assert re.search(r"\n  digits\S+ / gradient_cnn / \w+: a step takes 1000.0 times as long beside 1 of", answer.err)
+    assert re.search(r"\nprice of the 4 trials left, timed on .*, 2 trials at once\n", answer.out)
+    beside = price_of(graftbench("plan", path, "--json"))
+    assert beside["source"]["trials_at_once"] == 2 and beside["device_hours"] > 50 * alone["device_hours"]
+    ran = graftbench("run", path, "--local")
+    [foretold] = re.findall(r"foretold (\S+) CPU-hours", ran.out)
+    assert float(foretold) < beside["device_hours"] / 50, "one at a time"
 
 
 def test_a_run_of_which_nothing_was_foretold_compares_nothing(graftbench: Command) -> None:

@@ -73,13 +73,13 @@ def test_a_variants_own_recipe_is_that_of_its_cells() -> None:
 
 def test_disk_space() -> None:
     planned = replace(plan().cells[0], parameters=1000)
-    record, tracking = 2 * (2000 + 10 * 450), 20_000 + 10 * 3000
+    record, tracking = 6500 + 10 * 700, 17_000 + 10 * 3000
     search = measure_disk_space(plan(), planned, "search", 10, INFO)
     assert search == (4000, record + tracking)
     confirm = measure_disk_space(plan(), planned, "confirm", 10, INFO)
-    assert confirm == (4000, record + tracking + 2 * (4000 + 50 * (9 + 2 * 10)))
+    assert confirm == (4000, record + tracking + 2 * (3000 + 50 * (4 + 2 * 10)))
     without = plan(keep="none", probabilities="none")
-    assert measure_disk_space(without, planned, "confirm", 10, INFO) == (0, record + tracking + 2 * (4000 + 50 * 9))
+    assert measure_disk_space(without, planned, "confirm", 10, INFO) == (0, record + tracking + 2 * (3000 + 50 * 4))
 
 
 def test_probabilities_are_kept_as_trials_keep_them() -> None:

@@ -10,8 +10,18 @@ from typing import Any
 import pytest
 
 from suite.core.specs import Component
+from suite.price import price as pricing
 from suite.price.costs import TrialCost
-from suite.price.price import Device, KnownCost, TrialsLeft, count_left, fill_gaps, price_plan
+from suite.price.price import (
+    Device,
+    DeviceKind,
+    KnownCost,
+    TrialsLeft,
+    count_left,
+    count_slots_here,
+    fill_gaps,
+    price_plan,
+)
 from suite.study.config import parse_study
 from suite.study.plan import Plan, make_plan, with_cells
 from suite.sweep.storage import StudyStorage
@@ -104,6 +114,17 @@ def test_hours_and_wall_time_by_what_a_trial_occupies(
     price = price_plan(of, count_left(of), INFOS, device, costs(of))
     assert price.compute_device_hours(3600.0) == hours
     assert price.compute_wall_seconds(4) == pytest.approx(price.seconds / wall)
+
+
+@pytest.mark.parametrize(
+    ("resources", "kind", "slots"),
+    [({}, "cpu", 8), ({"cpus": 3}, "cpu", 2), ({"cpus": 9}, "cpu", 1), ({}, "cuda", 1), ({"gpus": 0.3}, "cuda", 3)],
+)
+def test_trials_at_once(
+    resources: dict[str, Any], kind: DeviceKind, slots: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pricing, "count_here", lambda _: 8)
+    assert count_slots_here(plan(resources=resources), kind) == slots
 
 
 def test_no_number_of_devices_shortens_a_trial() -> None:

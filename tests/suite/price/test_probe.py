@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 import torch
 
 from suite.core.errors import UserError
-from suite.price import probe
-from suite.price.probe import FEWEST, STEPS, Probe, choose_device, choose_steps, time_steps
+from suite.price import bench, neighbours, probe
+from suite.price.bench import FEWEST, STEPS, choose_steps, time_steps
+from suite.price.probe import Crowd, Probe, choose_device, measure_crowding
+from suite.price.timings import read_timings
 from suite.study.check import check_plan
 from suite.study.config import parse_study
 from suite.study.plan import Plan, make_plan
@@ -35,7 +38,8 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("GRAFTBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(probe, "_SHORTEST", 0.0)
+    monkeypatch.setattr(bench, "_SHORTEST", 0.0)
+    monkeypatch.setattr(probe, "LONG", 0.0)
     return folder
 
 
@@ -48,7 +52,7 @@ def plan(**changes: Any) -> Plan:
     [(0.001, 200), (0.01, 100), (0.05, STEPS), (1.0, STEPS), (3.0, STEPS), (4.0, 15), (19.0, FEWEST), (500.0, FEWEST)],
 )
 def test_slow_steps_are_fewer_and_quick_ones_more(step: float, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "_SHORTEST", 1.0)
+    monkeypatch.setattr(bench, "_SHORTEST", 1.0)
     assert choose_steps(step) == steps
 
 
@@ -70,7 +74,7 @@ def test_every_network_is_timed_once_and_nothing_is_written(work: Path, tmp_path
     shared = [[planned.cell.variant.label for planned in cells] for cells in found.networks.values()]
     assert shared == [["baseline"], ["sire(lambda=0.1)", "sire(lambda=0.3)"]] * 2
     timed = list(found.time_networks())
-    assert [cells for cells, _ in timed] == list(found.networks.values())
+    assert [cell for cell, _ in timed] == [cells[0] for cells in found.networks.values()]
     for _, kept in timed:
         assert kept.device == found.device and kept.device.kind == "cpu" and kept.timing.steps == STEPS
         timing = kept.timing
@@ -92,7 +96,7 @@ def test_a_probe_trains_as_a_trial_does(monkeypatch: pytest.MonkeyPatch) -> None
 
         return train_epoch
 
-    monkeypatch.setattr(probe, "train_epoch", watch(loop.train_epoch))
+    monkeypatch.setattr(bench, "train_epoch", watch(loop.train_epoch))
     recipe = {"name": "gradient", "batch": 8, "flip": True}
     of = plan(datasets=[{"name": "digits", "size": 8}], recipe=recipe, precision="float32", resources={"cpus": 2})
     threads = torch.get_num_threads()
@@ -114,7 +118,49 @@ def test_a_network_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(probe, "train_epoch", refuse)
+    monkeypatch.setattr(bench, "train_epoch", refuse)
     of = plan()
     with pytest.raises(UserError, match=r"digits\S* / gradient_cnn / baseline: doesn't fit into the memory of "):
         list(Probe(of, of.runnable, Path("none"), CPU).time_networks())
+
+
+# -- beside other trials
+
+
+def test_what_takes_most_is_tried_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[tuple[str, int]] = []
+
+    def measure(subject: bench.Subject, neighbours: int) -> float:
+        tried.append((subject.cell.variant.name, neighbours))
+        return 1.5
+
+    monkeypatch.setattr(probe, "count_slots_here", lambda *_: 8)
+    monkeypatch.setattr(probe, "measure_crowding", measure)
+    of = plan(datasets=[{"name": "digits", "size": 8}])
+    found = Probe(of, of.runnable, Path("none"), CPU)
+    list(found.time_networks())
+    assert found.time_crowd(trials=1) is None, "it has no neighbours"
+    assert found.time_crowd(trials=3) == Crowd(of.runnable[1], 3, 1.5)
+    assert tried == [("sire", 2)], "two cells share it"
+    for network, kept in found.timings.items():
+        assert (kept.slots, kept.crowding) == (3, 1.5) and read_timings(network) == [kept]
+
+
+def test_neighbours_train_and_end() -> None:
+    of = plan(datasets=[{"name": "digits", "size": 8}])
+    found = Probe(of, of.runnable[:1], Path("none"), CPU)
+    list(found.time_networks())
+    [subject] = found._subjects.values()
+    factor = measure_crowding(subject, 1)
+    assert factor is not None and factor >= 1
+    assert multiprocessing.active_children() == []
+
+
+def test_a_neighbour_that_cannot_start_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = plan(datasets=[{"name": "digits", "size": 8}])
+    found = Probe(of, of.runnable[:1], Path("none"), CPU)
+    list(found.time_networks())
+    monkeypatch.setattr(neighbours, "_train_on", print)  # ends at once
+    monkeypatch.setattr(probe, "count_slots_here", lambda *_: 2)
+    assert found.time_crowd(trials=2) is None
+    assert {(kept.slots, kept.crowding) for kept in found.timings.values()} == {(1, 1.0)}

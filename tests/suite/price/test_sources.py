@@ -136,6 +136,16 @@ def test_timings_are_kept_by_device_and_the_latest_counts() -> None:
     assert read_timings(network) == []
 
 
+def test_a_timing_beside_others_is_that_of_one_alone_many_times() -> None:
+    of = plan()
+    planned, timing = of.cells[0], NetworkTiming(1.0, 0.1, 0.0, 0.0, 20)
+    network = identify_network(of, planned, INFOS[planned.cell.dataset])
+    keep_timing(network, KeptTiming(CPU, timing, 1e9, slots=4, crowding=1.5))
+    crowded, alone = (find_costs(of, INFOS, is_alone=is_alone)[CPU][planned.cell] for is_alone in (False, True))
+    assert (alone.cost.start, alone.slots) == (1.0, 1) and alone.cost.epoch == pytest.approx(10.0)
+    assert (crowded.cost.start, crowded.slots) == (1.5, 4) and crowded.cost.epoch == pytest.approx(15.0)
+
+
 def test_a_network_is_known_by_what_its_time_depends_on() -> None:
     def identify(cell: int = 0, **changes: Any) -> str:
         of = plan(**changes)
